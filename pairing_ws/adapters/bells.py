@@ -1,0 +1,72 @@
+"""Who in this process watches which channel, and the sweep that makes a lost ring harmless. Every bus builds on it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+
+from pairing_ws.pairing.ports import Wake
+
+SWEEP_SECONDS = 25.0
+
+
+class Bells:
+    """Who in this process wants to hear which channel. A subclass says how a ring travels between processes."""
+
+    def __init__(self) -> None:
+        self._watchers: dict[str, set[Wake]] = {}
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "Bells":
+        self._sweeper = asyncio.create_task(self._sweep(), name="bells-sweep")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await stop(self._sweeper)
+
+    @asynccontextmanager
+    async def watch(self, channels: Sequence[str], wake: Wake) -> AsyncIterator[None]:
+        """See `ports.Bus.watch`."""
+        new = [channel for channel in channels if channel not in self._watchers]
+        for channel in channels:
+            self._watchers.setdefault(channel, set()).add(wake)
+        try:
+            await self._listen(channels, new)
+            yield
+        finally:
+            gone = []
+            for channel in channels:
+                self._watchers[channel].discard(wake)
+                if not self._watchers[channel]:
+                    del self._watchers[channel]
+                    gone.append(channel)
+            if gone:
+                self._unlisten(gone)
+
+    async def _listen(self, channels: Sequence[str], new: Sequence[str]) -> None:
+        """Return once rings on all `channels`, of which `new` had no watcher, reach this process."""
+
+    def _unlisten(self, channels: Sequence[str]) -> None:
+        """The last watcher of each of these is gone."""
+
+    def _rang(self, channel: str, note: str) -> None:
+        # A copy: a wake may end a watcher.
+        for wake in list(self._watchers.get(channel, ())):
+            wake(note)
+
+    async def _sweep(self) -> None:
+        """Wake every channel once in a round, spread evenly, so that no round is a stampede."""
+        while True:
+            slices = 50
+            due: Iterable[str] = list(self._watchers)
+            for start in range(slices):
+                for channel in list(due)[start::slices]:
+                    self._rang(channel, "")
+                await asyncio.sleep(SWEEP_SECONDS / slices)
+
+
+async def stop(task: "asyncio.Task[None] | None") -> None:
+    """Cancel a task and wait until it has ended."""
+    if task is not None:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

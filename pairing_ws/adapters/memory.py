@@ -1,0 +1,104 @@
+"""Everything short-lived in this process's memory: for one worker, and for tests."""
+
+import heapq
+from collections.abc import Sequence
+
+from pairing_ws.adapters.bells import Bells
+from pairing_ws.clock import Clock
+from pairing_ws.pairing.machine import Pairing
+from pairing_ws.pairing.ports import Loaded, pairing_channel
+
+# A finished pairing can be read this long, then it is unknown.
+AFTERLIFE_MS = 300_000
+
+
+class MemoryBus(Bells):
+    """A bus whose every ring arrives, because it never leaves the process."""
+
+    async def ring(self, channel: str, note: str = "") -> None:
+        self._rang(channel, note)
+
+
+class MemoryPairings:
+    """The pairing store of one process. No method awaits between reading and writing, so each is atomic."""
+
+    def __init__(self, bus: MemoryBus, clock: Clock) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._pairings: dict[str, Pairing] = {}
+        self._user_codes: dict[str, str] = {}
+        self._by_approver: dict[str, set[str]] = {}
+        self._live: set[str] = set()
+        self._leaving: list[tuple[int, str]] = []
+
+    async def now(self) -> int:
+        return self._clock()
+
+    async def add(self, pairing: Pairing) -> bool:
+        self._forget()
+        holder = self._pairings.get(self._user_codes.get(pairing.user_code_hash, ""))
+        if holder and not holder.seen_at(self._clock()).final:
+            return False
+        self._user_codes[pairing.user_code_hash] = pairing.id
+        self._keep(pairing)
+        heapq.heappush(self._leaving, (pairing.expires_at, pairing.id))
+        return True
+
+    async def get(self, pairing_id: str) -> Loaded | None:
+        now = self._clock()
+        pairing = self._pairings.get(pairing_id)
+        if pairing is None or now >= _leaves_at(pairing):
+            return None
+        return Loaded(pairing.seen_at(now), now)
+
+    async def id_of_user_code(self, user_code_hash: str) -> str | None:
+        return self._user_codes.get(user_code_hash)
+
+    async def replace(self, old: Pairing, new: Pairing) -> bool:
+        stored = self._pairings.get(old.id)
+        if stored is None or stored.version != old.version or self._clock() >= stored.expires_at:
+            return False
+        self._keep(new)
+        await self._bus.ring(pairing_channel(new.id))
+        return True
+
+    async def live(self) -> int:
+        self._forget()
+        return len(self._live)
+
+    async def open_of(self, device_id: str) -> Sequence[str]:
+        return list(self._by_approver.get(device_id, ()))
+
+    def _keep(self, pairing: Pairing) -> None:
+        self._pairings[pairing.id] = pairing
+        if pairing.final:
+            self._live.discard(pairing.id)
+        else:
+            self._live.add(pairing.id)
+        if pairing.approver:
+            self._by_approver.setdefault(pairing.approver.device_id, set()).add(pairing.id)
+
+    def _forget(self) -> None:
+        """Drop what is due, soonest first; whatever a transition gave more time goes back into the heap."""
+        now = self._clock()
+        while self._leaving and self._leaving[0][0] <= now:
+            _, pairing_id = heapq.heappop(self._leaving)
+            pairing = self._pairings[pairing_id]
+            if pairing.seen_at(now).final:
+                self._live.discard(pairing_id)
+            leaves_at = pairing.expires_at if pairing_id in self._live else _leaves_at(pairing)
+            if leaves_at > now:
+                heapq.heappush(self._leaving, (leaves_at, pairing_id))
+                continue
+            del self._pairings[pairing_id]
+            if self._user_codes.get(pairing.user_code_hash) == pairing_id:
+                del self._user_codes[pairing.user_code_hash]
+            if pairing.approver:
+                mine = self._by_approver[pairing.approver.device_id]
+                mine.discard(pairing_id)
+                if not mine:
+                    del self._by_approver[pairing.approver.device_id]
+
+
+def _leaves_at(pairing: Pairing) -> int:
+    return (pairing.finished_at or pairing.expires_at) + AFTERLIFE_MS

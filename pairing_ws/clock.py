@@ -1,0 +1,16 @@
+"""Time, as everything here knows it: integers, milliseconds since 1970 UTC."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+Clock = Callable[[], int]
+
+
+def system_clock() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def iso(at: int) -> str:
+    """ISO 8601 in UTC, as the wire spells every time: `2026-01-31T12:00:00.000Z`."""
+    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

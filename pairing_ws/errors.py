@@ -1,0 +1,62 @@
+"""Every refusal a client can meet. Both rooms raise them; `web/errors.py` alone knows how they look on the wire."""
+
+from enum import StrEnum
+from typing import Any
+
+
+class Code(StrEnum):
+    """The stable machine words of the contract. A word is never reused for another meaning."""
+
+    BAD_REQUEST = "bad_request"
+    DEVICE_HEADERS_REQUIRED = "device_headers_required"
+    UNAUTHENTICATED = "unauthenticated"
+    NUMBER_REQUIRED = "number_required"
+    NUMBER_MISMATCH = "number_mismatch"
+    PAIRING_DENIED = "pairing_denied"
+    DEVICE_QUARANTINED = "device_quarantined"
+    ACCOUNT_LOCKED = "account_locked"
+    FOREIGN_ORIGIN = "foreign_origin"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    NOT_SCANNED = "not_scanned"
+    NOT_APPROVED = "not_approved"
+    ALREADY_CLAIMED = "already_claimed"
+    WRONG_DIRECTION = "wrong_direction"
+    SAME_DEVICE = "same_device"
+    INVALID_STATE = "invalid_state"
+    PAIRING_CONSUMED = "pairing_consumed"
+    DEVICE_CHANGED = "device_changed"
+    DEVICE_LIMIT = "device_limit"
+    ALREADY_REFRESHED = "already_refreshed"
+    INVITE_USED = "invite_used"
+    INVITE_EXPIRED = "invite_expired"
+    PAIRING_CANCELLED = "pairing_cancelled"
+    PAIRING_EXPIRED = "pairing_expired"
+    TOO_LARGE = "too_large"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    MISDIRECTED = "misdirected_request"
+    RATE_LIMITED = "rate_limited"
+    UNAVAILABLE = "unavailable"
+    INTERNAL = "internal_error"
+
+
+class Refused(Exception):
+    """A request was understood and refused; nothing was changed.
+
+    `detail` is for people and holds no secret; `retry_after` is in seconds; `extra` are members of the problem
+    document beside the standard ones, in the wire's spelling.
+    """
+
+    def __init__(self, code: Code, detail: str = "", *, retry_after: int | None = None, **extra: Any) -> None:
+        super().__init__(code.value, detail)
+        self.code = code
+        self.detail = detail
+        self.retry_after = retry_after
+        self.extra = extra
+
+
+class Unavailable(Refused):
+    """A store or the bus did not answer. Adapters raise it in place of their driver's errors."""
+
+    def __init__(self, what: str, retry_after: int = 2) -> None:
+        super().__init__(Code.UNAVAILABLE, f"{what} does not answer; try again", retry_after=retry_after)

@@ -1,0 +1,141 @@
+"""The states of a pairing and the table of what may follow what. Pure: no clock, no randomness, no store.
+
+Times are integers, milliseconds since 1970 UTC, on the store's clock.
+"""
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from pairing_ws.errors import Code, Refused
+from pairing_ws.parties import Approver, NewDevice
+
+
+class Status(StrEnum):
+    PENDING = "pending"
+    SCANNED = "scanned"
+    APPROVED = "approved"
+    DENIED = "denied"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    CONSUMED = "consumed"
+
+
+class Event(StrEnum):
+    CLAIM = "claim"
+    APPROVE = "approve"
+    MISS = "wrong number"
+    DENY = "deny"
+    CANCEL = "cancel"
+    LOGIN = "login"
+
+
+class Initiator(StrEnum):
+    """Who showed the QR code."""
+
+    NEW_DEVICE = "new_device"
+    LOGGED_IN_DEVICE = "logged_in_device"
+
+
+class Verification(StrEnum):
+    UNDECIDED = "undecided"
+    NONE = "none"
+    NUMBER = "number"
+
+
+class Network(StrEnum):
+    """How the two addresses compare, as the server saw them."""
+
+    SAME = "same"
+    DIFFERENT = "different"
+    UNKNOWN = "unknown"
+
+
+TRANSITIONS: dict[tuple[Status, Event], Status] = {
+    (Status.PENDING, Event.CLAIM): Status.SCANNED,
+    (Status.PENDING, Event.DENY): Status.DENIED,
+    (Status.PENDING, Event.CANCEL): Status.CANCELLED,
+    (Status.SCANNED, Event.APPROVE): Status.APPROVED,
+    (Status.SCANNED, Event.DENY): Status.DENIED,
+    (Status.SCANNED, Event.CANCEL): Status.CANCELLED,
+    (Status.APPROVED, Event.MISS): Status.APPROVED,
+    (Status.APPROVED, Event.DENY): Status.DENIED,
+    (Status.APPROVED, Event.CANCEL): Status.CANCELLED,
+    (Status.APPROVED, Event.LOGIN): Status.CONSUMED,
+}
+
+FINAL = frozenset({Status.DENIED, Status.CANCELLED, Status.EXPIRED, Status.CONSUMED})
+
+# What a refused event is told. A pair in neither table is INVALID_STATE with the status.
+REFUSALS: dict[tuple[Status, Event], Code] = {
+    (Status.PENDING, Event.APPROVE): Code.NOT_SCANNED,
+    (Status.SCANNED, Event.CLAIM): Code.ALREADY_CLAIMED,
+    (Status.APPROVED, Event.CLAIM): Code.ALREADY_CLAIMED,
+    (Status.PENDING, Event.LOGIN): Code.NOT_APPROVED,
+    (Status.SCANNED, Event.LOGIN): Code.NOT_APPROVED,
+    (Status.DENIED, Event.LOGIN): Code.PAIRING_DENIED,
+    (Status.CONSUMED, Event.LOGIN): Code.PAIRING_CONSUMED,
+} | {
+    (status, event): code
+    for status, code in ((Status.CANCELLED, Code.PAIRING_CANCELLED), (Status.EXPIRED, Code.PAIRING_EXPIRED))
+    for event in Event
+}
+
+
+class Pairing(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One attempt to log B in with A's consent, as it is stored. Holds hashes of code and secret, never either.
+
+    `new_device`, `secret_hash` and `approver` are there from the start on the side that created the pairing and from
+    the claim on the other. `version` grows by one with each transition and with nothing else.
+    """
+
+    id: str
+    initiator: Initiator
+    created_at: int
+    expires_at: int
+    code_hash: str
+    user_code_hash: str
+    status: Status = Status.PENDING
+    version: int = 1
+    secret_hash: str = ""
+    new_device: NewDevice | None = None
+    approver: Approver | None = None
+    network: Network = Network.UNKNOWN
+    verification: Verification = Verification.UNDECIDED
+    scanned_at: int | None = None
+    approved_at: int | None = None
+    finished_at: int | None = None
+    misses: int = 0
+
+    @property
+    def final(self) -> bool:
+        return self.status in FINAL
+
+    def seen_at(self, now: int) -> "Pairing":
+        """The pairing as it is at `now`: expiry is a transition nobody has to write down."""
+        if self.final or now < self.expires_at:
+            return self
+        return msgspec.structs.replace(
+            self, status=Status.EXPIRED, version=self.version + 1, finished_at=self.expires_at
+        )
+
+    def after(self, event: Event, now: int, **facts: Any) -> "Pairing":
+        """The pairing after `event`, with `facts` (fields) that come with it. Raises Refused; `self` never changes."""
+        seen = self.seen_at(now)
+        status = TRANSITIONS.get((seen.status, event))
+        if status is None:
+            raise refusal(seen, event)
+        if status in FINAL:
+            facts["finished_at"] = now
+        return msgspec.structs.replace(seen, status=status, version=seen.version + 1, **facts)
+
+
+def refusal(pairing: Pairing, event: Event) -> Refused:
+    """Why `event` can't happen to `pairing` in the state it is in."""
+    code = REFUSALS.get((pairing.status, event), Code.INVALID_STATE)
+    detail = f"the pairing is {pairing.status}"
+    # `pairingStatus`, for `status` is the HTTP status in a problem document (RFC 9457, section 3.1.3).
+    if code is Code.INVALID_STATE:
+        return Refused(code, detail, pairingStatus=pairing.status.value)
+    return Refused(code, detail)

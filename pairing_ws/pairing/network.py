@@ -1,0 +1,36 @@
+"""What two observed addresses say about each other. Pure."""
+
+import ipaddress
+
+from pairing_ws.pairing.machine import Network
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def parse(text: str) -> _Address | None:
+    """The address, an IPv4-mapped IPv6 one as IPv4; None for what is none (a Unix socket's peer)."""
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        return address.ipv4_mapped
+    return address
+
+
+def block(text: str) -> str:
+    """What counts as one address in limits: an IPv4 address, or the /64 of an IPv6 one."""
+    address = parse(text)
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address) if address else "unknown"
+
+
+def compare(one: str, other: str, *, public_site: bool) -> Network:
+    """Whether two peers share a network. A private peer of a public site came through an undeclared proxy: unknown."""
+    a, b = parse(one), parse(other)
+    if a is None or b is None or a.version != b.version:
+        return Network.UNKNOWN
+    if public_site and not (a.is_global and b.is_global):
+        return Network.UNKNOWN
+    return Network.SAME if block(one) == block(other) else Network.DIFFERENT

@@ -1,0 +1,101 @@
+"""What the pairing story asks of the world. Adapters promise what stands here; the contract tests hold them to it."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import NamedTuple, Protocol, TypeVar
+
+from pairing_ws.pairing.machine import Pairing
+from pairing_ws.parties import Approver, NewDevice
+
+# What a login gives; only the accounts room knows what is in it.
+SessionT_co = TypeVar("SessionT_co", covariant=True)
+
+Wake = Callable[[str], None]
+
+
+class Loaded(NamedTuple):
+    """A pairing as it is at `now`, both read in one step on the store's clock."""
+
+    pairing: Pairing
+    now: int
+
+
+class PairingStore(Protocol):
+    """Keeps pairings for minutes. Any call raises Unavailable when the backend is away; then nothing is known to have
+    happened, and a write may or may not have."""
+
+    async def now(self) -> int:
+        """The store's clock: the only one that decides about deadlines."""
+
+    async def add(self, pairing: Pairing) -> bool:
+        """Store a new pairing. False, with nothing stored, if another live pairing has its user code."""
+
+    async def get(self, pairing_id: str) -> Loaded | None:
+        """The newest state, expiry applied; None once it is unknown (5 minutes after its end)."""
+
+    async def id_of_user_code(self, user_code_hash: str) -> str | None: ...
+
+    async def replace(self, old: Pairing, new: Pairing) -> bool:
+        """The only write after `add`: swap `old` for `new` and ring the pairing's channel, in one atomic step.
+
+        False, with nothing changed, unless the stored version is `old`'s and `old`'s deadline has not passed on the
+        store's clock. Of many callers with the same `old`, one gets True.
+        """
+
+    async def live(self) -> int:
+        """How many pairings are neither final nor expired; may lag a little."""
+
+    async def open_of(self, device_id: str) -> Sequence[str]:
+        """Ids of pairings that name this device as approver: all the live ones, perhaps some that have ended."""
+
+
+class Bus(Protocol):
+    """Doorbells between processes. A ring can get lost; every watcher is therefore woken again when the link comes
+    back, and at least every 30 seconds. A ring says that there is something to read, never what."""
+
+    def watch(self, channels: Sequence[str], wake: Wake) -> AbstractAsyncContextManager[None]:
+        """On entry the subscription is confirmed: a ring from then on calls `wake(note)`. Raises Unavailable.
+
+        `wake` is called on the event loop, must not block, and gets "" when it was no ring that woke it.
+        """
+
+    async def ring(self, channel: str, note: str = "") -> None:
+        """Wake every watcher of the channel in every process. Best effort: logs instead of raising."""
+
+
+class Limits(Protocol):
+    """Rates per key over all processes. Raises Unavailable when the counters are away: closed, never open."""
+
+    async def hit(self, rule: str, key: str) -> None:
+        """Count one; raises RATE_LIMITED with the seconds to wait once the rule's rate is used up."""
+
+    async def check(self, rule: str, key: str) -> None:
+        """As `hit`, without counting."""
+
+
+class Accounts(Protocol[SessionT_co]):
+    """What the story must know of accounts. `accounts.service.AccountService` is it."""
+
+    def is_own_device(self, approver: Approver, device: NewDevice) -> bool:
+        """Whether that device, in the approver's account, would be the approver's own record."""
+
+    async def check_login(self, approver: Approver, device: NewDevice) -> None:
+        """Raises Refused if the approver's session, device or account no longer stands, or no device fits."""
+
+    async def log_in(self, pairing_id: str, approver: Approver, device: NewDevice, secret: str) -> SessionT_co:
+        """Exactly one session for this pairing, however often called; see AccountService.log_in."""
+
+    async def report(self, approver: Approver, device: NewDevice | None) -> None:
+        """Write down that the approver did not start this pairing."""
+
+
+class Push(Protocol):
+    """Tells a device outside its socket. Best effort: never raises, never changes state."""
+
+    def send(self, address: str, data: dict[str, str]) -> None:
+        """Start sending `data` to a push address and return at once."""
+
+
+def pairing_channel(pairing_id: str) -> str:
+    # Braces are a Redis Cluster hash tag: key and channel of one pairing share a slot.
+    return f"pairing:{{{pairing_id}}}"

@@ -1,0 +1,394 @@
+"""The pairing story, one method per call of the contract: who may do what, and what is told to whom.
+
+Every change is `read → machine → replace`; a lost `replace` reads again, so a race has one winner and honest losers.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, NamedTuple, TypeVar
+
+from pairing_ws.clock import iso
+from pairing_ws.errors import Code, Refused
+from pairing_ws.pairing import codes
+from pairing_ws.pairing.machine import (
+    Event,
+    Initiator,
+    Network,
+    Pairing,
+    Status,
+    Verification,
+    refusal,
+)
+from pairing_ws.pairing.network import block, compare
+from pairing_ws.pairing.ports import Accounts, Bus, Limits, PairingStore, Push, Wake, pairing_channel
+from pairing_ws.parties import Approver, NewDevice
+
+SessionT = TypeVar("SessionT")
+
+# A claim leaves at least this long to decide.
+DECIDE_MS = 60_000
+MAX_MISSES = 3
+# Of all live pairings, this share is kept for signed-in devices, so that a flood of strangers can't lock them out.
+RESERVED_SHARE = 10
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The settings this story obeys. Times in milliseconds."""
+
+    ttl: int = 120_000
+    redeem: int = 60_000
+    verify: str = "remote"
+    max_live: int = 100_000
+    public_site: bool = False
+    public_url: str = "http://localhost:8000"
+
+
+class Role(StrEnum):
+    APPROVER = "approver"
+    NEW_DEVICE = "new_device"
+
+
+class View(NamedTuple):
+    """One pairing as one party sees it at `now`. `number` is there only for an approver who has to show it."""
+
+    pairing: Pairing
+    role: Role
+    now: int
+    number: str | None = None
+
+
+class Created(NamedTuple):
+    """`code` and `user_code` exist only here; `secret` too, unless the client chose it."""
+
+    view: View
+    code: str
+    user_code: str
+    secret: str | None
+    qr_text: str
+
+
+@dataclass(frozen=True)
+class BySecret:
+    """The caller proves to be device B."""
+
+    secret: str
+
+
+@dataclass(frozen=True)
+class ByKey:
+    """The caller proves to be a logged-in device. `may_approve` is None or the refusal, raised when it matters."""
+
+    approver: Approver
+    refuse_approval: Callable[[], None]
+
+
+Holder = BySecret | ByKey
+
+
+class PairingService(Generic[SessionT]):
+    def __init__(
+        self,
+        store: PairingStore,
+        bus: Bus,
+        accounts: Accounts[SessionT],
+        limits: Limits,
+        push: Push,
+        policy: Policy,
+        random: codes.RandomBytes,
+        key: bytes,
+    ) -> None:
+        self._store = store
+        self._bus = bus
+        self._accounts = accounts
+        self._limits = limits
+        self._push = push
+        self._policy = policy
+        self._random = random
+        self._key = key
+
+    # Create
+
+    async def create(self, creator: NewDevice | ByKey, ip: str, secret: str | None = None) -> Created:
+        """A new pairing: flow 2 when device B creates it, flow 1 when a logged-in device does.
+
+        `secret` is B's own choice; without one B gets one, once.
+        """
+        await self._limits.hit("create", block(ip))
+        by_key = isinstance(creator, ByKey)
+        if isinstance(creator, ByKey):
+            creator.refuse_approval()
+        else:
+            secret = secret or codes.token(self._random, 32)
+        await self._refuse_when_full(signed_in=by_key)
+        now = await self._store.now()
+        code = codes.token(self._random)
+        for _ in range(5):
+            user_code = codes.user_code(self._random)
+            pairing = Pairing(
+                id=codes.token(self._random),
+                initiator=Initiator.LOGGED_IN_DEVICE if by_key else Initiator.NEW_DEVICE,
+                created_at=now,
+                expires_at=now + self._policy.ttl,
+                code_hash=codes.digest(code),
+                user_code_hash=codes.user_code_digest(self._key, user_code.replace("-", "")),
+                secret_hash="" if by_key or secret is None else codes.digest(secret),
+                new_device=None if isinstance(creator, ByKey) else creator,
+                approver=creator.approver if isinstance(creator, ByKey) else None,
+            )
+            if await self._store.add(pairing):
+                break
+        else:
+            raise Refused(Code.UNAVAILABLE, "no free code; try again", retry_after=1)
+        lands = "join" if by_key else "pair"
+        text = f"{self._policy.public_url}/{lands}/{pairing.id}#{code}"
+        role = Role.APPROVER if by_key else Role.NEW_DEVICE
+        return Created(View(pairing, role, now), code, user_code, None if by_key else secret, text)
+
+    async def _refuse_when_full(self, *, signed_in: bool) -> None:
+        cap = self._policy.max_live
+        if cap and await self._store.live() >= (cap if signed_in else cap - cap // RESERVED_SHARE):
+            raise Refused(Code.UNAVAILABLE, "too many live pairings; try again", retry_after=10)
+
+    # Read and wait
+
+    async def view(self, pairing_id: str, holder: Holder) -> View:
+        """The pairing as its party sees it. Raises NOT_FOUND alike for unknown, foreign and wrong secret."""
+        loaded = await self._store.get(pairing_id)
+        if loaded is None:
+            raise not_found()
+        pairing, now = loaded
+        if isinstance(holder, BySecret):
+            if codes.matches(holder.secret, pairing.secret_hash):
+                return View(pairing, Role.NEW_DEVICE, now)
+        elif pairing.approver and pairing.approver.session_id == holder.approver.session_id:
+            return self._approvers_view(pairing, now)
+        raise not_found()
+
+    def _approvers_view(self, pairing: Pairing, now: int) -> View:
+        shows_number = pairing.verification is Verification.NUMBER and pairing.approved_at is not None
+        number = codes.verification_number(self._key, pairing.id) if shows_number and not pairing.final else None
+        return View(pairing, Role.APPROVER, now, number)
+
+    def watch(self, pairing_id: str, wake: Wake) -> AbstractAsyncContextManager[None]:
+        """Subscribe before reading: a change after the entry wakes the watcher, one before it is in what it reads.
+
+        Expiry rings no bell: a watcher sets its own timer to `expires_at`.
+        """
+        return self._bus.watch([pairing_channel(pairing_id)], wake)
+
+    async def take_over(self, pairing_id: str, note: str) -> None:
+        """Tell older sockets of the same new device that the one which knows `note` is the newest."""
+        await self._bus.ring(pairing_channel(pairing_id), note)
+
+    # Claim
+
+    async def claim(
+        self, pairing_id: str, code: str, claimant: NewDevice | ByKey, ip: str, secret: str | None = None
+    ) -> tuple[View, str | None]:
+        """The scan. Gives the claimant's view and, for device B, its secret."""
+        await self._limits.hit("claim", _claimant_key(claimant, ip))
+        loaded = await self._store.get(pairing_id)
+        if loaded is None or not codes.matches(code, loaded.pairing.code_hash):
+            raise not_found()
+        return await self._claim(pairing_id, claimant, ip, secret, typed=False)
+
+    async def claim_by_user_code(
+        self, typed: str, claimant: NewDevice | ByKey, ip: str, secret: str | None = None
+    ) -> tuple[View, str | None]:
+        """The same for those who cannot scan. Every failure looks the same and counts."""
+        key = _claimant_key(claimant, ip)
+        await self._limits.hit("claim", key)
+        await self._limits.check("user_code", key)
+        letters = codes.normal_user_code(typed)
+        found = await self._store.id_of_user_code(codes.user_code_digest(self._key, letters)) if letters else None
+        try:
+            if found is None:
+                raise not_found()
+            return await self._claim(found, claimant, ip, secret, typed=True)
+        except Refused as refused:
+            if refused.code is Code.UNAVAILABLE:
+                raise
+            await self._limits.hit("user_code", key)
+            raise not_found() from None
+
+    async def _claim(
+        self, pairing_id: str, claimant: NewDevice | ByKey, ip: str, secret: str | None, *, typed: bool
+    ) -> tuple[View, str | None]:
+        chosen = secret
+        while True:
+            loaded = await self._store.get(pairing_id)
+            if loaded is None:
+                raise not_found()
+            pairing, now = loaded
+            by_key = isinstance(claimant, ByKey)
+            if by_key is (pairing.initiator is Initiator.LOGGED_IN_DEVICE):
+                raise Refused(
+                    Code.WRONG_DIRECTION,
+                    "this code is for a device that is not logged in"
+                    if by_key
+                    else "this code is for a device that is already logged in",
+                    initiator=pairing.initiator.value,
+                )
+            if not pairing.final and _claimed_by(pairing, claimant, chosen):
+                if isinstance(claimant, ByKey):
+                    return self._approvers_view(pairing, now), None
+                return View(pairing, Role.NEW_DEVICE, now), chosen
+            if isinstance(claimant, ByKey):
+                approver, device = claimant.approver, pairing.new_device
+                facts: dict[str, object] = {"approver": approver}
+                other_ip = device.ip if device else ""
+            else:
+                approver, device = pairing.approver, claimant  # type: ignore[assignment]
+                secret = chosen or codes.token(self._random, 32)
+                facts = {"new_device": claimant, "secret_hash": codes.digest(secret)}
+                other_ip = approver.ip if approver else ""
+            network = compare(ip, other_ip, public_site=self._policy.public_site)
+            claimed = pairing.after(
+                Event.CLAIM,
+                now,
+                scanned_at=now,
+                expires_at=max(pairing.expires_at, now + DECIDE_MS),
+                network=network,
+                verification=self._verification(network, typed=typed),
+                **facts,
+            )
+            if approver and device and self._accounts.is_own_device(approver, device):
+                raise Refused(Code.SAME_DEVICE, "this pairing was started by the very device that would approve it")
+            if await self._store.replace(pairing, claimed):
+                if by_key:
+                    return self._approvers_view(claimed, now), None
+                return View(claimed, Role.NEW_DEVICE, now), secret
+
+    def _verification(self, network: Network, *, typed: bool) -> Verification:
+        policy = self._policy.verify
+        if policy == "never" or (policy == "remote" and network is Network.SAME and not typed):
+            return Verification.NONE
+        return Verification.NUMBER
+
+    # Decide
+
+    async def approve(self, pairing_id: str, holder: ByKey) -> View:
+        """Consent. Repeated by the same approver, it gives the same answer."""
+        while True:
+            view = await self.view(pairing_id, holder)
+            pairing, now = view.pairing, view.now
+            if pairing.status in (Status.APPROVED, Status.CONSUMED):
+                return view
+            holder.refuse_approval()
+            with_number = 2 if pairing.verification is Verification.NUMBER else 1
+            approved = pairing.after(
+                Event.APPROVE,
+                now,
+                approved_at=now,
+                expires_at=max(pairing.expires_at, now + self._policy.redeem * with_number),
+            )
+            if await self._store.replace(pairing, approved):
+                self._push_approval(approved, now)
+                return self._approvers_view(approved, now)
+
+    async def deny(self, pairing_id: str, holder: ByKey, *, report: bool = False) -> View:
+        """Refusal, and with `report` the word that the approver did not start this."""
+        view = await self._end(pairing_id, holder, Event.DENY, Status.DENIED)
+        if report:
+            await self._accounts.report(holder.approver, view.pairing.new_device)
+        return view
+
+    async def cancel(self, pairing_id: str, holder: Holder) -> View:
+        """The creator takes it back."""
+        return await self._end(pairing_id, holder, Event.CANCEL, Status.CANCELLED)
+
+    async def _end(self, pairing_id: str, holder: Holder, event: Event, ended: Status) -> View:
+        while True:
+            view = await self.view(pairing_id, holder)
+            pairing, now = view.pairing, view.now
+            creator = Role.NEW_DEVICE if pairing.initiator is Initiator.NEW_DEVICE else Role.APPROVER
+            if event is Event.CANCEL and view.role is not creator:
+                raise Refused(
+                    Code.WRONG_DIRECTION,
+                    "only the device that made it can cancel it",
+                    initiator=pairing.initiator.value,
+                )
+            if pairing.status is ended:
+                return view
+            final = pairing.after(event, now)
+            if await self._store.replace(pairing, final):
+                return view._replace(pairing=final, number=None)
+
+    async def end_all_of(self, device_id: str) -> None:
+        """Deny whatever this device could still approve: its keys have been revoked."""
+        for pairing_id in await self._store.open_of(device_id):
+            while (loaded := await self._store.get(pairing_id)) is not None:
+                pairing, now = loaded
+                if pairing.final or pairing.approver is None or pairing.approver.device_id != device_id:
+                    break
+                if await self._store.replace(pairing, pairing.after(Event.DENY, now)):
+                    break
+
+    def _push_approval(self, pairing: Pairing, now: int) -> None:
+        if pairing.new_device and pairing.new_device.push_token:
+            data = {"id": pairing.id, "status": "Approved", "approvedAt": iso(now)}
+            self._push.send(pairing.new_device.push_token, data)
+
+    # Log in
+
+    async def log_in(
+        self, pairing_id: str, holder: BySecret, number: str | None = None, device_code: str | None = None
+    ) -> SessionT:
+        """Exchange the approved pairing for keys: check, swap to consumed, then SQL, the judge of exactly once.
+
+        Until the SQL transaction has committed, the same secret may come again and finish.
+        """
+        while True:
+            view = await self.view(pairing_id, holder)
+            pairing, now = view.pairing, view.now
+            device, approver = pairing.new_device, pairing.approver
+            if device and device_code is not None and device_code != device.code:
+                raise Refused(Code.DEVICE_CHANGED, "this is not the device that was approved")
+            if device is None or approver is None:
+                raise refusal(pairing, Event.LOGIN)
+            if pairing.status is not Status.CONSUMED:
+                if pairing.status is not Status.APPROVED:
+                    raise refusal(pairing, Event.LOGIN)
+                if pairing.verification is Verification.NUMBER and not await self._number_fits(pairing, now, number):
+                    continue
+                await self._accounts.check_login(approver, device)
+                consumed = pairing.after(Event.LOGIN, now)
+                if not await self._store.replace(pairing, consumed):
+                    continue
+                pairing = consumed
+            return await self._accounts.log_in(pairing.id, approver, device, holder.secret)
+
+    async def _number_fits(self, pairing: Pairing, now: int, number: str | None) -> bool:
+        """True if it fits, False if the pairing changed meanwhile; a miss is counted, then raised."""
+        if number is None:
+            raise Refused(Code.NUMBER_REQUIRED, "type the number that the other device shows")
+        account = pairing.approver.user_id if pairing.approver else ""
+        # A new pairing brings new attempts, so the account counts them too.
+        await self._limits.check("number", account)
+        if codes.matches(number, codes.digest(codes.verification_number(self._key, pairing.id))):
+            return True
+        misses = pairing.misses + 1
+        last = misses >= MAX_MISSES
+        missed = pairing.after(Event.DENY if last else Event.MISS, now, misses=misses)
+        if not await self._store.replace(pairing, missed):
+            return False
+        await self._limits.hit("number", account)
+        raise Refused(Code.NUMBER_MISMATCH, "that is not the number", attemptsLeft=MAX_MISSES - misses)
+
+
+def not_found() -> Refused:
+    """One answer for unknown, foreign, long gone, wrong code and wrong secret."""
+    return Refused(Code.NOT_FOUND, "no such pairing for this holder")
+
+
+def _claimant_key(claimant: NewDevice | ByKey, ip: str) -> str:
+    return f"user:{claimant.approver.user_id}" if isinstance(claimant, ByKey) else block(ip)
+
+
+def _claimed_by(pairing: Pairing, claimant: NewDevice | ByKey, secret: str | None) -> bool:
+    if isinstance(claimant, ByKey):
+        return pairing.approver is not None and pairing.approver.session_id == claimant.approver.session_id
+    return secret is not None and codes.matches(secret, pairing.secret_hash)
