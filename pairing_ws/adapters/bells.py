@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 
-from pairing_ws.pairing.ports import Wake
+from pairing_ws.ports import Wake
 
 SWEEP_SECONDS = 25.0
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from pairing_ws.errors import Code, Refused
+from pairing_ws.network import Network
 from pairing_ws.parties import Approver, NewDevice
 
 
@@ -42,14 +43,6 @@ class Verification(StrEnum):
     UNDECIDED = "undecided"
     NONE = "none"
     NUMBER = "number"
-
-
-class Network(StrEnum):
-    """How the two addresses compare, as the server saw them."""
-
-    SAME = "same"
-    DIFFERENT = "different"
-    UNKNOWN = "unknown"
 
 
 TRANSITIONS: dict[tuple[Status, Event], Status] = {

@@ -1,7 +1,6 @@
 """What the pairing story asks of the world. Adapters promise what stands here; the contract tests hold them to it."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from pairing_ws.pairing.machine import Pairing
@@ -9,8 +8,6 @@ from pairing_ws.parties import Approver, NewDevice
 
 # What a login gives; only the accounts room knows what is in it.
 SessionT_co = TypeVar("SessionT_co", covariant=True)
-
-Wake = Callable[[str], None]
 
 
 class Loaded(NamedTuple):
@@ -47,30 +44,6 @@ class PairingStore(Protocol):
 
     async def open_of(self, device_id: str) -> Sequence[str]:
         """Ids of pairings that name this device as approver: all the live ones, perhaps some that have ended."""
-
-
-class Bus(Protocol):
-    """Doorbells between processes. A ring can get lost; every watcher is therefore woken again when the link comes
-    back, and at least every 30 seconds. A ring says that there is something to read, never what."""
-
-    def watch(self, channels: Sequence[str], wake: Wake) -> AbstractAsyncContextManager[None]:
-        """On entry the subscription is confirmed: a ring from then on calls `wake(note)`. Raises Unavailable.
-
-        `wake` is called on the event loop, must not block, and gets "" when it was no ring that woke it.
-        """
-
-    async def ring(self, channel: str, note: str = "") -> None:
-        """Wake every watcher of the channel in every process. Best effort: logs instead of raising."""
-
-
-class Limits(Protocol):
-    """Rates per key over all processes. Raises Unavailable when the counters are away: closed, never open."""
-
-    async def hit(self, rule: str, key: str) -> None:
-        """Count one; raises RATE_LIMITED with the seconds to wait once the rule's rate is used up."""
-
-    async def check(self, rule: str, key: str) -> None:
-        """As `hit`, without counting."""
 
 
 class Accounts(Protocol[SessionT_co]):

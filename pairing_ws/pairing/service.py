@@ -9,21 +9,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, NamedTuple, TypeVar
 
+from pairing_ws import codes
 from pairing_ws.clock import iso
 from pairing_ws.errors import Code, Refused
-from pairing_ws.pairing import codes
+from pairing_ws.network import Network, block, compare
 from pairing_ws.pairing.machine import (
     Event,
     Initiator,
-    Network,
     Pairing,
     Status,
     Verification,
     refusal,
 )
-from pairing_ws.pairing.network import block, compare
-from pairing_ws.pairing.ports import Accounts, Bus, Limits, PairingStore, Push, Wake, pairing_channel
+from pairing_ws.pairing.ports import Accounts, PairingStore, Push, pairing_channel
 from pairing_ws.parties import Approver, NewDevice
+from pairing_ws.ports import Bus, Limits, Wake
 
 SessionT = TypeVar("SessionT")
 

@@ -1,8 +1,16 @@
 """What two observed addresses say about each other. Pure."""
 
 import ipaddress
+from enum import StrEnum
 
-from pairing_ws.pairing.machine import Network
+
+class Network(StrEnum):
+    """How the two addresses compare, as the server saw them."""
+
+    SAME = "same"
+    DIFFERENT = "different"
+    UNKNOWN = "unknown"
+
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

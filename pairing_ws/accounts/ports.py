@@ -1,0 +1,191 @@
+"""The records of accounts, and what their story asks of its store and its signer. Times in milliseconds."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from pairing_ws.parties import NewDevice
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    username: str
+    display_name: str
+    created_at: int
+    locked_at: int | None = None
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """One installation in one account, logged in as long as it has a live session.
+
+    Its id is a digest of account and code, so that a pairing can name the device before SQL knows it.
+    """
+
+    id: str
+    user_id: str
+    name: str
+    os: str
+    app_version: str
+    created_at: int
+    last_seen_at: int
+    last_ip: str
+    paired_by: str | None
+    quarantine_until: int | None = None
+
+
+class NewSession(msgspec.Struct, frozen=True, kw_only=True):
+    """A session about to begin. `origin` (`pairing:…` or `invite:…`) is unique: it makes a login happen once."""
+
+    id: str
+    user_id: str
+    device_id: str
+    origin: str
+    created_at: int
+    idle_until: int
+    ends_at: int
+    family_hash: str
+    refresh_hash: str
+    sealed: bytes
+    sealed_until: int
+
+
+class Retired(msgspec.Struct, frozen=True):
+    """A refresh key exchanged at `at`: remembered for the grace, so that a late double is not taken for theft."""
+
+    hash: str
+    at: int
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """A session with its account and device, as one read gives them."""
+
+    id: str
+    user: User
+    device: Device
+    origin: str
+    created_at: int
+    idle_until: int
+    ends_at: int
+    refresh_hash: str
+    retired: tuple[Retired, ...] = ()
+    sealed: bytes | None = None
+    sealed_until: int = 0
+    revoked_at: int | None = None
+
+    @property
+    def amr(self) -> str:
+        """How this session began, as the authKey tells it (RFC 8176): `qr` or `invite`."""
+        return "invite" if self.origin.startswith("invite:") else "qr"
+
+    def alive_at(self, now: int) -> bool:
+        return self.revoked_at is None and now < self.idle_until and now < self.ends_at
+
+
+class Invite(msgspec.Struct, frozen=True, kw_only=True):
+    code_hash: str
+    user_id: str
+    expires_at: int
+    used_at: int | None = None
+
+
+class Activity(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of what happened to an account."""
+
+    user_id: str
+    at: int
+    event: str
+    device_id: str | None = None
+    device_name: str | None = None
+    ip: str | None = None
+
+
+class Rotation(msgspec.Struct, frozen=True, kw_only=True):
+    """What a refresh changes in a session, if `old_hash` is still its current key."""
+
+    session_id: str
+    old_hash: str
+    new_hash: str
+    retired: tuple[Retired, ...]
+    idle_until: int
+    sealed: bytes
+    sealed_until: int
+    ip: str
+    at: int
+
+
+class AccountStore(Protocol):
+    """Users, devices, sessions, invites, activity. Every method is one transaction; a cancelled one leaves nothing.
+
+    Any call raises Unavailable when the database is away.
+    """
+
+    async def begin_session(
+        self, session: NewSession, device: NewDevice, approved_by: str | None, quarantine_until: int | None, limit: int
+    ) -> Session | None:
+        """Create the session, register or overwrite its device, end the device's older sessions, write the activity.
+
+        None if a session of that origin exists: then nothing was changed. `approved_by` is the id of the session that
+        approved; without one it is an invite, which is marked as used in the same transaction, and quarantine starts
+        only if the account has other devices. Raises ACCOUNT_LOCKED, DEVICE_LIMIT (`limit` 0: none), and
+        PAIRING_DENIED when the session that approved no longer stands.
+        """
+
+    async def session(self, session_id: str) -> Session | None: ...
+    async def session_of_origin(self, origin: str) -> Session | None: ...
+    async def session_of_family(self, family_hash: str) -> Session | None: ...
+
+    async def rotate(self, rotation: Rotation) -> bool:
+        """True for exactly one caller per `old_hash`; False also once the session is revoked."""
+
+    async def forget_sealed(self, session_id: str) -> None:
+        """Erase the repeatable answer: one of its keys has been used."""
+
+    async def end_session(self, session_id: str, at: int, activity: Activity) -> None: ...
+
+    async def devices(self, user_id: str, now: int) -> Sequence[Device]:
+        """The devices with a live session, oldest first."""
+
+    async def rename(self, user_id: str, device_id: str, name: str, activity: Activity) -> bool: ...
+
+    async def set_push_token(self, user_id: str, device_id: str, push_token: str) -> bool:
+        """Also takes the address away from the account's other devices."""
+
+    async def drop_push_token(self, push_token: str) -> None: ...
+
+    async def revoke(self, user_id: str, device_ids: Sequence[str], at: int, activity: Activity) -> int:
+        """End these devices' sessions and drop their push addresses; the number of sessions ended."""
+
+    async def descendants(self, user_id: str, device_id: str) -> Sequence[str]:
+        """Every device that this one let in, directly or not, whether still logged in or not."""
+
+    async def activity(self, user_id: str, limit: int) -> Sequence[Activity]: ...
+    async def note(self, activity: Activity) -> None: ...
+
+    async def add_invite(self, invite: Invite, user: User) -> User:
+        """Store the invite for the user of that name, creating the user if there is none; the user as stored."""
+
+    async def invite(self, code_hash: str) -> Invite | None: ...
+    async def users(self) -> Sequence[User]: ...
+    async def lock(self, username: str, at: int | None) -> User | None: ...
+    async def delete_user(self, username: str) -> User | None: ...
+
+    async def tidy(self, now: int) -> None:
+        """Drop what nobody can ask for any more: ended sessions, stale invites, old activity, sealed answers."""
+
+
+class Claims(msgspec.Struct, frozen=True, kw_only=True):
+    """What an authKey says, once its signature and claims hold."""
+
+    sub: str
+    sid: str
+    did: str
+    exp: int
+
+
+class Tokens(Protocol):
+    def issue(self, *, user_id: str, session_id: str, device_id: str, amr: str, now: int, expires_at: int) -> str:
+        """A signed authKey."""
+
+    def verify(self, token: str, now: int) -> Claims | None:
+        """The claims, or None whatever is wrong with it."""

@@ -1,0 +1,437 @@
+"""The story of accounts: how a session begins, is known again, renews its keys and ends, and what devices may do."""
+
+import unicodedata
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+
+from pairing_ws import codes
+from pairing_ws.accounts import keys
+from pairing_ws.accounts.keys import Answer, RefreshKey, Verdict
+from pairing_ws.accounts.ports import (
+    AccountStore,
+    Activity,
+    Device,
+    Invite,
+    NewSession,
+    Rotation,
+    Session,
+    Tokens,
+    User,
+)
+from pairing_ws.clock import Clock
+from pairing_ws.errors import Code, Refused
+from pairing_ws.network import block
+from pairing_ws.parties import Approver, NewDevice
+from pairing_ws.ports import Bus, Limits, Wake
+
+# Another process learns of a revocation this late at most; the contract allows 5 s.
+SESSION_CACHE_MS = 2_000
+INVITE_MS = 15 * 60_000
+ACTIVITY_LINES = 100
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The settings this story obeys. Times in milliseconds."""
+
+    auth_key: int = 600_000
+    refresh_key: int = 30 * 86_400_000
+    session: int = 365 * 86_400_000
+    quarantine: int = 3_600_000
+    device_limit: int = 20
+    public_url: str = "http://localhost:8000"
+
+
+class LoggedIn(NamedTuple):
+    """What a login, an accepted invite or a refresh gives: a pair of keys, and whose they are."""
+
+    answer: Answer
+    user: User
+    device: Device
+    now: int
+
+
+class NewInvite(NamedTuple):
+    user: User
+    code: str
+    url: str
+    expires_at: int
+
+
+class AccountService:
+    """`devices_ended` is told the ids of devices whose keys have just been revoked."""
+
+    def __init__(
+        self,
+        store: AccountStore,
+        bus: Bus,
+        limits: Limits,
+        tokens: Tokens,
+        policy: Policy,
+        clock: Clock,
+        random: codes.RandomBytes,
+        devices_ended: Callable[[Sequence[str]], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._bus = bus
+        self._limits = limits
+        self._tokens = tokens
+        self._policy = policy
+        self._clock = clock
+        self._random = random
+        self._devices_ended = devices_ended
+        # user id → session id → (until, session)
+        self._known: dict[str, dict[str, tuple[int, Session]]] = {}
+
+    # Begin a session
+
+    def is_own_device(self, approver: Approver, device: NewDevice) -> bool:
+        return keys.device_id(approver.user_id, device.code) == approver.device_id
+
+    async def check_login(self, approver: Approver, device: NewDevice) -> None:
+        """See `pairing.ports.Accounts`. Reads the database, never the cache: it is the last look before the keys."""
+        session = await self._store.session(approver.session_id)
+        if session is not None and session.user.locked_at is not None:
+            raise Refused(Code.ACCOUNT_LOCKED, "the account is locked")
+        if session is None or not session.alive_at(self._clock()):
+            raise Refused(Code.PAIRING_DENIED, "the device that approved is no longer logged in")
+        limit = self._policy.device_limit
+        mine = keys.device_id(approver.user_id, device.code)
+        others = [each for each in await self._store.devices(approver.user_id, self._clock()) if each.id != mine]
+        if limit and len(others) >= limit:
+            raise Refused(Code.DEVICE_LIMIT, f"the account has {limit} devices; log one out first")
+
+    async def log_in(self, pairing_id: str, approver: Approver, device: NewDevice, secret: str) -> LoggedIn:
+        """The one session of this pairing. Repeated with the same secret it gives the same pair for 30 s, as long as
+        neither key has been used; then raises PAIRING_CONSUMED."""
+        quarantine = self._policy.quarantine
+        return await self._begin(
+            f"pairing:{pairing_id}",
+            approver.user_id,
+            device,
+            secret,
+            Code.PAIRING_CONSUMED,
+            approver.session_id,
+            quarantine,
+        )
+
+    async def accept_invite(self, code: str, device: NewDevice, secret: str | None) -> LoggedIn:
+        """How the very first device gets in, and the way back. Repeatable like a login, if it came with a secret."""
+        await self._limits.hit("claim", block(device.ip))
+        invite = await self._store.invite(codes.digest(code))
+        if invite is None:
+            raise Refused(Code.NOT_FOUND, "no such invite")
+        if invite.used_at is None and self._clock() >= invite.expires_at:
+            raise Refused(Code.INVITE_EXPIRED, "the invite has expired; ask for a new one")
+        # Without a secret of its own nobody can repeat the answer: it is sealed for one that nobody knows.
+        secret = secret or codes.token(self._random, 32)
+        return await self._begin(
+            f"invite:{invite.code_hash}",
+            invite.user_id,
+            device,
+            secret,
+            Code.INVITE_USED,
+            None,
+            self._policy.quarantine,
+        )
+
+    async def _begin(
+        self,
+        origin: str,
+        user_id: str,
+        device: NewDevice,
+        secret: str,
+        spent: Code,
+        approved_by: str | None,
+        quarantine: int,
+    ) -> LoggedIn:
+        now = self._clock()
+        session_id = codes.token(self._random)
+        device_id = keys.device_id(user_id, device.code)
+        key = keys.new_family(self._random)
+        ends_at = now + self._policy.session
+        amr = "qr" if approved_by else "invite"
+        answer = self._answer(user_id, session_id, device_id, amr, key, now, ends_at)
+        begun = await self._store.begin_session(
+            NewSession(
+                id=session_id,
+                user_id=user_id,
+                device_id=device_id,
+                origin=origin,
+                created_at=now,
+                idle_until=now + self._policy.refresh_key,
+                ends_at=ends_at,
+                family_hash=key.family_hash,
+                refresh_hash=key.hash,
+                sealed=keys.seal(answer, secret, self._random),
+                sealed_until=now + keys.GRACE_MS,
+            ),
+            device,
+            approved_by,
+            now + quarantine if quarantine else None,
+            self._policy.device_limit,
+        )
+        if begun is not None:
+            await self._changed(user_id)
+            return LoggedIn(answer, begun.user, begun.device, now)
+        before = await self._store.session_of_origin(origin)
+        if before and before.alive_at(now) and now < before.sealed_until and before.user.locked_at is None:
+            repeated = keys.unseal(before.sealed, secret)
+            if repeated is not None:
+                return LoggedIn(repeated, before.user, before.device, now)
+        raise Refused(spent, "this has been used to log in already")
+
+    def _answer(
+        self, user_id: str, session_id: str, device_id: str, amr: str, key: RefreshKey, now: int, ends_at: int
+    ) -> Answer:
+        expires_at = min(now + self._policy.auth_key, ends_at)
+        auth_key = self._tokens.issue(
+            user_id=user_id, session_id=session_id, device_id=device_id, amr=amr, now=now, expires_at=expires_at
+        )
+        return Answer(auth_key, str(key), expires_at)
+
+    # Know a session again
+
+    async def authenticate(self, auth_key: str) -> Session:
+        """The session behind an authKey, whose first use ends its repetition.
+
+        Raises UNAUTHENTICATED and ACCOUNT_LOCKED.
+        """
+        now = self._clock()
+        claims = self._tokens.verify(auth_key, now)
+        if claims is None:
+            raise unauthenticated()
+        session = await self._session(claims.sub, claims.sid, now)
+        if session is None or (session.user.id, session.device.id) != (claims.sub, claims.did):
+            raise unauthenticated()
+        return session
+
+    async def still_stands(self, session: Session) -> Session | None:
+        """The session as it is now, for a socket that outlives its authKey; None once it has ended."""
+        try:
+            return await self._session(session.user.id, session.id, self._clock())
+        except Refused as refused:
+            if refused.code is Code.ACCOUNT_LOCKED:
+                return None
+            raise
+
+    async def _session(self, user_id: str, session_id: str, now: int) -> Session | None:
+        until, session = self._known.get(user_id, {}).get(session_id, (0, None))
+        if session is None or now >= until:
+            session = await self._store.session(session_id)
+            if session is None:
+                return None
+            if session.sealed:
+                await self._store.forget_sealed(session_id)
+                session = msgspec.structs.replace(session, sealed=None)
+            if len(self._known) > 50_000:
+                self._known.clear()
+            self._known.setdefault(session.user.id, {})[session_id] = (now + SESSION_CACHE_MS, session)
+        if not session.alive_at(now):
+            return None
+        if session.user.locked_at is not None:
+            raise Refused(Code.ACCOUNT_LOCKED, "the account is locked")
+        return session
+
+    # Renew
+
+    async def refresh(self, refresh_key: str, ip: str) -> LoggedIn:
+        """A new pair for the current key. See the contract for a key that was exchanged before."""
+        key = RefreshKey.parse(refresh_key)
+        while key is not None:
+            session = await self._store.session_of_family(key.family_hash)
+            now = self._clock()
+            if session is None or not session.alive_at(now):
+                break
+            if session.user.locked_at is not None:
+                raise Refused(Code.ACCOUNT_LOCKED, "the account is locked")
+            await self._limits.hit("refresh", session.device.id)
+            verdict = keys.judge(session, key, now)
+            if verdict is Verdict.ROTATE:
+                renewed = await self._rotate(session, key, ip, now)
+                if renewed is None:
+                    continue
+                return renewed
+            if verdict is Verdict.REPEAT:
+                answer = keys.unseal(session.sealed, str(key))
+                if answer is not None:
+                    return LoggedIn(answer, session.user, session.device, now)
+            if verdict is not Verdict.STOLEN:
+                raise Refused(Code.ALREADY_REFRESHED, "this key was exchanged a moment ago; use its successor")
+            await self._end(session, "session.key_reused", ip, now)
+            break
+        raise unauthenticated()
+
+    async def _rotate(self, session: Session, key: RefreshKey, ip: str, now: int) -> LoggedIn | None:
+        new = key.successor(self._random)
+        answer = self._answer(session.user.id, session.id, session.device.id, session.amr, new, now, session.ends_at)
+        rotation = Rotation(
+            session_id=session.id,
+            old_hash=key.hash,
+            new_hash=new.hash,
+            retired=keys.retire(session, key, now),
+            idle_until=now + self._policy.refresh_key,
+            sealed=keys.seal(answer, str(key), self._random),
+            sealed_until=now + keys.GRACE_MS,
+            ip=ip,
+            at=now,
+        )
+        # What is cached was read before: the new key's first use must be seen.
+        self._known.pop(session.user.id, None)
+        return LoggedIn(answer, session.user, session.device, now) if await self._store.rotate(rotation) else None
+
+    # End
+
+    async def log_out(self, session: Session, ip: str) -> None:
+        await self._end(session, "session.logged_out", ip, self._clock())
+
+    async def _end(self, session: Session, event: str, ip: str, now: int) -> None:
+        await self._store.end_session(session.id, now, self._line(session, event, ip))
+        await self._changed(session.user.id)
+        await self._devices_ended([session.device.id])
+
+    async def revoke(self, session: Session, device_id: str, ip: str, *, descendants: bool = False) -> None:
+        """End a device, and with `descendants` all that it let in. Raises NOT_FOUND and DEVICE_QUARANTINED."""
+        if device_id != session.device.id:
+            self.refuse_quarantined(session)
+        device = await self._device(session.user.id, device_id)
+        ended = [device_id]
+        if descendants:
+            let_in = await self._store.descendants(session.user.id, device_id)
+            ended += [each for each in let_in if each != session.device.id]
+        await self._revoke(session, ended, "device.revoked", ip, device)
+
+    async def revoke_others(self, session: Session, ip: str) -> int:
+        """End every other device of the account; how many that were."""
+        self.refuse_quarantined(session)
+        others = [each.id for each in await self.devices(session) if each.id != session.device.id]
+        return await self._revoke(session, others, "device.revoked_others", ip, session.device) if others else 0
+
+    async def _revoke(self, session: Session, ids: Sequence[str], event: str, ip: str, device: Device) -> int:
+        line = msgspec.structs.replace(self._line(session, event, ip), device_id=device.id, device_name=device.name)
+        count = await self._store.revoke(session.user.id, ids, self._clock(), line)
+        await self._changed(session.user.id)
+        await self._devices_ended(ids)
+        return count
+
+    # Devices
+
+    async def devices(self, session: Session) -> Sequence[Device]:
+        return await self._store.devices(session.user.id, self._clock())
+
+    async def change_device(
+        self, session: Session, device_id: str, ip: str, *, name: str | None, push_token: str | None
+    ) -> Device:
+        """Rename a device; set a push address, only one's own. Raises NOT_FOUND and DEVICE_QUARANTINED."""
+        own = device_id == session.device.id
+        if not own:
+            self.refuse_quarantined(session)
+        await self._device(session.user.id, device_id)
+        if push_token is not None:
+            if not own:
+                raise Refused(Code.BAD_REQUEST, "a push address can only be set by the device itself")
+            await self._store.set_push_token(session.user.id, device_id, push_token)
+        if name is not None:
+            line = msgspec.structs.replace(
+                self._line(session, "device.renamed", ip), device_id=device_id, device_name=name
+            )
+            await self._store.rename(session.user.id, device_id, name, line)
+        self._known.pop(session.user.id, None)
+        return await self._device(session.user.id, device_id)
+
+    async def _device(self, user_id: str, device_id: str) -> Device:
+        for device in await self._store.devices(user_id, self._clock()):
+            if device.id == device_id:
+                return device
+        raise Refused(Code.NOT_FOUND, "no such device in this account")
+
+    def refuse_quarantined(self, session: Session) -> None:
+        """Raises DEVICE_QUARANTINED while a device that has just been let in must keep still."""
+        left = (session.device.quarantine_until or 0) - self._clock()
+        if left > 0:
+            raise Refused(
+                Code.DEVICE_QUARANTINED, "this device was added a short while ago", retry_after=-(-left // 1000)
+            )
+
+    async def activity(self, session: Session) -> Sequence[Activity]:
+        """The newest lines first."""
+        return await self._store.activity(session.user.id, ACTIVITY_LINES)
+
+    async def report(self, approver: Approver, device: NewDevice | None) -> None:
+        await self._store.note(
+            Activity(
+                user_id=approver.user_id,
+                at=self._clock(),
+                event="pairing.reported",
+                device_name=device.name if device else None,
+                ip=device.ip if device else None,
+            )
+        )
+
+    def watch(self, user_id: str, wake: Wake) -> AbstractAsyncContextManager[None]:
+        """Wakes after each change to the account's devices and sessions; what changed is to be read."""
+        return self._bus.watch([account_channel(user_id)], wake)
+
+    async def drop_push_address(self, push_token: str) -> None:
+        """The push service says that nobody is there any more."""
+        await self._store.drop_push_token(push_token)
+
+    # For the operator
+
+    async def invite(self, username: str) -> NewInvite:
+        """A link that logs one device in, for 15 minutes, once. Makes the account if there is none of that name."""
+        name = unicodedata.normalize("NFC", username).strip()
+        if not 1 <= len(name) <= 64 or not name.isprintable():
+            raise Refused(Code.BAD_REQUEST, "a user name is 1 to 64 printable characters")
+        now = self._clock()
+        code = codes.token(self._random, 24)
+        fresh = User(id=codes.token(self._random), username=name, display_name=name, created_at=now)
+        expires_at = now + INVITE_MS
+        invite = Invite(code_hash=codes.digest(code), user_id=fresh.id, expires_at=expires_at)
+        user = await self._store.add_invite(invite, fresh)
+        return NewInvite(user, code, f"{self._policy.public_url}/join/invite#{code}", expires_at)
+
+    async def users(self) -> Sequence[User]:
+        return await self._store.users()
+
+    async def lock(self, username: str, *, locked: bool) -> User:
+        return await self._told(await self._store.lock(username, self._clock() if locked else None))
+
+    async def delete_user(self, username: str) -> User:
+        return await self._told(await self._store.delete_user(username))
+
+    async def _told(self, user: User | None) -> User:
+        if user is None:
+            raise Refused(Code.NOT_FOUND, "no such user")
+        await self._changed(user.id)
+        return user
+
+    async def tidy(self) -> None:
+        await self._store.tidy(self._clock())
+
+    async def _changed(self, user_id: str) -> None:
+        self._known.pop(user_id, None)
+        await self._bus.ring(account_channel(user_id))
+
+    def _line(self, session: Session, event: str, ip: str) -> Activity:
+        return Activity(
+            user_id=session.user.id,
+            at=self._clock(),
+            event=event,
+            device_id=session.device.id,
+            device_name=session.device.name,
+            ip=ip,
+        )
+
+
+def account_channel(user_id: str) -> str:
+    return f"account:{{{user_id}}}"
+
+
+def unauthenticated() -> Refused:
+    """One answer for every key that is missing, wrong, expired or revoked."""
+    return Refused(Code.UNAUTHENTICATED, "no valid credential")

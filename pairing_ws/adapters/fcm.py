@@ -1,0 +1,123 @@
+"""Push messages through Firebase Cloud Messaging, HTTP v1. Needs the `push` extra; google-auth makes the bearer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import google.auth.exceptions
+import httpx2
+import structlog
+from google.auth.transport import Request, Response
+from google.oauth2 import service_account
+from prometheus_client import Counter
+
+log = structlog.get_logger()
+
+SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
+TIMEOUT_SECONDS = 10.0
+SENT = Counter("pairing_push_messages", "Push messages, by what came of them", ["outcome"])
+
+
+class FcmPush:
+    """Sends in the background. `unregistered` is told the addresses that the service says are gone."""
+
+    def __init__(self, credentials_file: Path, base_url: str, unregistered: Callable[[str], Awaitable[None]]) -> None:
+        from_file: Any = service_account.Credentials.from_service_account_file
+        self._credentials = from_file(str(credentials_file), scopes=[SCOPE])
+        self._url = f"{base_url.rstrip('/')}/v1/projects/{self._credentials.project_id}/messages:send"
+        self._unregistered = unregistered
+        self._client = httpx2.AsyncClient(timeout=TIMEOUT_SECONDS)
+        self._renewing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> "FcmPush":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=TIMEOUT_SECONDS / 2)
+        for task in self._tasks:
+            task.cancel()
+        await self._client.aclose()
+
+    def send(self, address: str, data: dict[str, str]) -> None:
+        """See `pairing.ports.Push.send`."""
+        task = asyncio.create_task(self._send(address, data))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send(self, address: str, data: dict[str, str]) -> None:
+        outcome = "failed"
+        try:
+            answer = await self._client.post(
+                self._url,
+                json={"message": {"token": address, "data": data, "android": {"priority": "high"}}},
+                headers={"Authorization": f"Bearer {await self._bearer()}"},
+            )
+            if answer.status_code == 200:
+                outcome = "sent"
+            elif _is_unregistered(answer):
+                outcome = "unregistered"
+                await self._unregistered(address)
+            else:
+                log.warning("push.refused", status=answer.status_code)
+        except httpx2.TimeoutException:
+            outcome = "timeout"
+            log.warning("push.timeout")
+        except Exception as error:
+            # Best effort: whatever goes wrong here must not touch the pairing. The text may quote the address.
+            log.warning("push.failed", error=type(error).__name__)
+        SENT.labels(outcome).inc()
+
+    async def _bearer(self) -> str:
+        async with self._renewing:
+            if not self._credentials.valid:
+                await asyncio.to_thread(self._credentials.refresh, _Transport())
+        return str(self._credentials.token)
+
+
+class _Transport(Request):
+    """google-auth's idea of an HTTP client, on httpx2: without it google-auth would bring in `requests`."""
+
+    def __call__(
+        self,
+        url: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        timeout: float | None = None,
+        **_: Any,
+    ) -> Response:
+        try:
+            answer = httpx2.request(method, url, content=body, headers=headers, timeout=timeout or TIMEOUT_SECONDS)
+        except httpx2.HTTPError as error:
+            raise google.auth.exceptions.TransportError(error) from error  # type: ignore[no-untyped-call]
+        return _Answer(answer)
+
+
+class _Answer(Response):
+    def __init__(self, answer: httpx2.Response) -> None:
+        self._answer = answer
+
+    @property
+    def status(self) -> int:
+        return self._answer.status_code
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return dict(self._answer.headers)
+
+    @property
+    def data(self) -> bytes:
+        return self._answer.content
+
+
+def _is_unregistered(answer: httpx2.Response) -> bool:
+    if answer.status_code != 404:
+        return False
+    try:
+        details = answer.json()["error"].get("details", [])
+        return any(detail.get("errorCode") == "UNREGISTERED" for detail in details)
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return False

@@ -1,0 +1,420 @@
+"""Users, devices, sessions, invites and activity in SQL: SQLite here, PostgreSQL by another URL. Core, no ORM."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from typing import Any, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+import structlog
+from alembic import command, config
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from pairing_ws.accounts.ports import Activity, Device, Invite, NewSession, Retired, Rotation, Session, User
+from pairing_ws.adapters.tables import activity, devices, invites, sessions, users
+from pairing_ws.errors import Code, Refused, Unavailable
+from pairing_ws.parties import NewDevice
+
+StructT = TypeVar("StructT", bound=msgspec.Struct)
+
+log = structlog.get_logger()
+
+DAY_MS = 86_400_000
+ACTIVITY_KEPT_MS = 90 * DAY_MS
+# Any number that no other program on the same PostgreSQL uses for its advisory lock.
+_MIGRATION_LOCK = 7_239_471
+
+
+def database_url(url: str) -> sa.URL:
+    """The URL with the async driver it needs: `postgres://`, `postgresql://` and `sqlite://` name none."""
+    parsed = sa.make_url(url)
+    driver = {"sqlite": "sqlite+aiosqlite", "postgres": "postgresql+asyncpg", "postgresql": "postgresql+asyncpg"}
+    return parsed.set(drivername=driver.get(parsed.drivername, parsed.drivername))
+
+
+def open_database(url: str) -> AsyncEngine:
+    parsed = database_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_async_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=10, pool_timeout=5)
+    engine = create_async_engine(parsed, pool_size=5, max_overflow=0, pool_timeout=10)
+
+    @sa.event.listens_for(engine.sync_engine, "connect")
+    def _configure(connection: Any, _: object) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=10000"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @sa.event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        # A deferred transaction that reads and then writes loses an update or fails; see SQLite's "BEGIN IMMEDIATE".
+        writes = connection.get_execution_options().get("writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+async def migrate(engine: AsyncEngine) -> None:
+    """Bring the schema up to date, in one transaction under a lock: of many processes one works, the others wait."""
+
+    def upgrade(connection: sa.Connection) -> None:
+        settings = config.Config()
+        settings.set_main_option("script_location", "pairing_ws.adapters:migrations")
+        settings.attributes["connection"] = connection
+        command.upgrade(settings, "head")
+
+    try:
+        async with engine.execution_options(writes=True).begin() as connection:
+            if engine.dialect.name == "postgresql":
+                await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+            await connection.run_sync(upgrade)
+    except (SQLAlchemyError, OSError) as error:
+        raise Unavailable("the database") from error
+
+
+class SqlAccounts:
+    """See `accounts.ports.AccountStore` for what each method promises."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        # Both dialects spell ON CONFLICT alike, but share no type that says so.
+        self._insert: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[engine.dialect.name]
+        # SQLite has one writer at a time; queueing here is fairer than its busy handler.
+        self._turn = asyncio.Lock() if engine.dialect.name == "sqlite" else nullcontext()
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with self._engine.connect() as connection:
+                yield connection
+        except (SQLAlchemyError, OSError) as error:
+            raise self._unavailable(error) from error
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction: committed at the end, rolled back by any exception, a cancellation included."""
+        try:
+            async with self._turn, self._engine.execution_options(writes=True).begin() as connection:
+                yield connection
+        except IntegrityError:
+            raise
+        except (SQLAlchemyError, OSError) as error:
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> Unavailable:
+        # Never the error's text: it quotes the statement's parameters.
+        log.warning("sql.failed", error=type(error).__name__)
+        return Unavailable("the database")
+
+    async def ping(self) -> None:
+        async with self._reading() as connection:
+            await connection.execute(sa.select(1))
+
+    # Sessions
+
+    async def begin_session(
+        self, session: NewSession, device: NewDevice, approved_by: str | None, quarantine_until: int | None, limit: int
+    ) -> Session | None:
+        now = session.created_at
+        try:
+            async with self._writing() as connection:
+                # The row lock makes logins of one account take turns on PostgreSQL, so that the limit holds.
+                owner = sa.select(users.c.locked_at).where(users.c.id == session.user_id).with_for_update()
+                user = (await connection.execute(owner)).first()
+                if user is None:
+                    raise Refused(Code.NOT_FOUND, "no such account")
+                if user.locked_at is not None:
+                    raise Refused(Code.ACCOUNT_LOCKED, "the account is locked")
+                known = sa.select(sessions.c.id).where(sessions.c.origin == session.origin)
+                if (await connection.execute(known)).first():
+                    return None
+                paired_by = await self._approving_device(connection, approved_by, now) if approved_by else None
+                if not approved_by and not await self._use_invite(connection, session.origin, now):
+                    return None
+                present = {each.id for each in await self._devices(connection, session.user_id, now)}
+                if limit and len(present - {session.device_id}) >= limit:
+                    raise Refused(Code.DEVICE_LIMIT, f"the account has {limit} devices; log one out first")
+                if not approved_by and not present:
+                    quarantine_until = None
+                await self._register(connection, session, device, paired_by, quarantine_until)
+                row = msgspec.structs.asdict(session)
+                await connection.execute(sessions.insert().values(row | {"retired": b"[]"}))
+                line = Activity(
+                    user_id=session.user_id,
+                    at=now,
+                    event="device.added",
+                    device_id=session.device_id,
+                    device_name=device.name,
+                    ip=device.ip,
+                )
+                await self._note(connection, line)
+                return await self._session(connection, sessions.c.id == session.id)
+        except IntegrityError:
+            # Another process committed a session of this origin first.
+            return None
+
+    async def _approving_device(self, connection: AsyncConnection, session_id: str, now: int) -> str:
+        alive = sa.select(sessions.c.device_id).where(sessions.c.id == session_id, *_alive(now))
+        approver = (await connection.execute(alive)).first()
+        if approver is None:
+            raise Refused(Code.PAIRING_DENIED, "the device that approved is no longer logged in")
+        return str(approver.device_id)
+
+    async def _use_invite(self, connection: AsyncConnection, origin: str, now: int) -> bool:
+        unused = (
+            invites.update()
+            .where(invites.c.code_hash == origin.removeprefix("invite:"), invites.c.used_at.is_(None))
+            .values(used_at=now)
+        )
+        return (await connection.execute(unused)).rowcount == 1
+
+    async def _register(
+        self,
+        connection: AsyncConnection,
+        session: NewSession,
+        device: NewDevice,
+        paired_by: str | None,
+        quarantine_until: int | None,
+    ) -> None:
+        """Write the device as if it had never been there: it inherits neither age nor address from its namesake."""
+        row = {
+            "id": session.device_id,
+            "user_id": session.user_id,
+            "name": device.name,
+            "os": device.os,
+            "app_version": device.app_version,
+            "created_at": session.created_at,
+            "last_seen_at": session.created_at,
+            "last_ip": device.ip,
+            "paired_by": paired_by,
+            "quarantine_until": quarantine_until,
+            "push_kind": "fcm-token" if device.push_token else None,
+            "push_address": device.push_token or None,
+        }
+        if device.push_token:
+            await self._take_push_address(connection, session.user_id, device.push_token)
+        upsert = self._insert(devices).values(row).on_conflict_do_update(index_elements=["id"], set_=row)
+        await connection.execute(upsert)
+        await self._end(connection, sessions.c.device_id == session.device_id, at=session.created_at)
+
+    async def session(self, session_id: str) -> Session | None:
+        return await self._read_session(sessions.c.id == session_id)
+
+    async def session_of_origin(self, origin: str) -> Session | None:
+        return await self._read_session(sessions.c.origin == origin)
+
+    async def session_of_family(self, family_hash: str) -> Session | None:
+        return await self._read_session(sessions.c.family_hash == family_hash)
+
+    async def _read_session(self, which: sa.ColumnElement[bool]) -> Session | None:
+        async with self._reading() as connection:
+            return await self._session(connection, which)
+
+    async def _session(self, connection: AsyncConnection, which: sa.ColumnElement[bool]) -> Session | None:
+        query = (
+            sa.select(*_labelled(sessions, "s"), *_labelled(users, "u"), *_labelled(devices, "d"))
+            .join_from(sessions, users, users.c.id == sessions.c.user_id)
+            .join(devices, devices.c.id == sessions.c.device_id)
+            .where(which)
+        )
+        row = (await connection.execute(query)).mappings().first()
+        if row is None:
+            return None
+        return Session(
+            user=_from_row(User, row, "u"),
+            device=_from_row(Device, row, "d"),
+            retired=msgspec.json.decode(row["s_retired"], type=tuple[Retired, ...]),
+            **{
+                name: row[f"s_{name}"]
+                for name in Session.__struct_fields__
+                if name not in ("user", "device", "retired")
+            },
+        )
+
+    async def rotate(self, rotation: Rotation) -> bool:
+        swap = (
+            sessions.update()
+            .where(
+                sessions.c.id == rotation.session_id,
+                sessions.c.refresh_hash == rotation.old_hash,
+                sessions.c.revoked_at.is_(None),
+            )
+            .values(
+                refresh_hash=rotation.new_hash,
+                retired=msgspec.json.encode(rotation.retired),
+                idle_until=rotation.idle_until,
+                sealed=rotation.sealed,
+                sealed_until=rotation.sealed_until,
+            )
+        )
+        of_session = sa.select(sessions.c.device_id).where(sessions.c.id == rotation.session_id).scalar_subquery()
+        seen = devices.update().where(devices.c.id == of_session).values(last_seen_at=rotation.at, last_ip=rotation.ip)
+        async with self._writing() as connection:
+            won = (await connection.execute(swap)).rowcount == 1
+            if won:
+                await connection.execute(seen)
+            return won
+
+    async def forget_sealed(self, session_id: str) -> None:
+        async with self._writing() as connection:
+            await connection.execute(sessions.update().where(sessions.c.id == session_id).values(sealed=None))
+
+    async def end_session(self, session_id: str, at: int, activity: Activity) -> None:
+        async with self._writing() as connection:
+            await self._end(connection, sessions.c.id == session_id, at=at)
+            of_session = sa.select(sessions.c.device_id).where(sessions.c.id == session_id).scalar_subquery()
+            await self._drop_push(connection, devices.c.id == of_session)
+            await self._note(connection, activity)
+
+    async def _end(self, connection: AsyncConnection, which: sa.ColumnElement[bool], at: int) -> int:
+        ended = sessions.update().where(which, sessions.c.revoked_at.is_(None)).values(revoked_at=at, sealed=None)
+        return (await connection.execute(ended)).rowcount
+
+    # Devices
+
+    async def devices(self, user_id: str, now: int) -> Sequence[Device]:
+        async with self._reading() as connection:
+            return await self._devices(connection, user_id, now)
+
+    async def _devices(self, connection: AsyncConnection, user_id: str, now: int) -> Sequence[Device]:
+        with_session = sa.select(sessions.c.device_id).where(sessions.c.user_id == user_id, *_alive(now))
+        query = (
+            sa.select(*_labelled(devices, "d"))
+            .where(devices.c.user_id == user_id, devices.c.id.in_(with_session))
+            .order_by(devices.c.created_at, devices.c.id)
+        )
+        return [_from_row(Device, row, "d") for row in (await connection.execute(query)).mappings()]
+
+    async def rename(self, user_id: str, device_id: str, name: str, activity: Activity) -> bool:
+        mine = devices.update().where(devices.c.user_id == user_id, devices.c.id == device_id).values(name=name)
+        async with self._writing() as connection:
+            renamed = (await connection.execute(mine)).rowcount == 1
+            if renamed:
+                await self._note(connection, activity)
+            return renamed
+
+    async def set_push_token(self, user_id: str, device_id: str, push_token: str) -> bool:
+        mine = devices.update().where(devices.c.user_id == user_id, devices.c.id == device_id)
+        async with self._writing() as connection:
+            await self._take_push_address(connection, user_id, push_token)
+            changed = mine.values(push_kind="fcm-token", push_address=push_token)
+            return (await connection.execute(changed)).rowcount == 1
+
+    async def _take_push_address(self, connection: AsyncConnection, user_id: str, push_token: str) -> None:
+        mine = devices.c.user_id == user_id
+        await self._drop_push(connection, mine & (devices.c.push_address == push_token))
+
+    async def drop_push_token(self, push_token: str) -> None:
+        async with self._writing() as connection:
+            await self._drop_push(connection, devices.c.push_address == push_token)
+
+    async def _drop_push(self, connection: AsyncConnection, which: sa.ColumnElement[bool]) -> None:
+        await connection.execute(devices.update().where(which).values(push_kind=None, push_address=None))
+
+    async def revoke(self, user_id: str, device_ids: Sequence[str], at: int, activity: Activity) -> int:
+        async with self._writing() as connection:
+            mine = (sessions.c.user_id == user_id) & sessions.c.device_id.in_(device_ids)
+            ended = await self._end(connection, mine, at=at)
+            await self._drop_push(connection, (devices.c.user_id == user_id) & devices.c.id.in_(device_ids))
+            await self._note(connection, activity)
+            return ended
+
+    async def descendants(self, user_id: str, device_id: str) -> Sequence[str]:
+        query = sa.select(devices.c.id, devices.c.paired_by).where(devices.c.user_id == user_id)
+        async with self._reading() as connection:
+            rows = (await connection.execute(query)).all()
+        found: list[str] = []
+        parents = [device_id]
+        while parents:
+            parent = parents.pop()
+            # Two devices may have let each other in, one after the other.
+            children = [row.id for row in rows if row.paired_by == parent and row.id not in (*found, device_id)]
+            found += children
+            parents += children
+        return found
+
+    # Activity
+
+    async def activity(self, user_id: str, limit: int) -> Sequence[Activity]:
+        query = (
+            sa.select(*_labelled(activity, "a"))
+            .where(activity.c.user_id == user_id)
+            .order_by(activity.c.at.desc(), activity.c.id.desc())
+            .limit(limit)
+        )
+        async with self._reading() as connection:
+            return [_from_row(Activity, row, "a") for row in (await connection.execute(query)).mappings()]
+
+    async def note(self, line: Activity) -> None:
+        async with self._writing() as connection:
+            await self._note(connection, line)
+
+    async def _note(self, connection: AsyncConnection, line: Activity) -> None:
+        await connection.execute(activity.insert().values(msgspec.structs.asdict(line)))
+
+    # Users and invites
+
+    async def add_invite(self, invite: Invite, user: User) -> User:
+        async with self._writing() as connection:
+            fresh = self._insert(users).values(msgspec.structs.asdict(user))
+            await connection.execute(fresh.on_conflict_do_nothing(index_elements=["username"]))
+            named = await self._user(connection, user.username)
+            assert named is not None
+            row = msgspec.structs.asdict(invite) | {"user_id": named.id}
+            await connection.execute(invites.insert().values(row))
+            return named
+
+    async def invite(self, code_hash: str) -> Invite | None:
+        query = sa.select(*_labelled(invites, "i")).where(invites.c.code_hash == code_hash)
+        async with self._reading() as connection:
+            row = (await connection.execute(query)).mappings().first()
+        return _from_row(Invite, row, "i") if row else None
+
+    async def users(self) -> Sequence[User]:
+        async with self._reading() as connection:
+            query = sa.select(*_labelled(users, "u")).order_by(users.c.username)
+            return [_from_row(User, row, "u") for row in (await connection.execute(query)).mappings()]
+
+    async def lock(self, username: str, at: int | None) -> User | None:
+        async with self._writing() as connection:
+            await connection.execute(users.update().where(users.c.username == username).values(locked_at=at))
+            return await self._user(connection, username)
+
+    async def delete_user(self, username: str) -> User | None:
+        async with self._writing() as connection:
+            user = await self._user(connection, username)
+            await connection.execute(users.delete().where(users.c.username == username))
+            return user
+
+    async def _user(self, connection: AsyncConnection, username: str) -> User | None:
+        query = sa.select(*_labelled(users, "u")).where(users.c.username == username)
+        row = (await connection.execute(query)).mappings().first()
+        return _from_row(User, row, "u") if row else None
+
+    async def tidy(self, now: int) -> None:
+        yesterday = now - DAY_MS
+        over = (
+            (sessions.c.revoked_at < yesterday) | (sessions.c.idle_until < yesterday) | (sessions.c.ends_at < yesterday)
+        )
+        async with self._writing() as connection:
+            await connection.execute(sessions.delete().where(over))
+            await connection.execute(sessions.update().where(sessions.c.sealed_until < now).values(sealed=None))
+            await connection.execute(invites.delete().where(invites.c.expires_at < yesterday))
+            await connection.execute(activity.delete().where(activity.c.at < now - ACTIVITY_KEPT_MS))
+
+
+def _alive(now: int) -> tuple[sa.ColumnElement[bool], ...]:
+    """The SQL of `Session.alive_at`."""
+    return (sessions.c.revoked_at.is_(None), sessions.c.idle_until > now, sessions.c.ends_at > now)
+
+
+def _labelled(table: sa.Table, prefix: str) -> list[sa.Label[Any]]:
+    return [column.label(f"{prefix}_{column.name}") for column in table.c]
+
+
+def _from_row(kind: type[StructT], row: Any, prefix: str) -> StructT:
+    return kind(**{name: row[f"{prefix}_{name}"] for name in kind.__struct_fields__})

@@ -1,0 +1,89 @@
+"""The SQL tables as SQLAlchemy Core knows them. Their making and changing is the migrations'. Times in milliseconds."""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _owner() -> sa.Column[str]:
+    return sa.Column("user_id", sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True)
+
+
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("id", sa.String(22), primary_key=True),
+    sa.Column("username", sa.String(64), nullable=False, unique=True),
+    sa.Column("display_name", sa.String(128), nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("locked_at", sa.BigInteger),
+)
+
+devices = sa.Table(
+    "devices",
+    metadata,
+    # A digest of account and device code, hence unique per both.
+    sa.Column("id", sa.String(32), primary_key=True),
+    _owner(),
+    sa.Column("name", sa.String(128), nullable=False),
+    sa.Column("os", sa.String(128), nullable=False),
+    sa.Column("app_version", sa.String(128), nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("last_seen_at", sa.BigInteger, nullable=False),
+    sa.Column("last_ip", sa.String(64), nullable=False),
+    # The device that let it in; no foreign key, for it may be gone while what it let in stays.
+    sa.Column("paired_by", sa.String(32)),
+    sa.Column("quarantine_until", sa.BigInteger),
+    # FCM is moving from tokens to installation ids: the kind says how to address it.
+    sa.Column("push_kind", sa.String(16)),
+    sa.Column("push_address", sa.String(4096)),
+)
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("id", sa.String(22), primary_key=True),
+    _owner(),
+    sa.Column("device_id", sa.ForeignKey("devices.id", ondelete="CASCADE"), nullable=False, index=True),
+    # `pairing:{id}` or `invite:{digest}`. That it is unique is what makes a login happen exactly once.
+    sa.Column("origin", sa.String(80), nullable=False, unique=True),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("idle_until", sa.BigInteger, nullable=False),
+    sa.Column("ends_at", sa.BigInteger, nullable=False),
+    sa.Column("revoked_at", sa.BigInteger),
+    sa.Column("family_hash", sa.String(44), nullable=False, unique=True),
+    sa.Column("refresh_hash", sa.String(44), nullable=False),
+    # Keys exchanged within the grace, as JSON: `[["digest", at], …]`.
+    sa.Column("retired", sa.LargeBinary, nullable=False),
+    sa.Column("sealed", sa.LargeBinary),
+    sa.Column("sealed_until", sa.BigInteger, nullable=False),
+)
+
+invites = sa.Table(
+    "invites",
+    metadata,
+    sa.Column("code_hash", sa.String(44), primary_key=True),
+    _owner(),
+    sa.Column("expires_at", sa.BigInteger, nullable=False),
+    sa.Column("used_at", sa.BigInteger),
+)
+
+activity = sa.Table(
+    "activity",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("user_id", sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("event", sa.String(32), nullable=False),
+    sa.Column("device_id", sa.String(32)),
+    sa.Column("device_name", sa.String(128)),
+    sa.Column("ip", sa.String(64)),
+    sa.Index("ix_activity_user_id_at", "user_id", "at"),
+)
