@@ -10,6 +10,8 @@ from collections.abc import Callable
 RandomBytes = Callable[[int], bytes]
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+# What `is_secret` accepts, in words.
+SHAPE_OF_SECRETS = "Pairing-Secret has to be 22 to 128 base64url characters"
 # Crockford's base32 reads these as the digits they look like.
 _LOOKALIKES = str.maketrans("ILO", "110")
 _USER_CODE = re.compile(f"[{CROCKFORD}]{{8}}")

@@ -89,8 +89,8 @@ class AccountService:
 
     # Begin a session
 
-    def is_own_device(self, approver: Approver, device: NewDevice) -> bool:
-        return keys.device_id(approver.user_id, device.code) == approver.device_id
+    def device_id(self, approver: Approver, device: NewDevice) -> str:
+        return keys.device_id(approver.user_id, device.code)
 
     async def check_login(self, approver: Approver, device: NewDevice) -> None:
         """See `pairing.ports.Accounts`. Reads the database, never the cache: it is the last look before the keys."""
@@ -100,7 +100,7 @@ class AccountService:
         if session is None or not session.alive_at(self._clock()):
             raise Refused(Code.PAIRING_DENIED, "the device that approved is no longer logged in")
         limit = self._policy.device_limit
-        mine = keys.device_id(approver.user_id, device.code)
+        mine = self.device_id(approver, device)
         others = [each for each in await self._store.devices(approver.user_id, self._clock()) if each.id != mine]
         if limit and len(others) >= limit:
             raise Refused(Code.DEVICE_LIMIT, f"the account has {limit} devices; log one out first")

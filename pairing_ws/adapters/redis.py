@@ -146,7 +146,10 @@ class RedisPairings:
 
 
 class RedisBus(Bells):
-    """Doorbells over one pub/sub connection, which it keeps, checks every 5 s, and replaces when it is dead."""
+    """Doorbells over one pub/sub connection, which it keeps, checks every 5 s, and replaces when it is dead.
+
+    It closes `client`, which it shares with the store, when it ends.
+    """
 
     def __init__(self, client: Redis, url: str) -> None:
         super().__init__()
@@ -175,6 +178,7 @@ class RedisBus(Bells):
         await stop(self._reader)
         await super().__aexit__()
         await self._link.aclose()
+        await self._client.aclose()
 
     async def ring(self, channel: str, note: str = "") -> None:
         try:

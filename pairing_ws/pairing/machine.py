@@ -99,6 +99,7 @@ class Pairing(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     scanned_at: int | None = None
     approved_at: int | None = None
     finished_at: int | None = None
+    login_device_id: str | None = None
     misses: int = 0
 
     @property

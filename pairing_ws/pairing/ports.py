@@ -49,8 +49,8 @@ class PairingStore(Protocol):
 class Accounts(Protocol[SessionT_co]):
     """What the story must know of accounts. `accounts.service.AccountService` is it."""
 
-    def is_own_device(self, approver: Approver, device: NewDevice) -> bool:
-        """Whether that device, in the approver's account, would be the approver's own record."""
+    def device_id(self, approver: Approver, device: NewDevice) -> str:
+        """The id that this device has, or will have, in the approver's account."""
 
     async def check_login(self, approver: Approver, device: NewDevice) -> None:
         """Raises Refused if the approver's session, device or account no longer stands, or no device fits."""

@@ -59,6 +59,11 @@ class View(NamedTuple):
     now: int
     number: str | None = None
 
+    @property
+    def expires_in(self) -> float:
+        """Seconds until time ends this pairing; a little more than exact, so that it is over by then."""
+        return max(0.0, (self.pairing.expires_at - self.now) / 1000 + 0.005)
+
 
 class Created(NamedTuple):
     """`code` and `user_code` exist only here; `secret` too, unless the client chose it."""
@@ -255,7 +260,7 @@ class PairingService(Generic[SessionT]):
                 verification=self._verification(network, typed=typed),
                 **facts,
             )
-            if approver and device and self._accounts.is_own_device(approver, device):
+            if approver and device and self._accounts.device_id(approver, device) == approver.device_id:
                 raise Refused(Code.SAME_DEVICE, "this pairing was started by the very device that would approve it")
             if await self._store.replace(pairing, claimed):
                 if by_key:
@@ -355,7 +360,7 @@ class PairingService(Generic[SessionT]):
                 if pairing.verification is Verification.NUMBER and not await self._number_fits(pairing, now, number):
                     continue
                 await self._accounts.check_login(approver, device)
-                consumed = pairing.after(Event.LOGIN, now)
+                consumed = pairing.after(Event.LOGIN, now, login_device_id=self._accounts.device_id(approver, device))
                 if not await self._store.replace(pairing, consumed):
                     continue
                 pairing = consumed

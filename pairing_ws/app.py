@@ -1,0 +1,228 @@
+"""create_app: the only place that knows every room. Builds the adapters, gives them to the stories, mounts the edge."""
+
+import asyncio
+import gc
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+from prometheus_client import REGISTRY
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pairing_ws import codes
+from pairing_ws.accounts import service as accounts
+from pairing_ws.adapters.bells import stop
+from pairing_ws.adapters.limits import RateLimits
+from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
+from pairing_ws.adapters.redis import RedisBus, RedisPairings, connect
+from pairing_ws.adapters.sql import SqlAccounts, migrate, open_database
+from pairing_ws.adapters.tokens import KeyRing, make_key_file
+from pairing_ws.clock import Clock, system_clock
+from pairing_ws.config import Settings
+from pairing_ws.errors import Code, Refused
+from pairing_ws.pairing import service as pairing
+from pairing_ws.pairing.ports import PairingStore, Push
+from pairing_ws.web import docs, pages, wire
+from pairing_ws.web.errors import problem
+from pairing_ws.web.guard import Guard, safe_headers
+from pairing_ws.web.http import MAX_BODY, Services
+from pairing_ws.web.operation import Operation, document
+from pairing_ws.web.routes import CALLS, Call, refused, refused_by_framework, routes
+from pairing_ws.web.socket import Sockets
+
+log = structlog.get_logger()
+
+TIDY_SECONDS = 3600
+
+
+class NoPush:
+    """Push is off: no credentials were configured."""
+
+    def send(self, address: str, data: dict[str, str]) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What `build` made: the stories, and what they stand on."""
+
+    services: Services
+    store: PairingStore
+    accounts_store: SqlAccounts
+    tokens: KeyRing
+    engine: AsyncEngine
+    opened: Sequence[AbstractAsyncContextManager[object]]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Services]:
+        """Migrate the database, open what has a task or a socket, and close it all again."""
+        try:
+            await migrate(self.engine)
+            async with AsyncExitStack() as stack:
+                for part in self.opened:
+                    await stack.enter_async_context(part)
+                yield self.services
+        finally:
+            # An engine left open can keep its driver's threads, and with them the process, alive.
+            await self.engine.dispose()
+
+
+def create_app(
+    settings: Settings, *, clock: Clock = system_clock, random: codes.RandomBytes = secrets.token_bytes
+) -> Starlette:
+    """The ASGI application, for a server of its own or to be mounted in a larger Starlette or FastAPI app.
+
+    A mounting app has to run this app's lifespan (`app.router.lifespan_context(app)`). `clock` and `random` are for
+    tests; with Redis, pairings follow Redis's clock.
+    """
+    parts = build(settings, clock=clock, random=random)
+    services = parts.services
+
+    async def ready() -> None:
+        await asyncio.gather(parts.store.now(), parts.accounts_store.ping())
+
+    operation = Operation(ready, parts.tokens.jwks, REGISTRY)
+    calls = (
+        *CALLS,
+        Call("GET", "/healthz", operation.healthz, 200, wire.Health),
+        Call("GET", "/readyz", operation.readyz, 200, wire.Health),
+        Call("GET", "/metrics", operation.metrics, 200),
+        Call("GET", "/.well-known/jwks.json", operation.keys, 200),
+    )
+    described = (
+        Call("GET", "/openapi.json", document(docs.openapi(calls, settings.public_url)), 200),
+        Call("GET", "/asyncapi.json", document(docs.asyncapi(settings.public_url)), 200),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with parts.running():
+            tidying = asyncio.create_task(_tidy(services.accounts), name="tidy")
+            # What exists now stays: without this, each full collection walks through all of it again.
+            gc.collect()
+            gc.freeze()
+            try:
+                yield
+            finally:
+                await stop(tidying)
+
+    headers = safe_headers(settings)
+
+    async def failed(_: Request, error: Exception) -> Response:
+        response = problem(Refused(Code.INTERNAL, "the server failed; nothing is known to have changed"))
+        response.headers.update(headers)
+        return response
+
+    return Starlette(
+        routes=[*routes((*calls, *described), services, Sockets(services)), *pages.routes()],
+        middleware=[
+            Middleware(Guard, settings=settings),
+            Middleware(
+                CORSMiddleware,
+                allow_origins=settings.allowed_origins,
+                allow_methods=["GET", "POST", "PATCH", "DELETE"],
+                allow_headers=["Auth-Key", "Authorization", "Content-Type", "Pairing-Secret", *docs.DEVICE_HEADERS],
+                expose_headers=["ETag", "Location", "Retry-After"],
+            ),
+        ],
+        exception_handlers={Refused: refused, HTTPException: refused_by_framework, Exception: failed},
+        lifespan=lifespan,
+        max_body_size=MAX_BODY,
+    )
+
+
+def build(settings: Settings, *, clock: Clock = system_clock, random: codes.RandomBytes = secrets.token_bytes) -> Parts:
+    """The stories on the adapters that the settings ask for. Nothing is connected before `running`."""
+    make_key_file(settings.signing_key_file, clock)
+    tokens = KeyRing(settings.signing_key_file, settings.public_url, clock)
+    engine = open_database(settings.database_url)
+    accounts_store = SqlAccounts(engine)
+    bus, store = _short_lived(settings, clock)
+    limits = RateLimits(
+        {
+            "create": settings.limit_create,
+            "claim": settings.limit_claim,
+            "user_code": settings.limit_user_code,
+            "number": settings.limit_number,
+            "refresh": settings.limit_refresh,
+        },
+        settings.redis_url,
+    )
+
+    async def end_pairings(device_ids: Sequence[str]) -> None:
+        for device_id in device_ids:
+            await pairings.end_all_of(device_id)
+
+    account_service = accounts.AccountService(
+        accounts_store,
+        bus,
+        limits,
+        tokens,
+        accounts.Policy(
+            auth_key=settings.auth_key_seconds * 1000,
+            refresh_key=settings.refresh_key_seconds * 1000,
+            session=settings.session_seconds * 1000,
+            quarantine=settings.quarantine_seconds * 1000,
+            device_limit=settings.limit_devices,
+            public_url=settings.public_url,
+        ),
+        clock,
+        random,
+        end_pairings,
+    )
+    push = _push(settings, account_service)
+    pairings: pairing.PairingService[accounts.LoggedIn] = pairing.PairingService(
+        store,
+        bus,
+        account_service,
+        limits,
+        push,
+        pairing.Policy(
+            ttl=settings.ttl_seconds * 1000,
+            redeem=settings.redeem_seconds * 1000,
+            verify=settings.verify,
+            max_live=settings.limit_pairings,
+            public_site=settings.has_public_address,
+            public_url=settings.public_url,
+        ),
+        random,
+        tokens.pepper,
+    )
+    services = Services(settings, pairings, account_service, settings.proxies, clock, random)
+    opened = [bus, push] if isinstance(push, AbstractAsyncContextManager) else [bus]
+    return Parts(services, store, accounts_store, tokens, engine, opened)
+
+
+def _short_lived(settings: Settings, clock: Clock) -> tuple[MemoryBus | RedisBus, PairingStore]:
+    if settings.redis_url is None:
+        bus = MemoryBus()
+        return bus, MemoryPairings(bus, clock)
+    client = connect(settings.redis_url)
+    return RedisBus(client, settings.redis_url), RedisPairings(client)
+
+
+def _push(settings: Settings, account_service: accounts.AccountService) -> Push:
+    if settings.fcm_credentials_file is None:
+        return NoPush()
+    # Only who sends pushes has the extra installed.
+    from pairing_ws.adapters.fcm import FcmPush
+
+    return FcmPush(settings.fcm_credentials_file, settings.fcm_url, account_service.drop_push_address)
+
+
+async def _tidy(account_service: accounts.AccountService) -> None:
+    """Once an hour, throw away what nobody can ask for any more."""
+    while True:
+        try:
+            await account_service.tidy()
+        except Refused as error:
+            log.warning("tidy.failed", code=error.code.value)
+        await asyncio.sleep(TIDY_SECONDS)

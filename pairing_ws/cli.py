@@ -1,0 +1,220 @@
+"""The command line: `serve`, `invite`, `user`, `db`, `keys`, `doctor`. Each reads the settings, acts and reports."""
+
+import asyncio
+import functools
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Annotated, NoReturn, TypeVar
+
+import typer
+import uvicorn
+
+from pairing_ws import config
+from pairing_ws.accounts.service import AccountService
+from pairing_ws.adapters import tokens
+from pairing_ws.app import Parts, build, create_app
+from pairing_ws.clock import iso, system_clock
+from pairing_ws.errors import Refused
+from pairing_ws.log import configure
+from pairing_ws.web import qr
+
+T = TypeVar("T")
+
+cli = typer.Typer(
+    help="Passwordless login by QR-code device pairing.\n\n"
+    "Start with `pairing-ws serve --demo` in one terminal and `pairing-ws invite YOU` in another: the link it prints"
+    " logs your first device in, and that one lets in all others. Settings come from the environment;"
+    " `pairing-ws doctor` checks them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+users = typer.Typer(help="List, lock, unlock and delete accounts.", no_args_is_help=True)
+database = typer.Typer(help="The database's schema.", no_args_is_help=True)
+signing_keys = typer.Typer(help="The keys that authKeys are signed with.", no_args_is_help=True)
+cli.add_typer(users, name="user")
+cli.add_typer(database, name="db")
+cli.add_typer(signing_keys, name="keys")
+
+
+def main() -> None:
+    """The entry point: a wrong setting or a refusal is one clear line and exit code 1, never a traceback."""
+    try:
+        cli()
+    except (config.SettingsError, tokens.KeyFileError) as error:
+        _fail(str(error))
+    except Refused as refused:
+        _fail(f"{refused.detail} ({refused.code})")
+
+
+@cli.command()
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; beyond loopback it needs PAIRING_PUBLIC_URL.")
+    ] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="Port to listen on.  [default: PORT, or 8000]")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes; above 1 needs REDIS_URL.  [default: WEB_CONCURRENCY, or 1]")
+    ] = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="For trying it out: http on a local network, no quarantine for new devices.")
+    ] = False,
+) -> None:
+    """Run the server. Migrates the database first; stops within 10 s of SIGTERM, telling open sockets to reconnect."""
+    settings = config.load(host=host, port=port, workers=workers, demo=demo or None)
+    tokens.make_key_file(settings.signing_key_file, system_clock)
+    configure()
+    server = uvicorn.Config(
+        functools.partial(_application, settings),
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        ws="websockets-sansio",
+        ws_max_size=4096,
+        ws_ping_interval=20.0,
+        ws_ping_timeout=20.0,
+        ws_per_message_deflate=False,
+        log_config=None,
+        # It prints query strings, and costs time and memory per request.
+        access_log=False,
+        # Forwarded addresses are read by our own edge, from PAIRING_TRUSTED_PROXIES alone.
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=8,
+    )
+    print(f"pairing_ws listens on http://{settings.host}:{settings.port} as {settings.public_url}", file=sys.stderr)
+    if settings.workers > 1:
+        socket = server.bind_socket()
+        uvicorn.supervisors.Multiprocess(server, sockets=[socket]).run()
+    else:
+        uvicorn.Server(server).run()
+
+
+def _application(settings: config.Settings) -> object:
+    # Each worker is a new interpreter.
+    configure()
+    return create_app(settings)
+
+
+@cli.command()
+def invite(
+    username: Annotated[str, typer.Argument(help="The account; it is made if there is none of that name.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
+) -> None:
+    """Print a link and QR code that log one device in, once, within 15 minutes: the first, or after all are lost."""
+    made = _with_accounts(lambda accounts: accounts.invite(username))
+    if as_json:
+        print(
+            json.dumps(
+                {"username": made.user.username, "code": made.code, "url": made.url, "expiresAt": iso(made.expires_at)}
+            )
+        )
+        return
+    print(qr.terminal(made.url))
+    print(f"Open or scan this on the device that shall be logged in as {made.user.username!r}:\n\n  {made.url}\n")
+    print(f"It works once, until {iso(made.expires_at)}.")
+
+
+@users.command("list")
+def list_users() -> None:
+    """Print every account, one a line: name, id, and whether it is locked."""
+    for user in _with_accounts(lambda accounts: accounts.users()):
+        print(f"{user.username}\t{user.id}\t{'locked since ' + iso(user.locked_at) if user.locked_at else 'open'}")
+
+
+@users.command()
+def lock(username: str) -> None:
+    """Refuse all logins, keys and refreshes of an account until it is unlocked."""
+    _with_accounts(lambda accounts: accounts.lock(username, locked=True))
+
+
+@users.command()
+def unlock(username: str) -> None:
+    """Let a locked account in again."""
+    _with_accounts(lambda accounts: accounts.lock(username, locked=False))
+
+
+@users.command()
+def delete(username: str, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Delete an account with its devices, sessions and activity."""
+    if not yes:
+        typer.confirm(f"Delete {username!r} and all its devices?", abort=True)
+    _with_accounts(lambda accounts: accounts.delete_user(username))
+
+
+@database.command()
+def upgrade() -> None:
+    """Bring the schema up to date. `serve` does it too; a platform's release step can do it first."""
+
+    async def nothing(_: AccountService) -> None:
+        pass
+
+    _with_accounts(nothing)
+    print("The database is up to date.")
+
+
+@signing_keys.command()
+def rotate() -> None:
+    """Sign with a new key from now on. Running servers notice; keys already given out stay valid until they expire."""
+    settings = config.load()
+    tokens.make_key_file(settings.signing_key_file, system_clock)
+    print(f"authKeys are now signed with {tokens.rotate_keys(settings.signing_key_file, system_clock)}.")
+
+
+@cli.command()
+def doctor() -> None:
+    """Check settings, key file, database and Redis, and say what would be refused. Exit code 1 if anything would be."""
+    for name in config.unknown_variables():
+        print(f"warning  {name} is no setting; is it misspelt?")
+    settings = config.load()
+    print("ok       settings")
+    if settings.has_public_address and not settings.public_url.startswith("https://"):
+        print("warning  PAIRING_PUBLIC_URL is public and not https: serve will refuse to listen beyond loopback")
+    if settings.quarantine_seconds == 0:
+        print("warning  PAIRING_QUARANTINE_SECONDS is 0: a device that was just let in can let in others at once")
+    if settings.signing_key_file.exists():
+        tokens.read_key_file(settings.signing_key_file)
+        print(f"ok       {settings.signing_key_file}")
+    else:
+        print(f"ok       {settings.signing_key_file} will be made on first start")
+    parts = build(settings)
+    bad = asyncio.run(_examine(parts))
+    if bad:
+        raise typer.Exit(1)
+
+
+async def _examine(parts: Parts) -> bool:
+    bad = False
+    checks: list[tuple[str, Callable[[], Awaitable[object]]]] = [
+        ("database", parts.accounts_store.ping),
+        ("Redis" if parts.services.settings.redis_url else "process memory", parts.store.now),
+    ]
+    try:
+        for name, check in checks:
+            try:
+                await check()
+                print(f"ok       {name}")
+            except Refused as refused:
+                bad = True
+                print(f"refused  {name}: {refused.detail}")
+    finally:
+        await parts.engine.dispose()
+    return bad
+
+
+def _with_accounts(act: Callable[[AccountService], Awaitable[T]]) -> T:
+    """Run `act` on the account story of the configured stores."""
+
+    async def run() -> T:
+        async with build(config.load()).running() as services:
+            return await act(services.accounts)
+
+    return asyncio.run(run())
+
+
+def _fail(text: str) -> NoReturn:
+    print("\n".join(f"pairing-ws: {line}" for line in text.splitlines()), file=sys.stderr)
+    raise SystemExit(1)

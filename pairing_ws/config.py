@@ -1,0 +1,258 @@
+"""Settings: what an operator can choose, from the environment and only from there. Nothing else reads `os.environ`."""
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import SplitResult, urlsplit
+
+import limits
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "PAIRING_"
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class SettingsError(Exception):
+    """Some settings can't be used; each line of the text names one and says what it should be."""
+
+
+def _rate(value: object) -> str:
+    text = str(value).strip()
+    if text != "0":
+        try:
+            limits.parse(text)
+        except ValueError:
+            raise ValueError("should be a rate such as 120/minute, or 0 for no limit") from None
+    return text
+
+
+def _items(value: object) -> object:
+    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+
+
+Rate = Annotated[str, BeforeValidator(_rate)]
+Count = Annotated[int, Field(ge=0)]
+List = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_items)]
+
+
+def _plain(name: str, default: Any, description: str) -> Any:
+    """A setting without our prefix, for platforms set it under this very name."""
+    return Field(default, validation_alias=name, description=description)
+
+
+class Settings(BaseSettings):
+    """All settings, checked. Durations are in seconds. `demo` and `host` come from the command line alone."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, populate_by_name=True, extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    redis_url: str | None = _plain(
+        "REDIS_URL", None, "Redis for pairings, pushes and limits (`redis://…`); without it: process memory, one worker"
+    )
+    database_url: str = _plain(
+        "DATABASE_URL", "sqlite:///pairing.db", "accounts: SQLite (`sqlite:///file`) or PostgreSQL (`postgresql://…`)"
+    )
+    port: int = _plain("PORT", 8000, "the port `serve` listens on")
+    workers: int = _plain("WEB_CONCURRENCY", 1, "worker processes; more than one needs `REDIS_URL`")
+
+    public_url: str = Field(
+        "", description="the address people see, never taken from a request; default `http://localhost:PORT`"
+    )
+    ttl_seconds: int = Field(120, ge=10, le=3600, description="how long a new code can be scanned")
+    redeem_seconds: int = Field(
+        60, ge=10, le=3600, description="how long an approval can be redeemed; twice that with a number"
+    )
+    verify: Literal["never", "remote", "always"] = Field(
+        "remote",
+        description="when a number is asked for: `never`, `remote` (other network, or typed code), `always`",
+    )
+    auth_key_seconds: int = Field(600, ge=1, le=86_400, description="lifetime of an authKey")
+    refresh_key_seconds: int = Field(2_592_000, ge=60, description="how long an unused session lives (30 days)")
+    session_seconds: int = Field(31_536_000, ge=60, description="how long a session lives in all (1 year)")
+    quarantine_seconds: int = Field(
+        3600, ge=0, description="how long a new device can neither approve nor revoke others; `--demo` makes it 0"
+    )
+    signing_key_file: Path = Field(
+        Path("pairing-keys.json"), description="signing keys, made on first start, shared by all processes"
+    )
+    allowed_origins: List = Field(
+        (), description="origins that may open sockets and use CORS; default: `PAIRING_PUBLIC_URL`'s"
+    )
+    trusted_proxies: List = Field((), description="addresses or networks whose `X-Forwarded-For` counts")
+    metrics: Literal["private", "public", "off"] = Field(
+        "private",
+        description="who may read `/metrics`: loopback and `private` peers, everybody (`public`), nobody (`off`)",
+    )
+    fcm_credentials_file: Path | None = Field(
+        None, description="service account for push messages (needs the `push` extra); without it: none are sent"
+    )
+    fcm_url: str = Field("https://fcm.googleapis.com", description="base address of the push service")
+    limit_create: Rate = Field("120/minute", description="new pairings per address (IPv4, or IPv6 /64)")
+    limit_claim: Rate = Field("60/minute", description="claims per account, or per address")
+    limit_user_code: Rate = Field("10/hour", description="wrong typed codes per account, or per address")
+    limit_number: Rate = Field("10/hour", description="wrong verification numbers per account, over all its pairings")
+    limit_refresh: Rate = Field("60/minute", description="refreshes per device")
+    limit_sockets: Count = Field(1000, description="open sockets per address and process")
+    limit_pairings: Count = Field(100_000, description="live pairings in total, a tenth kept for signed-in devices")
+    limit_devices: Count = Field(20, description="devices per account")
+
+    host: str = Field("127.0.0.1", exclude=True)
+    demo: bool = Field(False, exclude=True)
+
+    @field_validator("public_url")
+    @classmethod
+    def _check_public_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
+            raise ValueError("should be an address such as https://login.example.com")
+        return value.rstrip("/")
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            parts = urlsplit(origin)
+            if parts.scheme not in ("http", "https") or not parts.netloc or "*" in origin or _origin(parts) != origin:
+                raise ValueError(f"should be exact origins such as https://app.example.com, not {origin!r}")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError:
+                raise ValueError(f"should be addresses or networks such as 10.0.0.0/8, not {network!r}") from None
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, value: str | None) -> str | None:
+        if value and urlsplit(value).scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("should be redis://host:port/db")
+        return value
+
+    @field_validator("port")
+    @classmethod
+    def _check_port(cls, value: int) -> int:
+        if not 0 < value < 65536:
+            raise ValueError("should be a port from 1 to 65535")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if values.get("demo"):
+            values.setdefault("quarantine_seconds", 0)
+        return values
+
+    @model_validator(mode="after")
+    def _check_together(self) -> "Settings":
+        if self.workers < 1:
+            raise _wrong("WEB_CONCURRENCY", "should be at least 1")
+        if self.workers > 1 and not self.redis_url:
+            raise _wrong(
+                "WEB_CONCURRENCY",
+                "above 1 needs REDIS_URL: without it each process would keep its own pairings, and a device could"
+                " wait in one of them for what happens in another",
+            )
+        if not self.public_url:
+            object.__setattr__(self, "public_url", f"http://localhost:{self.port}")
+            if not is_loopback(self.host) and not self.demo:
+                raise _wrong(
+                    "PAIRING_PUBLIC_URL", f"is needed when listening on {self.host}: the https address people see"
+                )
+        if self.demo:
+            if self.has_public_address:
+                raise _wrong(
+                    "PAIRING_PUBLIC_URL", "must be a local address with --demo, which starts without quarantine"
+                )
+        elif not is_loopback(self.host) and urlsplit(self.public_url).scheme != "https":
+            raise _wrong("PAIRING_PUBLIC_URL", f"should be https when listening on {self.host}; --demo allows http")
+        if not self.allowed_origins:
+            object.__setattr__(self, "allowed_origins", (_origin(urlsplit(self.public_url)),))
+        return self
+
+    @property
+    def public_host(self) -> str:
+        return urlsplit(self.public_url).hostname or ""
+
+    @property
+    def has_public_address(self) -> bool:
+        """Whether `public_url` leads through the internet: neither this machine nor a private network's address."""
+        return not is_local(self.public_host)
+
+    @property
+    def secure_cookies(self) -> bool:
+        """Browsers keep Secure cookies for https and for this machine only; a demo over plain http needs the rest."""
+        return urlsplit(self.public_url).scheme == "https" or is_loopback(self.public_host)
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        return tuple(ipaddress.ip_network(network) for network in self.trusted_proxies)
+
+
+def load(**overrides: Any) -> Settings:
+    """The settings of this process, `overrides` (command line options) first. Raises SettingsError."""
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(each) for each in error.errors())) from None
+
+
+def unknown_variables() -> list[str]:
+    """Variables that look like settings and are none: most likely misspelt."""
+    known = {environment_name(name) for name in Settings.model_fields}
+    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+
+
+def environment_name(field: str) -> str:
+    alias = Settings.model_fields[field].validation_alias
+    return alias if isinstance(alias, str) else f"{PREFIX}{field.upper()}"
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_local(host: str) -> bool:
+    """Loopback, a private address, or a name that only a local network knows (RFC 6762)."""
+    if is_loopback(host) or host.endswith(".local"):
+        return True
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return False
+
+
+def _origin(parts: SplitResult) -> str:
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+class _Wrong(ValueError):
+    """A complaint that names its setting itself."""
+
+
+def _wrong(name: str, text: str) -> _Wrong:
+    return _Wrong(f"{name} {text}")
+
+
+def _explain(error: Any) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if isinstance(error.get("ctx", {}).get("error"), _Wrong):
+        return message
+    name = str(error["loc"][0]) if error["loc"] else "settings"
+    field = name if name not in Settings.model_fields else environment_name(name)
+    known = field if field.isupper() else f"{PREFIX}{field.upper()}"
+    # Redis and database addresses hold passwords.
+    given = "" if known.endswith("_URL") else f" (it is {error.get('input')!r})"
+    return f"{known} {message[0].lower()}{message[1:]}{given}"

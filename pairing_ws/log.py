@@ -1,0 +1,41 @@
+"""How this process logs: one event a line, as JSON where nobody watches. No secret is ever handed to a logger."""
+
+import logging
+import sys
+
+import structlog
+
+
+def configure() -> None:
+    """Send our own and the libraries' lines through structlog, to standard error."""
+    watched = sys.stderr.isatty()
+    shared: list[structlog.types.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.types.Processor = (
+        structlog.dev.ConsoleRenderer() if watched else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            *shared,
+            structlog.processors.format_exc_info,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler()
+    # Both renderers escape control characters: what a stranger sends can't forge a line.
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.INFO)
+    for noisy in ("httpx2", "alembic", "aiosqlite"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,110 @@
+"""The calls on sessions, devices and invites. Each reads the request, asks the story once, and spells the answer."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pairing_ws import codes
+from pairing_ws.accounts.service import unauthenticated
+from pairing_ws.errors import Code, Refused
+from pairing_ws.web import wire
+from pairing_ws.web.http import (
+    REFRESH_COOKIE,
+    Caller,
+    JsonResponse,
+    body,
+    drop_refresh_cookie,
+    give_keys,
+    label,
+    push_token,
+)
+
+
+async def accept_invite(caller: Caller, request: Request) -> Response:
+    """Log the first device in, or come back after all devices are lost."""
+    wanted = await body(request, wire.AcceptRequest)
+    auth_key, secret = caller.either()
+    if auth_key is not None:
+        raise Refused(Code.BAD_REQUEST, "this device is logged in already; log out first")
+    if secret is not None and not codes.is_secret(secret):
+        raise Refused(Code.BAD_REQUEST, codes.SHAPE_OF_SECRETS)
+    given = await caller.services.accounts.accept_invite(wanted.code, caller.device(), secret)
+    return give_keys(given, caller.services, cookie=wanted.keys == "cookie")
+
+
+async def refresh(caller: Caller, request: Request) -> Response:
+    """A new pair of keys for the refreshKey in the body, or in the cookie."""
+    wanted = await body(request, wire.RefreshRequest)
+    by_cookie = wanted.keys == "cookie"
+    cookie = request.cookies.get(REFRESH_COOKIE)
+    if by_cookie and wanted.refresh_key is not None:
+        raise Refused(Code.BAD_REQUEST, 'either a refreshKey in the body or "keys": "cookie"')
+    key = cookie if by_cookie else wanted.refresh_key
+    if by_cookie:
+        caller.demand_own_origin()
+    if not key:
+        raise unauthenticated()
+    given = await caller.services.accounts.refresh(key, caller.ip)
+    return give_keys(given, caller.services, cookie=by_cookie)
+
+
+async def log_out(caller: Caller, request: Request) -> Response:
+    """End this session, and forget its cookie."""
+    if REFRESH_COOKIE in request.cookies:
+        caller.demand_own_origin()
+    await caller.services.accounts.log_out(await caller.session(), caller.ip)
+    response = Response(status_code=204)
+    if REFRESH_COOKIE in request.cookies:
+        drop_refresh_cookie(response, caller.services.settings)
+    return response
+
+
+async def me(caller: Caller, _: Request) -> Response:
+    """Who and which device this is."""
+    return JsonResponse(wire.me(await caller.session(), caller.services.clock()))
+
+
+async def devices(caller: Caller, _: Request) -> Response:
+    """The devices that are logged in to this account, oldest first."""
+    session = await caller.session()
+    now = caller.services.clock()
+    found = await caller.services.accounts.devices(session)
+    return JsonResponse(wire.Devices(devices=[wire.device(each, session.device.id, now) for each in found]))
+
+
+async def change_device(caller: Caller, request: Request) -> Response:
+    """Rename a device, or set this device's own push address."""
+    wanted = await body(request, wire.DeviceRequest)
+    session = await caller.session()
+    name = None if wanted.name is None else label(wanted.name)
+    if name == "":
+        raise Refused(Code.BAD_REQUEST, "a name needs a visible character")
+    changed = await caller.services.accounts.change_device(
+        session,
+        request.path_params["id"],
+        caller.ip,
+        name=name,
+        push_token=None if wanted.push_token is None else push_token(wanted.push_token),
+    )
+    return JsonResponse(wire.device(changed, session.device.id, caller.services.clock()))
+
+
+async def revoke_device(caller: Caller, request: Request) -> Response:
+    """Log a device out; with `descendants=true`, also all that it let in."""
+    given = request.query_params.get("descendants", "false")
+    if given not in ("true", "false"):
+        raise Refused(Code.BAD_REQUEST, "descendants is true or false")
+    session = await caller.session()
+    await caller.services.accounts.revoke(session, request.path_params["id"], caller.ip, descendants=given == "true")
+    return Response(status_code=204)
+
+
+async def revoke_others(caller: Caller, _: Request) -> Response:
+    """Log every other device of the account out."""
+    count = await caller.services.accounts.revoke_others(await caller.session(), caller.ip)
+    return JsonResponse(wire.Revoked(revoked=count))
+
+
+async def activity(caller: Caller, _: Request) -> Response:
+    """What happened to this account lately, newest first."""
+    lines = await caller.services.accounts.activity(await caller.session())
+    return JsonResponse(wire.ActivityLog(activity=[wire.activity(line) for line in lines]))

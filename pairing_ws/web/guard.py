@@ -1,0 +1,80 @@
+"""The outermost layer: hosts that are not ours are sent away, and every answer, errors included, gets safe headers."""
+
+from urllib.parse import urlsplit
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pairing_ws.config import Settings
+from pairing_ws.errors import Code, Refused
+from pairing_ws.web.errors import problem
+
+# Answered under any name: load balancers ask by address.
+ANY_HOST = frozenset({"/healthz", "/readyz"})
+
+
+def safe_headers(settings: Settings) -> dict[str, str]:
+    """Headers for every answer; an answer's own win. `connect-src` names the socket: not every 'self' has it."""
+    public = urlsplit(settings.public_url)
+    socket = f"{'wss' if public.scheme == 'https' else 'ws'}://{public.netloc}"
+    policy = {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "img-src": "'self' data: blob:",
+        "connect-src": f"'self' {socket}",
+        "media-src": "'self' blob:",
+        "worker-src": "'self'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+    }
+    return {
+        "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
+        "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cache-Control": "no-store",
+    }
+
+
+class Guard:
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._headers = safe_headers(settings)
+        # On this machine or a private network people use several names for it.
+        self._host = urlsplit(settings.public_url).netloc.lower() if settings.has_public_address else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+
+        async def send_safely(message: Message) -> None:
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        if self._host and scope["path"] not in ANY_HOST and _host(scope) != self._host:
+            await _refuse(
+                problem(Refused(Code.MISDIRECTED, "this host is not served here")), scope, receive, send_safely
+            )
+        else:
+            await self._app(scope, receive, send_safely)
+
+
+async def _refuse(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+    await response(scope, receive, send)
+
+
+def _host(scope: Scope) -> str:
+    values = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
+    host = values[0] if len(values) == 1 else ""
+    return host.removesuffix(":443" if scope["scheme"] in ("https", "wss") else ":80")

@@ -1,0 +1,253 @@
+"""What every HTTP call needs: who asks, with what, from where; bodies read strictly, answers written compactly."""
+
+import json
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+
+from pairing_ws import codes
+from pairing_ws.accounts.ports import Session
+from pairing_ws.accounts.service import AccountService, LoggedIn, unauthenticated
+from pairing_ws.adapters.tokens import MAX_TOKEN
+from pairing_ws.clock import Clock
+from pairing_ws.config import Network, Settings
+from pairing_ws.errors import Code, Refused
+from pairing_ws.network import parse
+from pairing_ws.pairing.service import ByKey, BySecret, Holder, PairingService
+from pairing_ws.parties import Approver, NewDevice
+from pairing_ws.web import wire
+
+BodyT = TypeVar("BodyT", bound=msgspec.Struct)
+
+MAX_BODY = 16 * 1024
+MAX_LABEL = 128
+_DEVICE_CODE = re.compile(r"[A-Za-z0-9._:~=+/-]{1,128}")
+_PUSH_TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
+# Control, format (bidi, zero width), surrogate, private and unassigned characters; line and paragraph separators.
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the edge can call."""
+
+    settings: Settings
+    pairings: PairingService[LoggedIn]
+    accounts: AccountService
+    proxies: tuple[Network, ...]
+    clock: Clock
+    random: codes.RandomBytes
+
+
+class Caller:
+    """One connection as its request describes it. HTTP calls and socket handshakes alike."""
+
+    def __init__(self, connection: HTTPConnection, services: Services) -> None:
+        self.headers: Headers = connection.headers
+        self.services = services
+        self.ip = address(connection, services.proxies)
+
+    @property
+    def auth_key(self) -> str | None:
+        """From `Auth-Key`, or `Authorization: Bearer`; both at once have to agree."""
+        given = self.headers.getlist("auth-key")
+        for value in self.headers.getlist("authorization"):
+            scheme, _, rest = value.partition(" ")
+            if scheme.lower() != "bearer":
+                raise unauthenticated()
+            given.append(rest.strip())
+        if len(set(given)) > 1:
+            raise Refused(Code.BAD_REQUEST, "two different credentials at once")
+        return given[0] if given else None
+
+    @property
+    def secret(self) -> str | None:
+        """From `Pairing-Secret`, whatever it is worth."""
+        given = set(self.headers.getlist("pairing-secret"))
+        if len(given) > 1:
+            raise Refused(Code.BAD_REQUEST, "two different secrets at once")
+        return given.pop() if given else None
+
+    def either(self) -> tuple[str | None, str | None]:
+        """authKey and secret, of which one at the most is there."""
+        auth_key, secret = self.auth_key, self.secret
+        if auth_key is not None and secret is not None:
+            raise Refused(Code.BAD_REQUEST, "both Auth-Key and Pairing-Secret; send one")
+        return auth_key, secret
+
+    async def session(self) -> Session:
+        auth_key, _ = self.either()
+        if auth_key is None:
+            raise unauthenticated()
+        return await self.services.accounts.authenticate(auth_key[: MAX_TOKEN + 1])
+
+    async def by_key(self) -> ByKey:
+        return self.as_approver(await self.session())
+
+    def as_approver(self, session: Session) -> ByKey:
+        approver = Approver(user_id=session.user.id, session_id=session.id, device_id=session.device.id, ip=self.ip)
+        return ByKey(approver, lambda: self.services.accounts.refuse_quarantined(session))
+
+    def by_secret(self) -> BySecret:
+        auth_key, secret = self.either()
+        if secret is None or auth_key is not None:
+            raise unauthenticated()
+        return BySecret(secret)
+
+    async def holder(self) -> Holder:
+        auth_key, _ = self.either()
+        return self.by_secret() if auth_key is None else await self.by_key()
+
+    async def claimant(self) -> tuple[NewDevice | ByKey, str | None]:
+        """Who creates or claims: a logged-in device by its key, else a new device by its headers and perhaps secret."""
+        auth_key, secret = self.either()
+        if auth_key is not None:
+            return await self.by_key(), None
+        if secret is not None and not codes.is_secret(secret):
+            raise Refused(Code.BAD_REQUEST, codes.SHAPE_OF_SECRETS)
+        return self.device(), secret
+
+    def device(self) -> NewDevice:
+        """The new device by its headers. Raises DEVICE_HEADERS_REQUIRED, and BAD_REQUEST for what can't be kept."""
+        code, name = self.device_code(), label(self._header("x-device-name"))
+        if not code or not name:
+            raise Refused(Code.DEVICE_HEADERS_REQUIRED, "X-Device-Code and X-Device-Name are needed")
+        return NewDevice(
+            code=code,
+            name=name,
+            os=label(self._header("x-os-device")),
+            app_version=label(self._header("x-app-version-number")),
+            push_token=push_token(self._header("x-device-token")),
+            ip=self.ip,
+            user_agent=label(self.headers.get("user-agent", "")),
+        )
+
+    def device_code(self) -> str | None:
+        code = self._header("x-device-code").strip()
+        if code and not _DEVICE_CODE.fullmatch(code):
+            raise Refused(Code.BAD_REQUEST, "X-Device-Code has to be 1 to 128 letters, digits or ._:~=+/-")
+        return code or None
+
+    def _header(self, name: str) -> str:
+        """UTF-8, sent raw or percent-encoded."""
+        raw = self.headers.get(name, "").encode("latin-1")
+        try:
+            return unquote(raw.decode(), errors="strict")
+        except UnicodeDecodeError:
+            raise Refused(Code.BAD_REQUEST, f"{name} has to be UTF-8") from None
+
+    @property
+    def origin(self) -> str | None:
+        """None if there is none; two of them are nobody's."""
+        given = self.headers.getlist("origin")
+        return ", ".join(given) if given else None
+
+    def demand_own_origin(self) -> None:
+        """A cookie came with the request: take it only from our own pages, compared to the letter."""
+        if self.origin not in self.services.settings.allowed_origins:
+            raise Refused(Code.FOREIGN_ORIGIN, "with the cookie, Origin has to be this site's own")
+
+
+def address(connection: HTTPConnection, proxies: tuple[Network, ...]) -> str:
+    """The peer's address, or what trusted proxies say it is: the last hop in X-Forwarded-For that is none of them."""
+    peer = connection.client.host if connection.client else ""
+    if not proxies or not _trusted(peer, proxies):
+        return peer
+    hops = [hop.strip() for value in connection.headers.getlist("x-forwarded-for") for hop in value.split(",")]
+    for hop in reversed(hops):
+        if parse(hop) is None:
+            break
+        peer = hop
+        if not _trusted(hop, proxies):
+            break
+    return peer
+
+
+def _trusted(text: str, proxies: tuple[Network, ...]) -> bool:
+    parsed = parse(text)
+    return parsed is not None and any(parsed in network for network in proxies)
+
+
+def label(text: str) -> str:
+    """A text to show: NFC, one line, nothing invisible, 128 characters at the most."""
+    seen = "".join(
+        " " if unicodedata.category(each) in ("Zs", "Cc") else each for each in unicodedata.normalize("NFC", text)
+    )
+    clean = "".join(each for each in seen if unicodedata.category(each) not in _UNSEEN)
+    return " ".join(clean.split())[:MAX_LABEL]
+
+
+def push_token(text: str) -> str:
+    if text and not _PUSH_TOKEN.fullmatch(text):
+        raise Refused(Code.BAD_REQUEST, "a push address has to be at most 4096 printable ASCII characters")
+    return text
+
+
+async def body(request: Request, kind: type[BodyT]) -> BodyT:
+    """The request's JSON as `kind`; an absent body is an empty object. Raises BAD_REQUEST, UNSUPPORTED_MEDIA_TYPE."""
+    raw = await request.body()
+    if not raw:
+        return _decoded(b"{}", kind)
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise Refused(Code.UNSUPPORTED_MEDIA_TYPE, "send the body as application/json")
+    return _decoded(raw, kind)
+
+
+def _decoded(raw: bytes, kind: type[BodyT]) -> BodyT:
+    try:
+        # msgspec takes the last of two equal keys; what is ambiguous must not get past another reader (RFC 8259, 4).
+        json.loads(raw.decode(), object_pairs_hook=_without_doubles, parse_constant=_no_constant)
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as error:
+        raise Refused(Code.BAD_REQUEST, str(error)) from None
+    except (ValueError, RecursionError):
+        raise Refused(Code.BAD_REQUEST, "the body is not well-formed JSON without doubled keys") from None
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("doubled key")
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+class JsonResponse(Response):
+    """A wire type as JSON."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return msgspec.json.encode(content)
+
+
+REFRESH_COOKIE = "pairing_refresh"
+
+
+def give_keys(given: LoggedIn, services: Services, *, cookie: bool) -> Response:
+    """The pair of keys; with `cookie`, the refreshKey goes where scripts can't read it and few calls receive it."""
+    response = JsonResponse(wire.keys(given, with_refresh_key=not cookie))
+    if cookie:
+        seconds = services.settings.refresh_key_seconds
+        response.set_cookie(REFRESH_COOKIE, given.answer.refresh_key, max_age=seconds, **_cookie(services.settings))
+    return response
+
+
+def drop_refresh_cookie(response: Response, settings: Settings) -> None:
+    response.delete_cookie(REFRESH_COOKIE, **_cookie(settings))
+
+
+def _cookie(settings: Settings) -> dict[str, Any]:
+    path = urlsplit(settings.public_url).path + "/api/v1/sessions"
+    return {"path": path, "secure": settings.secure_cookies, "httponly": True, "samesite": "strict"}

@@ -1,0 +1,57 @@
+"""What operators and other services read: health, metrics, public keys, and the two descriptions of this API."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pairing_ws.errors import Code, Refused
+from pairing_ws.network import parse
+from pairing_ws.web import wire
+from pairing_ws.web.http import Caller, JsonResponse
+
+
+class Operation:
+    """`ready` raises Unavailable while a store does not answer; `jwks` gives the public keys."""
+
+    def __init__(
+        self, ready: Callable[[], Awaitable[None]], jwks: Callable[[], dict[str, Any]], registry: CollectorRegistry
+    ) -> None:
+        self._ready = ready
+        self._jwks = jwks
+        self._registry = registry
+
+    async def healthz(self, _: Caller, __: Request) -> Response:
+        """Alive: this process answers."""
+        return JsonResponse(wire.Health(status="ok"))
+
+    async def readyz(self, _: Caller, __: Request) -> Response:
+        """Ready: its stores answer as well."""
+        await self._ready()
+        return JsonResponse(wire.Health(status="ok"))
+
+    async def keys(self, _: Caller, __: Request) -> Response:
+        """The public keys that authKeys are signed with (RFC 7517)."""
+        return JsonResponse(self._jwks(), headers={"Cache-Control": "public, max-age=60"})
+
+    async def metrics(self, caller: Caller, _: Request) -> Response:
+        """Prometheus metrics."""
+        readers = caller.services.settings.metrics
+        peer = parse(caller.ip)
+        if readers == "off" or (readers == "private" and (peer is None or peer.is_global)):
+            raise Refused(Code.NOT_FOUND, "no such page")
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def document(content: dict[str, Any]) -> Callable[[Caller, Request], Awaitable[Response]]:
+    """An endpoint that serves one description, rendered once."""
+    rendered = msgspec.json.encode(content)
+
+    async def endpoint(_: Caller, __: Request) -> Response:
+        """A machine-readable description of this API."""
+        return Response(rendered, media_type="application/json", headers={"Cache-Control": "no-cache"})
+
+    return endpoint

@@ -1,0 +1,117 @@
+"""The pairing calls of the contract. Each reads the request, asks the story once, and spells the answer."""
+
+import asyncio
+from contextlib import suppress
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pairing_ws.errors import Code, Refused
+from pairing_ws.pairing.service import Holder, View
+from pairing_ws.web import qr, wire
+from pairing_ws.web.http import Caller, JsonResponse, body, give_keys
+
+MAX_WAIT_SECONDS = 30
+
+
+async def create(caller: Caller, request: Request) -> Response:
+    """Make a pairing: device B without a credential (flow 2), device A with its authKey (flow 1)."""
+    wanted = await body(request, wire.CreateRequest)
+    creator, secret = await caller.claimant()
+    made = await caller.services.pairings.create(creator, caller.ip, secret)
+    picture = await qr.draw(made.qr_text, wanted.qr)
+    return JsonResponse(wire.created(made, picture), 201, {"Location": f"/api/v1/pairings/{made.view.pairing.id}"})
+
+
+async def read(caller: Caller, request: Request) -> Response:
+    """Poll a pairing; with `wait`, until its version is greater than `since`."""
+    pairing_id, holder = request.path_params["id"], await caller.holder()
+    since, wait = _number(request, "since", None), _number(request, "wait", MAX_WAIT_SECONDS)
+    view = await caller.services.pairings.view(pairing_id, holder)
+    if wait and since is not None and view.pairing.version <= since and not view.pairing.final:
+        view = await _changed(caller, pairing_id, holder, since, wait)
+    etag = f'"{view.pairing.version}"'
+    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    if etag in known:
+        return Response(status_code=304, headers={"ETag": etag})
+    return JsonResponse(wire.pairing(view), headers={"ETag": etag})
+
+
+async def _changed(caller: Caller, pairing_id: str, holder: Holder, since: int, wait: int) -> View:
+    """The pairing once it is newer than `since`, or as it is when `wait` seconds are over."""
+    clock = asyncio.get_running_loop().time
+    end = clock() + wait
+    woken = asyncio.Event()
+    async with caller.services.pairings.watch(pairing_id, lambda _: woken.set()):
+        while True:
+            woken.clear()
+            view = await caller.services.pairings.view(pairing_id, holder)
+            left = end - clock()
+            if view.pairing.version > since or view.pairing.final or left <= 0:
+                return view
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left, view.expires_in)):
+                    await woken.wait()
+
+
+async def claim(caller: Caller, request: Request) -> Response:
+    """The scan: tie the other device to the pairing. It is not consent."""
+    wanted = await body(request, wire.ClaimRequest)
+    claimant, secret = await caller.claimant()
+    pairings = caller.services.pairings
+    return _claimed(*await pairings.claim(request.path_params["id"], wanted.code, claimant, caller.ip, secret))
+
+
+async def claim_by_user_code(caller: Caller, request: Request) -> Response:
+    """Claim by the typed code. Every failure is the same 404, and counts."""
+    wanted = await body(request, wire.UserCodeRequest)
+    claimant, secret = await caller.claimant()
+    pairings = caller.services.pairings
+    return _claimed(*await pairings.claim_by_user_code(wanted.user_code, claimant, caller.ip, secret))
+
+
+def _claimed(view: View, secret: str | None) -> Response:
+    return JsonResponse(wire.claimed(view, secret))
+
+
+async def approve(caller: Caller, request: Request) -> Response:
+    """Consent, by the device that claimed (flow 2) or created (flow 1) the pairing."""
+    return JsonResponse(
+        wire.pairing(await caller.services.pairings.approve(request.path_params["id"], await caller.by_key()))
+    )
+
+
+async def deny(caller: Caller, request: Request) -> Response:
+    """Refuse; with `report`, say that you did not start it."""
+    wanted = await body(request, wire.DenyRequest)
+    holder = await caller.by_key()
+    view = await caller.services.pairings.deny(request.path_params["id"], holder, report=wanted.report)
+    return JsonResponse(wire.pairing(view))
+
+
+async def cancel(caller: Caller, request: Request) -> Response:
+    """Take it back, by its creator."""
+    await caller.services.pairings.cancel(request.path_params["id"], await caller.holder())
+    return Response(status_code=204)
+
+
+async def log_in(caller: Caller, request: Request) -> Response:
+    """Exchange the approved pairing for keys, exactly once; repeatable for 30 s while neither key was used."""
+    wanted = await body(request, wire.LoginRequest)
+    holder = caller.by_secret()
+    given = await caller.services.pairings.log_in(
+        request.path_params["id"], holder, wanted.number, caller.device_code()
+    )
+    return give_keys(given, caller.services, cookie=wanted.keys == "cookie")
+
+
+def _number(request: Request, name: str, limit: int | None) -> int | None:
+    """A whole number from the query string; None if it is not there."""
+    given = request.query_params.getlist(name)
+    if not given:
+        return None
+    if len(given) > 1 or not given[0].isascii() or not given[0].isdigit() or len(given[0]) > 9:
+        raise Refused(Code.BAD_REQUEST, f"{name} has to be one whole number")
+    if limit is not None and int(given[0]) > limit:
+        raise Refused(Code.BAD_REQUEST, f"{name} is at most {limit}")
+    return int(given[0])

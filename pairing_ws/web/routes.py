@@ -1,0 +1,142 @@
+"""The one table of calls. Routing, the OpenAPI document and the tests' list of what exists all come from it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+
+from pairing_ws.errors import Code, Refused
+from pairing_ws.web import accounts, pairings, wire
+from pairing_ws.web.errors import problem
+from pairing_ws.web.http import Caller, Services
+from pairing_ws.web.socket import Sockets
+
+API = "/api/v1"
+Handler = Callable[[Caller, Request], Awaitable[Response]]
+
+KEY, SECRET, DEVICE = "authKey", "pairingSecret", "deviceHeaders"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call: `proofs` are the ways to be let in (empty: anybody), `refusals` what it adds to the usual ones."""
+
+    method: str
+    path: str
+    handler: Handler
+    status: int
+    answer: type[msgspec.Struct] | None = None
+    body: type[msgspec.Struct] | None = None
+    proofs: tuple[str, ...] = ()
+    refusals: tuple[Code, ...] = ()
+    query: tuple[str, ...] = ()
+
+
+_ENDED = (Code.INVALID_STATE, Code.PAIRING_CANCELLED, Code.PAIRING_EXPIRED)
+_CLAIM = (Code.NOT_FOUND, Code.ALREADY_CLAIMED, Code.WRONG_DIRECTION, Code.SAME_DEVICE, *_ENDED)
+_LOGIN = (Code.ACCOUNT_LOCKED, Code.DEVICE_LIMIT)
+
+CALLS: tuple[Call, ...] = (
+    Call(
+        "POST", f"{API}/pairings", pairings.create, 201, wire.CreatedPairing, wire.CreateRequest,
+        proofs=(KEY, SECRET, DEVICE), refusals=(Code.DEVICE_HEADERS_REQUIRED, Code.DEVICE_QUARANTINED),
+    ),
+    Call(
+        "GET", f"{API}/pairings/{{id}}", pairings.read, 200, wire.PairingView,
+        proofs=(KEY, SECRET), refusals=(Code.NOT_FOUND,), query=("since", "wait"),
+    ),
+    Call(
+        "POST", f"{API}/pairings/{{id}}/claim", pairings.claim, 200, wire.ClaimedPairing, wire.ClaimRequest,
+        proofs=(KEY, SECRET, DEVICE), refusals=(Code.DEVICE_HEADERS_REQUIRED, *_CLAIM),
+    ),
+    Call(
+        "POST", f"{API}/pairings/claim", pairings.claim_by_user_code, 200, wire.ClaimedPairing, wire.UserCodeRequest,
+        proofs=(KEY, SECRET, DEVICE), refusals=(Code.DEVICE_HEADERS_REQUIRED, Code.NOT_FOUND),
+    ),
+    Call(
+        "POST", f"{API}/pairings/{{id}}/approve", pairings.approve, 200, wire.PairingView,
+        proofs=(KEY,), refusals=(Code.NOT_FOUND, Code.NOT_SCANNED, Code.DEVICE_QUARANTINED, *_ENDED),
+    ),
+    Call(
+        "POST", f"{API}/pairings/{{id}}/deny", pairings.deny, 200, wire.PairingView, wire.DenyRequest,
+        proofs=(KEY,), refusals=(Code.NOT_FOUND, *_ENDED),
+    ),
+    Call(
+        "DELETE", f"{API}/pairings/{{id}}", pairings.cancel, 204,
+        proofs=(KEY, SECRET), refusals=(Code.NOT_FOUND, Code.WRONG_DIRECTION, *_ENDED),
+    ),
+    Call(
+        "POST", f"{API}/pairings/{{id}}/login", pairings.log_in, 200, wire.Keys, wire.LoginRequest,
+        proofs=(SECRET,),
+        refusals=(
+            Code.NOT_FOUND, Code.NOT_APPROVED, Code.NUMBER_REQUIRED, Code.NUMBER_MISMATCH, Code.PAIRING_DENIED,
+            Code.PAIRING_CANCELLED, Code.PAIRING_EXPIRED, Code.PAIRING_CONSUMED, Code.DEVICE_CHANGED, *_LOGIN,
+        ),
+    ),
+    Call(
+        "POST", f"{API}/sessions/refresh", accounts.refresh, 200, wire.Keys, wire.RefreshRequest,
+        refusals=(Code.UNAUTHENTICATED, Code.ALREADY_REFRESHED, Code.ACCOUNT_LOCKED, Code.FOREIGN_ORIGIN),
+    ),
+    Call(
+        "DELETE", f"{API}/sessions/current", accounts.log_out, 204, proofs=(KEY,), refusals=(Code.FOREIGN_ORIGIN,)
+    ),
+    Call("GET", f"{API}/me", accounts.me, 200, wire.Me, proofs=(KEY,)),
+    Call("GET", f"{API}/devices", accounts.devices, 200, wire.Devices, proofs=(KEY,)),
+    Call(
+        "PATCH", f"{API}/devices/{{id}}", accounts.change_device, 200, wire.DeviceView, wire.DeviceRequest,
+        proofs=(KEY,), refusals=(Code.NOT_FOUND, Code.DEVICE_QUARANTINED),
+    ),
+    Call(
+        "DELETE", f"{API}/devices/{{id}}", accounts.revoke_device, 204,
+        proofs=(KEY,), refusals=(Code.NOT_FOUND, Code.DEVICE_QUARANTINED), query=("descendants",),
+    ),
+    Call(
+        "POST", f"{API}/devices/revoke-others", accounts.revoke_others, 200, wire.Revoked,
+        proofs=(KEY,), refusals=(Code.DEVICE_QUARANTINED,),
+    ),
+    Call("GET", f"{API}/activity", accounts.activity, 200, wire.ActivityLog, proofs=(KEY,)),
+    Call(
+        "POST", f"{API}/invites/accept", accounts.accept_invite, 200, wire.Keys, wire.AcceptRequest,
+        proofs=(SECRET, DEVICE),
+        refusals=(Code.DEVICE_HEADERS_REQUIRED, Code.NOT_FOUND, Code.INVITE_USED, Code.INVITE_EXPIRED, *_LOGIN),
+    ),
+)  # fmt: skip
+
+
+def routes(calls: tuple[Call, ...], services: Services, sockets: Sockets) -> list[BaseRoute]:
+    by_path: dict[str, dict[str, Call]] = {}
+    for call in calls:
+        by_path.setdefault(call.path, {})[call.method] = call
+    # A literal path before one with a parameter in its place.
+    ordered = sorted(by_path.items(), key=lambda item: item[0].count("{"))
+    return [
+        *(_route(path, methods, services) for path, methods in ordered),
+        WebSocketRoute(f"{API}/pairings/{{id}}/socket", sockets.pairing),
+        WebSocketRoute(f"{API}/socket", sockets.account),
+    ]
+
+
+def _route(path: str, calls: dict[str, Call], services: Services) -> Route:
+    async def endpoint(request: Request) -> Response:
+        call = calls[request.method if request.method != "HEAD" else "GET"]
+        return await call.handler(Caller(request, services), request)
+
+    return Route(path, endpoint, methods=list(calls))
+
+
+async def refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    return problem(error)
+
+
+async def refused_by_framework(_: Request, error: Exception) -> Response:
+    """Starlette's own refusals (no such path, wrong method, too large) as problem documents."""
+    assert isinstance(error, HTTPException)
+    codes = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED, 413: Code.TOO_LARGE}
+    response = problem(Refused(codes.get(error.status_code, Code.BAD_REQUEST), str(error.detail)))
+    response.headers.update(error.headers or {})
+    return response

@@ -1,0 +1,287 @@
+"""The two sockets: one pairing's changes, and one account's events. An idle socket is one task in `receive()`."""
+
+import asyncio
+from collections import Counter, defaultdict, deque
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+
+import msgspec
+import structlog
+from prometheus_client import Gauge
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
+
+from pairing_ws import codes
+from pairing_ws.accounts.ports import Device, Session
+from pairing_ws.errors import Code, Refused
+from pairing_ws.network import block
+from pairing_ws.pairing.service import BySecret, Holder
+from pairing_ws.web import wire
+from pairing_ws.web.errors import SHAPES, problem
+from pairing_ws.web.http import Caller, Services
+
+log = structlog.get_logger()
+
+SUBPROTOCOL = "pairing.v1"
+AUTH_SECONDS = 5.0
+# A client that does not read for this long is cut off; nobody else waits for it meanwhile.
+SEND_SECONDS = 10.0
+RETRY_SECONDS = 1.0
+SOCKETS_PER_DEVICE = 5
+DONE = 1000
+OVERLOADED = 1013
+TAKEN_OVER = 4409
+
+OPEN = Gauge("pairing_sockets_open", "Open WebSockets", multiprocess_mode="livesum")
+
+
+class Closing(Exception):
+    """The socket is to be closed with this code."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+
+class Teller:
+    """Turns wakes into deliveries: one short task at a time, and many wakes into one.
+
+    `deliver` reads the newest state and sends it if it is news; it raises Closing or Refused to end the socket.
+    """
+
+    def __init__(self, websocket: WebSocket, deliver: Callable[[], Awaitable[None]]) -> None:
+        self._websocket = websocket
+        self._deliver = deliver
+        self._due = False
+        self._closed = False
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def wake(self, _: str = "") -> None:
+        self._due = True
+        if self._task is None and not self._closed:
+            self._task = asyncio.create_task(self._run())
+
+    def wake_in(self, seconds: float) -> None:
+        """Replaces the time set before."""
+        if self._timer:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.wake)
+
+    def close(self, code: int, reason: str) -> None:
+        if not self._closed:
+            self._closed = True
+            self._task = asyncio.create_task(close(self._websocket, code, reason))
+
+    def stop(self) -> None:
+        self._closed = True
+        if self._timer:
+            self._timer.cancel()
+        if self._task:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        try:
+            while self._due and not self._closed:
+                self._due = False
+                async with asyncio.timeout(SEND_SECONDS):
+                    await self._deliver()
+        except Closing as closing:
+            self.close(closing.code, closing.reason)
+        except Refused as refused:
+            if refused.code is Code.UNAVAILABLE:
+                # The state is unknown, so nothing is said; the store is asked again until it answers.
+                self.wake_in(RETRY_SECONDS)
+            else:
+                self.close(SHAPES[refused.code].close, refused.code.value)
+        except (TimeoutError, WebSocketDisconnect, WebSocketDisconnected):
+            self.close(1011, "not reading")
+        except Exception:
+            log.exception("socket.failed")
+            self.close(1011, Code.INTERNAL.value)
+        finally:
+            if not self._closed:
+                self._task = None
+
+
+class Sockets:
+    """The socket endpoints, and the counts that bound them in this process."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._per_address: Counter[str] = Counter()
+        self._per_device: defaultdict[str, deque[Teller]] = defaultdict(deque)
+
+    async def pairing(self, websocket: WebSocket) -> None:
+        """`WS /pairings/{id}/socket`: a snapshot, then each change until the final one."""
+        await self._serve(websocket, self._tell_pairing)
+
+    async def account(self, websocket: WebSocket) -> None:
+        """`WS /socket`: which devices came and went, as long as the session lives."""
+        await self._serve(websocket, self._tell_account)
+
+    async def _tell_pairing(self, websocket: WebSocket, caller: Caller) -> None:
+        pairings, pairing_id = self._services.pairings, websocket.path_params["id"]
+        secret, session = await self._credential(websocket, caller)
+        holder: Holder
+        holder = caller.as_approver(session) if session else BySecret(secret or "")
+        told = 0
+
+        async def deliver() -> None:
+            nonlocal told
+            await self._demand(session)
+            view = await pairings.view(pairing_id, holder)
+            if view.pairing.version > told:
+                message = wire.PairingMessage(type="pairing", pairing=wire.pairing(view))
+                await websocket.send_text(msgspec.json.encode(message).decode())
+                told = view.pairing.version
+            if view.pairing.final:
+                raise Closing(DONE, view.pairing.status.value)
+            teller.wake_in(view.expires_in)
+
+        teller = Teller(websocket, deliver)
+        mine = f"socket:{codes.token(self._services.random)}"
+
+        def wake(note: str) -> None:
+            if session is None and note.startswith("socket:") and note != mine:
+                teller.close(TAKEN_OVER, "a newer socket of this device took over")
+            teller.wake()
+
+        # A stranger's id is not worth a subscription.
+        await pairings.view(pairing_id, holder)
+        async with AsyncExitStack() as stack:
+            stack.callback(teller.stop)
+            await stack.enter_async_context(pairings.watch(pairing_id, wake))
+            if session:
+                await stack.enter_async_context(self._services.accounts.watch(session.user.id, teller.wake))
+            else:
+                await pairings.take_over(pairing_id, mine)
+            teller.wake()
+            await _until_disconnect(websocket)
+
+    async def _tell_account(self, websocket: WebSocket, caller: Caller) -> None:
+        accounts = self._services.accounts
+        _, session = await self._credential(websocket, caller)
+        if session is None:
+            raise Closing(4401, "an authKey is needed here")
+        known: dict[str, Device] | None = None
+
+        async def deliver() -> None:
+            nonlocal known
+            standing = await self._demand(session)
+            now = {each.id: each for each in await accounts.devices(standing)}
+            before, known = known, now
+            if before is None:
+                return
+            for each in now.values():
+                # A device that logged in anew has a new age.
+                if each.id != session.device.id and each.created_at != getattr(before.get(each.id), "created_at", 0):
+                    await self._tell(websocket, "device.added", each)
+            for each in before.values():
+                if each.id not in now:
+                    await self._tell(websocket, "device.revoked", each)
+
+        teller = Teller(websocket, deliver)
+        mine = self._per_device[session.device.id]
+        mine.append(teller)
+        if len(mine) > SOCKETS_PER_DEVICE:
+            mine[0].close(TAKEN_OVER, "too many sockets of this device")
+        try:
+            async with accounts.watch(session.user.id, teller.wake):
+                teller.wake()
+                await _until_disconnect(websocket)
+        finally:
+            teller.stop()
+            mine.remove(teller)
+            if not mine:
+                del self._per_device[session.device.id]
+
+    async def _tell(self, websocket: WebSocket, kind: str, device: Device) -> None:
+        view = wire.device(device, None, self._services.clock())
+        message = wire.DeviceMessage(type=kind, device=view)  # type: ignore[arg-type]
+        await websocket.send_text(msgspec.json.encode(message).decode())
+
+    async def _demand(self, session: Session | None) -> Session:
+        """The session as it is now. Device B, without one, has nothing that could have ended."""
+        if session is None:
+            return None  # type: ignore[return-value]
+        standing = await self._services.accounts.still_stands(session)
+        if standing is None:
+            raise Closing(4401, "the session has ended")
+        return standing
+
+    async def _serve(self, websocket: WebSocket, tell: Callable[[WebSocket, Caller], Awaitable[None]]) -> None:
+        """Refuse before the upgrade, or accept; and close with the code of whatever `tell` raises."""
+        caller = Caller(websocket, self._services)
+        address = block(caller.ip)
+        refused = self._refusal(caller, address)
+        if refused:
+            await websocket.send_denial_response(problem(refused))
+            return
+        self._per_address[address] += 1
+        OPEN.inc()
+        try:
+            offered = websocket.scope.get("subprotocols", [])
+            await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+            await tell(websocket, caller)
+        except Closing as closing:
+            await close(websocket, closing.code, closing.reason)
+        except Refused as error:
+            await self._turn_away(websocket, error)
+        except (WebSocketDisconnect, WebSocketDisconnected):
+            pass
+        finally:
+            OPEN.dec()
+            self._per_address[address] -= 1
+            if not self._per_address[address]:
+                del self._per_address[address]
+
+    def _refusal(self, caller: Caller, address: str) -> Refused | None:
+        settings = self._services.settings
+        if caller.origin is not None and caller.origin not in settings.allowed_origins:
+            return Refused(Code.FOREIGN_ORIGIN, "sockets are open to this site's own origin only")
+        if settings.limit_sockets and self._per_address[address] >= settings.limit_sockets:
+            return Refused(Code.RATE_LIMITED, "too many open sockets from this address", retry_after=10)
+        return None
+
+    async def _turn_away(self, websocket: WebSocket, error: Refused) -> None:
+        shape = SHAPES[error.code]
+        if shape.close == OVERLOADED:
+            retry = wire.RetryMessage(type="retry", retry_after=error.retry_after or 2)
+            with suppress(WebSocketDisconnect, WebSocketDisconnected):
+                await websocket.send_text(msgspec.json.encode(retry).decode())
+        await close(websocket, shape.close, error.code.value)
+
+    async def _credential(self, websocket: WebSocket, caller: Caller) -> tuple[str | None, Session | None]:
+        """The secret, or the session of the authKey: from the handshake's headers, else from the first message."""
+        auth_key, secret = caller.either()
+        if auth_key is None and secret is None:
+            try:
+                async with asyncio.timeout(AUTH_SECONDS):
+                    message = await websocket.receive()
+            except TimeoutError:
+                raise Closing(4401, "no credential within 5 seconds") from None
+            if message["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect
+            try:
+                first = msgspec.json.decode(message.get("text") or b"", type=wire.AuthMessage)
+            except (msgspec.DecodeError, RecursionError):
+                raise Closing(4400, "the first message has to be an auth message") from None
+            auth_key, secret = first.auth_key, first.secret
+        if (auth_key is None) == (secret is None):
+            raise Closing(4401 if auth_key is None else 4400, "one credential is needed")
+        if auth_key is not None:
+            return None, await self._services.accounts.authenticate(auth_key)
+        return secret, None
+
+
+async def _until_disconnect(websocket: WebSocket) -> None:
+    # uvicorn reads on only while somebody receives: messages are taken and dropped, or pings would go unanswered.
+    while (await websocket.receive())["type"] != "websocket.disconnect":
+        pass
+
+
+async def close(websocket: WebSocket, code: int, reason: str) -> None:
+    """Send the close frame, unless the connection has gone already."""
+    with suppress(WebSocketDisconnect, WebSocketDisconnected, RuntimeError, OSError):
+        await websocket.close(code, reason)

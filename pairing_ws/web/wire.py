@@ -1,0 +1,329 @@
+"""The JSON of the contract: the only place that spells its fields. Requests come in as these types, answers go out."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from pairing_ws.accounts import ports as accounts
+from pairing_ws.accounts.service import LoggedIn
+from pairing_ws.clock import iso
+from pairing_ws.pairing.machine import Pairing
+from pairing_ws.pairing.service import Created, Role, View
+
+POLL_INTERVAL = 3
+KeysIn = Literal["body", "cookie"]
+Text = Annotated[str, Meta(max_length=256)]
+
+
+class Json(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
+    """camelCase on the wire; a field at its default is left out."""
+
+
+# Requests
+
+
+class CreateRequest(Json):
+    qr: Literal["svg", "png", "none"] = "svg"
+
+
+class ClaimRequest(Json):
+    code: Text
+
+
+class UserCodeRequest(Json):
+    user_code: Text
+
+
+class DenyRequest(Json):
+    report: bool = False
+
+
+class LoginRequest(Json):
+    number: Text | None = None
+    keys: KeysIn = "body"
+
+
+class RefreshRequest(Json):
+    refresh_key: Text | None = None
+    keys: KeysIn = "body"
+
+
+class AcceptRequest(Json):
+    code: Text
+    keys: KeysIn = "body"
+
+
+class DeviceRequest(Json):
+    name: Text | None = None
+    push_token: Annotated[str, Meta(max_length=4096)] | None = None
+
+
+class AuthMessage(Json):
+    """The first message on a socket."""
+
+    type: Literal["auth"]
+    secret: Text | None = None
+    auth_key: Annotated[str, Meta(max_length=4096)] | None = None
+
+
+# Answers
+
+
+class Reported(Json):
+    """What the new device says of itself: unverified."""
+
+    name: str
+    os: str | None = None
+    app_version: str | None = None
+
+
+class Observed(Json):
+    """What the server saw of the new device."""
+
+    ip: str
+    user_agent: str
+    network: str
+
+
+class NewDeviceView(Json):
+    reported: Reported
+    observed: Observed
+    device_id: str | None = None
+
+
+class Qr(Json):
+    text: str
+    svg: str | None = None
+    png: str | None = None
+
+
+class PairingView(Json, omit_defaults=False, kw_only=True):
+    """A pairing as both parties see it; the approver also sees `newDevice` and, when it has to show it, `number`."""
+
+    id: str
+    initiator: Literal["new_device", "logged_in_device"]
+    status: Literal["pending", "scanned", "approved", "denied", "cancelled", "expired", "consumed"]
+    version: int
+    created_at: str
+    expires_at: str
+    expires_in: int
+    verification: Literal["undecided", "none", "number"]
+    poll_interval: int = POLL_INTERVAL
+    scanned_at: str | msgspec.UnsetType = msgspec.UNSET
+    approved_at: str | msgspec.UnsetType = msgspec.UNSET
+    new_device: NewDeviceView | msgspec.UnsetType = msgspec.UNSET
+    number: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class CreatedPairing(PairingView, kw_only=True):
+    user_code: str
+    qr: Qr
+    secret: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class ClaimedPairing(PairingView):
+    """`secret` is there for the new device."""
+
+    secret: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class UserView(Json):
+    id: str
+    username: str
+    display_name: str
+
+
+class DeviceView(Json, omit_defaults=False):
+    id: str
+    name: str
+    os: str
+    app_version: str
+    created_at: str
+    last_seen_at: str
+    last_ip: str
+    paired_by: str | None
+    current: bool
+    quarantine_until: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class Keys(Json):
+    """`refreshKey` is absent when it went into the cookie; `secret` is there if the server made it."""
+
+    auth_key: str
+    expires_in: int
+    expires_at: str
+    user: UserView
+    device: DeviceView
+    refresh_key: str | None = None
+
+
+class SessionView(Json):
+    id: str
+    created_at: str
+    expires_at: str
+    amr: list[str]
+
+
+class Me(Json):
+    user: UserView
+    device: DeviceView
+    session: SessionView
+    quarantine_until: str | None = None
+
+
+class Devices(Json):
+    devices: list[DeviceView]
+
+
+class Revoked(Json, omit_defaults=False):
+    revoked: int
+
+
+class ActivityLine(Json):
+    at: str
+    event: str
+    device_id: str | None = None
+    device_name: str | None = None
+    ip: str | None = None
+
+
+class ActivityLog(Json):
+    activity: list[ActivityLine]
+
+
+class Health(Json):
+    status: Literal["ok"]
+
+
+class Problem(Json):
+    """RFC 9457; `code` is the stable machine word."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str | None = None
+    retry_after: int | None = None
+    pairing_status: str | None = None
+    initiator: str | None = None
+    attempts_left: int | None = None
+
+
+# Messages on sockets
+
+
+class PairingMessage(Json):
+    type: Literal["pairing"]
+    pairing: PairingView
+
+
+class RetryMessage(Json):
+    """Sent before close 1013; `retryAfter` in seconds."""
+
+    type: Literal["retry"]
+    retry_after: int
+
+
+class DeviceMessage(Json):
+    type: Literal["device.added", "device.revoked"]
+    device: DeviceView
+
+
+# From the stories' records
+
+
+def pairing(view: View, kind: type[PairingView] = PairingView, **more: Any) -> PairingView:
+    """One party's view. B learns nothing of the account: whatever names it is in the approver's part."""
+    record = view.pairing
+    if view.role is Role.APPROVER:
+        more["new_device"] = _new_device(record)
+        more["number"] = view.number or msgspec.UNSET
+    return kind(
+        id=record.id,
+        initiator=record.initiator.value,
+        status=record.status.value,
+        version=record.version,
+        created_at=iso(record.created_at),
+        expires_at=iso(record.expires_at),
+        expires_in=0 if record.final else max(0, -(-(record.expires_at - view.now) // 1000)),
+        verification=record.verification.value,
+        scanned_at=iso(record.scanned_at) if record.scanned_at else msgspec.UNSET,
+        approved_at=iso(record.approved_at) if record.approved_at else msgspec.UNSET,
+        **more,
+    )
+
+
+def _new_device(record: Pairing) -> NewDeviceView | msgspec.UnsetType:
+    device = record.new_device
+    if device is None:
+        return msgspec.UNSET
+    return NewDeviceView(
+        reported=Reported(name=device.name, os=device.os or None, app_version=device.app_version or None),
+        observed=Observed(ip=device.ip, user_agent=device.user_agent, network=record.network.value),
+        device_id=record.login_device_id,
+    )
+
+
+def created(made: Created, picture: dict[str, str]) -> PairingView:
+    return pairing(
+        made.view,
+        CreatedPairing,
+        user_code=made.user_code,
+        qr=Qr(text=made.qr_text, **picture),
+        secret=made.secret or msgspec.UNSET,
+    )
+
+
+def claimed(view: View, secret: str | None) -> PairingView:
+    return pairing(view, ClaimedPairing, secret=secret or msgspec.UNSET)
+
+
+def device(record: accounts.Device, current: str | None, now: int) -> DeviceView:
+    in_quarantine = record.quarantine_until is not None and record.quarantine_until > now
+    return DeviceView(
+        id=record.id,
+        name=record.name,
+        os=record.os,
+        app_version=record.app_version,
+        created_at=iso(record.created_at),
+        last_seen_at=iso(record.last_seen_at),
+        last_ip=record.last_ip,
+        paired_by=record.paired_by,
+        current=record.id == current,
+        quarantine_until=iso(record.quarantine_until or 0) if in_quarantine else msgspec.UNSET,
+    )
+
+
+def user(record: accounts.User) -> UserView:
+    return UserView(id=record.id, username=record.username, display_name=record.display_name)
+
+
+def keys(given: LoggedIn, *, with_refresh_key: bool) -> Keys:
+    return Keys(
+        auth_key=given.answer.auth_key,
+        refresh_key=given.answer.refresh_key if with_refresh_key else None,
+        expires_in=max(0, (given.answer.expires_at - given.now) // 1000),
+        expires_at=iso(given.answer.expires_at),
+        user=user(given.user),
+        device=device(given.device, given.device.id, given.now),
+    )
+
+
+def me(session: accounts.Session, now: int) -> Me:
+    mine = device(session.device, session.device.id, now)
+    until = mine.quarantine_until
+    return Me(
+        user=user(session.user),
+        device=mine,
+        session=SessionView(
+            id=session.id, created_at=iso(session.created_at), expires_at=iso(session.ends_at), amr=[session.amr]
+        ),
+        quarantine_until=None if until is msgspec.UNSET else until,
+    )
+
+
+def activity(line: accounts.Activity) -> ActivityLine:
+    return ActivityLine(
+        at=iso(line.at), event=line.event, device_id=line.device_id, device_name=line.device_name, ip=line.ip
+    )

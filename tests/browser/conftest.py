@@ -1,0 +1,208 @@
+"""What the browser tests stand on: a real server, one real Chromium, devices (browser contexts) and a camera that sees what it is shown."""
+
+import asyncio
+import io
+import json
+import os
+import re
+import shutil
+import socket
+import sys
+import urllib.request
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytest_asyncio
+import zxingcpp
+from PIL import Image
+from playwright.async_api import BrowserContext, Page, async_playwright, expect
+
+ROOT = Path(__file__).resolve().parents[2]
+QUIET = ["--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+expect.set_options(timeout=15_000)
+
+
+class Server:
+    """One `python -m pairing_ws serve --demo` in a folder of its own."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://localhost:{self.port}"
+        self.folder = folder
+        self.env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("PAIRING_")},
+            "PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)])),
+            "PAIRING_PUBLIC_URL": self.url,
+            **settings,
+        }
+
+    def _command(self, *args: str) -> list[str]:
+        return [sys.executable, "-m", "pairing_ws", *args]
+
+    async def __aenter__(self) -> "Server":
+        self._log = (self.folder / "server.log").open("wb")
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command("serve", "--demo", "--port", str(self.port)),
+            cwd=self.folder, env=self.env, stdout=self._log, stderr=asyncio.subprocess.STDOUT,
+        )
+        for _ in range(300):
+            if self._process.returncode is not None:
+                break
+            try:
+                await asyncio.to_thread(urllib.request.urlopen, f"{self.url}/readyz", timeout=2)
+                return self
+            except OSError:
+                await asyncio.sleep(0.1)
+        raise RuntimeError(f"the server did not start:\n{self.log()}")
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._process.returncode is None:
+            self._process.terminate()
+            await self._process.wait()
+        self._log.close()
+
+    def log(self) -> str:
+        return (self.folder / "server.log").read_text(errors="replace")
+
+    async def invite(self, username: str) -> str:
+        """The URL that logs a first device in."""
+        process = await asyncio.create_subprocess_exec(
+            *self._command("invite", username, "--json"), cwd=self.folder, env=self.env, stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await process.communicate()
+        assert process.returncode == 0
+        return json.loads(output)["url"]
+
+
+class Device:
+    """A browser context with one page, which must stay free of errors and of policy violations."""
+
+    def __init__(self, context: BrowserContext, server: Server) -> None:
+        self.context = context
+        self.server = server
+        self.complaints: list[str] = []
+        context.on("console", lambda message: self._heard(message.type, message.text))
+        context.on("weberror", lambda error: self.complaints.append(str(error.error)))
+
+    def _heard(self, kind: str, text: str) -> None:
+        # A refused call is part of many stories, and Chromium notes each one by itself.
+        if kind == "error" and not text.startswith(("Failed to load resource", "WebSocket connection to")):
+            self.complaints.append(text)
+
+    async def open(self, path: str) -> Page:
+        page = await self.context.new_page()
+        await page.goto(path if path.startswith("http") else self.server.url + path)
+        return page
+
+    async def log_in(self, username: str) -> Page:
+        """By invitation; ends on the page that says so."""
+        page = await self.open(await self.server.invite(username))
+        await page.get_by_role("button", name="Log in this device").click()
+        await page.get_by_role("button", name="Continue").click()
+        await heading(page, "You are logged in")
+        return page
+
+
+class Camera:
+    """The file that Chromium's fake camera plays. A page sees it from the next time that it starts the camera."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.show(Image.new("L", (64, 64), 255))
+
+    def show(self, picture: Image.Image | bytes) -> None:
+        """Raw YUV needs no encoder: a header, then per frame the grey plane and two colourless ones."""
+        image = Image.open(io.BytesIO(picture)) if isinstance(picture, bytes) else picture
+        image = image.convert("L")
+        image.thumbnail((440, 440))
+        frame = Image.new("L", (640, 480), 170)
+        frame.paste(image, ((640 - image.width) // 2, (480 - image.height) // 2))
+        colourless = b"\x80" * (640 * 480 // 4)
+        one = b"FRAME\n" + np.asarray(frame).tobytes() + colourless * 2
+        fresh = self.path.with_suffix(".new")
+        fresh.write_bytes(b"YUV4MPEG2 W640 H480 F10:1 Ip A1:1 C420jpeg\n" + one * 3)
+        os.replace(fresh, self.path)
+
+
+async def heading(page: Page, text: str | re.Pattern[str]) -> None:
+    await expect(page.get_by_role("heading", level=1)).to_have_text(text)
+
+
+async def picture_of_code(page: Page) -> bytes:
+    """The QR code as this page shows it."""
+    return await page.locator(".qr").screenshot()
+
+
+async def shown_code(page: Page) -> str:
+    """The code beside the picture, for typing."""
+    return await page.locator(".user-code [aria-hidden]").inner_text()
+
+
+async def shown_link(page: Page) -> str:
+    """What an independent reader finds in the picture, as the page shows it."""
+    return zxingcpp.read_barcode(Image.open(io.BytesIO(await picture_of_code(page)))).text
+
+
+async def type_code(page: Page, code: str) -> None:
+    await page.get_by_label("Type the code that it shows").fill(code)
+    await page.get_by_role("button", name="Continue").click()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def camera(tmp_path_factory):
+    return Camera(tmp_path_factory.mktemp("camera") / "camera.y4m")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser(camera):
+    chromium = shutil.which("chromium")
+    assert chromium, "the browser tests need a `chromium` on the path"
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=chromium,
+            args=[
+                "--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+                f"--use-file-for-fake-video-capture={camera.path}", *QUIET,
+            ],
+        )
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def server(tmp_path_factory):
+    async with Server(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def new_device(browser, server):
+    """Makes devices; each is closed at the end and asked whether anything went wrong in its pages."""
+    devices: list[Device] = []
+    async with AsyncExitStack() as stack:
+
+        async def make(at: Server = server, **options) -> Device:
+            context = await browser.new_context(permissions=["camera", "clipboard-read", "clipboard-write"], **options)
+            stack.push_async_callback(context.close)
+            devices.append(Device(context, at))
+            return devices[-1]
+
+        yield make
+    assert [complaint for device in devices for complaint in device.complaints] == []
+
+
+@pytest.fixture
+def another_server(tmp_path):
+    """A server with settings of its own, for one test."""
+
+    @asynccontextmanager
+    async def start(**settings: str):
+        async with Server(tmp_path, **settings) as server:
+            yield server
+
+    return start

@@ -1,0 +1,330 @@
+"""A person, two devices, one code: every way in and every way out, through real pages."""
+
+import io
+import re
+
+import pytest
+from PIL import Image
+from playwright.async_api import Page, WebSocketRoute, expect
+
+from .conftest import heading, picture_of_code, shown_code, type_code
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def scan(page: Page) -> None:
+    await page.get_by_role("button", name="Scan with the camera").click()
+
+
+async def allow(page: Page) -> None:
+    await heading(page, "Let this device in?")
+    await page.get_by_role("button", name="Allow").click()
+
+
+async def shown_number(page: Page) -> str:
+    return await page.locator("#verification-number [aria-hidden]").inner_text()
+
+
+async def is_logged_in_as(page: Page, name: str) -> None:
+    await heading(page, re.compile(f"You are now {name}", re.IGNORECASE))
+    await page.get_by_role("button", name="Continue").click()
+    await heading(page, "You are logged in")
+
+
+async def test_a_new_device_logs_in_when_the_phone_scans_its_code_with_the_camera(new_device, camera):
+    phone, laptop = await new_device(), await new_device()
+    await phone.log_in("ada")
+    showing = await laptop.open("/")
+    await expect(showing.locator("[data-transport=socket]")).to_be_visible()
+    camera.show(await picture_of_code(showing))
+
+    scanning = await phone.open("/phone")
+    await scan(scanning)
+    await heading(scanning, "Let this device in?")
+    await expect(scanning.get_by_text("on Linux").first).to_be_visible()
+    await expect(scanning.get_by_text("If you did not start this yourself, deny.")).to_be_visible()
+    await heading(showing, "Scanned")
+
+    await allow(scanning)
+    await is_logged_in_as(showing, "ada")
+    await heading(scanning, "Finished")
+
+
+async def test_a_new_device_logs_in_when_it_scans_the_phones_code_with_its_camera(new_device, camera):
+    phone, tablet = await new_device(), await new_device()
+    await phone.log_in("berta")
+    showing = await phone.open("/phone")
+    await showing.get_by_role("button", name="Show a code instead").click()
+    await heading(showing, "Add another device")
+    camera.show(await picture_of_code(showing))
+
+    scanning = await tablet.open("/phone")
+    await heading(scanning, "Log in this device")
+    await scan(scanning)
+    await heading(scanning, "Waiting for your other device")
+
+    await expect(showing.get_by_text("It read the code that you showed here.")).to_be_visible()
+    await allow(showing)
+    await is_logged_in_as(scanning, "berta")
+    await heading(showing, "Finished")
+
+
+async def blocked(socket: WebSocketRoute) -> None:
+    await socket.close()
+
+
+async def test_where_sockets_are_blocked_both_pages_poll_and_say_so(new_device, camera):
+    phone, laptop = await new_device(), await new_device()
+    await phone.log_in("cleo")
+    for device in (phone, laptop):
+        await device.context.route_web_socket(re.compile("/socket$"), blocked)
+    showing = await laptop.open("/")
+    await expect(showing.locator(".connection")).to_contain_text("The live connection is blocked here.")
+    camera.show(await picture_of_code(showing))
+
+    scanning = await phone.open("/phone")
+    await scan(scanning)
+    await heading(showing, "Scanned")
+    await expect(showing.locator("[data-transport=polling]")).to_be_visible()
+    await allow(scanning)
+    await is_logged_in_as(showing, "cleo")
+    await heading(scanning, "Finished")
+
+
+async def test_a_picture_of_the_code_can_be_uploaded_instead_of_scanned(new_device):
+    phone, laptop = await new_device(), await new_device()
+    await phone.log_in("dora")
+    showing = await laptop.open("/")
+    await showing.locator(".qr img").wait_for()
+    reading = await phone.open("/phone")
+    picture = {"name": "code.png", "mimeType": "image/png", "buffer": await showing.screenshot()}
+    await reading.locator("input[type=file]").set_input_files(picture)
+    await allow(reading)
+    await is_logged_in_as(showing, "dora")
+
+
+async def test_a_picture_without_a_code_is_refused_in_plain_words(new_device):
+    phone = await new_device()
+    await phone.log_in("dora2")
+    reading = await phone.open("/phone")
+    blank = io.BytesIO()
+    Image.new("RGB", (200, 200), "white").save(blank, "PNG")
+    await reading.locator("input[type=file]").set_input_files(
+        {"name": "blank.png", "mimeType": "image/png", "buffer": blank.getvalue()}
+    )
+    await expect(reading.get_by_text("There is no readable code in this picture.")).to_be_visible()
+
+
+async def test_a_typed_code_asks_for_the_number_and_forgives_a_slip(new_device):
+    phone, laptop = await new_device(), await new_device()
+    await phone.log_in("emma")
+    showing = await laptop.open("/")
+    code = await shown_code(showing)
+    reading = await phone.open("/phone")
+    await type_code(reading, code.replace("-", " ").lower())
+    await allow(reading)
+    await heading(reading, "Type this number on the new device")
+    number = await shown_number(reading)
+
+    await heading(showing, "Type the number")
+    field = showing.get_by_label("Number on your other device")
+    await expect(field).to_be_focused()
+    await field.fill(f"{(int(number) + 1) % 1000:03d}")
+    await field.press("Enter")
+    await expect(showing.get_by_role("alert")).to_contain_text("2 tries left")
+    await field.fill(number)
+    await field.press("Enter")
+    await is_logged_in_as(showing, "emma")
+    await heading(reading, "Finished")
+
+
+async def test_three_wrong_numbers_end_the_login(new_device):
+    phone, laptop = await new_device(), await new_device()
+    await phone.log_in("frida")
+    showing = await laptop.open("/")
+    reading = await phone.open("/phone")
+    await type_code(reading, await shown_code(showing))
+    await allow(reading)
+    wrong = f"{(int(await shown_number(reading)) + 1) % 1000:03d}"
+    field = showing.get_by_label("Number on your other device")
+    for tries in ("2 tries left", "One try left"):
+        await field.fill(wrong)
+        await field.press("Enter")
+        await expect(showing.get_by_role("alert")).to_contain_text(tries)
+    await field.fill(wrong)
+    await field.press("Enter")
+    await heading(showing, "The login was refused")
+    await heading(reading, "Denied")
+
+
+async def test_a_code_that_the_phone_shows_can_be_typed_on_the_new_device(new_device):
+    phone, laptop = await new_device(), await new_device()
+    await phone.log_in("greta")
+    showing = await phone.open("/phone")
+    await showing.get_by_role("button", name="Show a code instead").click()
+    code = await shown_code(showing)
+    typing = await laptop.open("/")
+    await typing.get_by_role("button", name="Type it here").click()
+    await typing.get_by_label("Code on your other device").fill(code)
+    await typing.get_by_role("button", name="Continue").click()
+    await allow(showing)
+    await typing.get_by_label("Number on your other device").fill(await shown_number(showing))
+    await typing.get_by_role("button", name="Log in").click()
+    await is_logged_in_as(typing, "greta")
+
+
+async def test_deny_tells_the_new_device_and_leaves_nobody_logged_in(new_device, camera):
+    phone, laptop = await new_device(), await new_device()
+    await phone.log_in("hanna")
+    showing = await laptop.open("/")
+    camera.show(await picture_of_code(showing))
+    scanning = await phone.open("/phone")
+    await scan(scanning)
+    await scanning.get_by_role("button", name="Deny").click()
+    await heading(scanning, "Denied")
+    await heading(showing, "The login was refused")
+    await showing.reload()
+    await heading(showing, "Log in with a device you trust")
+
+
+async def test_cancel_on_the_new_device_ends_the_question_on_the_phone(new_device, camera):
+    phone, laptop = await new_device(), await new_device()
+    await phone.log_in("ida")
+    showing = await laptop.open("/")
+    camera.show(await picture_of_code(showing))
+    scanning = await phone.open("/phone")
+    await scan(scanning)
+    await heading(showing, "Scanned")
+    await showing.get_by_role("button", name="Cancel").click()
+    await heading(scanning, "Cancelled")
+    await heading(showing, "Log in with a device you trust")
+
+
+async def test_not_me_keeps_nothing_and_ends_the_session(new_device, camera):
+    phone, laptop = await new_device(), await new_device()
+    await phone.log_in("jana")
+    showing = await laptop.open("/")
+    camera.show(await picture_of_code(showing))
+    scanning = await phone.open("/phone")
+    await scan(scanning)
+    await allow(scanning)
+    await heading(showing, re.compile("You are now jana", re.IGNORECASE))
+    await showing.get_by_role("button", name="Not me").click()
+    await heading(showing, "You are logged out again")
+    await showing.reload()
+    await heading(showing, "Log in with a device you trust")
+
+
+async def test_a_reload_before_the_answer_asks_again_who_that_is(new_device, camera):
+    phone, laptop = await new_device(), await new_device()
+    await phone.log_in("jule")
+    showing = await laptop.open("/")
+    camera.show(await picture_of_code(showing))
+    scanning = await phone.open("/phone")
+    await scan(scanning)
+    await allow(scanning)
+    await heading(showing, re.compile("You are now jule", re.IGNORECASE))
+    await showing.reload()
+    await is_logged_in_as(showing, "jule")
+
+
+async def test_the_device_that_was_just_let_in_can_be_logged_out_again(new_device, camera):
+    phone, laptop = await new_device(), await new_device()
+    await phone.log_in("karla")
+    showing = await laptop.open("/")
+    camera.show(await picture_of_code(showing))
+    scanning = await phone.open("/phone")
+    await scan(scanning)
+    await allow(scanning)
+    await is_logged_in_as(showing, "karla")
+    await scanning.get_by_role("button", name="Log it out again").click()
+    await heading(scanning, "Logged out again")
+    await showing.reload()
+    await heading(showing, "Log in with a device you trust")
+
+
+async def test_everything_up_to_allow_works_by_keyboard_alone(new_device):
+    phone, laptop = await new_device(), await new_device()
+    await phone.log_in("lena")
+    showing = await laptop.open("/")
+    code = await shown_code(showing)
+    page = await phone.open("/phone")
+    await heading(page, "Let another device in")
+
+    async def tab_to(name: str) -> None:
+        for _ in range(30):
+            await page.keyboard.press("Tab")
+            focused = await page.evaluate(
+                "document.activeElement.labels?.[0]?.textContent || document.activeElement.textContent"
+            )
+            if focused.strip().startswith(name):
+                return
+        raise AssertionError(f"Tab does not reach {name!r}")
+
+    await tab_to("Type the code")
+    await page.keyboard.type(code)
+    await page.keyboard.press("Enter")
+    await heading(page, "Let this device in?")
+    await expect(page.get_by_role("heading", level=1)).to_be_focused()
+    await tab_to("Allow")
+    await expect(page.get_by_role("button", name="Allow")).not_to_have_attribute("aria-disabled", "true")
+    await page.keyboard.press("Enter")
+    await heading(page, "Type this number on the new device")
+
+
+async def test_allow_is_inert_at_first_so_that_a_hasty_press_approves_nothing(new_device):
+    phone, laptop = await new_device(), await new_device()
+    await phone.log_in("mia")
+    showing = await laptop.open("/")
+    reading = await phone.open("/phone")
+    await reading.clock.install()
+    await type_code(reading, await shown_code(showing))
+    await heading(reading, "Let this device in?")
+    button = reading.get_by_role("button", name="Allow")
+    await button.dispatch_event("click")
+    await expect(button).to_have_attribute("aria-disabled", "true")
+    await heading(reading, "Let this device in?")
+    await reading.clock.run_for(700)
+    await expect(button).not_to_have_attribute("aria-disabled", "true")
+    await button.click()
+    await heading(reading, "Type this number on the new device")
+
+
+async def test_a_code_of_another_site_is_named_and_not_opened(new_device, camera):
+    import qrcode
+
+    phone = await new_device()
+    await phone.log_in("nora")
+    page = await phone.open("/phone")
+    camera.show(qrcode.make("https://evil.example/pair/abc#def").get_image())
+    await scan(page)
+    await expect(page.get_by_text("This code belongs to another site: evil.example.")).to_be_visible()
+    assert page.url.endswith("/phone")
+    await expect(page.get_by_role("link", name=re.compile("evil"))).to_have_count(0)
+
+
+async def test_a_phones_code_scanned_by_a_logged_in_device_is_explained(new_device, camera):
+    first, second = await new_device(), await new_device()
+    await first.log_in("olga")
+    await second.log_in("paula")
+    showing = await first.open("/phone")
+    await showing.get_by_role("button", name="Show a code instead").click()
+    await heading(showing, "Add another device")
+    camera.show(await picture_of_code(showing))
+    page = await second.open("/phone")
+    await scan(page)
+    await expect(page.get_by_text("Scan it with the device that you want to add.")).to_be_visible()
+
+
+async def test_a_browser_does_not_let_itself_in(new_device):
+    phone = await new_device()
+    page = await phone.log_in("quita")
+    code = await page.evaluate("""async () => {
+        const { createPairing, newSecret } = await import('/static/pairing.js');
+        const { deviceHeaders } = await import('/static/device.js');
+        return (await createPairing({ secret: newSecret(), device: deviceHeaders() })).userCode;
+    }""")
+    reading = await phone.open("/phone")
+    await type_code(reading, code)
+    await expect(reading.get_by_role("alert")).to_contain_text("this very browser")
+    await heading(reading, "Let another device in")

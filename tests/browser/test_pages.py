@@ -1,0 +1,320 @@
+"""What each page owes a person beside the flows: readable codes, fresh codes, landings that wait for a press, devices, tabs."""
+
+import asyncio
+import io
+import re
+
+import pytest
+import zxingcpp
+from PIL import Image
+from playwright.async_api import expect
+
+from .conftest import heading, shown_code, shown_link, type_code
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+HIDE = """() => {
+    Object.defineProperty(document, 'visibilityState', { value: 'hidden', configurable: true });
+    document.dispatchEvent(new Event('visibilitychange'));
+}"""
+SHOW = """() => {
+    delete document.visibilityState;
+    document.dispatchEvent(new Event('visibilitychange'));
+}"""
+
+
+def calls_of(page, method: str = "POST") -> list[str]:
+    """The calls that the page makes from now on, renewal of keys apart."""
+    calls: list[str] = []
+
+    def note(request) -> None:
+        if request.method == method and "/api/" in request.url and not request.url.endswith("/sessions/refresh"):
+            calls.append(request.url)
+
+    page.on("request", note)
+    return calls
+
+
+# --- The code
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+async def test_an_independent_reader_finds_the_link_in_a_screenshot_of_the_page(new_device, server, width, scheme):
+    device = await new_device(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page = await device.open("/")
+    await page.locator(".qr img").wait_for()
+    (found,) = zxingcpp.read_barcodes(Image.open(io.BytesIO(await page.screenshot(full_page=True))))
+    assert re.fullmatch(re.escape(server.url) + r"/pair/[\w-]{20,}#[\w-]{20,}", found.text)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+async def test_the_phones_code_is_as_readable(new_device, server, width, scheme):
+    device = await new_device(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    await device.log_in(f"reader{width}{scheme}")
+    page = await device.open("/phone")
+    await page.get_by_role("button", name="Show a code instead").click()
+    await page.locator(".qr img").wait_for()
+    (found,) = zxingcpp.read_barcodes(Image.open(io.BytesIO(await page.screenshot(full_page=True))))
+    assert found.text.startswith(f"{server.url}/join/")
+
+
+async def test_a_successor_appears_before_the_end_and_the_first_code_still_wins(new_device):
+    phone, laptop = await new_device(), await new_device()
+    await phone.log_in("renate")
+    showing = await laptop.context.new_page()
+    await showing.clock.install()
+    await showing.goto(laptop.server.url)
+    first = await shown_code(showing)
+    await showing.clock.fast_forward(106_000)
+    await expect(showing.locator(".user-code [aria-hidden]")).not_to_have_text(first)
+
+    reading = await phone.open("/phone")
+    await type_code(reading, first)
+    await heading(reading, "Let this device in?")
+    await heading(showing, "Scanned")
+
+
+async def test_no_code_is_renewed_while_nobody_can_see_it(new_device):
+    laptop = await new_device()
+    page = await laptop.context.new_page()
+    await page.clock.install()
+    await page.goto(laptop.server.url)
+    first = await shown_code(page)
+    calls = calls_of(page)
+    await page.evaluate(HIDE)
+    await page.clock.fast_forward(110_000)
+    await page.clock.run_for(3000)
+    assert calls == []
+    await page.evaluate(SHOW)
+    await expect(page.locator(".user-code [aria-hidden]")).not_to_have_text(first)
+
+
+async def test_waking_up_reads_before_it_renews(new_device):
+    phone, laptop = await new_device(), await new_device()
+    await phone.log_in("sabine")
+    page = await laptop.context.new_page()
+    await page.route_web_socket(re.compile("/socket$"), lambda socket: None)
+    await page.clock.install()
+    await page.goto(laptop.server.url)
+    code = await shown_code(page)
+    calls = calls_of(page)
+    await page.evaluate(HIDE)
+    await laptop.context.set_offline(True)
+
+    reading = await phone.open("/phone")
+    await type_code(reading, code)
+    await heading(reading, "Let this device in?")
+    await page.clock.fast_forward(118_000)
+    await laptop.context.set_offline(False)
+    await page.evaluate(SHOW)
+    await heading(page, "Scanned")
+    assert [call for call in calls if call.endswith("/pairings")] == []
+
+
+async def test_after_ten_minutes_a_new_code_needs_a_press(new_device):
+    laptop = await new_device()
+    page = await laptop.context.new_page()
+    await page.clock.install()
+    await page.goto(laptop.server.url)
+    first = await shown_code(page)
+    await page.clock.fast_forward(601_000)
+    await heading(page, "Still there?")
+    await page.get_by_role("button", name="Show a new code").click()
+    await expect(page.locator(".user-code [aria-hidden]")).not_to_have_text(first)
+
+
+async def test_a_code_whose_time_is_over_is_put_away(new_device, another_server):
+    async with another_server(PAIRING_TTL_SECONDS="5") as server:
+        phone = await new_device(at=server)
+        await phone.log_in("thea")
+        page = await phone.open("/phone")
+        await page.get_by_role("button", name="Show a code instead").click()
+        await page.locator(".qr img").wait_for()
+        await heading(page, "The code is too old")
+        await page.get_by_role("button", name="Show a new code").click()
+        await page.locator(".qr img").wait_for()
+
+
+# --- Landings
+
+
+async def test_the_landing_page_strips_the_code_and_claims_only_on_a_press(new_device):
+    phone, laptop = await new_device(), await new_device()
+    await phone.log_in("ute")
+    showing = await laptop.open("/")
+    link = await shown_link(showing)
+    page = await phone.context.new_page()
+    calls = calls_of(page)
+    await page.goto(link)
+    await heading(page, "A device wants to log in")
+    assert page.url == link.partition("#")[0]
+    assert calls == []
+    await heading(showing, "Log in with a device you trust")
+
+    await page.get_by_role("button", name="See who asks").click()
+    await heading(page, "Let this device in?")
+    await heading(showing, "Scanned")
+
+
+async def test_a_landing_in_a_browser_that_is_not_logged_in_explains_what_to_do(new_device):
+    laptop, stranger = await new_device(), await new_device()
+    showing = await laptop.open("/")
+    page = await stranger.context.new_page()
+    calls = calls_of(page)
+    await page.goto(await shown_link(showing))
+    await heading(page, "This browser is not logged in")
+    await expect(page.get_by_text("type the code that stands beside the picture")).to_be_visible()
+    assert calls == []
+
+
+async def test_joining_waits_for_a_press_too(new_device):
+    phone, laptop = await new_device(), await new_device()
+    await phone.log_in("vera")
+    showing = await phone.open("/phone")
+    await showing.get_by_role("button", name="Show a code instead").click()
+    link = await shown_link(showing)
+    page = await laptop.context.new_page()
+    calls = calls_of(page)
+    await page.goto(link)
+    await heading(page, "Log in this device?")
+    assert calls == []
+    assert "#" not in page.url
+    await page.get_by_role("button", name="Log in this device").click()
+    await heading(page, "Waiting for your other device")
+    await heading(showing, "Let this device in?")
+
+
+async def test_a_logged_in_browser_never_joins_again(new_device, server):
+    phone, other = await new_device(), await new_device()
+    await phone.log_in("wanda")
+    await other.log_in("xenia")
+    showing = await phone.open("/phone")
+    await showing.get_by_role("button", name="Show a code instead").click()
+    page = await other.context.new_page()
+    calls = calls_of(page)
+    await page.goto(await shown_link(showing))
+    await heading(page, "This code is for a new device")
+    await page.goto("about:blank")
+    await page.goto(await server.invite("mallory"))
+    await heading(page, "This invitation was not used")
+    assert calls == []
+
+
+async def test_an_invitation_is_used_by_a_press_and_only_once(new_device, server):
+    first, second = await new_device(), await new_device()
+    link = await server.invite("yara")
+    page = await first.context.new_page()
+    calls = calls_of(page)
+    await page.goto(link)
+    await heading(page, "You have an invitation")
+    assert calls == []
+    assert "#" not in page.url
+    await page.get_by_role("button", name="Log in this device").click()
+    await heading(page, re.compile("You are now yara", re.IGNORECASE))
+
+    late = await second.open(link)
+    await late.get_by_role("button", name="Log in this device").click()
+    await heading(late, "This invitation is not valid")
+
+
+# --- Sessions and devices
+
+
+async def test_a_logged_in_browser_is_told_so_instead_of_being_logged_in_again(new_device):
+    phone = await new_device()
+    await phone.log_in("zoe")
+    page = await phone.open("/")
+    await heading(page, re.compile("You are already logged in as zoe", re.IGNORECASE))
+    await expect(page.locator(".qr")).to_have_count(0)
+    await page.get_by_role("button", name="Log out").click()
+    await heading(page, "Log in with a device you trust")
+
+
+@pytest.mark.parametrize("locks", ["with web locks", "without web locks"])
+async def test_many_tabs_renew_together_and_all_stay_logged_in(new_device, locks):
+    phone = await new_device()
+    if locks == "without web locks":
+        await phone.context.add_init_script("Object.defineProperty(Navigator.prototype, 'locks', { get: () => undefined })")
+    await phone.log_in("tabea" + locks[:4])
+    tabs = await asyncio.gather(*(phone.open("/devices") for _ in range(6)))
+    for _ in range(3):
+        await asyncio.gather(*(tab.reload() for tab in tabs))
+        await asyncio.gather(*(heading(tab, "Your devices") for tab in tabs))
+    await asyncio.gather(*(expect(tab.locator(".device")).to_have_count(1) for tab in tabs))
+
+
+async def test_logging_out_in_one_tab_reaches_the_others(new_device):
+    phone = await new_device()
+    await phone.log_in("ulla")
+    watching = await phone.open("/devices")
+    await heading(watching, "Your devices")
+    page = await phone.open("/")
+    await page.get_by_role("button", name="Log out").click()
+    await heading(watching, "You are not logged in")
+
+
+async def test_a_waiting_tab_gives_way_when_another_tab_logs_in(new_device):
+    laptop = await new_device()
+    waiting = await laptop.open("/")
+    await waiting.locator(".qr img").wait_for()
+    await laptop.log_in("viola")
+    await heading(waiting, re.compile("You are already logged in as viola", re.IGNORECASE))
+
+
+async def test_devices_are_renamed_and_logged_out_and_hear_of_it_at_once(new_device, server):
+    phone, laptop = await new_device(), await new_device()
+    await phone.log_in("wilma")
+    page = await phone.open("/devices")
+    await expect(page.locator(".device")).to_have_count(1)
+
+    elsewhere = await laptop.log_in("wilma")
+    await expect(page.get_by_role("alert")).to_contain_text("A new device has just logged in")
+    await expect(page.locator(".device")).to_have_count(2)
+
+    other = page.locator(".device").filter(has_not_text="This device")
+    await other.get_by_role("button", name=re.compile("^Rename")).click()
+    await page.get_by_label("New name").fill("Kitchen <b>tablet</b>")
+    await page.get_by_label("New name").press("Enter")
+    await expect(other.get_by_role("heading")).to_have_text("Kitchen <b>tablet</b>")
+
+    await elsewhere.goto(f"{server.url}/devices")
+    await heading(elsewhere, "Your devices")
+    await other.get_by_role("button", name=re.compile("^Log out")).click()
+    await other.get_by_role("button", name="Log out").click()
+    await expect(page.locator(".device")).to_have_count(1)
+    await heading(elsewhere, "You are not logged in")
+    await expect(page.locator(".activity li").first).to_be_visible()
+
+
+async def test_all_other_devices_are_logged_out_with_one_press_and_a_question(new_device):
+    devices = [await new_device() for _ in range(3)]
+    for device in devices:
+        await device.log_in("xaver")
+    page = await devices[0].open("/devices")
+    await expect(page.locator(".device")).to_have_count(3)
+    await page.get_by_role("button", name="Log out all other devices").click()
+    await expect(page.get_by_text("Log out all 2 others?")).to_be_visible()
+    await page.locator(".all").get_by_role("button", name="Log out").click()
+    await expect(page.locator(".device")).to_have_count(1)
+
+
+# --- Every page
+
+
+async def test_without_a_camera_interface_the_page_leads_with_the_other_ways(new_device):
+    phone = await new_device()
+    await phone.context.add_init_script("Object.defineProperty(Navigator.prototype, 'mediaDevices', { get: () => undefined })")
+    page = await phone.open("/phone")
+    await expect(page.get_by_text("Use this device’s own camera app.")).to_be_visible()
+    await expect(page.get_by_text("Picture")).to_be_visible()
+    await expect(page.get_by_role("button", name="Scan with the camera")).to_have_count(0)
+
+
+@pytest.mark.parametrize("path", ["/", "/phone", "/devices", "/pair/abcdefgh#code", "/join/abcdefgh#code", "/join/invite"])
+async def test_no_page_scrolls_sideways_on_a_small_phone(new_device, path):
+    device = await new_device(viewport={"width": 360, "height": 640})
+    page = await device.open(path)
+    await expect(page.get_by_role("heading", level=1)).to_be_visible()
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 360
