@@ -37,5 +37,6 @@ def configure() -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
-    for noisy in ("httpx2", "alembic", "aiosqlite"):
+    # uvicorn's own lines for each socket hold its query string.
+    for noisy in ("httpx2", "alembic", "aiosqlite", "uvicorn.error"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -242,6 +242,7 @@ class AccountService:
     async def refresh(self, refresh_key: str, ip: str) -> LoggedIn:
         """A new pair for the current key. See the contract for a key that was exchanged before."""
         key = RefreshKey.parse(refresh_key)
+        counted = False
         while key is not None:
             session = await self._store.session_of_family(key.family_hash)
             now = self._clock()
@@ -249,7 +250,9 @@ class AccountService:
                 break
             if session.user.locked_at is not None:
                 raise Refused(Code.ACCOUNT_LOCKED, "the account is locked")
-            await self._limits.hit("refresh", session.device.id)
+            if not counted:
+                await self._limits.hit("refresh", session.device.id)
+                counted = True
             verdict = keys.judge(session, key, now)
             if verdict is Verdict.ROTATE:
                 renewed = await self._rotate(session, key, ip, now)

@@ -1,0 +1,159 @@
+"""Real servers for tests: redis-server and our own, each a process on a free port with a folder of its own."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import httpx2
+
+STARTS_WITHIN = 30.0
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Process:
+    """A child process that ends with its test, whatever happens."""
+
+    def __init__(self, command: list[str], folder: Path, log: str, env: dict[str, str] | None = None) -> None:
+        self.log = folder / log
+        self._file = self.log.open("ab")
+        self.popen = subprocess.Popen(command, cwd=folder, env=env, stdout=self._file, stderr=self._file)
+
+    def stop(self, signum: int = signal.SIGTERM, within: float = 15.0) -> int:
+        if self.popen.poll() is None:
+            self.popen.send_signal(signum)
+        try:
+            code = self.popen.wait(within)
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            self.popen.wait()
+            raise
+        finally:
+            self._file.close()
+        return code
+
+
+class RedisServer:
+    """A redis-server without persistence. `stop` and `start` keep the port, so that it can fail and come back."""
+
+    def __init__(self, folder: Path) -> None:
+        found = shutil.which("redis-server")
+        assert found, "redis-server is missing; ./scripts/test installs it"
+        self._binary, self._folder, self.port = found, folder, free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.start()
+
+    def start(self) -> None:
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        self._process = Process([self._binary, *options], self._folder, "redis.log")
+        wait_for(lambda: _listens(self.port), "redis-server")
+
+    def stop(self) -> None:
+        self._process.stop(signal.SIGKILL)
+
+
+class Server:
+    """`pairing-ws serve` as a user runs it, on SQLite in `folder` unless `env` says otherwise.
+
+    Servers that share a folder share its database and keys.
+    """
+
+    def __init__(self, folder: Path, *, demo: bool = True, port: int | None = None, **env: str) -> None:
+        self.folder = folder
+        self.port = port or free_port()
+        self.env = {"PAIRING_PUBLIC_URL": f"http://localhost:{self.port}", **env}
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.ws_url = f"ws://127.0.0.1:{self.port}"
+        self.public_url = self.env["PAIRING_PUBLIC_URL"]
+        self._demo = demo
+        self.start()
+
+    def start(self) -> None:
+        options = ["serve", "--port", str(self.port), *(["--demo"] if self._demo else [])]
+        self.process = Process([*CLI, *options], self.folder, f"serve-{self.port}.log", self._environment())
+        wait_for(lambda: self._ready(), f"the server ({self.process.log})")
+
+    def stop(self, signum: int = signal.SIGTERM) -> int:
+        return self.process.stop(signum)
+
+    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return run_cli(*arguments, folder=self.folder, env=self._environment())
+
+    def invite(self, username: str = "alice") -> str:
+        """A fresh invite's code."""
+        done = self.cli("invite", username, "--json")
+        assert done.returncode == 0, done.stderr
+        return str(json.loads(done.stdout)["code"])
+
+    def log_text(self) -> str:
+        return self.process.log.read_text(errors="replace")
+
+    def _environment(self) -> dict[str, str]:
+        return clean_environment() | self.env
+
+    def _ready(self) -> bool:
+        assert self.process.popen.poll() is None, f"the server ended: {self.log_text()}"
+        try:
+            return httpx2.get(f"{self.url}/readyz", timeout=2).status_code == 200
+        except httpx2.HTTPError:
+            return False
+
+
+CLI = [sys.executable, "-m", "pairing_ws"]
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without settings that would leak into a server under test."""
+    names = ("REDIS_URL", "DATABASE_URL", "PORT", "WEB_CONCURRENCY")
+    kept = {name: value for name, value in os.environ.items() if name not in names and not name.startswith("PAIRING_")}
+    return kept | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+
+
+def run_cli(*arguments: str, folder: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*CLI, *arguments], cwd=folder, env=env or clean_environment(), capture_output=True, text=True, timeout=60
+    )
+
+
+@contextmanager
+def running(folder: Path, **settings: str) -> Iterator[Server]:
+    server = Server(folder, **settings)
+    try:
+        yield server
+    finally:
+        if server.process.popen.poll() is None:
+            server.stop()
+
+
+def wait_for(condition: object, what: str, within: float = STARTS_WITHIN) -> None:
+    """Poll a condition; fail loudly if it never holds."""
+    end = time.monotonic() + within
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end, f"{what} was not ready within {within} s"
+        time.sleep(0.02)
+
+
+async def eventually(condition: object, what: str, within: float = 10.0) -> None:
+    """As `wait_for`, on the event loop."""
+    end = asyncio.get_running_loop().time() + within
+    while not condition():  # type: ignore[operator]
+        assert asyncio.get_running_loop().time() < end, f"{what} did not happen within {within} s"
+        await asyncio.sleep(0.01)
+
+
+def _listens(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
