@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn, TypeVar
 
 import typer
 import uvicorn
+from uvicorn.supervisors import Multiprocess
 
 from pairing_ws import config
 from pairing_ws.accounts.service import AccountService
@@ -88,7 +89,7 @@ def serve(
     print(f"pairing_ws listens on http://{settings.host}:{settings.port} as {settings.public_url}", file=sys.stderr)
     if settings.workers > 1:
         socket = server.bind_socket()
-        uvicorn.supervisors.Multiprocess(server, sockets=[socket]).run()
+        Multiprocess(server, sockets=[socket]).run()
     else:
         uvicorn.Server(server).run()
 

@@ -52,9 +52,7 @@ class Settings(BaseSettings):
     redis_url: str | None = _plain(
         "REDIS_URL", None, "Redis for pairings, pushes and limits (`redis://…`); without it: process memory, one worker"
     )
-    database_url: str = _plain(
-        "DATABASE_URL", "sqlite:///pairing.db", "accounts: SQLite (`sqlite:///file`) or PostgreSQL (`postgresql://…`)"
-    )
+    database_url: str = _plain("DATABASE_URL", "sqlite:///pairing.db", "accounts, in SQLite (`sqlite:///file`)")
     port: int = _plain("PORT", 8000, "the port `serve` listens on")
     workers: int = _plain("WEB_CONCURRENCY", 1, "worker processes; more than one needs `REDIS_URL`")
 

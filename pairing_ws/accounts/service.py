@@ -211,13 +211,13 @@ class AccountService:
         return session
 
     async def still_stands(self, session: Session) -> Session | None:
-        """The session as it is now, for a socket that outlives its authKey; None once it has ended."""
-        try:
-            return await self._session(session.user.id, session.id, self._clock())
-        except Refused as refused:
-            if refused.code is Code.ACCOUNT_LOCKED:
-                return None
-            raise
+        """The session as it is now, for a socket that outlives its authKey; None once it has ended.
+
+        Never from the cache: a bell rang because something changed.
+        """
+        now = await self._store.session(session.id)
+        alive = now is not None and now.alive_at(self._clock()) and now.user.locked_at is None
+        return now if alive else None
 
     async def _session(self, user_id: str, session_id: str, now: int) -> Session | None:
         until, session = self._known.get(user_id, {}).get(session_id, (0, None))

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, NamedTuple, TypeVar
 
+from prometheus_client import Counter
+
 from pairing_ws import codes
 from pairing_ws.clock import iso
 from pairing_ws.errors import Code, Refused
@@ -26,6 +28,8 @@ from pairing_ws.parties import Approver, NewDevice
 from pairing_ws.ports import Bus, Limits, Wake
 
 SessionT = TypeVar("SessionT")
+
+EVENTS = Counter("pairing_events", "What happened to pairings", ["event"])
 
 # A claim leaves at least this long to decide.
 DECIDE_MS = 60_000
@@ -144,6 +148,7 @@ class PairingService(Generic[SessionT]):
                 approver=creator.approver if isinstance(creator, ByKey) else None,
             )
             if await self._store.add(pairing):
+                EVENTS.labels("create").inc()
                 break
         else:
             raise Refused(Code.UNAVAILABLE, "no free code; try again", retry_after=1)
@@ -262,7 +267,7 @@ class PairingService(Generic[SessionT]):
             )
             if approver and device and self._accounts.device_id(approver, device) == approver.device_id:
                 raise Refused(Code.SAME_DEVICE, "this pairing was started by the very device that would approve it")
-            if await self._store.replace(pairing, claimed):
+            if await self._swap(Event.CLAIM, pairing, claimed):
                 if by_key:
                     return self._approvers_view(claimed, now), None
                 return View(claimed, Role.NEW_DEVICE, now), secret
@@ -272,6 +277,13 @@ class PairingService(Generic[SessionT]):
         if policy == "never" or (policy == "remote" and network is Network.SAME and not typed):
             return Verification.NONE
         return Verification.NUMBER
+
+    async def _swap(self, event: Event, old: Pairing, new: Pairing) -> bool:
+        """Whether `new` is stored; if not, somebody or time was first and the pairing has to be read again."""
+        won = await self._store.replace(old, new)
+        if won:
+            EVENTS.labels(event.value).inc()
+        return won
 
     # Decide
 
@@ -290,7 +302,7 @@ class PairingService(Generic[SessionT]):
                 approved_at=now,
                 expires_at=max(pairing.expires_at, now + self._policy.redeem * with_number),
             )
-            if await self._store.replace(pairing, approved):
+            if await self._swap(Event.APPROVE, pairing, approved):
                 self._push_approval(approved, now)
                 return self._approvers_view(approved, now)
 
@@ -319,7 +331,7 @@ class PairingService(Generic[SessionT]):
             if pairing.status is ended:
                 return view
             final = pairing.after(event, now)
-            if await self._store.replace(pairing, final):
+            if await self._swap(event, pairing, final):
                 return view._replace(pairing=final, number=None)
 
     async def end_all_of(self, device_id: str) -> None:
@@ -329,7 +341,7 @@ class PairingService(Generic[SessionT]):
                 pairing, now = loaded
                 if pairing.final or pairing.approver is None or pairing.approver.device_id != device_id:
                     break
-                if await self._store.replace(pairing, pairing.after(Event.DENY, now)):
+                if await self._swap(Event.DENY, pairing, pairing.after(Event.DENY, now)):
                     break
 
     def _push_approval(self, pairing: Pairing, now: int) -> None:
@@ -361,7 +373,7 @@ class PairingService(Generic[SessionT]):
                     continue
                 await self._accounts.check_login(approver, device)
                 consumed = pairing.after(Event.LOGIN, now, login_device_id=self._accounts.device_id(approver, device))
-                if not await self._store.replace(pairing, consumed):
+                if not await self._swap(Event.LOGIN, pairing, consumed):
                     continue
                 pairing = consumed
             return await self._accounts.log_in(pairing.id, approver, device, holder.secret)
@@ -378,7 +390,7 @@ class PairingService(Generic[SessionT]):
         misses = pairing.misses + 1
         last = misses >= MAX_MISSES
         missed = pairing.after(Event.DENY if last else Event.MISS, now, misses=misses)
-        if not await self._store.replace(pairing, missed):
+        if not await self._swap(Event.MISS, pairing, missed):
             return False
         await self._limits.hit("number", account)
         raise Refused(Code.NUMBER_MISMATCH, "that is not the number", attemptsLeft=MAX_MISSES - misses)

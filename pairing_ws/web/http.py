@@ -15,7 +15,6 @@ from starlette.responses import Response
 from pairing_ws import codes
 from pairing_ws.accounts.ports import Session
 from pairing_ws.accounts.service import AccountService, LoggedIn, unauthenticated
-from pairing_ws.adapters.tokens import MAX_TOKEN
 from pairing_ws.clock import Clock
 from pairing_ws.config import Network, Settings
 from pairing_ws.errors import Code, Refused
@@ -86,7 +85,7 @@ class Caller:
         auth_key, _ = self.either()
         if auth_key is None:
             raise unauthenticated()
-        return await self.services.accounts.authenticate(auth_key[: MAX_TOKEN + 1])
+        return await self.services.accounts.authenticate(auth_key)
 
     async def by_key(self) -> ByKey:
         return self.as_approver(await self.session())

@@ -40,7 +40,8 @@ class Operation:
     async def metrics(self, caller: Caller, _: Request) -> Response:
         """Prometheus metrics."""
         readers = caller.services.settings.metrics
-        peer = parse(caller.ip)
+        # A private peer that forwards for somebody is a proxy nobody has declared: who asks is unknown.
+        peer = None if "x-forwarded-for" in caller.headers and not caller.services.proxies else parse(caller.ip)
         if readers == "off" or (readers == "private" and (peer is None or peer.is_global)):
             raise Refused(Code.NOT_FOUND, "no such page")
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
