@@ -41,6 +41,8 @@ from pairing_ws.web.socket import Sockets
 log = structlog.get_logger()
 
 TIDY_SECONDS = 3600
+# An account's report hides an origin from it for a day; three accounts' reports within an hour close it for all.
+REPORTS = {"reported_by": "1/day", "reported": "3/hour"}
 
 
 class NoPush:
@@ -153,6 +155,7 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
             "user_code": settings.limit_user_code,
             "number": settings.limit_number,
             "refresh": settings.limit_refresh,
+            **REPORTS,
         },
         settings.redis_url,
     )

@@ -34,6 +34,12 @@ def block(text: str) -> str:
     return str(address) if address else "unknown"
 
 
+def is_public(text: str) -> bool:
+    """Whether it is an address of the internet. Any other may be a proxy's, hence everybody's."""
+    address = parse(text)
+    return address is not None and address.is_global
+
+
 def compare(one: str, other: str, *, public_site: bool) -> Network:
     """Whether two peers share a network. A private peer of a public site came through an undeclared proxy: unknown."""
     a, b = parse(one), parse(other)

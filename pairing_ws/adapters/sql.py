@@ -38,8 +38,10 @@ def database_url(url: str) -> sa.URL:
 def open_database(url: str) -> AsyncEngine:
     parsed = database_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_async_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=10, pool_timeout=5)
-    engine = create_async_engine(parsed, pool_size=5, max_overflow=0, pool_timeout=10)
+        return create_async_engine(
+            parsed, hide_parameters=True, pool_pre_ping=True, pool_size=10, max_overflow=10, pool_timeout=5
+        )
+    engine = create_async_engine(parsed, hide_parameters=True, pool_size=5, max_overflow=0, pool_timeout=10)
 
     @sa.event.listens_for(engine.sync_engine, "connect")
     def _configure(connection: Any, _: object) -> None:

@@ -14,7 +14,7 @@ from prometheus_client import Counter
 from pairing_ws import codes
 from pairing_ws.clock import iso
 from pairing_ws.errors import Code, Refused
-from pairing_ws.network import Network, block, compare
+from pairing_ws.network import Network, block, compare, is_public
 from pairing_ws.pairing.machine import (
     Event,
     Initiator,
@@ -126,6 +126,8 @@ class PairingService(Generic[SessionT]):
         `secret` is B's own choice; without one B gets one, once.
         """
         await self._limits.hit("create", block(ip))
+        if is_public(ip):
+            await self._limits.check("reported", block(ip))
         by_key = isinstance(creator, ByKey)
         if isinstance(creator, ByKey):
             creator.refuse_approval()
@@ -255,6 +257,7 @@ class PairingService(Generic[SessionT]):
                 secret = chosen or codes.token(self._random, 32)
                 facts = {"new_device": claimant, "secret_hash": codes.digest(secret)}
                 other_ip = approver.ip if approver else ""
+            await self._refuse_reported(approver, device)
             network = compare(ip, other_ip, public_site=self._policy.public_site)
             claimed = pairing.after(
                 Event.CLAIM,
@@ -310,8 +313,27 @@ class PairingService(Generic[SessionT]):
         """Refusal, and with `report` the word that the approver did not start this."""
         view = await self._end(pairing_id, holder, Event.DENY, Status.DENIED)
         if report:
-            await self._accounts.report(holder.approver, view.pairing.new_device)
+            await self._report(holder.approver, view.pairing.new_device)
         return view
+
+    async def _report(self, approver: Approver, device: NewDevice | None) -> None:
+        """Hide the origin from who reports it at once, and close it for all when several accounts agree."""
+        await self._accounts.report(approver, device)
+        if device and is_public(device.ip):
+            try:
+                await self._limits.hit("reported_by", f"{approver.user_id} {block(device.ip)}")
+                await self._limits.hit("reported", block(device.ip))
+            except Refused as refused:
+                # Over the rate: this account has reported it already, or it is closed already.
+                if refused.code is not Code.RATE_LIMITED:
+                    raise
+
+    async def _refuse_reported(self, approver: Approver | None, device: NewDevice | None) -> None:
+        if approver and device and is_public(device.ip):
+            try:
+                await self._limits.check("reported_by", f"{approver.user_id} {block(device.ip)}")
+            except Refused as refused:
+                raise not_found() if refused.code is Code.RATE_LIMITED else refused from None
 
     async def cancel(self, pairing_id: str, holder: Holder) -> View:
         """The creator takes it back."""
