@@ -1,0 +1,147 @@
+// The logged-in device's side after a scan: who asks, allow or deny, and what became of it.
+
+import { approvePairing, denyPairing, isFinal, revokeDevice, watchPairing } from './pairing.js';
+import { acknowledge } from './alerts.js';
+import { browserName, osName } from './device.js';
+import * as session from './session.js';
+import { address, button, connection, countdown, everySecond, h, icon, notice, row, say, serverNow, span, step } from './ui.js';
+import { explain } from './words.js';
+
+/** @typedef {import('./pairing.js').Pairing} Pairing */
+
+/** Nobody reads a card in less: a press that was meant for what stood here before must not approve. */
+const INERT = 700;
+
+/**
+ * @param {Pairing} pairing  scanned
+ * @param {() => void} again  where "done" leads
+ * @param {ReturnType<typeof watchPairing>} [watch]  the one that saw the scan, if any
+ */
+export function askForConsent(pairing, again, watch = watchPairing(pairing, session.credential)) {
+  const way = { pairing, again, watch };
+  watch.onPairing = (now) => {
+    const changed = now.status !== way.pairing.status;
+    way.pairing = now;
+    if (changed) draw(way);
+  };
+  watch.onStop = (code) => drawEnd(explain({ code }), again);
+  draw(way);
+}
+
+function draw(way) {
+  const { pairing, again } = way;
+  const name = nameOf(pairing);
+  if (pairing.status === 'scanned') drawCard(way);
+  else if (pairing.status === 'approved') drawApproved(way);
+  else if (pairing.status === 'consumed') drawFinished(way);
+  else if (pairing.status === 'denied') drawEnd({ title: 'Denied', text: `${name} was not let in.` }, again);
+  else if (pairing.status === 'cancelled') drawEnd({ title: 'Cancelled', text: `${name} has given up. Nobody was let in.` }, again);
+  else drawEnd({ title: 'The time is over', text: `${name} was not let in. If it was you, start again with a new code.` }, again);
+}
+
+const nameOf = (pairing) => pairing.newDevice?.reported?.name || 'A device without a name';
+
+const NETWORKS = {
+  same: ['same', 'The same network as this device'],
+  different: ['different', 'A different network than this device'],
+  unknown: ['different', 'It could not be compared with this device’s'],
+};
+
+function drawCard(way) {
+  const { pairing } = way;
+  const { reported, observed } = pairing.newDevice;
+  const scannedByMe = pairing.initiator === 'new_device';
+  const agent = observed.userAgent ?? '';
+  const [tone, network] = NETWORKS[observed.network] ?? NETWORKS.unknown;
+  const report = h('input', { type: 'checkbox', id: 'report' });
+
+  const approve = button('Allow', () => act(way, () => session.withKey((key) => approvePairing(pairing.id, key))), { kind: 'verdict approve', icon: 'check' });
+  const deny = button('Deny', () => act(way, () => session.withKey((key) => denyPairing(pairing.id, key, { report: report.checked }))), { kind: 'verdict deny', icon: 'cross' });
+  approve.setAttribute('aria-disabled', 'true');
+  setTimeout(() => approve.removeAttribute('aria-disabled'), INERT);
+
+  const age = h('dd', {});
+  const asked = serverNow(pairing) - Date.parse(pairing.createdAt);
+  const shownAt = Date.now();
+  queueMicrotask(() => everySecond(age, () => { age.textContent = `${span((asked + Date.now() - shownAt) / 1000)} ago`; }));
+
+  step(
+    { title: 'Let this device in?', mark: ['calm', 'lock'], lead: h('span', {}, h('strong', { class: 'asker' }, nameOf(pairing)), ` wants to log in as ${session.user()?.displayName || session.user()?.username}.`) },
+    h('div', { class: 'card' },
+      h('p', { class: 'direction' }, icon(scannedByMe ? 'camera' : 'screen'),
+        h('span', {}, scannedByMe ? 'You read the code that it shows.' : 'It read the code that you showed here.')),
+      h('div', { class: 'seen' },
+        h('p', {}, 'The server sees'),
+        h('dl', { class: 'facts' },
+          fact('Address', h('dd', { class: 'mono' }, observed.ip)),
+          fact('Network', h('dd', { class: `network ${tone}` }, network)),
+          agent && fact('Browser', h('dd', { title: agent }, `${browserName(agent)} on ${osName(agent)}`)),
+          fact('Asked', age))),
+      h('div', { class: 'claims' },
+        h('p', {}, 'It says of itself (not verified)'),
+        h('dl', { class: 'facts' },
+          fact('Name', h('dd', {}, nameOf(pairing))),
+          reported.os && fact('System', h('dd', {}, reported.os)),
+          reported.appVersion && fact('Version', h('dd', {}, reported.appVersion))))),
+    notice('info',
+      h('strong', {}, 'If you did not start this yourself, deny.'),
+      ` Allow only if the new device is in front of you and its address bar says ${address()}.`,
+      pairing.verification === 'number' ? ' After that you get a number to type there.' : ''),
+    h('div', { class: 'row verdicts' }, deny, approve),
+    h('label', { class: 'check', for: 'report' }, report, h('span', {}, 'When I deny, also report this as an attempt to trick me')),
+    countdown(pairing.expiresIn, (left) => `Without an answer nobody gets in. Time left: ${left}`),
+  );
+}
+
+const fact = (term, description) => h('div', {}, h('dt', {}, term), description);
+
+/** Both verdicts may lose a race; then what really happened is shown, not an error. */
+async function act(way, verdict) {
+  try {
+    way.watch.take(await verdict());
+  } catch (error) {
+    const over = ['invalid_state', 'pairing_cancelled', 'pairing_expired'].includes(error.code);
+    if (!over) throw error;
+    await way.watch.read();
+    if (!isFinal(way.pairing)) throw error;
+  }
+}
+
+function drawApproved(way) {
+  const { pairing, watch } = way;
+  const link = connection(watch.transport);
+  watch.onTransport = link.set;
+  const stop = button('Stop it after all', () => act(way, () => session.withKey((key) => denyPairing(pairing.id, key))), { kind: 'plain' });
+  const left = countdown(pairing.expiresIn, (time) => `Time left: ${time}`);
+  if (!pairing.number) {
+    step({ title: 'Allowed', mark: ['good', 'check'], lead: `${nameOf(pairing)} is logging in…` }, left, link.node, row(stop));
+    return;
+  }
+  step(
+    { title: 'Type this number on the new device', mark: ['good', 'lock'], lead: `${nameOf(pairing)} asks for it before it gets in.` },
+    h('p', { class: 'number', id: 'verification-number' },
+      h('span', { 'aria-hidden': 'true' }, pairing.number),
+      h('span', { class: 'unseen' }, pairing.number.split('').join(' '))),
+    notice('info', h('strong', {}, `Type it only where the address bar says ${address()}.`), ' Never read it out to anybody and never send it on.'),
+    left, link.node, row(stop),
+  );
+}
+
+function drawFinished({ pairing, again }) {
+  const name = nameOf(pairing);
+  const { deviceId } = pairing.newDevice;
+  acknowledge(deviceId);
+  const undo = async () => {
+    await session.withKey((key) => revokeDevice(deviceId, key, { descendants: true }));
+    drawEnd({ title: 'Logged out again', text: `${name} no longer has access.` }, again);
+    say('Logged out again');
+  };
+  step(
+    { title: 'Finished', mark: ['good', 'check'], lead: `${name} is now logged in.` },
+    row(button('Done', again), button('Log it out again', undo, { kind: 'secondary' })),
+  );
+}
+
+function drawEnd({ title, text }, again) {
+  step({ title, mark: ['calm', 'cross'], lead: text }, row(button('Back', again)));
+}

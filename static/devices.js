@@ -1,0 +1,137 @@
+// The page `/devices`: which devices are logged in, their names, logging them out, and what happened lately.
+
+import { listActivity, listDevices, renameDevice, revokeDevice, revokeOthers } from './pairing.js';
+import { enter } from './log-in.js';
+import { watchAlerts } from './alerts.js';
+import * as session from './session.js';
+import { attempt, button, h, icon, moment, notice, row, say, step, to } from './ui.js';
+import { explain } from './words.js';
+
+const list = h('ul', { class: 'devices' });
+const activity = h('ol', { class: 'activity' });
+const all = h('div', { class: 'all' });
+
+enter({
+  loggedIn() {
+    draw();
+    refresh();
+    watchAlerts(refresh);
+  },
+  loggedOut() {
+    step(
+      { title: 'You are not logged in', mark: ['calm', 'lock'], lead: 'Log in to see your devices.' },
+      row(h('a', { class: 'button primary', href: to('') }, h('span', {}, 'Log in'))),
+    );
+  },
+});
+session.events.addEventListener('signed-out', () => location.reload());
+session.events.addEventListener('signed-in', () => location.reload());
+
+function draw() {
+  step(
+    { title: 'Your devices', lead: 'Each of them can use your account. Log out what you do not know.' },
+    list,
+    all,
+    h('h2', {}, 'What happened lately'),
+    activity,
+  );
+}
+
+async function refresh() {
+  try {
+    const [{ devices }, happened] = await Promise.all([session.withKey(listDevices), session.withKey(listActivity)]);
+    devices.sort((a, b) => Number(b.current) - Number(a.current) || Date.parse(b.lastSeenAt) - Date.parse(a.lastSeenAt));
+    // A half-typed name is not taken away from under the fingers.
+    if (!list.querySelector('form')) list.replaceChildren(...devices.map((device) => drawDevice(device, devices)));
+    all.replaceChildren(...(devices.length > 1 ? [drawOthers(devices.length - 1)] : []));
+    activity.replaceChildren(...(happened.activity ?? []).map(drawEvent));
+  } catch (error) {
+    if (session.user()) list.replaceChildren(h('li', {}, notice('problem', explain(error).text)));
+  }
+}
+
+function drawDevice(device, devices) {
+  const item = h('li', { class: 'device', 'data-device': device.id });
+  const parent = devices.find((other) => other.id === device.pairedBy);
+  const rest = () => {
+    item.replaceChildren(
+      h('div', { class: 'device-text' },
+        h('h2', {}, device.name, device.current && h('span', { class: 'badge' }, 'This device')),
+        h('p', {}, [device.os, device.appVersion && `version ${device.appVersion}`].filter(Boolean).join(', ')),
+        h('p', { class: 'quiet' }, 'Last seen ', moment(device.lastSeenAt), device.lastIp ? ` from ${device.lastIp}` : ''),
+        h('p', { class: 'quiet' }, 'Added ', moment(device.createdAt), parent ? ` by ${parent.name}` : ''),
+        device.quarantineUntil && h('p', { class: 'quiet' }, icon('clock'), ' New: cannot let others in until ', moment(device.quarantineUntil))),
+      row(
+        button('Rename', rename, { kind: 'small secondary', describe: `Rename ${device.name}` }),
+        button('Log out', confirm, { kind: 'small secondary', describe: `Log out ${device.name}` })));
+  };
+
+  const rename = () => {
+    const input = h('input', { id: `name-${device.id}`, value: device.name, maxlength: '128', required: true });
+    const save = h('button', { type: 'submit', class: 'small primary' }, h('span', {}, 'Save'));
+    const store = async () => {
+      const name = input.value.trim();
+      if (!name) return input.focus();
+      await session.withKey((key) => renameDevice(device.id, name, key));
+      item.replaceChildren();
+      say(`Renamed to ${name}`);
+      await refresh();
+      list.querySelector(`[data-device="${CSS.escape(device.id)}"] button`)?.focus();
+    };
+    item.replaceChildren(h('form', { novalidate: true, onsubmit: (event) => { event.preventDefault(); attempt(save, store); } },
+      h('label', { for: `name-${device.id}` }, 'New name'), input,
+      row(save, button('Cancel', () => { rest(); item.querySelector('button')?.focus(); }, { kind: 'small plain' }))));
+    input.focus();
+    input.select();
+  };
+
+  const confirm = () => {
+    const children = devices.some((other) => other.pairedBy === device.id);
+    const descendants = h('input', { type: 'checkbox', id: `with-${device.id}` });
+    const go = async () => {
+      if (device.current && !descendants.checked) {
+        await session.leave();
+        return location.reload();
+      }
+      await session.withKey((key) => revokeDevice(device.id, key, { descendants: descendants.checked }));
+      say(`${device.name} is logged out`);
+      await refresh();
+    };
+    const question = h('p', { tabindex: '-1' }, h('strong', {}, device.current ? 'Log out this very device?' : `Log out ${device.name}?`));
+    item.replaceChildren(h('div', {}, question,
+      children && h('label', { class: 'check', for: `with-${device.id}` }, descendants, h('span', {}, 'and all devices that it let in')),
+      row(button('Log out', go, { kind: 'small danger' }), button('Cancel', () => { rest(); item.querySelector('button')?.focus(); }, { kind: 'small secondary' }))));
+    question.focus();
+  };
+
+  rest();
+  return item;
+}
+
+function drawOthers(count) {
+  const place = row();
+  const ask = () => place.replaceChildren(
+    h('strong', {}, `Log out ${count === 1 ? 'the other device' : `all ${count} others`}?`),
+    button('Log out', async () => { await session.withKey(revokeOthers); say('All other devices are logged out'); await refresh(); }, { kind: 'small danger' }),
+    button('Cancel', rest, { kind: 'small secondary' }));
+  const rest = () => place.replaceChildren(button('Log out all other devices', ask, { kind: 'secondary' }));
+  rest();
+  return place;
+}
+
+const EVENTS = {
+  'device.added': 'A device logged in',
+  'device.renamed': 'A device was renamed',
+  'device.revoked': 'A device was logged out',
+  'device.revoked_others': 'All other devices were logged out',
+  'session.logged_out': 'A device logged itself out',
+  'session.key_reused': 'A copied key was stopped',
+  'pairing.reported': 'A login was reported',
+};
+
+function drawEvent({ at, event, deviceName, ip }) {
+  const what = EVENTS[event] ?? event.replaceAll(/[._]/g, ' ');
+  return h('li', {},
+    h('span', {}, h('strong', {}, what), deviceName ? `: ${deviceName}` : ''),
+    h('span', { class: 'quiet' }, moment(at), ip ? ` from ${ip}` : ''));
+}

@@ -1,0 +1,232 @@
+// The new device's side after its code was scanned, or after it scanned one: waiting, the number, "you are now …".
+// Shared by every page where a login can end.
+
+import { acceptInvite, cancelPairing, claimPairing, claimTypedCode, logIn, newSecret, persist, watchPairing } from './pairing.js';
+import { watchAlerts } from './alerts.js';
+import { deviceHeaders } from './device.js';
+import * as session from './session.js';
+import { address, attempt, button, connection, countdown, h, row, step, to } from './ui.js';
+import { ENDS, explain } from './words.js';
+
+/** @typedef {import('./pairing.js').Pairing} Pairing */
+
+/**
+ * Claims the code that a logged-in device shows, then waits for its consent. Throws if the claim is refused.
+ * @param {{id: string, code: string} | {userCode: string}} shown
+ * @param {() => void} again  what "start again" does
+ */
+export async function claimAndLogIn(shown, again) {
+  const secret = newSecret();
+  const by = { secret, device: deviceHeaders() };
+  const pairing = await persist(() => ('id' in shown ? claimPairing(shown.id, shown.code, by) : claimTypedCode(shown.userCode, by)));
+  follow({ pairing, secret, watch: watchPairing(pairing, { secret }), again });
+}
+
+/**
+ * Goes with a scanned pairing to its end.
+ * @param {{pairing: Pairing, secret: string, watch: ReturnType<typeof watchPairing>, again: () => void}} way
+ */
+export function follow(way) {
+  const { watch, again } = way;
+  let drawn = '';
+  watch.onPairing = (pairing) => {
+    way.pairing = pairing;
+    // A wrong number is a new version of the same status: what is being typed stays.
+    if (pairing.status === drawn) return;
+    drawn = pairing.status;
+    if (pairing.status === 'approved') onApproved(way);
+    else if (pairing.status === 'scanned') drawWaiting(way);
+    // Consumed is this page's own doing: the login's answer says more.
+    else if (pairing.status !== 'consumed') drawEnd(pairing.status, again);
+  };
+  const here = () => follow({ ...way, watch: watchPairing(way.pairing, { secret: way.secret }) });
+  watch.onStop = (code) => drawProblem({ code }, code === 'taken_over' ? here : again);
+  watch.onPairing(way.pairing);
+}
+
+function drawWaiting({ pairing, secret, watch, again }) {
+  const shown = pairing.initiator === 'new_device';
+  const link = connection(watch.transport);
+  watch.onTransport = link.set;
+  const giveUp = async () => {
+    watch.stop();
+    if (shown) await cancelPairing(pairing.id, { secret }).catch(() => {});
+    again();
+  };
+  step(
+    {
+      title: shown ? 'Scanned' : 'Waiting for your other device',
+      mark: ['waiting', 'hourglass'],
+      lead: shown
+        ? 'Your other device has read the code. Now look at it: it asks whether to let this device in.'
+        : 'It now asks whether to let this device in. Look at it and allow.',
+    },
+    countdown(pairing.expiresIn, (left) => `Time left to decide: ${left}`),
+    link.node,
+    row(button('Cancel', giveUp, { kind: 'plain' })),
+  );
+}
+
+function onApproved(way) {
+  if (way.pairing.verification === 'number') return drawNumber(way);
+  step({ title: 'Approved', mark: ['good', 'check'], lead: 'Logging you in…' });
+  redeem(way).catch((error) => drawProblem(error, way.again));
+}
+
+function drawNumber(way) {
+  const input = h('input', {
+    id: 'number', class: 'number-input', inputmode: 'numeric', autocomplete: 'off', pattern: '[0-9]{3}', maxlength: '3',
+    required: true, 'aria-describedby': 'number-hint',
+  });
+  const problem = h('div', { role: 'alert', class: 'field-problem' });
+  const submit = h('button', { class: 'primary', type: 'submit' }, h('span', {}, 'Log in'));
+  const send = async () => {
+    if (!/^\d{3}$/.test(input.value.trim())) {
+      problem.textContent = 'The number has three digits.';
+      input.focus();
+      return;
+    }
+    try {
+      await redeem(way, input.value.trim());
+    } catch (error) {
+      if (error.code !== 'number_mismatch') return drawProblem(error, way.again);
+      const left = error.members.attemptsLeft;
+      if (!left) return drawProblem({ code: 'pairing_denied' }, way.again);
+      problem.textContent = `${explain(error).text} ${left === 1 ? 'One try' : `${left} tries`} left.`;
+      input.value = '';
+      input.focus();
+    }
+  };
+  step(
+    { title: 'Type the number', mark: ['good', 'lock'], lead: 'Your other device shows three digits. Type them here to log in.' },
+    h('form', { novalidate: true, onsubmit: (event) => { event.preventDefault(); attempt(submit, send); } },
+      h('label', { for: 'number' }, 'Number on your other device'),
+      input,
+      problem,
+      submit),
+    h('p', { class: 'hint', id: 'number-hint' }, `Only ever type it where the address bar says ${address()}.`),
+    countdown(way.pairing.expiresIn, (left) => `Time left: ${left}`),
+  );
+  input.focus();
+}
+
+async function redeem(way, number = undefined) {
+  session.markUnconfirmed();
+  try {
+    const login = await persist(() => logIn(way.pairing.id, way.secret, { number }));
+    way.watch.stop();
+    askIfThatIsYou(login, way.again);
+  } catch (error) {
+    session.clearUnconfirmed();
+    throw error;
+  }
+}
+
+/** Shown before an invite is used up. */
+export function offerInvite(code, again) {
+  const accept = async () => {
+    session.markUnconfirmed();
+    try {
+      const by = { secret: newSecret(), device: deviceHeaders() };
+      askIfThatIsYou(await persist(() => acceptInvite(code, by)), again);
+    } catch (error) {
+      session.clearUnconfirmed();
+      const known = error.code === 'not_found'
+        ? { title: 'This invitation is not valid', text: 'It is unknown, too old or already used. Ask for a new one.' }
+        : explain(error);
+      drawEndWith(known.title, known.text, again);
+    }
+  };
+  step(
+    { title: 'You have an invitation', mark: ['calm', 'lock'], lead: 'It logs this device in, without a password. It works once.' },
+    h('p', {}, 'Continue only if you expected it, from somebody you know.'),
+    row(button('Log in this device', accept)),
+  );
+}
+
+/** The keys are kept only after this answer: nobody should find himself in somebody else's account. */
+export function askIfThatIsYou(/** @type {import('./pairing.js').Login} */ login, again) {
+  const { displayName, username } = login.user;
+  const refuse = async () => {
+    await session.leave(login.authKey);
+    step(
+      { title: 'You are logged out again', mark: ['calm', 'cross'], lead: 'Nothing was kept. Somebody may have tried to draw you into an account that is not yours.' },
+      row(button('Start again', again)),
+    );
+  };
+  step(
+    { title: `You are now ${displayName || username}`, mark: ['good', 'check'], lead: 'Is that you?' },
+    h('p', { class: 'identity' }, h('strong', {}, displayName || username), h('span', {}, username)),
+    row(
+      button('Not me', refuse, { kind: 'secondary' }),
+      button('Continue', () => { session.adopt(login); drawLoggedIn(true); }),
+    ),
+  );
+}
+
+/** @param {boolean} [fresh]  right after a login */
+export function drawLoggedIn(fresh = false) {
+  const { displayName, username } = /** @type {any} */ (session.user());
+  const name = displayName || username;
+  step(
+    {
+      title: fresh ? 'You are logged in' : `You are already logged in as ${name}`,
+      mark: ['good', 'check'],
+      lead: fresh ? `This device now belongs to ${name}.` : 'This browser needs no code.',
+    },
+    h('nav', { class: 'choices', 'aria-label': 'What next' },
+      h('a', { class: 'choice', href: to('phone') }, h('strong', {}, 'Let another device in'), h('span', {}, 'Scan its code, or show it one')),
+      h('a', { class: 'choice', href: to('devices') }, h('strong', {}, 'Your devices'), h('span', {}, 'See, rename and log out devices'))),
+    row(button('Log out', async () => { await session.leave(); location.assign(to('')); }, { kind: 'plain' })),
+    !fresh && h('p', { class: 'hint' }, 'To log in as somebody else here, log out first. Nothing is replaced by itself.'),
+  );
+  showUser();
+  watchAlerts();
+}
+
+/** Puts the user's name into the page's header, or takes it out. */
+export function showUser() {
+  const place = document.getElementById('who');
+  if (place) place.textContent = session.user()?.displayName || session.user()?.username || '';
+}
+
+/**
+ * Where every page begins: takes up the session, and asks again if a reload interrupted "is that you?".
+ * @param {{loggedIn: () => void, loggedOut: () => void}} ways
+ */
+export async function enter({ loggedIn, loggedOut }) {
+  let inside;
+  try {
+    inside = await session.restore();
+  } catch (error) {
+    const { title, text } = explain(error);
+    step({ title, mark: ['bad', 'warning'], lead: text }, row(button('Try again', () => enter({ loggedIn, loggedOut }))));
+    return;
+  }
+  showUser();
+  const unconfirmed = session.unconfirmed();
+  if (inside && unconfirmed) askIfThatIsYou(unconfirmed, () => location.reload());
+  else if (inside) loggedIn();
+  else loggedOut();
+}
+
+export function drawProblem(error, again) {
+  if (error.code === 'taken_over') {
+    step(
+      { title: 'This login goes on elsewhere', mark: ['calm', 'screen'], lead: 'Another window of this device has taken it over.' },
+      row(button('Use here', again)),
+    );
+    return;
+  }
+  const { title, text } = explain(error);
+  drawEndWith(title, text, again);
+}
+
+function drawEnd(status, again) {
+  const [title, text] = ENDS[status];
+  drawEndWith(title, text, again);
+}
+
+function drawEndWith(title, text, again) {
+  step({ title, mark: ['bad', 'cross'], lead: text }, row(button('Start again', again)));
+}

@@ -1,0 +1,438 @@
+// What a client needs to speak with the server: the calls, their errors, and the waiting (socket, long polling).
+// No DOM, no storage, no words for people: this file can be taken into another page as it is.
+
+/**
+ * @typedef {'new_device' | 'logged_in_device'} Initiator
+ * @typedef {'pending' | 'scanned' | 'approved' | 'consumed' | 'denied' | 'cancelled' | 'expired'} Status
+ * @typedef {'connecting' | 'socket' | 'polling' | 'offline'} Transport
+ *
+ * @typedef {object} NewDevice            What the approver may know of the device that asks.
+ * @property {{name: string, os?: string, appVersion?: string}} reported   its own claims
+ * @property {{ip: string, userAgent?: string, network: 'same' | 'different' | 'unknown'}} observed   seen by the server
+ * @property {string} [deviceId]          once it is logged in
+ *
+ * @typedef {object} Pairing
+ * @property {string} id
+ * @property {Initiator} initiator
+ * @property {Status} status
+ * @property {number} version
+ * @property {string} createdAt
+ * @property {string} expiresAt
+ * @property {number} expiresIn
+ * @property {'undecided' | 'none' | 'number'} verification
+ * @property {number} pollInterval
+ * @property {string} [scannedAt]
+ * @property {string} [approvedAt]
+ * @property {NewDevice} [newDevice]      approver only
+ * @property {string} [number]            approver only, once approved
+ * @property {string} [userCode]          creator only
+ * @property {{text: string, svg?: string, png?: string}} [qr]   creator only
+ *
+ * @typedef {object} Login
+ * @property {string} authKey
+ * @property {number} expiresIn
+ * @property {{id: string, username: string, displayName: string}} user
+ * @property {{id: string, name: string}} device
+ *
+ * @typedef {{secret: string, device?: Record<string, string>} | {authKey: string}} Credential
+ *   The new device holds a secret, a logged-in one an authKey.
+ * @typedef {{secret: string} | {authKey: (stale?: string) => Promise<string>}} LastingCredential
+ *   For a watch, which may outlive an authKey: called with the refused key, the function fetches a new one.
+ */
+
+/** Where the application is mounted. */
+export const root = new URL('..', import.meta.url);
+const api = new URL('api/v1/', root);
+
+const SUBPROTOCOL = 'pairing.v1';
+const LONG_POLL = 25;
+const FINAL = new Set(['consumed', 'denied', 'cancelled', 'expired']);
+
+/** @param {Pairing} pairing */
+export const isFinal = (pairing) => FINAL.has(pairing.status);
+
+/** An answer of the server that is not a success, or (`unreachable`) no answer at all. */
+export class ProblemError extends Error {
+  /**
+   * @param {string} code  the machine word of the problem document
+   * @param {number} http  the HTTP status, 0 without an answer
+   * @param {Record<string, any>} [members]  the whole document
+   * @param {number} [retryAfter]  seconds
+   */
+  constructor(code, http, members = {}, retryAfter = undefined) {
+    super(members.detail ?? members.title ?? code);
+    this.name = 'ProblemError';
+    this.code = code;
+    this.http = http;
+    this.members = members;
+    this.retryAfter = retryAfter;
+  }
+}
+
+// --- Calls -----------------------------------------------------------------------------------------------------------
+
+/** A secret of the new device's own: with it, a lost answer can be asked for again. */
+export function newSecret() {
+  const bytes = crypto.getRandomValues(new Uint8Array(32));
+  return btoa(String.fromCharCode(...bytes)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+}
+
+/** @param {{qr?: 'svg' | 'png' | 'none'}} [options] @returns {Promise<Pairing>} */
+export const createPairing = (/** @type {Credential} */ by, { qr = 'svg' } = {}) => call('POST', 'pairings', { by, body: { qr } });
+
+/** @returns {Promise<Pairing>} */
+export const claimPairing = (/** @type {string} */ id, /** @type {string} */ code, /** @type {Credential} */ by) =>
+  call('POST', `pairings/${encodeURIComponent(id)}/claim`, { by, body: { code } });
+
+/** @returns {Promise<Pairing>} */
+export const claimTypedCode = (/** @type {string} */ userCode, /** @type {Credential} */ by) =>
+  call('POST', 'pairings/claim', { by, body: { userCode } });
+
+/** With `wait`, answers as soon as the version is beyond `since`. @returns {Promise<Pairing>} */
+export function readPairing(/** @type {string} */ id, /** @type {Credential} */ by, { since = 0, wait = 0, signal = undefined } = {}) {
+  const query = wait ? `?since=${since}&wait=${wait}` : '';
+  return call('GET', `pairings/${encodeURIComponent(id)}${query}`, { by: withoutDevice(by), signal });
+}
+
+/** @returns {Promise<Pairing>} */
+export const approvePairing = (/** @type {string} */ id, /** @type {string} */ authKey) =>
+  call('POST', `pairings/${encodeURIComponent(id)}/approve`, { by: { authKey } });
+
+/** @returns {Promise<Pairing>} */
+export const denyPairing = (/** @type {string} */ id, /** @type {string} */ authKey, { report = false } = {}) =>
+  call('POST', `pairings/${encodeURIComponent(id)}/deny`, { by: { authKey }, body: { report } });
+
+export const cancelPairing = (/** @type {string} */ id, /** @type {Credential} */ by) =>
+  call('DELETE', `pairings/${encodeURIComponent(id)}`, { by: withoutDevice(by) });
+
+/** With `cookie` the refreshKey never reaches the page. @returns {Promise<Login>} */
+export const logIn = (/** @type {string} */ id, /** @type {string} */ secret, { number = undefined, keys = 'cookie' } = {}) =>
+  call('POST', `pairings/${encodeURIComponent(id)}/login`, { by: { secret }, body: { number, keys } });
+
+/** @returns {Promise<Login>} */
+export const acceptInvite = (/** @type {string} */ code, /** @type {Credential} */ by, { keys = 'cookie' } = {}) =>
+  call('POST', 'invites/accept', { by, body: { code, keys } });
+
+/** @returns {Promise<Login>} */
+export const refreshKeys = ({ keys = 'cookie' } = {}) => call('POST', 'sessions/refresh', { body: { keys } });
+export const logOut = (/** @type {string} */ authKey) => call('DELETE', 'sessions/current', { by: { authKey } });
+export const whoAmI = (/** @type {string} */ authKey) => call('GET', 'me', { by: { authKey } });
+export const listDevices = (/** @type {string} */ authKey) => call('GET', 'devices', { by: { authKey } });
+export const listActivity = (/** @type {string} */ authKey) => call('GET', 'activity', { by: { authKey } });
+export const renameDevice = (/** @type {string} */ id, /** @type {string} */ name, /** @type {string} */ authKey) =>
+  call('PATCH', `devices/${encodeURIComponent(id)}`, { by: { authKey }, body: { name } });
+/** `descendants`: also every device it let in. */
+export const revokeDevice = (/** @type {string} */ id, /** @type {string} */ authKey, { descendants = false } = {}) =>
+  call('DELETE', `devices/${encodeURIComponent(id)}${descendants ? '?descendants=true' : ''}`, { by: { authKey } });
+export const revokeOthers = (/** @type {string} */ authKey) => call('POST', 'devices/revoke-others', { by: { authKey } });
+
+/**
+ * Repeats a call that may be repeated (the same holder gets the same answer) while nothing but the network is wrong.
+ * @template T
+ * @param {() => Promise<T>} attempt
+ * @param {number} [seconds]  the server hands a lost login out again for 30 s
+ * @returns {Promise<T>}
+ */
+export async function persist(attempt, seconds = 25) {
+  const end = Date.now() + seconds * 1000;
+  for (let failures = 0; ; failures++) {
+    try {
+      return await attempt();
+    } catch (error) {
+      const pause = error.retryAfter ? error.retryAfter * 1000 : backoff(failures, 4000);
+      const passing = error.code === 'unreachable' || error.http === 503;
+      if (!passing || Date.now() + pause > end) throw error;
+      await sleep(pause);
+    }
+  }
+}
+
+const withoutDevice = (/** @type {any} */ { device, ...by }) => by;
+
+async function call(method, path, { by = {}, body = undefined, signal = undefined } = {}) {
+  const headers = { Accept: 'application/json', ...by.device };
+  if (by.secret) headers['Pairing-Secret'] = by.secret;
+  if (by.authKey) headers['Auth-Key'] = by.authKey;
+  if (method === 'POST' || method === 'PATCH') headers['Content-Type'] = 'application/json';
+  const content = headers['Content-Type'] ? JSON.stringify(body ?? {}) : undefined;
+  let response;
+  try {
+    response = await fetch(new URL(path, api), { method, headers, body: content, signal, cache: 'no-store', redirect: 'error' });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new ProblemError('unreachable', 0);
+  }
+  if (response.status === 204) return null;
+  const answer = await response.json().catch(() => null);
+  if (response.ok && answer) return answer;
+  const retryAfter = Number(response.headers.get('Retry-After')) || undefined;
+  // A proxy's own error page is no problem document: the status is all there is to go by.
+  const code = answer?.code ?? (response.status >= 500 || response.ok ? 'unavailable' : 'bad_request');
+  throw new ProblemError(code, response.status, answer ?? {}, retryAfter);
+}
+
+// --- Waiting ---------------------------------------------------------------------------------------------------------
+
+/**
+ * Watches one pairing until its end, by socket, and by long polling while no socket can be had. Each version is
+ * reported at most once and never out of order, whichever way it came.
+ *
+ * @param {Pairing} pairing  as last seen; only newer versions are reported
+ * @param {LastingCredential} credential
+ * @param {Partial<Pick<Watch, 'onPairing' | 'onTransport' | 'onStop'>>} [handlers]
+ */
+export const watchPairing = (pairing, credential, handlers = {}) => new Watch(pairing, credential, handlers);
+
+class Watch {
+  /** A newer state. @type {(pairing: Pairing) => void} */
+  onPairing = () => {};
+  /** The way the news now come. @type {(transport: Transport) => void} */
+  onTransport = () => {};
+  /** No more news although the pairing has not ended: `taken_over`, `not_found`, `unauthenticated`, `bad_request`. @type {(code: string) => void} */
+  onStop = () => {};
+  /** @type {Transport} */
+  transport = 'connecting';
+
+  #id; #version; #credential; #socket; #stopped = false;
+  /** @type {AbortController | null} */ #poll = null;
+  /** @type {Promise<void> | null} */ #reading = null;
+
+  constructor(pairing, credential, handlers) {
+    Object.assign(this, handlers);
+    this.#id = pairing.id;
+    this.#version = pairing.version;
+    this.#credential = credential;
+    if (isFinal(pairing)) {
+      this.#stopped = true;
+      return;
+    }
+    this.#socket = new LastingSocket(`pairings/${encodeURIComponent(pairing.id)}/socket`, credential, {
+      onMessage: (message) => {
+        if (message.type !== 'pairing') return;
+        this.#stopPolling();
+        this.#report('socket');
+        this.take(message.pairing);
+      },
+      onDown: (pause) => this.#startPolling(pause),
+      onStop: (code) => this.#end(code),
+    });
+    onWake(this.#wake);
+    // A socket that opens but never speaks is as good as none.
+    setTimeout(() => this.transport === 'connecting' && this.#startPolling(0), HANDSHAKE_LIMIT);
+  }
+
+  /** Asks for the present state once, beside the running watch. Never throws. */
+  read() {
+    this.#reading ??= this.#ask().catch(() => {}).finally(() => { this.#reading = null; });
+    return this.#reading;
+  }
+
+  stop() {
+    this.#stopped = true;
+    this.#stopPolling();
+    this.#socket?.stop();
+    offWake(this.#wake);
+  }
+
+  #wake = () => {
+    // After a sleep an open socket may be dead without knowing: the read tells the truth meanwhile.
+    this.read();
+    this.#socket.wake();
+  };
+
+  /** Takes up a state that came another way, such as the answer to approve. @param {Pairing} pairing */
+  take(pairing) {
+    if (this.#stopped || pairing.version <= this.#version) return;
+    this.#version = pairing.version;
+    if (isFinal(pairing)) this.stop();
+    this.onPairing(pairing);
+  }
+
+  #report(transport) {
+    if (this.#stopped || transport === this.transport) return;
+    this.transport = transport;
+    this.onTransport(transport);
+  }
+
+  #end(code) {
+    if (this.#stopped) return;
+    this.stop();
+    this.onStop(code);
+  }
+
+  async #ask(options = {}) {
+    const by = 'secret' in this.#credential ? this.#credential : { authKey: await this.#credential.authKey() };
+    try {
+      this.take(await readPairing(this.#id, by, options));
+    } catch (error) {
+      if (error.http !== 401 || 'secret' in this.#credential) throw error;
+      const authKey = await this.#credential.authKey(by.authKey);
+      this.take(await readPairing(this.#id, { authKey }, options));
+    }
+  }
+
+  #stopPolling() {
+    this.#poll?.abort();
+    this.#poll = null;
+  }
+
+  async #startPolling(pause) {
+    if (this.#poll || this.#stopped) return;
+    const { signal } = (this.#poll = new AbortController());
+    await sleep(pause, signal);
+    // The first answer comes at once and shows that polling works; the following ones wait for news.
+    for (let failures = 0, wait = 0; !signal.aborted;) {
+      const began = Date.now();
+      const before = this.#version;
+      try {
+        await this.#ask({ since: before, wait, signal });
+        if (signal.aborted) return;
+        this.#report('polling');
+        // Something between us and the server cut the wait short: do not turn that into a storm.
+        if (wait && this.#version === before && Date.now() - began < 1000) await sleep(3000, signal);
+        failures = 0;
+        wait = LONG_POLL;
+      } catch (error) {
+        if (signal.aborted) return;
+        if (error.http === 404 || error.http === 401) return this.#end(error.code);
+        this.#report('offline');
+        wait = 0;
+        await sleep(error.retryAfter ? error.retryAfter * 1000 : backoff(failures++), signal);
+      }
+    }
+  }
+}
+
+/**
+ * The account's own news, for a logged-in device: `device.added`, `device.revoked`.
+ * @param {LastingCredential} credential
+ * @param {{onEvent: (event: {type: string, device: any}) => void, onStop?: (code: string) => void}} handlers
+ */
+export function watchAccount(credential, { onEvent, onStop = () => {} }) {
+  const wake = () => socket.wake();
+  const socket = new LastingSocket('socket', credential, {
+    onMessage: onEvent,
+    onStop: (code) => { offWake(wake); onStop(code); },
+  });
+  onWake(wake);
+  return { stop() { offWake(wake); socket.stop(); } };
+}
+
+/** Closes after which coming back is pointless. */
+const LAST_WORDS = { 4400: 'bad_request', 4401: 'unauthenticated', 4404: 'not_found', 4409: 'taken_over' };
+const HANDSHAKE_LIMIT = 6000;
+const SETTLED = 5000;
+
+/** One socket that comes back by itself: capped backoff with full jitter, and what the close codes ask for. */
+class LastingSocket {
+  #url; #credential; #onMessage; #onDown; #onStop;
+  /** @type {WebSocket | null} */ #socket = null;
+  #failures = 0; #renewed = false; #stale = undefined; #connecting = false; #stopped = false; #timer = undefined;
+
+  /** `onDown` gets the pause (ms) that the server asked for before anything else is tried. */
+  constructor(path, credential, { onMessage, onDown = (/** @type {number} */ _pause) => {}, onStop }) {
+    this.#url = new URL(path, api);
+    this.#url.protocol = this.#url.protocol.replace('http', 'ws');
+    this.#credential = credential;
+    this.#onMessage = onMessage;
+    this.#onDown = onDown;
+    this.#onStop = onStop;
+    this.#connect();
+  }
+
+  /** Connects now instead of at the end of a pause. */
+  wake() {
+    if (!this.#socket) this.#connect();
+  }
+
+  stop() {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    this.#socket?.close(1000);
+  }
+
+  async #connect() {
+    clearTimeout(this.#timer);
+    if (this.#stopped || this.#connecting) return;
+    this.#connecting = true;
+    try {
+      const hello = 'secret' in this.#credential
+        ? { type: 'auth', secret: this.#credential.secret }
+        : { type: 'auth', authKey: await this.#credential.authKey(this.#stale) };
+      this.#stale = undefined;
+      if (!this.#stopped) this.#open(hello);
+    } catch (error) {
+      if (error.http === 401) this.#end('unauthenticated');
+      else this.#retry(0);
+    } finally {
+      this.#connecting = false;
+    }
+  }
+
+  #open(hello) {
+    const socket = (this.#socket = new WebSocket(this.#url, SUBPROTOCOL));
+    let retryAfter = 0;
+    let settled;
+    // A proxy that swallows the upgrade leaves the socket connecting for minutes.
+    const limit = setTimeout(() => socket.close(), HANDSHAKE_LIMIT);
+    socket.onopen = () => {
+      clearTimeout(limit);
+      socket.send(JSON.stringify(hello));
+      settled = setTimeout(() => { this.#failures = 0; this.#renewed = false; }, SETTLED);
+    };
+    socket.onmessage = ({ data }) => {
+      const message = JSON.parse(data);
+      if (message.type === 'retry') retryAfter = message.retryAfter * 1000;
+      else if (!this.#stopped) this.#onMessage(message);
+    };
+    socket.onclose = ({ code }) => {
+      clearTimeout(limit);
+      clearTimeout(settled);
+      this.#socket = null;
+      if (this.#stopped) return;
+      if (code === 4401 && 'authKey' in this.#credential && !this.#renewed) {
+        this.#renewed = true;
+        this.#stale = hello.authKey;
+        this.#connect();
+      } else if (code in LAST_WORDS) {
+        this.#end(LAST_WORDS[code]);
+      } else {
+        this.#retry(retryAfter, code === 1001 || code === 1012);
+      }
+    };
+  }
+
+  #retry(pause, restarting = false) {
+    // A restart meets every waiting device at once: the first attempts are spread over three seconds.
+    const delay = pause + backoff(this.#failures++, 30_000, restarting ? 3000 : 1000);
+    this.#timer = setTimeout(() => this.#connect(), delay);
+    if (!restarting || this.#failures > 1) this.#onDown(pause);
+  }
+
+  #end(code) {
+    if (this.#stopped) return;
+    this.stop();
+    this.#onStop(code);
+  }
+}
+
+/** Full jitter: anything between nothing and the ceiling, so that devices which fell together do not return together. */
+function backoff(failures, cap = 30_000, base = 1000) {
+  return Math.random() * Math.min(cap, base * 2 ** failures);
+}
+
+function sleep(ms, signal = undefined) {
+  return new Promise((resolve) => {
+    if (signal?.aborted) return resolve(undefined);
+    const timer = setTimeout(resolve, ms);
+    signal?.addEventListener('abort', () => { clearTimeout(timer); resolve(undefined); }, { once: true });
+  });
+}
+
+/** @type {Set<() => void>} */
+const sleepers = new Set();
+const onWake = (sleeper) => sleepers.add(sleeper);
+const offWake = (sleeper) => sleepers.delete(sleeper);
+const wakeAll = () => [...sleepers].forEach((sleeper) => sleeper());
+globalThis.addEventListener?.('online', wakeAll);
+globalThis.document?.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && wakeAll());

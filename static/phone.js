@@ -1,0 +1,101 @@
+// The page `/phone`: reads another device's code, or shows one. Logged in it lets others in; else it asks to be let in.
+
+import { cancelPairing, claimPairing, claimTypedCode, createPairing, persist, watchPairing, whoAmI } from './pairing.js';
+import { askForConsent } from './consent.js';
+import { claimAndLogIn, enter, offerInvite } from './log-in.js';
+import { reader } from './reader.js';
+import { watchAlerts } from './alerts.js';
+import * as session from './session.js';
+import { button, connection, countdown, h, moment, notice, qrPicture, row, step, to, userCode } from './ui.js';
+import { explain } from './words.js';
+
+const begin = () => enter({ loggedIn: drawLetIn, loggedOut: drawAskIn });
+
+enter({
+  loggedIn() {
+    drawLetIn();
+    watchAlerts();
+  },
+  loggedOut: drawAskIn,
+});
+session.events.addEventListener('signed-out', () => location.reload());
+session.events.addEventListener('signed-in', () => location.reload());
+
+/** A refusal that is shown beside the reader like a server's. */
+const refusal = (/** @type {import('./pairing.js').Initiator} */ initiator) =>
+  Object.assign(new Error('wrong direction'), { code: 'wrong_direction', members: { initiator } });
+
+function drawLetIn() {
+  const onCode = async (code) => {
+    if (code.kind === 'join') throw refusal('logged_in_device');
+    if (code.kind === 'invite') return drawWrong({ title: 'This is an invitation', text: 'It logs a new device in. This one is logged in already, so it was not used.' });
+    const pairing = await persist(() => session.withKey((authKey) =>
+      (code.kind === 'typed' ? claimTypedCode(code.userCode, { authKey }) : claimPairing(code.id, code.code, { authKey }))));
+    askForConsent(pairing, begin);
+  };
+  const quarantine = h('div', {});
+  step(
+    { title: 'Let another device in', lead: 'Read the code that the new device shows. Nothing happens before you have said yes.' },
+    quarantine,
+    reader({ onCode, typedLabel: 'Type the code that it shows' }),
+    h('div', { class: 'others' },
+      h('h2', {}, 'Can the new device scan better than this one?'),
+      row(button('Show a code instead', showCode, { icon: 'screen', kind: 'secondary' }))),
+  );
+  session.withKey(whoAmI).then((me) => {
+    if (me.quarantineUntil) quarantine.append(notice('info', h('strong', {}, 'This device is new.'), ' For your safety it can let others in from ', moment(me.quarantineUntil), ' on.'));
+  }).catch(() => {});
+}
+
+function drawAskIn() {
+  const onCode = async (code) => {
+    if (code.kind === 'pair') throw refusal('new_device');
+    if (code.kind === 'invite') return offerInvite(code.code, begin);
+    await claimAndLogIn(code.kind === 'typed' ? { userCode: code.userCode } : code, begin);
+  };
+  step(
+    { title: 'Log in this device', lead: 'It is not logged in yet. On a device that is, choose “Show a code instead”, and read that code here.' },
+    reader({ onCode, typedLabel: 'Type the code that it shows' }),
+    h('div', { class: 'others' },
+      h('h2', {}, 'Would you rather show a code here?'),
+      row(h('a', { class: 'button secondary', href: to('') }, h('span', {}, 'Show a code')))),
+  );
+}
+
+/** Flow 1: this device shows, the new one scans. */
+async function showCode() {
+  const pairing = await session.withKey((authKey) => createPairing({ authKey }, { qr: 'svg' }));
+  const watch = watchPairing(pairing, session.credential);
+  const link = connection(watch.transport);
+  const cancel = async () => {
+    watch.stop();
+    await session.withKey((authKey) => cancelPairing(pairing.id, { authKey })).catch(() => {});
+    begin();
+  };
+  watch.onTransport = link.set;
+  watch.onStop = (code) => drawWrong(explain({ code }));
+  watch.onPairing = (now) => {
+    if (now.newDevice) askForConsent({ ...pairing, ...now }, begin, watch);
+    else drawPutAway(now.status);
+  };
+  step(
+    { title: 'Add another device', lead: 'Scan this code with the new device’s camera. You are asked here before it gets in.' },
+    h('div', { class: 'code-place' }, qrPicture(pairing, 'for adding another device')),
+    countdown(pairing.expiresIn, (left) => `Valid for ${left}`),
+    h('div', { class: 'typing' }, h('h2', {}, 'Cannot scan? Type this code there'), userCode(pairing.userCode)),
+    notice('info', h('strong', {}, 'Show this code to nobody else and send it to nobody.'), ' Whoever scans it asks to be let into your account.'),
+    link.node,
+    row(button('Cancel', cancel, { kind: 'plain' })),
+  );
+}
+
+function drawPutAway(status) {
+  step(
+    { title: status === 'expired' ? 'The code is too old' : 'The code was put away', mark: ['calm', 'clock'], lead: 'Nobody scanned it.' },
+    row(button('Show a new code', showCode), button('Back', begin, { kind: 'plain' })),
+  );
+}
+
+function drawWrong({ title, text }) {
+  step({ title, mark: ['calm', 'warning'], lead: text }, row(button('Back', begin)));
+}

@@ -1,0 +1,125 @@
+// Who is logged in in this browser. The authKey lives in this tab's memory only; the refreshKey is in a cookie that no
+// script can read. Tabs share one renewal and never log each other out.
+
+import { logOut, ProblemError, refreshKeys, root, whoAmI } from './pairing.js';
+
+/** @typedef {import('./pairing.js').Login} Login */
+
+const NAME = `pairing-session:${root.pathname}`;
+const UNCONFIRMED = `pairing-unconfirmed:${root.pathname}`;
+/** Renewed so much before its end, or a quarter of a short life. */
+const EARLY = 20_000;
+
+/** @type {(Login & {staleAt: number}) | null} */
+let keys = null;
+/** @type {Promise<typeof keys> | null} */
+let renewing = null;
+
+/** `signed-in` (by another tab), `signed-out` (anywhere, or the server ended the session). */
+export const events = new EventTarget();
+
+const tabs = 'BroadcastChannel' in globalThis ? new BroadcastChannel(NAME) : null;
+tabs?.addEventListener('message', ({ data }) => {
+  if (data.type === 'signed-out' && keys) {
+    keys = null;
+    events.dispatchEvent(new Event('signed-out'));
+  } else if (data.type === 'signed-in') {
+    if (!keys) events.dispatchEvent(new Event('signed-in'));
+  } else if (data.type === 'renewed' && keys?.user.id === data.keys.user.id) {
+    keys = data.keys;
+  }
+});
+
+export const user = () => keys?.user ?? null;
+export const device = () => keys?.device ?? null;
+
+/** Takes up the session that the browser still holds. @returns {Promise<boolean>} whether there is one */
+export async function restore() {
+  return keys !== null || (await renew()) !== null;
+}
+
+/**
+ * Runs a call with a good authKey, once more if the server has just stopped taking it.
+ * @template T
+ * @param {(authKey: string) => Promise<T>} call
+ */
+export async function withKey(call) {
+  const authKey = await authKeyFor();
+  try {
+    return await call(authKey);
+  } catch (error) {
+    if (error.http !== 401) throw error;
+    return call(await authKeyFor(authKey));
+  }
+}
+
+/** What a watch needs to stay authenticated. */
+export const credential = { authKey: (/** @type {string | undefined} */ stale) => authKeyFor(stale) };
+
+async function authKeyFor(stale = undefined) {
+  const good = keys && keys.authKey !== stale && Date.now() < keys.staleAt;
+  const current = good ? keys : await renew(keys?.authKey);
+  if (!current) throw new ProblemError('unauthenticated', 401);
+  return current.authKey;
+}
+
+/** Starts using fresh keys, after the person has agreed to be this user. */
+export function adopt(/** @type {Login} */ login) {
+  keep(login);
+  localStorage.removeItem(UNCONFIRMED);
+  tabs?.postMessage({ type: 'signed-in' });
+}
+
+/** Ends the session: this one, or the one whose keys are given. */
+export async function leave(authKey = undefined) {
+  await (authKey ? logOut(authKey) : withKey(logOut)).catch((error) => {
+    if (error.http !== 401) throw error;
+  });
+  keys = null;
+  localStorage.removeItem(UNCONFIRMED);
+  tabs?.postMessage({ type: 'signed-out' });
+}
+
+/** The cookie arrives with the login, before the person could say "not me": a reload in between must ask again. */
+export const markUnconfirmed = () => localStorage.setItem(UNCONFIRMED, '1');
+export const clearUnconfirmed = () => localStorage.removeItem(UNCONFIRMED);
+/** @returns {Login | null} the restored keys that nobody has confirmed yet */
+export const unconfirmed = () => (localStorage.getItem(UNCONFIRMED) ? keys : null);
+
+function keep(login) {
+  keys = { ...login, staleAt: Date.now() + login.expiresIn * 1000 - Math.min(EARLY, login.expiresIn * 250) };
+}
+
+function renew(stale = undefined) {
+  renewing ??= alone(() => renewOnce(stale)).finally(() => { renewing = null; });
+  return renewing;
+}
+
+async function renewOnce(stale) {
+  // While this tab stood in line, another may have renewed for all.
+  if (keys && keys.authKey !== stale) return keys;
+  for (let attempt = 0; ; attempt++) {
+    try {
+      const login = await refreshKeys();
+      if (!login.user) Object.assign(login, await whoAmI(login.authKey));
+      keep(login);
+      tabs?.postMessage({ type: 'renewed', keys });
+      return keys;
+    } catch (error) {
+      if (error.code === 'already_refreshed' && attempt < 6) {
+        // Another tab won; its answer has put the next cookie in place, or is about to.
+        await new Promise((resolve) => setTimeout(resolve, Math.random() * 300 * (attempt + 1)));
+      } else if (error.http === 401) {
+        const was = keys;
+        keys = null;
+        if (was) events.dispatchEvent(new Event('signed-out'));
+        return null;
+      } else {
+        throw error;
+      }
+    }
+  }
+}
+
+/** Web Locks exist in secure contexts only; elsewhere `already_refreshed` and a retry do the same, less neatly. */
+const alone = (/** @type {() => Promise<any>} */ work) => (navigator.locks ? navigator.locks.request(NAME, work) : work());

@@ -1,0 +1,207 @@
+// Small pieces that every page is built of: elements, steps, buttons, notices, times. Text only, never markup.
+
+import { explain } from './words.js';
+import { root } from './pairing.js';
+
+/**
+ * Builds an element. Attributes that start with `on` are listeners; `false`, `null` and `undefined` leave one out.
+ * @param {string} tag
+ * @param {Record<string, any>} [attributes]
+ * @param {...any} children
+ */
+export function h(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === false || value === null || value === undefined) continue;
+    if (name.startsWith('on')) node.addEventListener(name.slice(2), value);
+    else node.setAttribute(name, value === true ? '' : value);
+  }
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
+}
+
+const STROKES = {
+  check: 'M5 12.5l4.5 4.5L19 7.5',
+  cross: 'M6 6l12 12M18 6L6 18',
+  camera: 'M4 8h3l1.5-2.5h7L17 8h3v11H4zM12 16.5a3.25 3.25 0 1 0 0-6.5 3.25 3.25 0 0 0 0 6.5z',
+  picture: 'M4 5h16v14H4zM4 16l4.5-4.5 4 4 3-3L20 17M15.5 9.5h.01',
+  paste: 'M8 5H6v15h12V5h-2M9 3.5h6v3H9z',
+  screen: 'M3.5 5h17v11h-17zM9 20h6M12 16v4',
+  clock: 'M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18zM12 7v5l3.5 2',
+  warning: 'M12 4l9 16H3zM12 10v4.5M12 17.2v.1',
+  lock: 'M6 11h12v9H6zM8.5 11V8a3.5 3.5 0 0 1 7 0v3',
+  plus: 'M12 5v14M5 12h14',
+  arrow: 'M5 12h14M13 6l6 6-6 6',
+  hourglass: 'M7 4h10M7 20h10M8 4c0 5 8 5 8 16M16 4c0 5-8 5-8 16',
+};
+
+/** Decoration: hidden from screen readers. @param {keyof typeof STROKES} name */
+export function icon(name) {
+  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+  svg.setAttribute('viewBox', '0 0 24 24');
+  svg.setAttribute('class', 'icon');
+  svg.setAttribute('aria-hidden', 'true');
+  const path = document.createElementNS('http://www.w3.org/2000/svg', 'path');
+  path.setAttribute('d', STROKES[name]);
+  svg.append(path);
+  return svg;
+}
+
+const main = () => /** @type {HTMLElement} */ (document.querySelector('main'));
+let drawn = 0;
+
+/**
+ * Replaces what the page shows. Focus goes to the heading, so that a screen reader reads the new step; not on the first
+ * one, which nobody asked for.
+ * @param {{title: string, lead?: any, mark?: [string, keyof typeof STROKES], wide?: boolean}} head
+ * @param {...any} body
+ */
+export function step({ title, lead = null, mark = undefined, wide = false }, ...body) {
+  const heading = h('h1', { tabindex: '-1' }, title);
+  main().className = wide ? 'wide' : '';
+  main().replaceChildren(
+    h('section', { class: 'step' },
+      mark && h('div', { class: `mark ${mark[0]}` }, icon(mark[1])),
+      heading,
+      lead && h('p', { class: 'lead' }, lead),
+      ...body),
+  );
+  document.title = `${title} · Pairing`;
+  if (drawn++) heading.focus({ preventScroll: true });
+  if (drawn > 1) scrollTo({ top: 0 });
+}
+
+/** Tells a screen reader what changed inside the present step. */
+export function say(/** @type {string} */ text) {
+  const region = document.getElementById('announcements');
+  if (region && region.textContent !== text) region.textContent = text;
+}
+
+/**
+ * A button that is busy while its work runs and shows what went wrong beside itself.
+ * @param {any} label
+ * @param {() => any} work
+ * @param {{kind?: string, icon?: keyof typeof STROKES, describe?: string}} [options]
+ */
+export function button(label, work, { kind = 'primary', icon: name = undefined, describe = undefined } = {}) {
+  const node = h('button', { type: 'button', class: kind, 'aria-label': describe, onclick: () => attempt(node, work) },
+    name && icon(name), h('span', {}, label));
+  return node;
+}
+
+/** Runs `work` once at a time for this control; a problem becomes a notice after the control (or its row). */
+export async function attempt(control, work) {
+  if (control.getAttribute('aria-disabled') === 'true') return;
+  const place = control.closest('.row, form') ?? control;
+  if (place.nextElementSibling?.classList.contains('problem')) place.nextElementSibling.remove();
+  control.setAttribute('aria-disabled', 'true');
+  control.classList.add('busy');
+  try {
+    await work();
+  } catch (error) {
+    place.after(notice('problem', explain(error).text));
+  } finally {
+    control.removeAttribute('aria-disabled');
+    control.classList.remove('busy');
+  }
+}
+
+/** @param {'problem' | 'info' | 'good'} kind */
+export function notice(kind, ...content) {
+  return h('div', { class: `notice ${kind}`, role: kind === 'problem' ? 'alert' : 'status' },
+    icon(kind === 'problem' ? 'warning' : kind === 'good' ? 'check' : 'lock'), h('div', {}, ...content));
+}
+
+export const row = (...buttons) => h('div', { class: 'row' }, ...buttons);
+export const to = (/** @type {string} */ path) => new URL(path, root).href;
+/** The address as a person reads and types it. */
+export const address = (path = '') => `${root.host}${root.pathname}${path}`.replace(/\/$/, '');
+export const visible = () => document.visibilityState === 'visible';
+
+/** @returns {string} `1:05` */
+export function minutes(seconds) {
+  const whole = Math.max(0, Math.ceil(seconds));
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, '0')}`;
+}
+
+/** @returns {string} `12 seconds`, `3 minutes` */
+export function span(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  const [count, unit] = whole < 60 ? [whole, 'second'] : whole < 5400 ? [Math.round(whole / 60), 'minute']
+    : whole < 129_600 ? [Math.round(whole / 3600), 'hour'] : [Math.round(whole / 86_400), 'day'];
+  return `${count} ${unit}${count === 1 ? '' : 's'}`;
+}
+
+/** A moment in the reader's own words and time zone; the exact one is in the tooltip. */
+export function moment(iso) {
+  const date = new Date(iso);
+  const today = date.toDateString() === new Date().toDateString();
+  const text = today
+    ? `today, ${date.toLocaleTimeString(undefined, { hour: '2-digit', minute: '2-digit' })}`
+    : date.toLocaleString(undefined, { day: 'numeric', month: 'short', year: 'numeric', hour: '2-digit', minute: '2-digit' });
+  return h('time', { datetime: iso, title: date.toLocaleString() }, text);
+}
+
+/** How old a pairing is by the server's clock, whatever this device's clock says. */
+export const serverNow = (pairing) => Date.parse(pairing.expiresAt) - pairing.expiresIn * 1000;
+
+/**
+ * Calls `tick` each second while `node` is on the page.
+ * @param {Node} node
+ * @param {() => void} tick
+ */
+export function everySecond(node, tick) {
+  tick();
+  const timer = setInterval(() => (node.isConnected ? tick() : clearInterval(timer)), 1000);
+}
+
+/**
+ * Text that counts down; silent for screen readers, who can read it when they want to.
+ * @param {number} seconds
+ * @param {(left: string) => string} phrase
+ */
+export function countdown(seconds, phrase) {
+  const end = Date.now() + seconds * 1000;
+  const node = h('p', { class: 'countdown', role: 'timer' });
+  // The node joins the page only after this returns.
+  queueMicrotask(() => everySecond(node, () => { node.textContent = phrase(minutes((end - Date.now()) / 1000)); }));
+  node.textContent = phrase(minutes(seconds));
+  return node;
+}
+
+const TRANSPORTS = {
+  connecting: 'Connecting…',
+  socket: 'Connected. This page reacts at once.',
+  polling: 'The live connection is blocked here. This page asks the server regularly instead.',
+  offline: 'No connection. Trying again…',
+};
+
+/** Says by which way the news of a watch come. @param {import('./pairing.js').Transport} transport */
+export function connection(transport) {
+  const text = h('span', {});
+  const node = h('p', { class: 'connection' }, h('span', { class: 'dot' }), text);
+  const set = (/** @type {import('./pairing.js').Transport} */ now) => {
+    node.dataset.transport = now;
+    text.textContent = TRANSPORTS[now];
+    if (now === 'polling' || now === 'offline') say(TRANSPORTS[now]);
+  };
+  set(transport);
+  return { node, set };
+}
+
+/** A QR code on white with its quiet zone, in dark mode too: readers need dark on light. */
+export function qrPicture(pairing, what) {
+  return h('div', { class: 'qr' },
+    h('img', {
+      src: `data:image/svg+xml,${encodeURIComponent(pairing.qr.svg)}`,
+      alt: `QR code ${what}. Instead of scanning it you can type ${pairing.userCode}.`,
+      width: 260,
+      height: 260,
+    }));
+}
+
+/** A typed code, read out letter by letter. */
+export const userCode = (/** @type {string} */ code) =>
+  h('p', { class: 'user-code' },
+    h('span', { 'aria-hidden': 'true' }, code),
+    h('span', { class: 'unseen' }, code.replace('-', '').split('').join(' ')));
