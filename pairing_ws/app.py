@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -123,10 +124,12 @@ def create_app(
         response.headers.update(headers)
         return response
 
-    return Starlette(
+    app = Starlette(
         routes=[*routes((*calls, *described), services, Sockets(services)), *pages.routes()],
         middleware=[
             Middleware(Guard, settings=settings),
+            # Not Starlette's own `max_body_size`: it would stand outside of the guard, and answer in plain text.
+            Middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY),
             Middleware(
                 CORSMiddleware,
                 allow_origins=settings.allowed_origins,
@@ -137,8 +140,10 @@ def create_app(
         ],
         exception_handlers={Refused: refused, HTTPException: refused_by_framework, Exception: failed},
         lifespan=lifespan,
-        max_body_size=MAX_BODY,
     )
+    # Its redirects are made from the request's Host.
+    app.router.redirect_slashes = False
+    return app
 
 
 def build(settings: Settings, *, clock: Clock = system_clock, random: codes.RandomBytes = secrets.token_bytes) -> Parts:

@@ -28,8 +28,9 @@ log = structlog.get_logger()
 
 LINK_CHECK_SECONDS = 5.0
 CONFIRM_SECONDS = 5.0
-# An open pairing outlives no chain of its extensions by this; the indexes live as long.
-INDEX_TTL_MS = 900_000
+# The indexes outlive every pairing in them: created, claimed and approved at the last moment, with each setting at its
+# upper bound, one lives for 3 h 1 min (3600 + 60 + 2 * 3600 s).
+INDEX_TTL_MS = 4 * 3_600_000
 _LIVE = "live-pairings"
 # No process watches it; it keeps the connection in subscribed state while nobody waits.
 _IDLE_CHANNEL = "pairing-ws"
@@ -119,7 +120,11 @@ class RedisPairings:
                 args=[old.version, new.version, _encode(new), new.expires_at, AFTERLIFE_MS, int(new.final)],
             )
             if won and new.final:
-                await self._client.zrem(_LIVE, new.id)
+                async with self._client.pipeline(transaction=False) as pipe:
+                    pipe.zrem(_LIVE, new.id)
+                    if new.approver:
+                        pipe.srem(f"open-of:{new.approver.device_id}", new.id)
+                    await pipe.execute()
             elif won and new.expires_at != old.expires_at:
                 await self._client.zadd(_LIVE, {new.id: new.expires_at})
         return bool(won)

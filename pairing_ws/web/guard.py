@@ -2,13 +2,14 @@
 
 from urllib.parse import urlsplit
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pairing_ws.config import Settings
 from pairing_ws.errors import Code, Refused
 from pairing_ws.web.errors import problem
+from pairing_ws.web.http import MAX_BODY
 
 # Answered under any name: load balancers ask by address.
 ANY_HOST = frozenset({"/healthz", "/readyz"})
@@ -60,7 +61,10 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
-        if self._host and scope["path"] not in ANY_HOST and _host(scope) != self._host:
+        if _length(scope) > MAX_BODY:
+            too_large = problem(Refused(Code.TOO_LARGE, f"a body has at most {MAX_BODY} bytes"))
+            await _refuse(too_large, scope, receive, send_safely)
+        elif self._host and scope["path"] not in ANY_HOST and _host(scope) != self._host:
             await _refuse(
                 problem(Refused(Code.MISDIRECTED, "this host is not served here")), scope, receive, send_safely
             )
@@ -72,6 +76,12 @@ async def _refuse(response: Response, scope: Scope, receive: Receive, send: Send
     if scope["type"] == "websocket":
         await receive()
     await response(scope, receive, send)
+
+
+def _length(scope: Scope) -> int:
+    """What the request announces; a body without an announcement is counted as it is read."""
+    announced = Headers(scope=scope).get("content-length", "")
+    return int(announced[:18]) if announced.isascii() and announced.isdigit() else 0
 
 
 def _host(scope: Scope) -> str:
