@@ -21,7 +21,9 @@ export function watchAlerts(onChange = () => {}) {
 /** This page let that device in itself: no alarm about it. */
 export function acknowledge(/** @type {string} */ deviceId) {
   known.add(deviceId);
-  place()?.querySelector(`[data-device="${CSS.escape(deviceId)}"]`)?.remove();
+  place()
+    ?.querySelector(`[data-device="${CSS.escape(deviceId)}"]`)
+    ?.remove();
 }
 
 function drawAdded(device) {
@@ -32,10 +34,19 @@ function drawAdded(device) {
     await session.withKey((key) => revokeDevice(device.id, key, { descendants: true }));
     close();
   };
-  const alert = h('div', { class: 'notice alarm', role: 'alert', 'data-device': device.id },
+  const alert = h(
+    'div',
+    { class: 'notice alarm', role: 'alert', 'data-device': device.id },
     icon('warning'),
-    h('div', {},
+    h(
+      'div',
+      {},
       h('p', {}, h('strong', {}, 'A new device has just logged in: '), device.name || 'without a name'),
-      row(button('It was me', close, { kind: 'small secondary' }), button('Log it out', undo, { kind: 'small secondary' }))));
+      row(
+        button('It was me', close, { kind: 'small secondary' }),
+        button('Log it out', undo, { kind: 'small secondary' }),
+      ),
+    ),
+  );
   place()?.append(alert);
 }

@@ -4,7 +4,21 @@ import { approvePairing, denyPairing, isFinal, revokeDevice, watchPairing } from
 import { acknowledge } from './alerts.js';
 import { browserName, osName } from './device.js';
 import * as session from './session.js';
-import { address, button, connection, countdown, everySecond, h, icon, notice, row, say, serverNow, span, step } from './ui.js';
+import {
+  address,
+  button,
+  connection,
+  countdown,
+  everySecond,
+  h,
+  icon,
+  notice,
+  row,
+  say,
+  serverNow,
+  span,
+  step,
+} from './ui.js';
 import { explain } from './words.js';
 
 /** @typedef {import('./pairing.js').Pairing} Pairing */
@@ -35,8 +49,13 @@ function draw(way) {
   else if (pairing.status === 'approved') drawApproved(way);
   else if (pairing.status === 'consumed') drawFinished(way);
   else if (pairing.status === 'denied') drawEnd({ title: 'Denied', text: `${name} was not let in.` }, again);
-  else if (pairing.status === 'cancelled') drawEnd({ title: 'Cancelled', text: `${name} has given up. Nobody was let in.` }, again);
-  else drawEnd({ title: 'The time is over', text: `${name} was not let in. If it was you, start again with a new code.` }, again);
+  else if (pairing.status === 'cancelled')
+    drawEnd({ title: 'Cancelled', text: `${name} has given up. Nobody was let in.` }, again);
+  else
+    drawEnd(
+      { title: 'The time is over', text: `${name} was not let in. If it was you, start again with a new code.` },
+      again,
+    );
 }
 
 const nameOf = (pairing) => pairing.newDevice?.reported?.name || 'A device without a name';
@@ -55,40 +74,86 @@ function drawCard(way) {
   const [tone, network] = NETWORKS[observed.network] ?? NETWORKS.unknown;
   const report = h('input', { type: 'checkbox', id: 'report' });
 
-  const approve = button('Allow', () => act(way, () => session.withKey((key) => approvePairing(pairing.id, key))), { kind: 'verdict approve', icon: 'check' });
-  const deny = button('Deny', () => act(way, () => session.withKey((key) => denyPairing(pairing.id, key, { report: report.checked }))), { kind: 'verdict deny', icon: 'cross' });
+  const approve = button('Allow', () => act(way, () => session.withKey((key) => approvePairing(pairing.id, key))), {
+    kind: 'verdict approve',
+    icon: 'check',
+  });
+  const deny = button(
+    'Deny',
+    () => act(way, () => session.withKey((key) => denyPairing(pairing.id, key, { report: report.checked }))),
+    { kind: 'verdict deny', icon: 'cross' },
+  );
   approve.setAttribute('aria-disabled', 'true');
   setTimeout(() => approve.removeAttribute('aria-disabled'), INERT);
 
   const age = h('dd', {});
   const asked = serverNow(pairing) - Date.parse(pairing.createdAt);
   const shownAt = Date.now();
-  queueMicrotask(() => everySecond(age, () => { age.textContent = `${span((asked + Date.now() - shownAt) / 1000)} ago`; }));
+  queueMicrotask(() =>
+    everySecond(age, () => {
+      age.textContent = `${span((asked + Date.now() - shownAt) / 1000)} ago`;
+    }),
+  );
 
   step(
-    { title: 'Let this device in?', mark: ['calm', 'lock'], lead: h('span', {}, h('strong', { class: 'asker' }, nameOf(pairing)), ` wants to log in as ${session.user()?.displayName || session.user()?.username}.`) },
-    h('div', { class: 'card' },
-      h('p', { class: 'direction' }, icon(scannedByMe ? 'camera' : 'screen'),
-        h('span', {}, scannedByMe ? 'You read the code that it shows.' : 'It read the code that you showed here.')),
-      h('div', { class: 'seen' },
+    {
+      title: 'Let this device in?',
+      mark: ['calm', 'lock'],
+      lead: h(
+        'span',
+        {},
+        h('strong', { class: 'asker' }, nameOf(pairing)),
+        ` wants to log in as ${session.user()?.displayName || session.user()?.username}.`,
+      ),
+    },
+    h(
+      'div',
+      { class: 'card' },
+      h(
+        'p',
+        { class: 'direction' },
+        icon(scannedByMe ? 'camera' : 'screen'),
+        h('span', {}, scannedByMe ? 'You read the code that it shows.' : 'It read the code that you showed here.'),
+      ),
+      h(
+        'div',
+        { class: 'seen' },
         h('p', {}, 'The server sees'),
-        h('dl', { class: 'facts' },
+        h(
+          'dl',
+          { class: 'facts' },
           fact('Address', h('dd', { class: 'mono' }, observed.ip)),
           fact('Network', h('dd', { class: `network ${tone}` }, network)),
           agent && fact('Browser', h('dd', { title: agent }, `${browserName(agent)} on ${osName(agent)}`)),
-          fact('Asked', age))),
-      h('div', { class: 'claims' },
+          fact('Asked', age),
+        ),
+      ),
+      h(
+        'div',
+        { class: 'claims' },
         h('p', {}, 'It says of itself (not verified)'),
-        h('dl', { class: 'facts' },
+        h(
+          'dl',
+          { class: 'facts' },
           fact('Name', h('dd', {}, nameOf(pairing))),
           reported.os && fact('System', h('dd', {}, reported.os)),
-          reported.appVersion && fact('Version', h('dd', {}, reported.appVersion))))),
-    notice('info',
+          reported.appVersion && fact('Version', h('dd', {}, reported.appVersion)),
+        ),
+      ),
+    ),
+    notice(
+      'info',
       h('strong', {}, 'If you did not start this yourself, deny.'),
       ` Allow only if the new device is in front of you and its address bar says ${address()}.`,
-      pairing.verification === 'number' ? ' After that you get a number to type there.' : ''),
+      pairing.verification === 'number' ? ' After that you get a number to type there.' : '',
+    ),
     h('div', { class: 'row verdicts' }, deny, approve),
-    h('label', { class: 'check', for: 'report' }, report, h('span', {}, 'When I deny, also report this as an attempt to trick me')),
+    h(
+      'label',
+      { class: 'check', for: 'report' },
+      report,
+      h('span', {}, 'When I deny, also report this as an attempt to trick me'),
+    ),
     countdown(pairing.expiresIn, (left) => `Without an answer nobody gets in. Time left: ${left}`),
   );
 }
@@ -111,19 +176,41 @@ function drawApproved(way) {
   const { pairing, watch } = way;
   const link = connection(watch.transport);
   watch.onTransport = link.set;
-  const stop = button('Stop it after all', () => act(way, () => session.withKey((key) => denyPairing(pairing.id, key))), { kind: 'plain' });
+  const stop = button(
+    'Stop it after all',
+    () => act(way, () => session.withKey((key) => denyPairing(pairing.id, key))),
+    { kind: 'plain' },
+  );
   const left = countdown(pairing.expiresIn, (time) => `Time left: ${time}`);
   if (!pairing.number) {
-    step({ title: 'Allowed', mark: ['good', 'check'], lead: `${nameOf(pairing)} is logging in…` }, left, link.node, row(stop));
+    step(
+      { title: 'Allowed', mark: ['good', 'check'], lead: `${nameOf(pairing)} is logging in…` },
+      left,
+      link.node,
+      row(stop),
+    );
     return;
   }
   step(
-    { title: 'Type this number on the new device', mark: ['good', 'lock'], lead: `${nameOf(pairing)} asks for it before it gets in.` },
-    h('p', { class: 'number', id: 'verification-number' },
+    {
+      title: 'Type this number on the new device',
+      mark: ['good', 'lock'],
+      lead: `${nameOf(pairing)} asks for it before it gets in.`,
+    },
+    h(
+      'p',
+      { class: 'number', id: 'verification-number' },
       h('span', { 'aria-hidden': 'true' }, pairing.number),
-      h('span', { class: 'unseen' }, pairing.number.split('').join(' '))),
-    notice('info', h('strong', {}, `Type it only where the address bar says ${address()}.`), ' Never read it out to anybody and never send it on.'),
-    left, link.node, row(stop),
+      h('span', { class: 'unseen' }, pairing.number.split('').join(' ')),
+    ),
+    notice(
+      'info',
+      h('strong', {}, `Type it only where the address bar says ${address()}.`),
+      ' Never read it out to anybody and never send it on.',
+    ),
+    left,
+    link.node,
+    row(stop),
   );
 }
 

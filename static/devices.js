@@ -29,7 +29,7 @@ session.events.addEventListener('signed-in', () => location.reload());
 
 function draw() {
   step(
-    { title: 'Your devices', lead: 'Each of them can use your account. Log out what you do not know.' },
+    { title: 'Your devices', lead: 'Each of them can use your account. Log out what you do not know.', wide: true },
     list,
     all,
     h('h2', {}, 'What happened lately'),
@@ -40,7 +40,9 @@ function draw() {
 async function refresh() {
   try {
     const [{ devices }, happened] = await Promise.all([session.withKey(listDevices), session.withKey(listActivity)]);
-    devices.sort((a, b) => Number(b.current) - Number(a.current) || Date.parse(b.lastSeenAt) - Date.parse(a.lastSeenAt));
+    devices.sort(
+      (a, b) => Number(b.current) - Number(a.current) || Date.parse(b.lastSeenAt) - Date.parse(a.lastSeenAt),
+    );
     // A half-typed name is not taken away from under the fingers.
     if (!list.querySelector('form')) list.replaceChildren(...devices.map((device) => drawDevice(device, devices)));
     all.replaceChildren(...(devices.length > 1 ? [drawOthers(devices.length - 1)] : []));
@@ -55,15 +57,33 @@ function drawDevice(device, devices) {
   const parent = devices.find((other) => other.id === device.pairedBy);
   const rest = () => {
     item.replaceChildren(
-      h('div', { class: 'device-text' },
+      h(
+        'div',
+        { class: 'device-text' },
         h('h2', {}, device.name, device.current && h('span', { class: 'badge' }, 'This device')),
         h('p', {}, [device.os, device.appVersion && `version ${device.appVersion}`].filter(Boolean).join(', ')),
-        h('p', { class: 'quiet' }, 'Last seen ', moment(device.lastSeenAt), device.lastIp ? ` from ${device.lastIp}` : ''),
+        h(
+          'p',
+          { class: 'quiet' },
+          'Last seen ',
+          moment(device.lastSeenAt),
+          device.lastIp ? ` from ${device.lastIp}` : '',
+        ),
         h('p', { class: 'quiet' }, 'Added ', moment(device.createdAt), parent ? ` by ${parent.name}` : ''),
-        device.quarantineUntil && h('p', { class: 'quiet' }, icon('clock'), ' New: cannot let others in until ', moment(device.quarantineUntil))),
+        device.quarantineUntil &&
+          h(
+            'p',
+            { class: 'quiet' },
+            icon('clock'),
+            ' New: cannot let others in until ',
+            moment(device.quarantineUntil),
+          ),
+      ),
       row(
         button('Rename', rename, { kind: 'small secondary', describe: `Rename ${device.name}` }),
-        button('Log out', confirm, { kind: 'small secondary', describe: `Log out ${device.name}` })));
+        button('Log out', confirm, { kind: 'small secondary', describe: `Log out ${device.name}` }),
+      ),
+    );
   };
 
   const rename = () => {
@@ -76,11 +96,35 @@ function drawDevice(device, devices) {
       item.replaceChildren();
       say(`Renamed to ${name}`);
       await refresh();
-      list.querySelector(`[data-device="${CSS.escape(device.id)}"] button`)?.focus();
+      /** @type {HTMLElement | null} */ (
+        list.querySelector(`[data-device="${CSS.escape(device.id)}"] button`)
+      )?.focus();
     };
-    item.replaceChildren(h('form', { novalidate: true, onsubmit: (event) => { event.preventDefault(); attempt(save, store); } },
-      h('label', { for: `name-${device.id}` }, 'New name'), input,
-      row(save, button('Cancel', () => { rest(); item.querySelector('button')?.focus(); }, { kind: 'small plain' }))));
+    item.replaceChildren(
+      h(
+        'form',
+        {
+          novalidate: true,
+          onsubmit: (event) => {
+            event.preventDefault();
+            attempt(save, store);
+          },
+        },
+        h('label', { for: `name-${device.id}` }, 'New name'),
+        input,
+        row(
+          save,
+          button(
+            'Cancel',
+            () => {
+              rest();
+              item.querySelector('button')?.focus();
+            },
+            { kind: 'small plain' },
+          ),
+        ),
+      ),
+    );
     input.focus();
     input.select();
   };
@@ -97,10 +141,36 @@ function drawDevice(device, devices) {
       say(`${device.name} is logged out`);
       await refresh();
     };
-    const question = h('p', { tabindex: '-1' }, h('strong', {}, device.current ? 'Log out this very device?' : `Log out ${device.name}?`));
-    item.replaceChildren(h('div', {}, question,
-      children && h('label', { class: 'check', for: `with-${device.id}` }, descendants, h('span', {}, 'and all devices that it let in')),
-      row(button('Log out', go, { kind: 'small danger' }), button('Cancel', () => { rest(); item.querySelector('button')?.focus(); }, { kind: 'small secondary' }))));
+    const question = h(
+      'p',
+      { tabindex: '-1' },
+      h('strong', {}, device.current ? 'Log out this very device?' : `Log out ${device.name}?`),
+    );
+    item.replaceChildren(
+      h(
+        'div',
+        {},
+        question,
+        children &&
+          h(
+            'label',
+            { class: 'check', for: `with-${device.id}` },
+            descendants,
+            h('span', {}, 'and all devices that it let in'),
+          ),
+        row(
+          button('Log out', go, { kind: 'small danger' }),
+          button(
+            'Cancel',
+            () => {
+              rest();
+              item.querySelector('button')?.focus();
+            },
+            { kind: 'small secondary' },
+          ),
+        ),
+      ),
+    );
     question.focus();
   };
 
@@ -110,10 +180,20 @@ function drawDevice(device, devices) {
 
 function drawOthers(count) {
   const place = row();
-  const ask = () => place.replaceChildren(
-    h('strong', {}, `Log out ${count === 1 ? 'the other device' : `all ${count} others`}?`),
-    button('Log out', async () => { await session.withKey(revokeOthers); say('All other devices are logged out'); await refresh(); }, { kind: 'small danger' }),
-    button('Cancel', rest, { kind: 'small secondary' }));
+  const ask = () =>
+    place.replaceChildren(
+      h('strong', {}, `Log out ${count === 1 ? 'the other device' : `all ${count} others`}?`),
+      button(
+        'Log out',
+        async () => {
+          await session.withKey(revokeOthers);
+          say('All other devices are logged out');
+          await refresh();
+        },
+        { kind: 'small danger' },
+      ),
+      button('Cancel', rest, { kind: 'small secondary' }),
+    );
   const rest = () => place.replaceChildren(button('Log out all other devices', ask, { kind: 'secondary' }));
   rest();
   return place;
@@ -131,7 +211,10 @@ const EVENTS = {
 
 function drawEvent({ at, event, deviceName, ip }) {
   const what = EVENTS[event] ?? event.replaceAll(/[._]/g, ' ');
-  return h('li', {},
+  return h(
+    'li',
+    {},
     h('span', {}, h('strong', {}, what), deviceName ? `: ${deviceName}` : ''),
-    h('span', { class: 'quiet' }, moment(at), ip ? ` from ${ip}` : ''));
+    h('span', { class: 'quiet' }, moment(at), ip ? ` from ${ip}` : ''),
+  );
 }

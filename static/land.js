@@ -32,7 +32,11 @@ function offerConsent({ id, code: secret }) {
     }
   };
   step(
-    { title: 'A device wants to log in', mark: ['calm', 'lock'], lead: 'You have scanned its code. See who asks before you decide.' },
+    {
+      title: 'A device wants to log in',
+      mark: ['calm', 'lock'],
+      lead: 'You have scanned its code. See who asks before you decide.',
+    },
     row(button('Ignore', leave, { kind: 'secondary' }), button('See who asks', look)),
     h('p', { class: 'hint' }, 'If somebody sent you this link, ignore it: it would let that person into your account.'),
   );
@@ -41,7 +45,11 @@ function offerConsent({ id, code: secret }) {
 function offerJoin(shown) {
   const join = () => claimAndLogIn(shown, leave).catch((error) => drawRefusal(explain(error)));
   step(
-    { title: 'Log in this device?', mark: ['calm', 'lock'], lead: 'You have scanned the code of a device that is logged in. It will be asked to let this one in.' },
+    {
+      title: 'Log in this device?',
+      mark: ['calm', 'lock'],
+      lead: 'You have scanned the code of a device that is logged in. It will be asked to let this one in.',
+    },
     row(button('Cancel', leave, { kind: 'secondary' }), button('Log in this device', join)),
     h('p', { class: 'hint' }, 'Continue only if the other device is yours.'),
   );
@@ -50,8 +58,18 @@ function offerJoin(shown) {
 function explainLoggedOut() {
   const { text } = wrongDirection('new_device');
   step(
-    { title: 'This browser is not logged in', mark: ['calm', 'warning'], lead: `It cannot let another device in. ${text}` },
-    h('p', {}, 'Are you logged in in another browser or on another device? Open ', h('strong', { class: 'where' }, address('phone')), ' there and type the code that stands beside the picture, eight letters and digits.'),
+    {
+      title: 'This browser is not logged in',
+      mark: ['calm', 'warning'],
+      lead: `It cannot let another device in. ${text}`,
+    },
+    h(
+      'p',
+      {},
+      'Are you logged in in another browser or on another device? Open ',
+      h('strong', { class: 'where' }, address('phone')),
+      ' there and type the code that stands beside the picture, eight letters and digits.',
+    ),
     row(h('a', { class: 'button primary', href: to('') }, h('span', {}, 'Log in this browser'))),
   );
 }
@@ -60,7 +78,13 @@ function explainLoggedIn() {
   const { title, text } = wrongDirection('logged_in_device');
   step(
     { title, mark: ['calm', 'warning'], lead: text },
-    h('p', {}, 'Or open ', h('strong', { class: 'where' }, address()), ' on the new device, choose “Type it here” and type the code that stands beside the picture.'),
+    h(
+      'p',
+      {},
+      'Or open ',
+      h('strong', { class: 'where' }, address()),
+      ' on the new device, choose “Type it here” and type the code that stands beside the picture.',
+    ),
     row(h('a', { class: 'button primary', href: to('phone') }, h('span', {}, 'Let a device in from here'))),
   );
 }
@@ -68,16 +92,30 @@ function explainLoggedIn() {
 function explainInvite() {
   const { displayName, username } = /** @type {any} */ (session.user());
   step(
-    { title: 'This invitation was not used', mark: ['calm', 'warning'], lead: `You are already logged in here as ${displayName || username}. An invitation logs a new device in.` },
-    h('p', {}, 'Open it on the device that it is meant for. If it is meant for this one, log out first and open it again.'),
+    {
+      title: 'This invitation was not used',
+      mark: ['calm', 'warning'],
+      lead: `You are already logged in here as ${displayName || username}. An invitation logs a new device in.`,
+    },
+    h(
+      'p',
+      {},
+      'Open it on the device that it is meant for. If it is meant for this one, log out first and open it again.',
+    ),
     row(h('a', { class: 'button primary', href: to('devices') }, h('span', {}, 'Your devices'))),
   );
 }
 
 function explainBroken() {
-  drawRefusal({ title: 'This link is incomplete', text: 'Its secret part is missing: it works once, straight from the code. Scan the code again, or type the one beside it.' });
+  drawRefusal({
+    title: 'This link is incomplete',
+    text: 'Its secret part is missing: it works once, straight from the code. Scan the code again, or type the one beside it.',
+  });
 }
 
 function drawRefusal({ title, text }) {
-  step({ title, mark: ['calm', 'warning'], lead: text }, row(h('a', { class: 'button primary', href: root.href }, h('span', {}, 'To the start page'))));
+  step(
+    { title, mark: ['calm', 'warning'], lead: text },
+    row(h('a', { class: 'button primary', href: root.href }, h('span', {}, 'To the start page'))),
+  );
 }

@@ -1,7 +1,16 @@
 // The new device's side after its code was scanned, or after it scanned one: waiting, the number, "you are now …".
 // Shared by every page where a login can end.
 
-import { acceptInvite, cancelPairing, claimPairing, claimTypedCode, logIn, newSecret, persist, watchPairing } from './pairing.js';
+import {
+  acceptInvite,
+  cancelPairing,
+  claimPairing,
+  claimTypedCode,
+  logIn,
+  newSecret,
+  persist,
+  watchPairing,
+} from './pairing.js';
 import { watchAlerts } from './alerts.js';
 import { deviceHeaders } from './device.js';
 import * as session from './session.js';
@@ -18,7 +27,9 @@ import { ENDS, explain } from './words.js';
 export async function claimAndLogIn(shown, again) {
   const secret = newSecret();
   const by = { secret, device: deviceHeaders() };
-  const pairing = await persist(() => ('id' in shown ? claimPairing(shown.id, shown.code, by) : claimTypedCode(shown.userCode, by)));
+  const pairing = await persist(() =>
+    'id' in shown ? claimPairing(shown.id, shown.code, by) : claimTypedCode(shown.userCode, by),
+  );
   follow({ pairing, secret, watch: watchPairing(pairing, { secret }), again });
 }
 
@@ -40,7 +51,8 @@ export function follow(way) {
     else if (pairing.status !== 'consumed') drawEnd(pairing.status, again);
   };
   const here = () => follow({ ...way, watch: watchPairing(way.pairing, { secret: way.secret }) });
-  watch.onStop = (code) => drawProblem({ code }, code === 'taken_over' ? here : again);
+  watch.onStop = (code) =>
+    drawProblem({ code: code === 'unauthenticated' ? 'not_found' : code }, code === 'taken_over' ? here : again);
   watch.onPairing(way.pairing);
 }
 
@@ -75,8 +87,14 @@ function onApproved(way) {
 
 function drawNumber(way) {
   const input = h('input', {
-    id: 'number', class: 'number-input', inputmode: 'numeric', autocomplete: 'off', pattern: '[0-9]{3}', maxlength: '3',
-    required: true, 'aria-describedby': 'number-hint',
+    id: 'number',
+    class: 'number-input',
+    inputmode: 'numeric',
+    autocomplete: 'off',
+    pattern: '[0-9]{3}',
+    maxlength: '3',
+    required: true,
+    'aria-describedby': 'number-hint',
   });
   const problem = h('div', { role: 'alert', class: 'field-problem' });
   const submit = h('button', { class: 'primary', type: 'submit' }, h('span', {}, 'Log in'));
@@ -98,12 +116,25 @@ function drawNumber(way) {
     }
   };
   step(
-    { title: 'Type the number', mark: ['good', 'lock'], lead: 'Your other device shows three digits. Type them here to log in.' },
-    h('form', { novalidate: true, onsubmit: (event) => { event.preventDefault(); attempt(submit, send); } },
+    {
+      title: 'Type the number',
+      mark: ['good', 'lock'],
+      lead: 'Your other device shows three digits. Type them here to log in.',
+    },
+    h(
+      'form',
+      {
+        novalidate: true,
+        onsubmit: (event) => {
+          event.preventDefault();
+          attempt(submit, send);
+        },
+      },
       h('label', { for: 'number' }, 'Number on your other device'),
       input,
       problem,
-      submit),
+      submit,
+    ),
     h('p', { class: 'hint', id: 'number-hint' }, `Only ever type it where the address bar says ${address()}.`),
     countdown(way.pairing.expiresIn, (left) => `Time left: ${left}`),
   );
@@ -131,14 +162,22 @@ export function offerInvite(code, again) {
       askIfThatIsYou(await persist(() => acceptInvite(code, by)), again);
     } catch (error) {
       session.clearUnconfirmed();
-      const known = error.code === 'not_found'
-        ? { title: 'This invitation is not valid', text: 'It is unknown, too old or already used. Ask for a new one.' }
-        : explain(error);
+      const known =
+        error.code === 'not_found'
+          ? {
+              title: 'This invitation is not valid',
+              text: 'It is unknown, too old or already used. Ask for a new one.',
+            }
+          : explain(error);
       drawEndWith(known.title, known.text, again);
     }
   };
   step(
-    { title: 'You have an invitation', mark: ['calm', 'lock'], lead: 'It logs this device in, without a password. It works once.' },
+    {
+      title: 'You have an invitation',
+      mark: ['calm', 'lock'],
+      lead: 'It logs this device in, without a password. It works once.',
+    },
     h('p', {}, 'Continue only if you expected it, from somebody you know.'),
     row(button('Log in this device', accept)),
   );
@@ -150,16 +189,28 @@ export function askIfThatIsYou(/** @type {import('./pairing.js').Login} */ login
   const refuse = async () => {
     await session.leave(login.authKey);
     step(
-      { title: 'You are logged out again', mark: ['calm', 'cross'], lead: 'Nothing was kept. Somebody may have tried to draw you into an account that is not yours.' },
+      {
+        title: 'You are logged out again',
+        mark: ['calm', 'cross'],
+        lead: 'Nothing was kept. Somebody may have tried to draw you into an account that is not yours.',
+      },
       row(button('Start again', again)),
     );
   };
   step(
     { title: `You are now ${displayName || username}`, mark: ['good', 'check'], lead: 'Is that you?' },
-    h('p', { class: 'identity' }, h('strong', {}, displayName || username), h('span', {}, username)),
+    h(
+      'p',
+      { class: 'identity' },
+      h('strong', {}, displayName || username),
+      displayName && displayName !== username && h('span', {}, username),
+    ),
     row(
       button('Not me', refuse, { kind: 'secondary' }),
-      button('Continue', () => { session.adopt(login); drawLoggedIn(true); }),
+      button('Continue', () => {
+        session.adopt(login);
+        drawLoggedIn(true);
+      }),
     ),
   );
 }
@@ -174,11 +225,34 @@ export function drawLoggedIn(fresh = false) {
       mark: ['good', 'check'],
       lead: fresh ? `This device now belongs to ${name}.` : 'This browser needs no code.',
     },
-    h('nav', { class: 'choices', 'aria-label': 'What next' },
-      h('a', { class: 'choice', href: to('phone') }, h('strong', {}, 'Let another device in'), h('span', {}, 'Scan its code, or show it one')),
-      h('a', { class: 'choice', href: to('devices') }, h('strong', {}, 'Your devices'), h('span', {}, 'See, rename and log out devices'))),
-    row(button('Log out', async () => { await session.leave(); location.assign(to('')); }, { kind: 'plain' })),
-    !fresh && h('p', { class: 'hint' }, 'To log in as somebody else here, log out first. Nothing is replaced by itself.'),
+    h(
+      'nav',
+      { class: 'choices', 'aria-label': 'What next' },
+      h(
+        'a',
+        { class: 'choice', href: to('phone') },
+        h('strong', {}, 'Let another device in'),
+        h('span', {}, 'Scan its code, or show it one'),
+      ),
+      h(
+        'a',
+        { class: 'choice', href: to('devices') },
+        h('strong', {}, 'Your devices'),
+        h('span', {}, 'See, rename and log out devices'),
+      ),
+    ),
+    row(
+      button(
+        'Log out',
+        async () => {
+          await session.leave();
+          location.assign(to(''));
+        },
+        { kind: 'plain' },
+      ),
+    ),
+    !fresh &&
+      h('p', { class: 'hint' }, 'To log in as somebody else here, log out first. Nothing is replaced by itself.'),
   );
   showUser();
   watchAlerts();
@@ -200,7 +274,10 @@ export async function enter({ loggedIn, loggedOut }) {
     inside = await session.restore();
   } catch (error) {
     const { title, text } = explain(error);
-    step({ title, mark: ['bad', 'warning'], lead: text }, row(button('Try again', () => enter({ loggedIn, loggedOut }))));
+    step(
+      { title, mark: ['bad', 'warning'], lead: text },
+      row(button('Try again', () => enter({ loggedIn, loggedOut }))),
+    );
     return;
   }
   showUser();
@@ -213,7 +290,11 @@ export async function enter({ loggedIn, loggedOut }) {
 export function drawProblem(error, again) {
   if (error.code === 'taken_over') {
     step(
-      { title: 'This login goes on elsewhere', mark: ['calm', 'screen'], lead: 'Another window of this device has taken it over.' },
+      {
+        title: 'This login goes on elsewhere',
+        mark: ['calm', 'screen'],
+        lead: 'Another window of this device has taken it over.',
+      },
       row(button('Use here', again)),
     );
     return;

@@ -5,7 +5,22 @@ import { deviceHeaders } from './device.js';
 import { claimAndLogIn, drawLoggedIn, drawProblem, enter, follow } from './log-in.js';
 import { readCode } from './link.js';
 import * as session from './session.js';
-import { address, attempt, button, connection, h, minutes, notice, qrPicture, row, say, step, to, userCode, visible } from './ui.js';
+import {
+  address,
+  attempt,
+  button,
+  connection,
+  h,
+  minutes,
+  notice,
+  qrPicture,
+  row,
+  say,
+  step,
+  to,
+  userCode,
+  visible,
+} from './ui.js';
 import { explain } from './words.js';
 
 /** The successor appears this long before the end, so that a code that is being scanned never dies in the hand. */
@@ -70,7 +85,13 @@ async function addCode() {
       cancelPairing(pairing.id, { secret }).catch(() => {});
       return;
     }
-    const entry = { pairing, secret, lifetime: pairing.expiresIn, endsAt: Date.now() + pairing.expiresIn * 1000, watch: watchPairing(pairing, { secret }) };
+    const entry = {
+      pairing,
+      secret,
+      lifetime: pairing.expiresIn,
+      endsAt: Date.now() + pairing.expiresIn * 1000,
+      watch: watchPairing(pairing, { secret }),
+    };
     entry.watch.onPairing = (now) => onChange(entry, now);
     entry.watch.onTransport = (transport) => entry === shown.at(-1) && view?.setTransport(transport);
     entry.watch.onStop = (code) => onStop(entry, code);
@@ -91,7 +112,7 @@ async function addCode() {
 function onChange(entry, now) {
   if (!now.scannedAt && now.status !== 'pending' && isFinal(now)) {
     // Nobody scanned it, and nobody will.
-    shown = shown.filter((other) => other !== entry);
+    drop(entry);
     tick();
   } else if (now.status !== 'pending') {
     // The first claim wins: the other codes are taken back, this one is followed.
@@ -101,12 +122,19 @@ function onChange(entry, now) {
 }
 
 function onStop(entry, code) {
-  shown = shown.filter((other) => other !== entry);
-  if (code === 'not_found') return tick();
-  if (!shown.length) {
+  drop(entry);
+  if (code === 'not_found' || code === 'unauthenticated') {
+    // A server that forgets what it has just made is not asked again at once.
+    notBefore = Date.now() + SLEPT;
+  } else if (!shown.length) {
     leaveCodes();
     drawProblem({ code }, showCodes);
   }
+}
+
+function drop(entry) {
+  shown = shown.filter((other) => other !== entry);
+  if (!shown.length) view?.clear();
 }
 
 function tick() {
@@ -136,7 +164,11 @@ async function wake() {
 function rest() {
   leaveCodes();
   step(
-    { title: 'Still there?', mark: ['calm', 'clock'], lead: 'The code has been put away, because nobody scanned it for a while.' },
+    {
+      title: 'Still there?',
+      mark: ['calm', 'clock'],
+      lead: 'The code has been put away, because nobody scanned it for a while.',
+    },
     row(button('Show a new code', showCodes)),
   );
 }
@@ -151,29 +183,66 @@ function board() {
   const link = connection('connecting');
 
   const picture = h('div', { class: 'qr-side' }, code, left, link.node);
-  const typing = h('div', { class: 'typing' }, h('h2', {}, small ? 'Type this code there, or scan the picture' : 'Cannot scan? Type this code there'), typed);
-  const others = h('div', { class: 'others' },
+  const typing = h(
+    'div',
+    { class: 'typing' },
+    h('h2', {}, small ? 'Type this code there, or scan the picture' : 'Cannot scan? Type this code there'),
+    typed,
+  );
+  const others = h(
+    'div',
+    { class: 'others' },
     h('h2', {}, 'Does your other device show a code?'),
     row(
       button('Type it here', drawTyping, { kind: 'secondary' }),
-      h('a', { class: 'button secondary', href: to('phone') }, h('span', {}, 'Scan it'))));
+      h('a', { class: 'button secondary', href: to('phone') }, h('span', {}, 'Scan it')),
+    ),
+  );
 
   if (small) {
     step(
-      { title: 'Log in', lead: h('span', {}, 'On a device where you are logged in, open ', h('a', { href: to('phone'), class: 'where' }, address('phone'))) },
-      trouble, typing, picture, others);
+      {
+        title: 'Log in',
+        lead: h(
+          'span',
+          {},
+          'On a device where you are logged in, open ',
+          h('a', { href: to('phone'), class: 'where' }, address('phone')),
+        ),
+      },
+      trouble,
+      typing,
+      picture,
+      others,
+    );
   } else {
     step(
       { title: 'Log in with a device you trust', wide: true },
       trouble,
-      h('div', { class: 'columns' },
+      h(
+        'div',
+        { class: 'columns' },
         picture,
-        h('div', {},
-          h('ol', { class: 'steps' },
-            h('li', {}, 'On a device where you are logged in, open ', h('strong', { class: 'where' }, address('phone'))),
+        h(
+          'div',
+          {},
+          h(
+            'ol',
+            { class: 'steps' },
+            h(
+              'li',
+              {},
+              'On a device where you are logged in, open ',
+              h('strong', { class: 'where' }, address('phone')),
+            ),
             h('li', {}, 'Scan this code with it'),
-            h('li', {}, 'Check that it is this device, and allow')),
-          typing, others)));
+            h('li', {}, 'Check that it is this device, and allow'),
+          ),
+          typing,
+          others,
+        ),
+      ),
+    );
   }
 
   return {
@@ -187,6 +256,11 @@ function board() {
       if (shown.length > 1) say('A new code is shown.');
     },
     setTransport: link.set,
+    clear() {
+      code.setAttribute('aria-busy', 'true');
+      code.replaceChildren();
+      typed.replaceChildren();
+    },
     setLeft(/** @type {number} */ seconds) {
       left.textContent = shown.length ? `New code in ${minutes(seconds)}` : '';
     },
@@ -199,7 +273,15 @@ function board() {
 /** Flow 1 for those who cannot scan: the logged-in device shows a code, it is typed here. */
 function drawTyping() {
   leaveCodes();
-  const input = h('input', { id: 'typed', autocomplete: 'off', autocapitalize: 'characters', spellcheck: 'false', placeholder: 'XXXX-XXXX', required: true, 'aria-describedby': 'typed-problem' });
+  const input = h('input', {
+    id: 'typed',
+    autocomplete: 'off',
+    autocapitalize: 'characters',
+    spellcheck: 'false',
+    placeholder: 'XXXX-XXXX',
+    required: true,
+    'aria-describedby': 'typed-problem',
+  });
   const problem = h('div', { class: 'field-problem', role: 'alert', id: 'typed-problem' });
   const send = h('button', { type: 'submit', class: 'primary' }, h('span', {}, 'Continue'));
   const submit = async () => {
@@ -217,9 +299,26 @@ function drawTyping() {
     }
   };
   step(
-    { title: 'Type the code', mark: ['calm', 'screen'], lead: 'On your other device choose “Show a code instead”, then type here what it shows.' },
-    h('form', { novalidate: true, onsubmit: (event) => { event.preventDefault(); attempt(send, submit); } },
-      h('label', { for: 'typed' }, 'Code on your other device'), input, problem, send),
-    row(button('Back', showCodes, { kind: 'plain' })));
+    {
+      title: 'Type the code',
+      mark: ['calm', 'screen'],
+      lead: 'On your other device choose “Show a code instead”, then type here what it shows.',
+    },
+    h(
+      'form',
+      {
+        novalidate: true,
+        onsubmit: (event) => {
+          event.preventDefault();
+          attempt(send, submit);
+        },
+      },
+      h('label', { for: 'typed' }, 'Code on your other device'),
+      input,
+      problem,
+      send,
+    ),
+    row(button('Back', showCodes, { kind: 'plain' })),
+  );
   input.focus();
 }

@@ -46,6 +46,7 @@ const api = new URL('api/v1/', root);
 
 const SUBPROTOCOL = 'pairing.v1';
 const LONG_POLL = 25;
+const CALL_LIMIT = 40_000;
 const FINAL = new Set(['consumed', 'denied', 'cancelled', 'expired']);
 
 /** @param {Pairing} pairing */
@@ -74,11 +75,15 @@ export class ProblemError extends Error {
 /** A secret of the new device's own: with it, a lost answer can be asked for again. */
 export function newSecret() {
   const bytes = crypto.getRandomValues(new Uint8Array(32));
-  return btoa(String.fromCharCode(...bytes)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+  return btoa(String.fromCharCode(...bytes))
+    .replaceAll('+', '-')
+    .replaceAll('/', '_')
+    .replaceAll('=', '');
 }
 
-/** @param {{qr?: 'svg' | 'png' | 'none'}} [options] @returns {Promise<Pairing>} */
-export const createPairing = (/** @type {Credential} */ by, { qr = 'svg' } = {}) => call('POST', 'pairings', { by, body: { qr } });
+/** `qr` is `svg`, `png` or `none`. @returns {Promise<Pairing>} */
+export const createPairing = (/** @type {Credential} */ by, { qr = 'svg' } = {}) =>
+  call('POST', 'pairings', { by, body: { qr } });
 
 /** @returns {Promise<Pairing>} */
 export const claimPairing = (/** @type {string} */ id, /** @type {string} */ code, /** @type {Credential} */ by) =>
@@ -89,7 +94,11 @@ export const claimTypedCode = (/** @type {string} */ userCode, /** @type {Creden
   call('POST', 'pairings/claim', { by, body: { userCode } });
 
 /** With `wait`, answers as soon as the version is beyond `since`. @returns {Promise<Pairing>} */
-export function readPairing(/** @type {string} */ id, /** @type {Credential} */ by, { since = 0, wait = 0, signal = undefined } = {}) {
+export function readPairing(
+  /** @type {string} */ id,
+  /** @type {Credential} */ by,
+  { since = 0, wait = 0, signal = undefined } = {},
+) {
   const query = wait ? `?since=${since}&wait=${wait}` : '';
   return call('GET', `pairings/${encodeURIComponent(id)}${query}`, { by: withoutDevice(by), signal });
 }
@@ -106,8 +115,11 @@ export const cancelPairing = (/** @type {string} */ id, /** @type {Credential} *
   call('DELETE', `pairings/${encodeURIComponent(id)}`, { by: withoutDevice(by) });
 
 /** With `cookie` the refreshKey never reaches the page. @returns {Promise<Login>} */
-export const logIn = (/** @type {string} */ id, /** @type {string} */ secret, { number = undefined, keys = 'cookie' } = {}) =>
-  call('POST', `pairings/${encodeURIComponent(id)}/login`, { by: { secret }, body: { number, keys } });
+export const logIn = (
+  /** @type {string} */ id,
+  /** @type {string} */ secret,
+  { number = undefined, keys = 'cookie' } = {},
+) => call('POST', `pairings/${encodeURIComponent(id)}/login`, { by: { secret }, body: { number, keys } });
 
 /** @returns {Promise<Login>} */
 export const acceptInvite = (/** @type {string} */ code, /** @type {Credential} */ by, { keys = 'cookie' } = {}) =>
@@ -124,7 +136,8 @@ export const renameDevice = (/** @type {string} */ id, /** @type {string} */ nam
 /** `descendants`: also every device it let in. */
 export const revokeDevice = (/** @type {string} */ id, /** @type {string} */ authKey, { descendants = false } = {}) =>
   call('DELETE', `devices/${encodeURIComponent(id)}${descendants ? '?descendants=true' : ''}`, { by: { authKey } });
-export const revokeOthers = (/** @type {string} */ authKey) => call('POST', 'devices/revoke-others', { by: { authKey } });
+export const revokeOthers = (/** @type {string} */ authKey) =>
+  call('POST', 'devices/revoke-others', { by: { authKey } });
 
 /**
  * Repeats a call that may be repeated (the same holder gets the same answer) while nothing but the network is wrong.
@@ -149,15 +162,29 @@ export async function persist(attempt, seconds = 25) {
 
 const withoutDevice = (/** @type {any} */ { device, ...by }) => by;
 
+/**
+ * @param {string} method
+ * @param {string} path
+ * @param {{by?: any, body?: object, signal?: AbortSignal}} [options]
+ */
 async function call(method, path, { by = {}, body = undefined, signal = undefined } = {}) {
   const headers = { Accept: 'application/json', ...by.device };
   if (by.secret) headers['Pairing-Secret'] = by.secret;
   if (by.authKey) headers['Auth-Key'] = by.authKey;
   if (method === 'POST' || method === 'PATCH') headers['Content-Type'] = 'application/json';
   const content = headers['Content-Type'] ? JSON.stringify(body ?? {}) : undefined;
+  // A connection can die without a word; nothing shall wait for it forever.
+  const limit = AbortSignal.timeout(CALL_LIMIT);
   let response;
   try {
-    response = await fetch(new URL(path, api), { method, headers, body: content, signal, cache: 'no-store', redirect: 'error' });
+    response = await fetch(new URL(path, api), {
+      method,
+      headers,
+      body: content,
+      signal: signal ? AbortSignal.any([signal, limit]) : limit,
+      cache: 'no-store',
+      redirect: 'error',
+    });
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new ProblemError('unreachable', 0);
@@ -193,7 +220,11 @@ class Watch {
   /** @type {Transport} */
   transport = 'connecting';
 
-  #id; #version; #credential; #socket; #stopped = false;
+  #id;
+  #version;
+  #credential;
+  #socket;
+  #stopped = false;
   /** @type {AbortController | null} */ #poll = null;
   /** @type {Promise<void> | null} */ #reading = null;
 
@@ -223,7 +254,11 @@ class Watch {
 
   /** Asks for the present state once, beside the running watch. Never throws. */
   read() {
-    this.#reading ??= this.#ask().catch(() => {}).finally(() => { this.#reading = null; });
+    this.#reading ??= this.#ask()
+      .catch(() => {})
+      .finally(() => {
+        this.#reading = null;
+      });
     return this.#reading;
   }
 
@@ -312,10 +347,18 @@ export function watchAccount(credential, { onEvent, onStop = () => {} }) {
   const wake = () => socket.wake();
   const socket = new LastingSocket('socket', credential, {
     onMessage: onEvent,
-    onStop: (code) => { offWake(wake); onStop(code); },
+    onStop: (code) => {
+      offWake(wake);
+      onStop(code);
+    },
   });
   onWake(wake);
-  return { stop() { offWake(wake); socket.stop(); } };
+  return {
+    stop() {
+      offWake(wake);
+      socket.stop();
+    },
+  };
 }
 
 /** Closes after which coming back is pointless. */
@@ -325,9 +368,18 @@ const SETTLED = 5000;
 
 /** One socket that comes back by itself: capped backoff with full jitter, and what the close codes ask for. */
 class LastingSocket {
-  #url; #credential; #onMessage; #onDown; #onStop;
+  #url;
+  #credential;
+  #onMessage;
+  #onDown;
+  #onStop;
   /** @type {WebSocket | null} */ #socket = null;
-  #failures = 0; #renewed = false; #stale = undefined; #connecting = false; #stopped = false; #timer = undefined;
+  #failures = 0;
+  #renewed = false;
+  #stale = undefined;
+  #connecting = false;
+  #stopped = false;
+  #timer = undefined;
 
   /** `onDown` gets the pause (ms) that the server asked for before anything else is tried. */
   constructor(path, credential, { onMessage, onDown = (/** @type {number} */ _pause) => {}, onStop }) {
@@ -356,9 +408,10 @@ class LastingSocket {
     if (this.#stopped || this.#connecting) return;
     this.#connecting = true;
     try {
-      const hello = 'secret' in this.#credential
-        ? { type: 'auth', secret: this.#credential.secret }
-        : { type: 'auth', authKey: await this.#credential.authKey(this.#stale) };
+      const hello =
+        'secret' in this.#credential
+          ? { type: 'auth', secret: this.#credential.secret }
+          : { type: 'auth', authKey: await this.#credential.authKey(this.#stale) };
       this.#stale = undefined;
       if (!this.#stopped) this.#open(hello);
     } catch (error) {
@@ -378,7 +431,10 @@ class LastingSocket {
     socket.onopen = () => {
       clearTimeout(limit);
       socket.send(JSON.stringify(hello));
-      settled = setTimeout(() => { this.#failures = 0; this.#renewed = false; }, SETTLED);
+      settled = setTimeout(() => {
+        this.#failures = 0;
+        this.#renewed = false;
+      }, SETTLED);
     };
     socket.onmessage = ({ data }) => {
       const message = JSON.parse(data);
@@ -425,7 +481,14 @@ function sleep(ms, signal = undefined) {
   return new Promise((resolve) => {
     if (signal?.aborted) return resolve(undefined);
     const timer = setTimeout(resolve, ms);
-    signal?.addEventListener('abort', () => { clearTimeout(timer); resolve(undefined); }, { once: true });
+    signal?.addEventListener(
+      'abort',
+      () => {
+        clearTimeout(timer);
+        resolve(undefined);
+      },
+      { once: true },
+    );
   });
 }
 

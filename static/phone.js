@@ -1,6 +1,14 @@
 // The page `/phone`: reads another device's code, or shows one. Logged in it lets others in; else it asks to be let in.
 
-import { cancelPairing, claimPairing, claimTypedCode, createPairing, persist, watchPairing, whoAmI } from './pairing.js';
+import {
+  cancelPairing,
+  claimPairing,
+  claimTypedCode,
+  createPairing,
+  persist,
+  watchPairing,
+  whoAmI,
+} from './pairing.js';
 import { askForConsent } from './consent.js';
 import { claimAndLogIn, enter, offerInvite } from './log-in.js';
 import { reader } from './reader.js';
@@ -28,23 +36,50 @@ const refusal = (/** @type {import('./pairing.js').Initiator} */ initiator) =>
 function drawLetIn() {
   const onCode = async (code) => {
     if (code.kind === 'join') throw refusal('logged_in_device');
-    if (code.kind === 'invite') return drawWrong({ title: 'This is an invitation', text: 'It logs a new device in. This one is logged in already, so it was not used.' });
-    const pairing = await persist(() => session.withKey((authKey) =>
-      (code.kind === 'typed' ? claimTypedCode(code.userCode, { authKey }) : claimPairing(code.id, code.code, { authKey }))));
+    if (code.kind === 'invite')
+      return drawWrong({
+        title: 'This is an invitation',
+        text: 'It logs a new device in. This one is logged in already, so it was not used.',
+      });
+    const pairing = await persist(() =>
+      session.withKey((authKey) =>
+        code.kind === 'typed'
+          ? claimTypedCode(code.userCode, { authKey })
+          : claimPairing(code.id, code.code, { authKey }),
+      ),
+    );
     askForConsent(pairing, begin);
   };
   const quarantine = h('div', {});
   step(
-    { title: 'Let another device in', lead: 'Read the code that the new device shows. Nothing happens before you have said yes.' },
+    {
+      title: 'Let another device in',
+      lead: 'Read the code that the new device shows. Nothing happens before you have said yes.',
+    },
     quarantine,
     reader({ onCode, typedLabel: 'Type the code that it shows' }),
-    h('div', { class: 'others' },
+    h(
+      'div',
+      { class: 'others' },
       h('h2', {}, 'Can the new device scan better than this one?'),
-      row(button('Show a code instead', showCode, { icon: 'screen', kind: 'secondary' }))),
+      row(button('Show a code instead', showCode, { icon: 'screen', kind: 'secondary' })),
+    ),
   );
-  session.withKey(whoAmI).then((me) => {
-    if (me.quarantineUntil) quarantine.append(notice('info', h('strong', {}, 'This device is new.'), ' For your safety it can let others in from ', moment(me.quarantineUntil), ' on.'));
-  }).catch(() => {});
+  session
+    .withKey(whoAmI)
+    .then((me) => {
+      if (me.quarantineUntil)
+        quarantine.append(
+          notice(
+            'info',
+            h('strong', {}, 'This device is new.'),
+            ' For your safety it can let others in from ',
+            moment(me.quarantineUntil),
+            ' on.',
+          ),
+        );
+    })
+    .catch(() => {});
 }
 
 function drawAskIn() {
@@ -54,11 +89,17 @@ function drawAskIn() {
     await claimAndLogIn(code.kind === 'typed' ? { userCode: code.userCode } : code, begin);
   };
   step(
-    { title: 'Log in this device', lead: 'It is not logged in yet. On a device that is, choose “Show a code instead”, and read that code here.' },
+    {
+      title: 'Log in this device',
+      lead: 'It is not logged in yet. On a device that is, choose “Show a code instead”, and read that code here.',
+    },
     reader({ onCode, typedLabel: 'Type the code that it shows' }),
-    h('div', { class: 'others' },
+    h(
+      'div',
+      { class: 'others' },
       h('h2', {}, 'Would you rather show a code here?'),
-      row(h('a', { class: 'button secondary', href: to('') }, h('span', {}, 'Show a code')))),
+      row(h('a', { class: 'button secondary', href: to('') }, h('span', {}, 'Show a code'))),
+    ),
   );
 }
 
@@ -79,11 +120,18 @@ async function showCode() {
     else drawPutAway(now.status);
   };
   step(
-    { title: 'Add another device', lead: 'Scan this code with the new device’s camera. You are asked here before it gets in.' },
+    {
+      title: 'Add another device',
+      lead: 'Scan this code with the new device’s camera. You are asked here before it gets in.',
+    },
     h('div', { class: 'code-place' }, qrPicture(pairing, 'for adding another device')),
     countdown(pairing.expiresIn, (left) => `Valid for ${left}`),
     h('div', { class: 'typing' }, h('h2', {}, 'Cannot scan? Type this code there'), userCode(pairing.userCode)),
-    notice('info', h('strong', {}, 'Show this code to nobody else and send it to nobody.'), ' Whoever scans it asks to be let into your account.'),
+    notice(
+      'info',
+      h('strong', {}, 'Show this code to nobody else and send it to nobody.'),
+      ' Whoever scans it asks to be let into your account.',
+    ),
     link.node,
     row(button('Cancel', cancel, { kind: 'plain' })),
   );
@@ -91,7 +139,11 @@ async function showCode() {
 
 function drawPutAway(status) {
   step(
-    { title: status === 'expired' ? 'The code is too old' : 'The code was put away', mark: ['calm', 'clock'], lead: 'Nobody scanned it.' },
+    {
+      title: status === 'expired' ? 'The code is too old' : 'The code was put away',
+      mark: ['calm', 'clock'],
+      lead: 'Nobody scanned it.',
+    },
     row(button('Show a new code', showCode), button('Back', begin, { kind: 'plain' })),
   );
 }

@@ -20,7 +20,9 @@ const REFUSALS = {
  */
 export function reader({ onCode, typedLabel }) {
   const trouble = h('div', { class: 'trouble' });
-  const video = /** @type {HTMLVideoElement} */ (h('video', { muted: true, playsinline: true, 'aria-label': 'Camera picture' }));
+  const video = /** @type {HTMLVideoElement} */ (
+    h('video', { muted: true, playsinline: true, 'aria-label': 'Camera picture' })
+  );
   video.muted = true;
   const viewer = h('div', { class: 'viewer', hidden: true }, video, h('div', { class: 'aim' }));
   let stopCamera = null;
@@ -70,9 +72,11 @@ export function reader({ onCode, typedLabel }) {
       end.focus();
     } catch (error) {
       stop();
-      complain(error.name === 'NotAllowedError'
-        ? 'The browser may not use the camera. Allow it in the address bar, or use another way below.'
-        : 'No camera could be started. Use another way below.');
+      complain(
+        error.name === 'NotAllowedError'
+          ? 'The browser may not use the camera. Allow it in the address bar, or use another way below.'
+          : 'No camera could be started. Use another way below.',
+      );
     }
   };
 
@@ -82,7 +86,10 @@ export function reader({ onCode, typedLabel }) {
     say('Looking for a code in the picture…');
     const text = await readPicture(file).catch(() => null);
     if (text) await take(text);
-    else complain('There is no readable code in this picture. Try a sharper one, with the whole code and its white border.');
+    else
+      complain(
+        'There is no readable code in this picture. Try a sharper one, with the whole code and its white border.',
+      );
   };
 
   const paste = async () => {
@@ -100,33 +107,78 @@ export function reader({ onCode, typedLabel }) {
   };
 
   const start = button('Scan with the camera', startReading, { icon: 'camera', kind: 'primary large' });
-  const end = button('Stop the camera', () => { stop(); start.focus(); }, { kind: 'secondary' });
+  const end = button(
+    'Stop the camera',
+    () => {
+      stop();
+      start.focus();
+    },
+    { kind: 'secondary' },
+  );
   end.hidden = true;
 
-  const file = h('input', { type: 'file', id: 'picture', accept: 'image/*', class: 'unseen', onchange: async () => {
-    await fromPicture(file.files[0]);
-    file.value = '';
-  } });
-  const upload = h('label', { class: 'button secondary', for: 'picture' }, icon('picture'), h('span', {}, 'Picture', h('span', { class: 'unseen' }, ' of a code')));
+  const file = h('input', {
+    type: 'file',
+    id: 'picture',
+    accept: 'image/*',
+    class: 'unseen',
+    onchange: async () => {
+      await fromPicture(file.files[0]);
+      file.value = '';
+    },
+  });
+  const upload = h(
+    'label',
+    { class: 'button secondary', for: 'picture' },
+    icon('picture'),
+    h('span', {}, 'Picture', h('span', { class: 'unseen' }, ' of a code')),
+  );
 
-  const typed = h('input', { id: 'typed', autocomplete: 'off', autocapitalize: 'characters', spellcheck: 'false', placeholder: 'XXXX-XXXX', required: true });
+  const typed = h('input', {
+    id: 'typed',
+    autocomplete: 'off',
+    autocapitalize: 'characters',
+    spellcheck: 'false',
+    placeholder: 'XXXX-XXXX',
+    required: true,
+  });
   const send = h('button', { type: 'submit', class: 'secondary' }, h('span', {}, 'Continue'));
-  const form = h('form', { class: 'inline', novalidate: true, onsubmit: (event) => {
-    event.preventDefault();
-    trouble.replaceChildren();
-    attempt(send, () => take(typed.value));
-  } }, h('label', { for: 'typed' }, typedLabel), h('div', { class: 'joined' }, typed, send));
+  const form = h(
+    'form',
+    {
+      class: 'inline',
+      novalidate: true,
+      onsubmit: (event) => {
+        event.preventDefault();
+        trouble.replaceChildren();
+        attempt(send, () => take(typed.value));
+      },
+    },
+    h('label', { for: 'typed' }, typedLabel),
+    h('div', { class: 'joined' }, typed, send),
+  );
 
-  const panel = h('div', { class: 'reader' },
+  const panel = h(
+    'div',
+    { class: 'reader' },
     cameraAvailable()
       ? [viewer, row(start, end)]
-      : notice('info',
-        h('strong', {}, 'Use this device’s own camera app.'),
-        ' Point it at the code and open the link. This page has no camera here, because the connection is not encrypted.'),
+      : notice(
+          'info',
+          h('strong', {}, 'Use this device’s own camera app.'),
+          ' Point it at the code and open the link. This page has no camera here, because the connection is not encrypted.',
+        ),
     trouble,
     h('p', { class: 'divider' }, h('span', {}, 'or')),
-    h('div', { class: 'row ways' }, file, upload, navigator.clipboard?.read && button('Paste', paste, { icon: 'paste', kind: 'secondary' })),
-    form);
+    h(
+      'div',
+      { class: 'row ways' },
+      file,
+      upload,
+      navigator.clipboard?.read && button('Paste', paste, { icon: 'paste', kind: 'secondary' }),
+    ),
+    form,
+  );
 
   const pasted = (/** @type {ClipboardEvent} */ event) => {
     if (!panel.isConnected) return document.removeEventListener('paste', pasted);

@@ -87,9 +87,12 @@ async function findDecoder() {
     waiting.get(data.id)?.(data.text);
     waiting.delete(data.id);
   });
-  return (image, milliseconds) => new Promise((resolve) => {
-    const id = ++last;
-    waiting.set(id, resolve);
-    worker.postMessage({ id, milliseconds, width: image.width, height: image.height, data: image.data }, [image.data.buffer]);
-  });
+  return (image, milliseconds) =>
+    new Promise((resolve) => {
+      const id = ++last;
+      waiting.set(id, resolve);
+      worker.postMessage({ id, milliseconds, width: image.width, height: image.height, data: image.data }, [
+        image.data.buffer,
+      ]);
+    });
 }

@@ -91,7 +91,9 @@ function keep(login) {
 }
 
 function renew(stale = undefined) {
-  renewing ??= alone(() => renewOnce(stale)).finally(() => { renewing = null; });
+  renewing ??= alone(() => renewOnce(stale)).finally(() => {
+    renewing = null;
+  });
   return renewing;
 }
 
@@ -122,4 +124,5 @@ async function renewOnce(stale) {
 }
 
 /** Web Locks exist in secure contexts only; elsewhere `already_refreshed` and a retry do the same, less neatly. */
-const alone = (/** @type {() => Promise<any>} */ work) => (navigator.locks ? navigator.locks.request(NAME, work) : work());
+const alone = (/** @type {() => Promise<any>} */ work) =>
+  navigator.locks ? navigator.locks.request(NAME, work) : work();

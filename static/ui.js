@@ -5,9 +5,11 @@ import { root } from './pairing.js';
 
 /**
  * Builds an element. Attributes that start with `on` are listeners; `false`, `null` and `undefined` leave one out.
- * @param {string} tag
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
  * @param {Record<string, any>} [attributes]
  * @param {...any} children
+ * @returns {HTMLElementTagNameMap[Tag]}
  */
 export function h(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -60,11 +62,14 @@ export function step({ title, lead = null, mark = undefined, wide = false }, ...
   const heading = h('h1', { tabindex: '-1' }, title);
   main().className = wide ? 'wide' : '';
   main().replaceChildren(
-    h('section', { class: 'step' },
+    h(
+      'section',
+      { class: 'step' },
       mark && h('div', { class: `mark ${mark[0]}` }, icon(mark[1])),
       heading,
       lead && h('p', { class: 'lead' }, lead),
-      ...body),
+      ...body,
+    ),
   );
   document.title = `${title} · Pairing`;
   if (drawn++) heading.focus({ preventScroll: true });
@@ -84,8 +89,12 @@ export function say(/** @type {string} */ text) {
  * @param {{kind?: string, icon?: keyof typeof STROKES, describe?: string}} [options]
  */
 export function button(label, work, { kind = 'primary', icon: name = undefined, describe = undefined } = {}) {
-  const node = h('button', { type: 'button', class: kind, 'aria-label': describe, onclick: () => attempt(node, work) },
-    name && icon(name), h('span', {}, label));
+  const node = h(
+    'button',
+    { type: 'button', class: kind, 'aria-label': describe, onclick: () => attempt(node, work) },
+    name && icon(name),
+    h('span', {}, label),
+  );
   return node;
 }
 
@@ -108,8 +117,12 @@ export async function attempt(control, work) {
 
 /** @param {'problem' | 'info' | 'good'} kind */
 export function notice(kind, ...content) {
-  return h('div', { class: `notice ${kind}`, role: kind === 'problem' ? 'alert' : 'status' },
-    icon(kind === 'problem' ? 'warning' : kind === 'good' ? 'check' : 'lock'), h('div', {}, ...content));
+  return h(
+    'div',
+    { class: `notice ${kind}`, role: kind === 'problem' ? 'alert' : 'status' },
+    icon(kind === 'problem' ? 'warning' : kind === 'good' ? 'check' : 'lock'),
+    h('div', {}, ...content),
+  );
 }
 
 export const row = (...buttons) => h('div', { class: 'row' }, ...buttons);
@@ -127,8 +140,14 @@ export function minutes(seconds) {
 /** @returns {string} `12 seconds`, `3 minutes` */
 export function span(seconds) {
   const whole = Math.max(0, Math.round(seconds));
-  const [count, unit] = whole < 60 ? [whole, 'second'] : whole < 5400 ? [Math.round(whole / 60), 'minute']
-    : whole < 129_600 ? [Math.round(whole / 3600), 'hour'] : [Math.round(whole / 86_400), 'day'];
+  const [count, unit] =
+    whole < 60
+      ? [whole, 'second']
+      : whole < 5400
+        ? [Math.round(whole / 60), 'minute']
+        : whole < 129_600
+          ? [Math.round(whole / 3600), 'hour']
+          : [Math.round(whole / 86_400), 'day'];
   return `${count} ${unit}${count === 1 ? '' : 's'}`;
 }
 
@@ -138,7 +157,13 @@ export function moment(iso) {
   const today = date.toDateString() === new Date().toDateString();
   const text = today
     ? `today, ${date.toLocaleTimeString(undefined, { hour: '2-digit', minute: '2-digit' })}`
-    : date.toLocaleString(undefined, { day: 'numeric', month: 'short', year: 'numeric', hour: '2-digit', minute: '2-digit' });
+    : date.toLocaleString(undefined, {
+        day: 'numeric',
+        month: 'short',
+        year: 'numeric',
+        hour: '2-digit',
+        minute: '2-digit',
+      });
   return h('time', { datetime: iso, title: date.toLocaleString() }, text);
 }
 
@@ -164,7 +189,11 @@ export function countdown(seconds, phrase) {
   const end = Date.now() + seconds * 1000;
   const node = h('p', { class: 'countdown', role: 'timer' });
   // The node joins the page only after this returns.
-  queueMicrotask(() => everySecond(node, () => { node.textContent = phrase(minutes((end - Date.now()) / 1000)); }));
+  queueMicrotask(() =>
+    everySecond(node, () => {
+      node.textContent = phrase(minutes((end - Date.now()) / 1000));
+    }),
+  );
   node.textContent = phrase(minutes(seconds));
   return node;
 }
@@ -191,17 +220,23 @@ export function connection(transport) {
 
 /** A QR code on white with its quiet zone, in dark mode too: readers need dark on light. */
 export function qrPicture(pairing, what) {
-  return h('div', { class: 'qr' },
+  return h(
+    'div',
+    { class: 'qr' },
     h('img', {
       src: `data:image/svg+xml,${encodeURIComponent(pairing.qr.svg)}`,
       alt: `QR code ${what}. Instead of scanning it you can type ${pairing.userCode}.`,
       width: 260,
       height: 260,
-    }));
+    }),
+  );
 }
 
 /** A typed code, read out letter by letter. */
 export const userCode = (/** @type {string} */ code) =>
-  h('p', { class: 'user-code' },
+  h(
+    'p',
+    { class: 'user-code' },
     h('span', { 'aria-hidden': 'true' }, code),
-    h('span', { class: 'unseen' }, code.replace('-', '').split('').join(' ')));
+    h('span', { class: 'unseen' }, code.replace('-', '').split('').join(' ')),
+  );

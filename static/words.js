@@ -8,7 +8,10 @@ const PROBLEMS = {
   bad_request: ['That did not work', 'The server did not understand this page. Load it again.'],
   unauthenticated: ['You are logged out', 'This browser is no longer logged in.'],
   not_found: ['This code is not valid', 'The code is unknown or too old. Let the other device show a new one.'],
-  already_claimed: ['Somebody was faster', 'Another device has already scanned this code. If that was not you, let the new device show a fresh code.'],
+  already_claimed: [
+    'Somebody was faster',
+    'Another device has already scanned this code. If that was not you, let the new device show a fresh code.',
+  ],
   not_scanned: ['Not scanned yet', 'No device has scanned this code so far.'],
   not_approved: ['Not approved yet', 'The other device has not approved this login yet.'],
   number_required: ['The number is missing', 'Type the number that the other device shows.'],
@@ -18,19 +21,34 @@ const PROBLEMS = {
   pairing_expired: ['The time is over', 'This code is too old. Start again with a new one.'],
   pairing_consumed: ['Already used', 'This code has already logged a device in. Each code works once.'],
   invalid_state: ['Too late', 'This login has already come to an end.'],
-  same_device: ['This is the same device', 'The code belongs to this very browser, which is logged in already. Scan the code of another device.'],
-  device_changed: ['The device has changed', 'The device that logs in is not the one that asked. Start again with a new code.'],
-  device_quarantined: ['This device is still too new', 'For your safety a new device cannot let others in or change them at first.'],
+  same_device: [
+    'This is the same device',
+    'The code belongs to this very browser, which is logged in already. Scan the code of another device.',
+  ],
+  device_changed: [
+    'The device has changed',
+    'The device that logs in is not the one that asked. Start again with a new code.',
+  ],
+  device_quarantined: [
+    'This device is still too new',
+    'For your safety a new device cannot let others in or change them at first.',
+  ],
   invite_used: ['This invitation is not valid', 'It was used already. Each invitation works once; ask for a new one.'],
   invite_expired: ['This invitation is not valid', 'It is too old. Ask for a new one.'],
-  device_limit: ['Too many devices', 'Your account has as many devices as it may have. Log one out under “Your devices”, then try again.'],
+  device_limit: [
+    'Too many devices',
+    'Your account has as many devices as it may have. Log one out under “Your devices”, then try again.',
+  ],
   account_locked: ['The account is locked', 'This account is locked. Ask whoever runs this server.'],
 };
 
 /** @param {any} error @returns {{title: string, text: string}} */
 export function explain(error) {
   if (error?.code === 'wrong_direction') return wrongDirection(error.members.initiator);
-  const [title, text] = PROBLEMS[error?.code] ?? ['That did not work', 'Something unexpected happened. Load the page again.'];
+  const [title, text] = PROBLEMS[error?.code] ?? [
+    'That did not work',
+    'Something unexpected happened. Load the page again.',
+  ];
   const extra = error?.retryAfter ? ` Try again in ${about(error.retryAfter)}.` : '';
   if (!PROBLEMS[error?.code]) console.error(error);
   return { title, text: text + extra };
@@ -39,8 +57,14 @@ export function explain(error) {
 /** @param {import('./pairing.js').Initiator} initiator  who showed the code */
 export function wrongDirection(initiator) {
   return initiator === 'new_device'
-    ? { title: 'This code asks to be let in', text: 'The device that shows it is not logged in either. Scan it with a device that is logged in.' }
-    : { title: 'This code is for a new device', text: 'It logs in a device that is not logged in yet, and this one is. Scan it with the device that you want to add.' };
+    ? {
+        title: 'This code asks to be let in',
+        text: 'The device that shows it is not logged in either. Scan it with a device that is logged in.',
+      }
+    : {
+        title: 'This code is for a new device',
+        text: 'It logs in a device that is not logged in yet, and this one is. Scan it with the device that you want to add.',
+      };
 }
 
 /** How a pairing ended, told to the new device. */

@@ -1,4 +1,4 @@
-"""What the browser tests stand on: a real server, one real Chromium, devices (browser contexts) and a camera that sees what it is shown."""
+"""What the browser tests stand on: a real server and Chromium, devices (contexts), a camera that sees pictures."""
 
 import asyncio
 import io
@@ -20,7 +20,15 @@ from PIL import Image
 from playwright.async_api import BrowserContext, Page, async_playwright, expect
 
 ROOT = Path(__file__).resolve().parents[2]
-QUIET = ["--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+QUIET = [
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+PERMISSIONS = ["camera", "clipboard-read", "clipboard-write"]
 
 expect.set_options(timeout=15_000)
 
@@ -48,7 +56,10 @@ class Server:
         self._log = (self.folder / "server.log").open("wb")
         self._process = await asyncio.create_subprocess_exec(
             *self._command("serve", "--demo", "--port", str(self.port)),
-            cwd=self.folder, env=self.env, stdout=self._log, stderr=asyncio.subprocess.STDOUT,
+            cwd=self.folder,
+            env=self.env,
+            stdout=self._log,
+            stderr=asyncio.subprocess.STDOUT,
         )
         for _ in range(300):
             if self._process.returncode is not None:
@@ -166,17 +177,23 @@ async def browser(camera):
         browser = await playwright.chromium.launch(
             executable_path=chromium,
             args=[
-                "--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
-                f"--use-file-for-fake-video-capture={camera.path}", *QUIET,
+                "--no-sandbox",
+                "--use-fake-device-for-media-stream",
+                "--use-fake-ui-for-media-stream",
+                f"--use-file-for-fake-video-capture={camera.path}",
+                *QUIET,
             ],
         )
         yield browser
         await browser.close()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def server(tmp_path_factory):
-    async with Server(tmp_path_factory.mktemp("server")) as server:
+    """One for all tests, which together do more in a minute than a person may."""
+    limits = ("CREATE", "CLAIM", "USER_CODE", "REFRESH", "DEVICES")
+    unlimited = {f"PAIRING_LIMIT_{limit}": "0" for limit in limits}
+    async with Server(tmp_path_factory.mktemp("server"), **unlimited) as server:
         yield server
 
 
@@ -187,13 +204,31 @@ async def new_device(browser, server):
     async with AsyncExitStack() as stack:
 
         async def make(at: Server = server, **options) -> Device:
-            context = await browser.new_context(permissions=["camera", "clipboard-read", "clipboard-write"], **options)
+            context = await browser.new_context(permissions=PERMISSIONS, **options)
             stack.push_async_callback(context.close)
             devices.append(Device(context, at))
             return devices[-1]
 
         yield make
     assert [complaint for device in devices for complaint in device.complaints] == []
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def adas_phone(browser, server):
+    device = Device(await browser.new_context(permissions=PERMISSIONS), server)
+    await device.log_in("ada")
+    yield device
+    await device.context.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def phone(adas_phone):
+    """A device that Ada has logged in before: the same one for all tests that leave her session alone."""
+    yield adas_phone
+    for page in adas_phone.context.pages:
+        await page.close()
+    complaints, adas_phone.complaints = adas_phone.complaints, []
+    assert complaints == []
 
 
 @pytest.fixture

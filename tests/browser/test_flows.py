@@ -1,5 +1,6 @@
 """A person, two devices, one code: every way in and every way out, through real pages."""
 
+import base64
 import io
 import re
 
@@ -31,9 +32,8 @@ async def is_logged_in_as(page: Page, name: str) -> None:
     await heading(page, "You are logged in")
 
 
-async def test_a_new_device_logs_in_when_the_phone_scans_its_code_with_the_camera(new_device, camera):
-    phone, laptop = await new_device(), await new_device()
-    await phone.log_in("ada")
+async def test_a_new_device_logs_in_when_the_phone_scans_its_code_with_the_camera(phone, new_device, camera):
+    laptop = await new_device()
     showing = await laptop.open("/")
     await expect(showing.locator("[data-transport=socket]")).to_be_visible()
     camera.show(await picture_of_code(showing))
@@ -50,9 +50,8 @@ async def test_a_new_device_logs_in_when_the_phone_scans_its_code_with_the_camer
     await heading(scanning, "Finished")
 
 
-async def test_a_new_device_logs_in_when_it_scans_the_phones_code_with_its_camera(new_device, camera):
-    phone, tablet = await new_device(), await new_device()
-    await phone.log_in("berta")
+async def test_a_new_device_logs_in_when_it_scans_the_phones_code_with_its_camera(phone, new_device, camera):
+    tablet = await new_device()
     showing = await phone.open("/phone")
     await showing.get_by_role("button", name="Show a code instead").click()
     await heading(showing, "Add another device")
@@ -65,7 +64,7 @@ async def test_a_new_device_logs_in_when_it_scans_the_phones_code_with_its_camer
 
     await expect(showing.get_by_text("It read the code that you showed here.")).to_be_visible()
     await allow(showing)
-    await is_logged_in_as(scanning, "berta")
+    await is_logged_in_as(scanning, "ada")
     await heading(showing, "Finished")
 
 
@@ -73,9 +72,8 @@ async def blocked(socket: WebSocketRoute) -> None:
     await socket.close()
 
 
-async def test_where_sockets_are_blocked_both_pages_poll_and_say_so(new_device, camera):
-    phone, laptop = await new_device(), await new_device()
-    await phone.log_in("cleo")
+async def test_where_sockets_are_blocked_both_pages_poll_and_say_so(phone, new_device, camera):
+    laptop = await new_device()
     for device in (phone, laptop):
         await device.context.route_web_socket(re.compile("/socket$"), blocked)
     showing = await laptop.open("/")
@@ -87,25 +85,40 @@ async def test_where_sockets_are_blocked_both_pages_poll_and_say_so(new_device, 
     await heading(showing, "Scanned")
     await expect(showing.locator("[data-transport=polling]")).to_be_visible()
     await allow(scanning)
-    await is_logged_in_as(showing, "cleo")
+    await is_logged_in_as(showing, "ada")
     await heading(scanning, "Finished")
 
 
-async def test_a_picture_of_the_code_can_be_uploaded_instead_of_scanned(new_device):
-    phone, laptop = await new_device(), await new_device()
-    await phone.log_in("dora")
+async def test_a_picture_of_the_code_can_be_uploaded_instead_of_scanned(phone, new_device):
+    laptop = await new_device()
     showing = await laptop.open("/")
     await showing.locator(".qr img").wait_for()
     reading = await phone.open("/phone")
     picture = {"name": "code.png", "mimeType": "image/png", "buffer": await showing.screenshot()}
     await reading.locator("input[type=file]").set_input_files(picture)
     await allow(reading)
-    await is_logged_in_as(showing, "dora")
+    await is_logged_in_as(showing, "ada")
 
 
-async def test_a_picture_without_a_code_is_refused_in_plain_words(new_device):
-    phone = await new_device()
-    await phone.log_in("dora2")
+async def test_a_picture_of_the_code_can_be_pasted(phone, new_device):
+    laptop = await new_device()
+    showing = await laptop.open("/")
+    picture = base64.b64encode(await picture_of_code(showing)).decode()
+    reading = await phone.open("/phone")
+    await reading.evaluate(
+        """async (picture) => {
+            const bytes = Uint8Array.from(atob(picture), (letter) => letter.charCodeAt(0));
+            const blob = new Blob([bytes], { type: 'image/png' });
+            await navigator.clipboard.write([new ClipboardItem({ 'image/png': blob })]);
+        }""",
+        picture,
+    )
+    await reading.get_by_role("button", name="Paste").click()
+    await heading(reading, "Let this device in?")
+    await heading(showing, "Scanned")
+
+
+async def test_a_picture_without_a_code_is_refused_in_plain_words(phone):
     reading = await phone.open("/phone")
     blank = io.BytesIO()
     Image.new("RGB", (200, 200), "white").save(blank, "PNG")
@@ -157,9 +170,8 @@ async def test_three_wrong_numbers_end_the_login(new_device):
     await heading(reading, "Denied")
 
 
-async def test_a_code_that_the_phone_shows_can_be_typed_on_the_new_device(new_device):
-    phone, laptop = await new_device(), await new_device()
-    await phone.log_in("greta")
+async def test_a_code_that_the_phone_shows_can_be_typed_on_the_new_device(phone, new_device):
+    laptop = await new_device()
     showing = await phone.open("/phone")
     await showing.get_by_role("button", name="Show a code instead").click()
     code = await shown_code(showing)
@@ -170,12 +182,11 @@ async def test_a_code_that_the_phone_shows_can_be_typed_on_the_new_device(new_de
     await allow(showing)
     await typing.get_by_label("Number on your other device").fill(await shown_number(showing))
     await typing.get_by_role("button", name="Log in").click()
-    await is_logged_in_as(typing, "greta")
+    await is_logged_in_as(typing, "ada")
 
 
-async def test_deny_tells_the_new_device_and_leaves_nobody_logged_in(new_device, camera):
-    phone, laptop = await new_device(), await new_device()
-    await phone.log_in("hanna")
+async def test_deny_tells_the_new_device_and_leaves_nobody_logged_in(phone, new_device, camera):
+    laptop = await new_device()
     showing = await laptop.open("/")
     camera.show(await picture_of_code(showing))
     scanning = await phone.open("/phone")
@@ -187,9 +198,8 @@ async def test_deny_tells_the_new_device_and_leaves_nobody_logged_in(new_device,
     await heading(showing, "Log in with a device you trust")
 
 
-async def test_cancel_on_the_new_device_ends_the_question_on_the_phone(new_device, camera):
-    phone, laptop = await new_device(), await new_device()
-    await phone.log_in("ida")
+async def test_cancel_on_the_new_device_ends_the_question_on_the_phone(phone, new_device, camera):
+    laptop = await new_device()
     showing = await laptop.open("/")
     camera.show(await picture_of_code(showing))
     scanning = await phone.open("/phone")
@@ -200,52 +210,48 @@ async def test_cancel_on_the_new_device_ends_the_question_on_the_phone(new_devic
     await heading(showing, "Log in with a device you trust")
 
 
-async def test_not_me_keeps_nothing_and_ends_the_session(new_device, camera):
-    phone, laptop = await new_device(), await new_device()
-    await phone.log_in("jana")
+async def test_not_me_keeps_nothing_and_ends_the_session(phone, new_device, camera):
+    laptop = await new_device()
     showing = await laptop.open("/")
     camera.show(await picture_of_code(showing))
     scanning = await phone.open("/phone")
     await scan(scanning)
     await allow(scanning)
-    await heading(showing, re.compile("You are now jana", re.IGNORECASE))
+    await heading(showing, re.compile("You are now ada", re.IGNORECASE))
     await showing.get_by_role("button", name="Not me").click()
     await heading(showing, "You are logged out again")
     await showing.reload()
     await heading(showing, "Log in with a device you trust")
 
 
-async def test_a_reload_before_the_answer_asks_again_who_that_is(new_device, camera):
-    phone, laptop = await new_device(), await new_device()
-    await phone.log_in("jule")
+async def test_a_reload_before_the_answer_asks_again_who_that_is(phone, new_device, camera):
+    laptop = await new_device()
     showing = await laptop.open("/")
     camera.show(await picture_of_code(showing))
     scanning = await phone.open("/phone")
     await scan(scanning)
     await allow(scanning)
-    await heading(showing, re.compile("You are now jule", re.IGNORECASE))
+    await heading(showing, re.compile("You are now ada", re.IGNORECASE))
     await showing.reload()
-    await is_logged_in_as(showing, "jule")
+    await is_logged_in_as(showing, "ada")
 
 
-async def test_the_device_that_was_just_let_in_can_be_logged_out_again(new_device, camera):
-    phone, laptop = await new_device(), await new_device()
-    await phone.log_in("karla")
+async def test_the_device_that_was_just_let_in_can_be_logged_out_again(phone, new_device, camera):
+    laptop = await new_device()
     showing = await laptop.open("/")
     camera.show(await picture_of_code(showing))
     scanning = await phone.open("/phone")
     await scan(scanning)
     await allow(scanning)
-    await is_logged_in_as(showing, "karla")
+    await is_logged_in_as(showing, "ada")
     await scanning.get_by_role("button", name="Log it out again").click()
     await heading(scanning, "Logged out again")
     await showing.reload()
     await heading(showing, "Log in with a device you trust")
 
 
-async def test_everything_up_to_allow_works_by_keyboard_alone(new_device):
-    phone, laptop = await new_device(), await new_device()
-    await phone.log_in("lena")
+async def test_everything_up_to_allow_works_by_keyboard_alone(phone, new_device):
+    laptop = await new_device()
     showing = await laptop.open("/")
     code = await shown_code(showing)
     page = await phone.open("/phone")
@@ -272,9 +278,8 @@ async def test_everything_up_to_allow_works_by_keyboard_alone(new_device):
     await heading(page, "Type this number on the new device")
 
 
-async def test_allow_is_inert_at_first_so_that_a_hasty_press_approves_nothing(new_device):
-    phone, laptop = await new_device(), await new_device()
-    await phone.log_in("mia")
+async def test_allow_is_inert_at_first_so_that_a_hasty_press_approves_nothing(phone, new_device):
+    laptop = await new_device()
     showing = await laptop.open("/")
     reading = await phone.open("/phone")
     await reading.clock.install()
@@ -290,11 +295,9 @@ async def test_allow_is_inert_at_first_so_that_a_hasty_press_approves_nothing(ne
     await heading(reading, "Type this number on the new device")
 
 
-async def test_a_code_of_another_site_is_named_and_not_opened(new_device, camera):
+async def test_a_code_of_another_site_is_named_and_not_opened(phone, camera):
     import qrcode
 
-    phone = await new_device()
-    await phone.log_in("nora")
     page = await phone.open("/phone")
     camera.show(qrcode.make("https://evil.example/pair/abc#def").get_image())
     await scan(page)
@@ -303,28 +306,23 @@ async def test_a_code_of_another_site_is_named_and_not_opened(new_device, camera
     await expect(page.get_by_role("link", name=re.compile("evil"))).to_have_count(0)
 
 
-async def test_a_phones_code_scanned_by_a_logged_in_device_is_explained(new_device, camera):
-    first, second = await new_device(), await new_device()
-    await first.log_in("olga")
-    await second.log_in("paula")
-    showing = await first.open("/phone")
+async def test_a_phones_code_scanned_by_a_logged_in_device_is_explained(phone, camera):
+    showing = await phone.open("/phone")
     await showing.get_by_role("button", name="Show a code instead").click()
     await heading(showing, "Add another device")
     camera.show(await picture_of_code(showing))
-    page = await second.open("/phone")
+    page = await phone.open("/phone")
     await scan(page)
     await expect(page.get_by_text("Scan it with the device that you want to add.")).to_be_visible()
 
 
-async def test_a_browser_does_not_let_itself_in(new_device):
-    phone = await new_device()
-    page = await phone.log_in("quita")
-    code = await page.evaluate("""async () => {
+async def test_a_browser_does_not_let_itself_in(phone):
+    page = await phone.open("/phone")
+    link = await page.evaluate("""async () => {
         const { createPairing, newSecret } = await import('/static/pairing.js');
         const { deviceHeaders } = await import('/static/device.js');
-        return (await createPairing({ secret: newSecret(), device: deviceHeaders() })).userCode;
+        return (await createPairing({ secret: newSecret(), device: deviceHeaders() })).qr.text;
     }""")
-    reading = await phone.open("/phone")
-    await type_code(reading, code)
-    await expect(reading.get_by_role("alert")).to_contain_text("this very browser")
-    await heading(reading, "Let another device in")
+    await type_code(page, link)
+    await expect(page.get_by_role("alert")).to_contain_text("this very browser")
+    await heading(page, "Let another device in")

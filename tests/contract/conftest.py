@@ -1,0 +1,108 @@
+"""The backends that every contract test runs on: process memory, and a real Redis seen by two processes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
+from pairing_ws.adapters.redis import RedisBus, RedisPairings, connect
+from pairing_ws.pairing.machine import Initiator, Pairing
+from pairing_ws.pairing.ports import PairingStore
+from pairing_ws.parties import Approver
+from pairing_ws.ports import Bus
+from tests.clock import FakeClock
+from tests.contract import token
+from tests.servers import RedisServer, eventually
+
+
+@dataclass
+class Backend:
+    """What one process has (`store`, `bus`) and what another one on the same backend has (`other_…`).
+
+    In memory there is only one process, so both are the same.
+    """
+
+    name: str
+    store: PairingStore
+    bus: Bus
+    other_store: PairingStore
+    other_bus: Bus
+    clock: FakeClock | None = None
+
+    async def reach(self, time: int) -> None:
+        """Come to where the store's clock shows `time`."""
+        if self.clock:
+            self.clock.now = max(self.clock.now, time)
+        while (now := await self.store.now()) < time:  # noqa: ASYNC110 - a clock rings no event
+            await asyncio.sleep((time - now) / 1000)
+
+    async def pairing(self, *, expires_in: int = 120_000, approver: Approver | None = None) -> Pairing:
+        """A pairing that is not stored yet. Its deadline may lie in the past: so nobody has to wait for it."""
+        now = await self.store.now()
+        return Pairing(
+            id=token(),
+            initiator=Initiator.LOGGED_IN_DEVICE if approver else Initiator.NEW_DEVICE,
+            created_at=now + min(0, expires_in),
+            expires_at=now + expires_in,
+            code_hash=token(),
+            user_code_hash=token(),
+            approver=approver,
+        )
+
+    async def added(self, *, expires_in: int = 120_000, approver: Approver | None = None) -> Pairing:
+        pairing = await self.pairing(expires_in=expires_in, approver=approver)
+        assert await self.store.add(pairing)
+        return pairing
+
+
+@dataclass
+class Ear:
+    """A watcher that remembers what it heard."""
+
+    heard: list[str] = field(default_factory=list)
+
+    def wake(self, note: str) -> None:
+        self.heard.append(note)
+
+    async def hears(self, *notes: str) -> None:
+        """Wait until it has heard exactly these, in this order."""
+        await eventually(lambda: len(self.heard) >= len(notes), f"hearing {notes} (so far: {self.heard})")
+        assert self.heard == list(notes)
+
+
+@asynccontextmanager
+async def on_redis(url: str) -> AsyncIterator[Backend]:
+    """Two processes' worth of adapters, both with their link up."""
+    async with AsyncExitStack() as stack:
+        made: list[tuple[RedisPairings, RedisBus]] = []
+        for _ in range(2):
+            client = connect(url)
+            bus = RedisBus(client, url)
+            await stack.enter_async_context(bus)
+            # A new link wakes whom it finds waiting. Once it is up, only rings do.
+            async with bus.watch(["warm-up"], lambda _: None):
+                pass
+            made.append((RedisPairings(client), bus))
+        (store, bus), (other_store, other_bus) = made
+        yield Backend("redis", store, bus, other_store, other_bus)
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """A database of the contract tests' own on the run's Redis."""
+    return redis_server.url.removesuffix("/0") + "/9"
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
+    if request.param == "memory":
+        clock = FakeClock()
+        async with MemoryBus() as bus:
+            store = MemoryPairings(bus, clock)
+            yield Backend("memory", store, bus, store, bus, clock)
+    else:
+        async with on_redis(request.getfixturevalue("redis_url")) as backend:
+            yield backend

@@ -1,0 +1,100 @@
+"""The app inside the test's process: for tests that move its clock, and for accounts by the hundred.
+
+Only what needs the inside may live here; every other test starts `pairing-ws serve` (see `servers`).
+"""
+
+import secrets
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from pairing_ws.app import build, create_app
+from pairing_ws.clock import Clock, system_clock
+from pairing_ws.config import Settings
+from tests.client import Api, Phone
+from tests.servers import wait_for
+
+NO_LIMITS_INSIDE = {
+    f"limit_{name}": "0" for name in ("create", "claim", "user_code", "number", "refresh", "sockets", "devices")
+}
+
+
+class MovedClock:
+    """The real time, moved into the future: timers of the code under test still come true."""
+
+    def __init__(self) -> None:
+        self._ahead = 0
+
+    def __call__(self) -> int:
+        return system_clock() + self._ahead
+
+    def advance(self, seconds: float) -> None:
+        self._ahead += int(seconds * 1000)
+
+
+class Embedded:
+    """A server like `servers.Server`, in a thread, with a clock that tests can move."""
+
+    def __init__(self, folder: Path, settings: Settings, listening: socket.socket, clock: MovedClock) -> None:
+        self.folder, self.settings, self.clock = folder, settings, clock
+        port = listening.getsockname()[1]
+        self.url, self.ws_url = f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}"
+
+
+@contextmanager
+def embedded(folder: Path, **settings: Any) -> Iterator[Embedded]:
+    """Memory and SQLite in `folder`; `settings` by the names of `config.Settings`."""
+    clock = MovedClock()
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port = listening.getsockname()[1]
+        chosen = _settings(folder, **({"port": port, "public_url": f"http://localhost:{port}"} | settings))
+        config = uvicorn.Config(
+            create_app(chosen, clock=clock),
+            ws="websockets-sansio",
+            ws_max_size=4096,
+            ws_per_message_deflate=False,
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=3,
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            wait_for(lambda: server.started, "the embedded server")
+            yield Embedded(folder, chosen, listening, clock)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+async def invite_in(folder: Path, username: str, clock: Clock = system_clock) -> str:
+    """What `pairing-ws invite` does, on the database in `folder`, without a process of its own."""
+    async with build(_settings(folder), clock=clock).running() as services:
+        return (await services.accounts.invite(username)).code
+
+
+async def fresh_phone(
+    api: Api, folder: Path, username: str | None = None, clock: Clock = system_clock, **headers: str
+) -> Phone:
+    """A device of that account, or of an account of its own, logged in by an invite."""
+    code = await invite_in(folder, username or f"user-{secrets.token_hex(6)}", clock)
+    return await api.log_in_by_invite(code, **headers)
+
+
+def _settings(folder: Path, **settings: Any) -> Settings:
+    # Given outright, so that nothing of this process's environment gets in.
+    ours = {
+        "redis_url": None,
+        "database_url": f"sqlite:///{folder / 'pairing.db'}",
+        "signing_key_file": folder / "pairing-keys.json",
+        "public_url": "http://localhost:8000",
+    }
+    return Settings(**(ours | settings))

@@ -1,0 +1,137 @@
+"""What every answer carries, whatever it answers; that reading changes nothing; and which hosts are served."""
+
+import json
+
+import pytest
+import websockets
+
+from pairing_ws.web.routes import CALLS
+from tests.client import Api, code_of, device_headers
+from tests.embedded import embedded
+from tests.servers import Server
+from tests.web.conftest import NewPhone, refusal
+
+PATHS = [
+    *sorted({call.path.replace("{id}", "x") for call in CALLS}),
+    "/api/v1/nowhere", "/api", "/", "/phone", "/devices", "/pair/x", "/join/x", "/join/invite", "/nowhere",
+    "/static/nowhere.js", "/static/", "/static/pairing.js", "/static/%2e%2e/pyproject.toml", "/healthz", "/readyz",
+    "/metrics", "/openapi.json", "/asyncapi.json", "/.well-known/jwks.json", "/phone/",
+    "/api/v1/devices/", "/api/v1/pairings/",
+]  # fmt: skip
+
+
+def assert_safe(headers: "websockets.Headers | object") -> None:
+    policy = {
+        name: value
+        for name, _, value in (part.strip().partition(" ") for part in headers["content-security-policy"].split(";"))  # type: ignore[index]
+    }
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == "'self'"
+    assert policy["style-src"] == "'self'"
+    assert policy["frame-ancestors"] == "'none'"
+    assert policy["base-uri"] == "'none'"
+    assert "unsafe" not in str(policy)
+    assert headers["x-content-type-options"] == "nosniff"  # type: ignore[index]
+    assert headers["referrer-policy"] == "no-referrer"  # type: ignore[index]
+    assert headers["x-frame-options"] == "DENY"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE", "PUT", "OPTIONS"])
+async def test_every_answer_has_the_safe_headers(api: Api, server: Server, method: str) -> None:
+    for path in PATHS:
+        answer = await api.http.request(method, server.url + path)
+        assert answer.status_code < 500, (path, answer.text)
+        assert_safe(answer.headers)
+        if path.startswith("/api"):
+            assert answer.headers["cache-control"] == "no-store", path
+        camera = "camera=(self)" if path == "/phone" and answer.is_success else "camera=()"
+        assert camera in answer.headers["permissions-policy"], path
+        assert "server" not in answer.headers
+
+
+async def test_successes_are_never_stored_either(api: Api, new_phone: NewPhone) -> None:
+    phone, device = await new_phone(), await api.new_pairing()
+    await phone.claim(device.pairing)
+    await phone.approve(device.id)
+    for answer in [
+        await device.poll(),
+        await device.poll(**{"If-None-Match": '"3"'}),
+        await device.log_in(),
+        await phone.get("/me"),
+        await phone.get("/devices"),
+        await api.http.delete("/sessions/current", headers=phone.headers),
+    ]:
+        assert answer.headers["cache-control"] == "no-store"
+        assert_safe(answer.headers)
+
+
+async def test_no_link_in_an_answer_comes_from_the_requests_host(api: Api, server: Server) -> None:
+    evil = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example"}
+    for path in PATHS:
+        answer = await api.http.get(server.url + path, headers=evil)
+        assert "evil.example" not in answer.text
+        assert "evil.example" not in str(answer.headers)
+    made = await api.http.post("/pairings", headers=device_headers() | evil)
+    assert "evil.example" not in made.text
+
+
+async def test_a_failure_of_the_server_itself_is_a_safe_problem_too(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("broken")
+    with embedded(folder) as server:
+        async with Api(server.url) as api:
+            (folder / "pairing-keys.json").write_text("nonsense with a SECRET-IN-IT")
+            server.clock.advance(5)
+            answer = await api.http.get(f"{server.url}/.well-known/jwks.json")
+            assert refusal(answer) == (500, "internal_error")
+            assert_safe(answer.headers)
+            assert answer.headers["cache-control"] == "no-store"
+            assert "SECRET-IN-IT" not in answer.text
+            assert "Traceback" not in answer.text
+
+
+async def test_opening_a_page_or_peeking_at_a_pairing_changes_nothing(
+    api: Api, server: Server, new_phone: NewPhone
+) -> None:
+    phone, device = await new_phone(), await api.new_pairing()
+    shown = await phone.show_code()
+    for method in ("GET", "HEAD"):
+        for pairing in (device.pairing, shown):
+            for page in ("pair", "join"):
+                for tail in ("", f"?code={code_of(pairing)}"):
+                    for headers in ({}, phone.headers, device.headers, {"Purpose": "prefetch"}):
+                        url = f"{server.url}/{page}/{pairing['id']}{tail}"
+                        assert (await api.http.request(method, url, headers=headers)).status_code == 200
+        for headers in (phone.headers, device.headers, {}):
+            for call in ("", "/claim", "/approve", "/deny", "/login"):
+                await api.http.request(method, f"/pairings/{device.id}{call}", headers=headers)
+    assert (await device.poll()).json()["version"] == 1
+    assert (await phone.get(f"/pairings/{shown['id']}")).json()["version"] == 1
+
+
+async def test_an_unknown_host_is_refused_where_the_public_address_is_public(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with embedded(tmp_path_factory.mktemp("public"), public_url="https://login.example.com") as server:
+        async with Api(server.url) as api:
+            for host in (
+                "evil.example",
+                "login.example.com.evil.example",
+                f"127.0.0.1:{api.url[-5:]}",
+                "localhost",
+                "",
+            ):
+                answer = await api.http.get("/me", headers={"Host": host})
+                assert refusal(answer) == (421, "misdirected_request")
+                assert_safe(answer.headers)
+                assert (await api.http.get(f"{server.url}/healthz", headers={"Host": host})).status_code == 200
+            for host in ("login.example.com", "LOGIN.example.com"):
+                assert refusal(await api.http.get("/me", headers={"Host": host})) == (401, "unauthenticated")
+
+
+async def test_the_descriptions_of_the_api_name_every_call(api: Api, server: Server) -> None:
+    described = (await api.http.get(f"{server.url}/openapi.json")).json()
+    for call in CALLS:
+        assert call.method.lower() in described["paths"][call.path]
+    assert json.dumps((await api.http.get(f"{server.url}/asyncapi.json")).json()).count("pairing.v1")

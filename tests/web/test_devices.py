@@ -1,0 +1,334 @@
+"""Devices of an account: list, rename, push address, revocation, quarantine, activity, and the events about them."""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, suppress
+from typing import Any
+
+import pytest
+import websockets
+
+from tests.client import Api, Phone, device_headers, socket
+from tests.embedded import embedded, fresh_phone, invite_in
+from tests.servers import Server, running
+from tests.web.conftest import NewPhone, refusal
+
+
+async def let_in(api: Api, phone: Phone, **headers: str) -> Phone:
+    device = await api.new_pairing(device_headers(**headers))
+    await phone.claim(device.pairing)
+    assert (await phone.approve(device.id)).status_code == 200
+    answer = await device.log_in()
+    assert answer.status_code == 200, answer.text
+    return Phone(api, answer.json())
+
+
+def id_of(phone: Phone) -> str:
+    return str(phone.keys["device"]["id"])
+
+
+async def known(phone: Phone) -> list[dict[str, Any]]:
+    return list((await phone.get("/devices")).json()["devices"])
+
+
+@asynccontextmanager
+async def account_socket(server: Server, phone: Phone) -> AsyncIterator[websockets.ClientConnection]:
+    protocols = [websockets.Subprotocol("pairing.v1")]
+    async with websockets.connect(f"{server.ws_url}/api/v1/socket", subprotocols=protocols) as connection:
+        await connection.send(json.dumps({"type": "auth", "authKey": phone.keys["authKey"]}))
+        yield connection
+
+
+async def closed(connection: websockets.ClientConnection) -> int | None:
+    async with asyncio.timeout(10):
+        await connection.wait_closed()
+    return connection.close_code
+
+
+async def event(connection: websockets.ClientConnection) -> dict[str, Any]:
+    async with asyncio.timeout(10):
+        return dict(json.loads(await connection.recv()))
+
+
+# List and change
+
+
+async def test_the_list_holds_the_accounts_own_devices_oldest_first(api: Api, new_phone: NewPhone) -> None:
+    phone, _ = await new_phone(), await new_phone()
+    second = await let_in(api, phone, name="Laptop", **{"X-Os-Device": "BSD", "X-App-Version-Number": "2"})
+    listed = await known(second)
+    assert [each["id"] for each in listed] == [id_of(phone), id_of(second)]
+    assert [each["current"] for each in listed] == [False, True]
+    assert listed[1].keys() == {
+        "id", "name", "os", "appVersion", "createdAt", "lastSeenAt", "lastIp", "pairedBy", "current",
+    }  # fmt: skip
+    assert (listed[1]["name"], listed[1]["os"], listed[1]["appVersion"]) == ("Laptop", "BSD", "2")
+    assert (listed[1]["lastIp"], listed[1]["pairedBy"]) == ("127.0.0.1", id_of(phone))
+
+
+async def test_a_device_renames_itself_and_others_and_the_name_is_cleaned(api: Api, phone: Phone) -> None:
+    second = await let_in(api, phone)
+    for target in (second, phone):
+        path = f"/devices/{id_of(target)}"
+        answer = await api.http.patch(path, json={"name": " Cafe\u0301\u202e\n "}, headers=second.headers)
+        assert answer.status_code == 200
+        assert answer.json()["name"] == "Café"
+    assert [each["name"] for each in await known(phone)] == ["Café", "Café"]
+    empty = await api.http.patch(f"/devices/{id_of(phone)}", json={"name": "\u200b"}, headers=phone.headers)
+    assert refusal(empty) == (400, "bad_request")
+
+
+async def test_a_push_address_is_ones_own_affair(api: Api, server: Server, phone: Phone) -> None:
+    second = await let_in(api, phone)
+    foreign = await api.http.patch(f"/devices/{id_of(second)}", json={"pushToken": "mine-now"}, headers=phone.headers)
+    assert refusal(foreign) == (400, "bad_request")
+    for device in (phone, second):
+        own = await api.http.patch(f"/devices/{id_of(device)}", json={"pushToken": "address-1"}, headers=device.headers)
+        assert own.status_code == 200
+        assert "address-1" not in own.text
+    # It belongs to one device per account: the last one that said so.
+    assert _push_addresses(server) == {id_of(second): "address-1"}
+    await api.http.delete(f"/devices/{id_of(second)}", headers=phone.headers)
+    assert _push_addresses(server) == {}
+
+
+def _push_addresses(server: Server) -> dict[str, str]:
+    with closing(sqlite3.connect(server.folder / "pairing.db")) as database:
+        rows = database.execute("SELECT id, push_address FROM devices WHERE push_address = 'address-1'")
+        return dict(rows.fetchall())
+
+
+async def test_another_accounts_devices_are_unknown(api: Api, new_phone: NewPhone) -> None:
+    phone, stranger = await new_phone(), await new_phone()
+    for target in (id_of(stranger), "0" * 32, "x"):
+        path = f"/devices/{target}"
+        assert refusal(await api.http.patch(path, json={"name": "x"}, headers=phone.headers)) == (404, "not_found")
+        assert refusal(await api.http.delete(path, headers=phone.headers)) == (404, "not_found")
+    assert (await stranger.get("/me")).status_code == 200
+
+
+# Revoke
+
+
+async def test_a_revoked_devices_keys_die_its_sockets_close_and_its_open_pairings_end(
+    api: Api, server: Server, phone: Phone
+) -> None:
+    second = await let_in(api, phone)
+    claimed, approved = await api.new_pairing(), await api.new_pairing()
+    for device in (claimed, approved):
+        await second.claim(device.pairing)
+    await second.approve(approved.id)
+    shown = await second.show_code()
+    async with (
+        account_socket(server, second) as account,
+        socket(server.ws_url, shown["id"], authKey=second.keys["authKey"]) as pairing,
+        claimed.socket() as waiting,
+    ):
+        await pairing.recv()
+        await waiting.recv()
+        gone = await api.http.delete(f"/devices/{id_of(second)}", headers=phone.headers)
+        assert gone.status_code == 204
+        assert refusal(await second.get("/me")) == (401, "unauthenticated")
+        body = {"refreshKey": second.keys["refreshKey"]}
+        assert refusal(await api.http.post("/sessions/refresh", json=body)) == (401, "unauthenticated")
+        assert await closed(account) == 4401
+        assert await closed(pairing) == 4401
+        assert (await event(waiting))["pairing"]["status"] == "denied"
+        assert await closed(waiting) == 1000
+    assert refusal(await approved.log_in()) == (403, "pairing_denied")
+    late = await api.http.post(
+        f"/pairings/{shown['id']}/claim", json={"code": shown["qr"]["text"].split("#")[1]}, headers=device_headers()
+    )
+    assert refusal(late) == (409, "invalid_state")
+    assert [each["id"] for each in await known(phone)] == [id_of(phone)]
+    again = await api.http.delete(f"/devices/{id_of(second)}", headers=phone.headers)
+    assert refusal(again) == (404, "not_found")
+
+
+async def test_revoking_with_descendants_ends_all_that_a_device_let_in(api: Api, phone: Phone) -> None:
+    child = await let_in(api, phone)
+    grandchild = await let_in(api, child)
+    sibling = await let_in(api, phone)
+    path = f"/devices/{id_of(child)}"
+    assert refusal(await api.http.delete(f"{path}?descendants=x", headers=phone.headers)) == (400, "bad_request")
+    assert (await api.http.delete(f"{path}?descendants=true", headers=phone.headers)).status_code == 204
+    assert [each["id"] for each in await known(phone)] == [id_of(phone), id_of(sibling)]
+    for device in (child, grandchild):
+        assert refusal(await device.get("/me")) == (401, "unauthenticated")
+    assert (await sibling.get("/me")).status_code == 200
+
+
+async def test_revoking_without_descendants_leaves_them(api: Api, phone: Phone) -> None:
+    child = await let_in(api, phone)
+    grandchild = await let_in(api, child)
+    await api.http.delete(f"/devices/{id_of(child)}", headers=phone.headers)
+    assert [each["id"] for each in await known(grandchild)] == [id_of(phone), id_of(grandchild)]
+
+
+async def test_one_call_revokes_all_others(api: Api, server: Server, phone: Phone) -> None:
+    others = [await let_in(api, phone) for _ in range(3)]
+    async with account_socket(server, others[0]) as account:
+        assert (await phone.post("/devices/revoke-others")).json() == {"revoked": 3}
+        assert await closed(account) == 4401
+    for device in others:
+        assert refusal(await device.get("/me")) == (401, "unauthenticated")
+    assert [each["id"] for each in await known(phone)] == [id_of(phone)]
+    assert (await phone.post("/devices/revoke-others")).json() == {"revoked": 0}
+
+
+async def test_a_device_may_revoke_itself(api: Api, phone: Phone) -> None:
+    second = await let_in(api, phone)
+    assert (await api.http.delete(f"/devices/{id_of(second)}", headers=second.headers)).status_code == 204
+    assert refusal(await second.get("/me")) == (401, "unauthenticated")
+
+
+# Events and activity
+
+
+async def test_all_other_devices_hear_who_came_and_who_went(api: Api, server: Server, new_phone: NewPhone) -> None:
+    phone = await new_phone("hearer")
+    second = await let_in(api, phone)
+    stranger = await new_phone()
+    async with (
+        account_socket(server, phone) as one,
+        account_socket(server, second) as two,
+        account_socket(server, stranger) as none,
+    ):
+        await _listening(api, phone, one, two)
+        third = await let_in(api, phone, name="Newcomer")
+        for connection in (one, two):
+            message = await event(connection)
+            assert message["type"] == "device.added"
+            assert message["device"]["id"] == id_of(third)
+            assert message["device"]["name"] == "Newcomer"
+        invited = await fresh_phone(api, server.folder, "hearer")
+        assert [(await event(each))["device"]["id"] for each in (one, two)] == [id_of(invited)] * 2
+        await api.http.delete(f"/devices/{id_of(third)}", headers=phone.headers)
+        for connection in (one, two):
+            message = await event(connection)
+            assert (message["type"], message["device"]["id"]) == ("device.revoked", id_of(third))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await none.recv()
+
+
+async def _listening(api: Api, phone: Phone, *connections: websockets.ClientConnection) -> None:
+    """A fresh account socket says nothing, so devices come and go until all of them were told of one."""
+    heard = [asyncio.create_task(connection.recv()) for connection in connections]
+    for _ in range(100):
+        probe = await let_in(api, phone)
+        await asyncio.sleep(0.05)
+        await api.http.delete(f"/devices/{id_of(probe)}", headers=phone.headers)
+        if all(task.done() for task in heard):
+            break
+    await asyncio.gather(*heard)
+    for connection in connections:
+        with suppress(TimeoutError):
+            while True:
+                async with asyncio.timeout(0.5):
+                    await connection.recv()
+
+
+async def test_the_activity_tells_what_happened_newest_first(api: Api, phone: Phone) -> None:
+    second = await let_in(api, phone, name="Short visit")
+    await api.http.patch(f"/devices/{id_of(second)}", json={"name": "Renamed"}, headers=phone.headers)
+    await api.http.delete(f"/devices/{id_of(second)}", headers=phone.headers)
+    lines = (await phone.get("/activity")).json()["activity"]
+    assert [line["event"] for line in lines] == ["device.revoked", "device.renamed", "device.added", "device.added"]
+    assert [line["deviceName"] for line in lines[:3]] == ["Renamed", "Renamed", "Short visit"]
+    assert all(line["ip"] == "127.0.0.1" and line["at"].endswith("Z") for line in lines)
+
+
+async def test_the_cap_on_devices_refuses_the_login_and_evicts_nobody(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("capped")
+    with embedded(folder, demo=True, limit_devices=2) as server:
+        async with Api(server.url) as api:
+            phone = await fresh_phone(api, folder, "small")
+            second = await let_in(api, phone, code="second")
+            device = await api.new_pairing()
+            await phone.claim(device.pairing)
+            await phone.approve(device.id)
+            assert refusal(await device.log_in()) == (409, "device_limit")
+            invite = await invite_in(folder, "small")
+            refused = await api.http.post("/invites/accept", json={"code": invite}, headers=device_headers())
+            assert refusal(refused) == (409, "device_limit")
+            assert [each["id"] for each in await known(phone)] == [id_of(phone), id_of(second)]
+            # A known device is no further one, and after a logout there is room: the same pairing goes on.
+            await let_in(api, phone, code="second")
+            await api.http.delete(f"/devices/{id_of(second)}", headers=phone.headers)
+            assert (await device.log_in()).status_code == 200
+
+
+# Quarantine
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Without --demo: new devices are in quarantine for an hour."""
+    with running(tmp_path_factory.mktemp("strict"), demo=False) as started:
+        yield started
+
+
+@pytest.fixture
+async def strict_api(strict: Server) -> AsyncIterator[Api]:
+    async with Api(strict.url) as client:
+        yield client
+
+
+async def test_a_device_in_quarantine_can_neither_let_in_nor_lock_out(strict: Server, strict_api: Api) -> None:
+    api = strict_api
+    owner = await fresh_phone(api, strict.folder)
+    assert "quarantineUntil" not in (await owner.get("/me")).json()
+    child = await let_in(api, owner, name="Phisher")
+    me = (await child.get("/me")).json()
+    assert me["quarantineUntil"] == me["device"]["quarantineUntil"]
+    device = await api.new_pairing()
+    assert (await child.claim(device.pairing)).status_code == 200
+    path = f"/devices/{id_of(owner)}"
+    forbidden = [
+        await child.approve(device.id),
+        await child.post("/pairings"),
+        await api.http.patch(path, json={"name": "Muted"}, headers=child.headers),
+        await api.http.delete(path, headers=child.headers),
+        await child.post("/devices/revoke-others"),
+    ]
+    for answer in forbidden:
+        assert refusal(answer) == (403, "device_quarantined")
+        assert 3500 < int(answer.headers["retry-after"]) <= 3600
+    assert (await device.poll()).json()["status"] == "scanned"
+    assert (await child.deny(device.id)).json()["status"] == "denied"
+    own = f"/devices/{id_of(child)}"
+    assert (await api.http.patch(own, json={"name": "Me"}, headers=child.headers)).status_code == 200
+    assert [each["name"] for each in await known(owner)] == ["Test device", "Me"]
+    assert (await api.http.delete(own, headers=child.headers)).status_code == 204
+    assert len(await known(owner)) == 1
+
+
+async def test_quarantine_ends_by_no_login_refresh_or_invite(strict: Server, strict_api: Api) -> None:
+    api = strict_api
+    owner = await fresh_phone(api, strict.folder, "owner-2")
+    await let_in(api, owner, code="phisher")
+    # A known code brings no age along, nor does an invite into an account that has devices.
+    again = await let_in(api, owner, code="phisher")
+    assert refusal(await again.post("/pairings")) == (403, "device_quarantined")
+    answer = await api.http.post("/sessions/refresh", json={"refreshKey": again.keys["refreshKey"]})
+    assert refusal(await Phone(api, answer.json()).post("/pairings")) == (403, "device_quarantined")
+    invited = await fresh_phone(api, strict.folder, "owner-2")
+    assert refusal(await invited.post("/pairings")) == (403, "device_quarantined")
+
+
+async def test_quarantine_passes_with_time(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("passing")
+    with embedded(folder, quarantine_seconds=300) as server:
+        async with Api(server.url) as api:
+            owner = await fresh_phone(api, folder, None, server.clock)
+            child = await let_in(api, owner)
+            server.clock.advance(295)
+            assert refusal(await child.post("/pairings")) == (403, "device_quarantined")
+            server.clock.advance(6)
+            assert (await child.post("/pairings")).status_code == 201
+            assert "quarantineUntil" not in (await child.get("/me")).json()

@@ -1,0 +1,178 @@
+"""The verification number: when it is asked for, who sees it, and what a wrong one costs."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.client import Api, NewDevice, Phone, device_headers
+from tests.embedded import NO_LIMITS_INSIDE, Embedded, embedded, fresh_phone
+from tests.web.conftest import refusal
+
+FAR = {"X-Forwarded-For": "203.0.113.7"}
+
+
+@pytest.fixture(scope="module")
+def always(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    with embedded(tmp_path_factory.mktemp("always"), demo=True, verify="always", **NO_LIMITS_INSIDE) as started:
+        yield started
+
+
+@asynccontextmanager
+async def approved(server: Embedded) -> AsyncIterator[tuple[Phone, NewDevice, str]]:
+    async with Api(server.url) as api:
+        phone, device = await fresh_phone(api, server.folder), await api.new_pairing()
+        assert "number" not in (await phone.claim(device.pairing)).json()
+        number = (await phone.approve(device.id)).json()["number"]
+        yield phone, device, number
+
+
+def _wrong(number: str) -> str:
+    return f"{(int(number) + 1) % 1000:03}"
+
+
+@pytest.mark.parametrize(
+    ("policy", "far", "typed", "asked"),
+    [
+        ("never", False, False, False), ("never", True, False, False), ("never", False, True, False),
+        ("remote", False, False, False), ("remote", True, False, True), ("remote", False, True, True),
+        ("always", False, False, True), ("always", True, True, True),
+    ],
+)  # fmt: skip
+async def test_the_policy_network_and_way_of_entry_decide_whether_a_number_is_asked_for(
+    tmp_path_factory: pytest.TempPathFactory, policy: str, far: bool, typed: bool, asked: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("policy")
+    with embedded(folder, demo=True, verify=policy, trusted_proxies="127.0.0.1") as server:
+        async with Api(server.url) as api:
+            phone = await fresh_phone(api, folder)
+            device = await api.new_pairing(device_headers() | (FAR if far else {}))
+            assert device.pairing["verification"] == "undecided"
+            if typed:
+                answer = await phone.post("/pairings/claim", {"userCode": device.pairing["userCode"]})
+            else:
+                answer = await phone.claim(device.pairing)
+            seen = answer.json()
+            assert seen["verification"] == ("number" if asked else "none")
+            assert seen["newDevice"]["observed"]["network"] == ("different" if far else "same")
+            assert seen["newDevice"]["observed"]["ip"] == ("203.0.113.7" if far else "127.0.0.1")
+            seen = (await phone.approve(device.id)).json()
+            assert ("number" in seen) is asked
+            body = {"number": seen["number"]} if asked else {}
+            if asked:
+                assert refusal(await device.log_in()) == (403, "number_required")
+            assert (await device.log_in(body)).status_code == 200
+
+
+async def test_an_address_in_a_forwarded_header_counts_from_declared_proxies_alone(always: Embedded) -> None:
+    async with Api(always.url) as api:
+        phone = await fresh_phone(api, always.folder)
+        device = await api.new_pairing(
+            device_headers() | FAR | {"Forwarded": "for=203.0.113.7", "X-Real-Ip": "1.1.1.1"}
+        )
+        observed = (await phone.claim(device.pairing)).json()["newDevice"]["observed"]
+        assert (observed["ip"], observed["network"]) == ("127.0.0.1", "same")
+
+
+async def test_behind_an_undeclared_proxy_the_network_is_unknown_and_the_number_asked_for(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("undeclared")
+    with embedded(folder, public_url="https://login.example.com") as server:
+        async with Api(server.url) as api:
+            api.http.headers["Host"] = "login.example.com"
+            phone, device = await fresh_phone(api, folder), await api.new_pairing()
+            seen = (await phone.claim(device.pairing)).json()
+            assert (seen["newDevice"]["observed"]["network"], seen["verification"]) == ("unknown", "number")
+
+
+async def test_only_the_approver_sees_the_number_and_only_between_approval_and_login(always: Embedded) -> None:
+    async with approved(always) as (phone, device, number):
+        assert len(number) == 3
+        assert number.isdigit()
+        assert "number" not in (await device.poll()).json()
+        assert (await phone.get(f"/pairings/{device.id}")).json()["number"] == number
+        refused = await device.log_in({"number": _wrong(number)})
+        assert number not in refused.text.replace(device.id, "")
+        assert (await device.log_in({"number": number})).status_code == 200
+        assert "number" not in (await phone.get(f"/pairings/{device.id}")).json()
+
+
+async def test_numbers_differ_between_pairings(always: Embedded) -> None:
+    numbers = set()
+    for _ in range(5):
+        async with approved(always) as (_, _, number):
+            numbers.add(number)
+    assert len(numbers) > 1
+
+
+@pytest.mark.parametrize("odd", ["", " ", "12", "1234", "abc", "１２３", "000000000000"])
+async def test_an_odd_number_is_a_wrong_number(always: Embedded, odd: str) -> None:
+    async with approved(always) as (_, device, number):
+        refused = await device.log_in({"number": odd})
+        assert refusal(refused) == (403, "number_mismatch")
+        assert refused.json()["attemptsLeft"] == 2
+        assert (await device.log_in({"number": number})).status_code == 200
+
+
+async def test_asking_without_a_number_costs_no_attempt(always: Embedded) -> None:
+    async with approved(always) as (_, device, number):
+        for _ in range(5):
+            assert refusal(await device.log_in()) == (403, "number_required")
+        assert (await device.log_in({"number": number})).status_code == 200
+
+
+async def test_the_third_wrong_number_denies_the_pairing(always: Embedded) -> None:
+    async with approved(always) as (phone, device, number):
+        left = []
+        for _ in range(3):
+            refused = await device.log_in({"number": _wrong(number)})
+            assert refusal(refused) == (403, "number_mismatch")
+            left.append(refused.json()["attemptsLeft"])
+        assert left == [2, 1, 0]
+        assert refusal(await device.log_in({"number": number})) == (403, "pairing_denied")
+        assert (await phone.get(f"/pairings/{device.id}")).json()["status"] == "denied"
+
+
+async def test_a_wrong_number_is_a_version_that_polls_can_see(always: Embedded) -> None:
+    async with approved(always) as (_, device, number):
+        before = (await device.poll()).json()["version"]
+        await device.log_in({"number": _wrong(number)})
+        assert (await device.poll()).json()["version"] == before + 1
+
+
+async def test_sixty_wrong_numbers_at_once_are_three_attempts(always: Embedded) -> None:
+    async with approved(always) as (phone, device, number):
+        answers = await asyncio.gather(*(device.log_in({"number": _wrong(number)}) for _ in range(60)))
+        words = [refusal(answer)[1] for answer in answers]
+        assert words.count("number_mismatch") == 3
+        assert words.count("pairing_denied") == 57
+        assert (await phone.get(f"/pairings/{device.id}")).json()["status"] == "denied"
+
+
+async def test_an_approval_with_a_number_leaves_twice_the_time(always: Embedded) -> None:
+    async with Api(always.url) as api:
+        phone, device = await fresh_phone(api, always.folder, None, always.clock), await api.new_pairing()
+        always.clock.advance(100)
+        await phone.claim(device.pairing)
+        assert 119 <= (await phone.approve(device.id)).json()["expiresIn"] <= 120
+
+
+async def test_a_new_pairing_does_not_reset_the_accounts_count_of_wrong_numbers(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("counted")
+    with embedded(folder, demo=True, verify="always", limit_number="4/hour") as server:
+        async with Api(server.url) as api:
+            phone = await fresh_phone(api, folder)
+            words = []
+            for _ in range(3):
+                device = await api.new_pairing()
+                await phone.claim(device.pairing)
+                number = (await phone.approve(device.id)).json()["number"]
+                words += [refusal(await device.log_in({"number": _wrong(number)})) for _ in range(2)]
+            assert words == [(403, "number_mismatch")] * 4 + [(429, "rate_limited")] * 2
+            limited = await device.log_in({"number": number})
+            assert refusal(limited) == (429, "rate_limited")
+            assert int(limited.headers["retry-after"]) > 0
