@@ -26,7 +26,8 @@ class Api:
     http: httpx2.AsyncClient = field(init=False)
 
     def __post_init__(self) -> None:
-        limits = httpx2.Limits(max_connections=200, max_keepalive_connections=200)
+        # Gone before the server's own five seconds are over, or a request could meet a connection that is just closing.
+        limits = httpx2.Limits(max_connections=200, max_keepalive_connections=200, keepalive_expiry=2)
         self.http = httpx2.AsyncClient(base_url=f"{self.url}/api/v1", timeout=60, limits=limits)
 
     async def __aenter__(self) -> "Api":

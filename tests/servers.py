@@ -12,8 +12,10 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
+import redis
 
 STARTS_WITHIN = 30.0
 
@@ -63,6 +65,21 @@ class RedisServer:
 
     def stop(self) -> None:
         self._process.stop(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """It hangs, and forgets nothing."""
+        self._process.popen.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._process.popen.send_signal(signal.SIGCONT)
+
+    def client(self) -> redis.Redis:
+        """A connection of the test's own, to look in and to break things."""
+        return redis.Redis(port=self.port)
+
+    def command(self, *words: str) -> Any:
+        with self.client() as own:
+            return own.execute_command(*words)
 
 
 class Server:

@@ -175,11 +175,12 @@ class AccountStore(Protocol):
 
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True):
-    """What an authKey says, once its signature and claims hold."""
+    """What an authKey says, once its signature and claims hold. Times in seconds, as in the JWT."""
 
     sub: str
     sid: str
     did: str
+    iat: int
     exp: int
 
 

@@ -205,7 +205,7 @@ class AccountService:
         claims = self._tokens.verify(auth_key, now)
         if claims is None:
             raise unauthenticated()
-        session = await self._session(claims.sub, claims.sid, now)
+        session = await self._session(claims.sub, claims.sid, now, issued_at=claims.iat)
         if session is None or (session.user.id, session.device.id) != (claims.sub, claims.did):
             raise unauthenticated()
         return session
@@ -219,23 +219,31 @@ class AccountService:
         alive = now is not None and now.alive_at(self._clock()) and now.user.locked_at is None
         return now if alive else None
 
-    async def _session(self, user_id: str, session_id: str, now: int) -> Session | None:
+    async def _session(self, user_id: str, session_id: str, now: int, issued_at: int = 0) -> Session | None:
+        """`issued_at` (seconds) tells whether the authKey that was used belongs to the answer that can be repeated: an
+        older one's use must not cost a client the answer of a refresh that got lost."""
         until, session = self._known.get(user_id, {}).get(session_id, (0, None))
-        if session is None or now >= until:
+        # A key issued since we looked may be the successor of one that another process has exchanged meanwhile.
+        newer_key = issued_at >= (until - SESSION_CACHE_MS) // 1000
+        if session is None or now >= until or newer_key:
             session = await self._store.session(session_id)
             if session is None:
                 return None
-            if session.sealed:
-                await self._store.forget_sealed(session_id)
-                session = msgspec.structs.replace(session, sealed=None)
-            if len(self._known) > 50_000:
-                self._known.clear()
-            self._known.setdefault(session.user.id, {})[session_id] = (now + SESSION_CACHE_MS, session)
+            self._remember(session, now)
+        if session.sealed and issued_at >= (session.sealed_until - keys.GRACE_MS) // 1000:
+            await self._store.forget_sealed(session_id)
+            session = msgspec.structs.replace(session, sealed=None)
+            self._remember(session, now)
         if not session.alive_at(now):
             return None
         if session.user.locked_at is not None:
             raise Refused(Code.ACCOUNT_LOCKED, "the account is locked")
         return session
+
+    def _remember(self, session: Session, now: int) -> None:
+        if len(self._known) > 50_000:
+            self._known.clear()
+        self._known.setdefault(session.user.id, {})[session.id] = (now + SESSION_CACHE_MS, session)
 
     # Renew
 
@@ -387,7 +395,7 @@ class AccountService:
 
     async def invite(self, username: str) -> NewInvite:
         """A link that logs one device in, for 15 minutes, once. Makes the account if there is none of that name."""
-        name = unicodedata.normalize("NFC", username).strip()
+        name = _normal(username)
         if not 1 <= len(name) <= 64 or not name.isprintable():
             raise Refused(Code.BAD_REQUEST, "a user name is 1 to 64 printable characters")
         now = self._clock()
@@ -402,10 +410,10 @@ class AccountService:
         return await self._store.users()
 
     async def lock(self, username: str, *, locked: bool) -> User:
-        return await self._told(await self._store.lock(username, self._clock() if locked else None))
+        return await self._told(await self._store.lock(_normal(username), self._clock() if locked else None))
 
     async def delete_user(self, username: str) -> User:
-        return await self._told(await self._store.delete_user(username))
+        return await self._told(await self._store.delete_user(_normal(username)))
 
     async def _told(self, user: User | None) -> User:
         if user is None:
@@ -429,6 +437,10 @@ class AccountService:
             device_name=session.device.name,
             ip=ip,
         )
+
+
+def _normal(username: str) -> str:
+    return unicodedata.normalize("NFC", username).strip()
 
 
 def account_channel(user_id: str) -> str:

@@ -197,7 +197,7 @@ class RedisBus(Bells):
         waits = [self._confirmed[channel] for channel in channels]
         if new:
             # Without a link, the next one subscribes to all that is in the table.
-            await self._send("SUBSCRIBE", new)
+            self._start_sending("SUBSCRIBE", new)
         try:
             async with asyncio.timeout(CONFIRM_SECONDS):
                 # Shielded: other watchers of the channel await the same confirmation.
@@ -208,7 +208,12 @@ class RedisBus(Bells):
     def _unlisten(self, channels: Sequence[str]) -> None:
         for channel in channels:
             self._confirmed.pop(channel, None)
-        task = asyncio.create_task(self._send("UNSUBSCRIBE", channels))
+        self._start_sending("UNSUBSCRIBE", channels)
+
+    def _start_sending(self, command: str, channels: Sequence[str]) -> None:
+        # In a task of its own: a watcher that is cancelled while redis-py writes would take the link down for all, and
+        # Python 3.11's wait_for, in which redis-py writes, can swallow the cancellation.
+        task = asyncio.create_task(self._send(command, channels))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import structlog
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 from pairing_ws.accounts.ports import Claims
 from pairing_ws.clock import Clock
+
+log = structlog.get_logger()
 
 # A header of ours fits many times; longer ones are not worth parsing.
 MAX_TOKEN = 4096
@@ -80,7 +83,8 @@ class KeyRing:
             return None
         kid = str(header["kid"])
         if kid not in self._keys:
-            self._reload()
+            # Another process may have signed with a key that is newer than our last look.
+            self._reload(at_once=True)
         key = self._keys.get(kid)
         if key is None:
             return None
@@ -102,12 +106,17 @@ class KeyRing:
         self._reload()
         return {"keys": [key.as_dict(private=False, use="sig", alg="ES256") for key in self._keys.values()]}
 
-    def _reload(self) -> None:
+    def _reload(self, *, at_once: bool = False) -> None:
         now = self._clock()
-        if now - self._looked_at >= RELOAD_MS:
-            self._looked_at = now
+        if now - self._looked_at < RELOAD_MS and not at_once:
+            return
+        self._looked_at = now
+        try:
             if self._path.stat().st_mtime_ns != self._stamp:
                 self._load()
+        except (OSError, KeyFileError) as error:
+            # What is loaded goes on working; only a start with such a file is refused.
+            log.error("keys.unreadable", error=str(error))
 
     def _load(self) -> None:
         stamp = self._path.stat().st_mtime_ns

@@ -28,7 +28,8 @@ QUIET = [
     "--disable-sync",
 ]
 
-PERMISSIONS = ["camera", "clipboard-read", "clipboard-write"]
+# Without motion, so that nothing waits for a button to come to rest.
+CONTEXT = {"permissions": ["camera", "clipboard-read", "clipboard-write"], "reduced_motion": "reduce"}
 
 expect.set_options(timeout=15_000)
 
@@ -191,7 +192,7 @@ async def browser(camera):
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def server(tmp_path_factory):
     """One for all tests, which together do more in a minute than a person may."""
-    limits = ("CREATE", "CLAIM", "USER_CODE", "REFRESH", "DEVICES")
+    limits = ("CREATE", "CLAIM", "USER_CODE", "NUMBER", "REFRESH", "DEVICES")
     unlimited = {f"PAIRING_LIMIT_{limit}": "0" for limit in limits}
     async with Server(tmp_path_factory.mktemp("server"), **unlimited) as server:
         yield server
@@ -204,7 +205,7 @@ async def new_device(browser, server):
     async with AsyncExitStack() as stack:
 
         async def make(at: Server = server, **options) -> Device:
-            context = await browser.new_context(permissions=PERMISSIONS, **options)
+            context = await browser.new_context(**CONTEXT, **options)
             stack.push_async_callback(context.close)
             devices.append(Device(context, at))
             return devices[-1]
@@ -215,7 +216,7 @@ async def new_device(browser, server):
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def adas_phone(browser, server):
-    device = Device(await browser.new_context(permissions=PERMISSIONS), server)
+    device = Device(await browser.new_context(**CONTEXT), server)
     await device.log_in("ada")
     yield device
     await device.context.close()

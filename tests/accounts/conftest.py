@@ -1,0 +1,129 @@
+"""An AccountService on a real database, with a fake clock. Another database is one more parameter of `database`."""
+
+import asyncio
+import itertools
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from pairing_ws.accounts.ports import Session
+from pairing_ws.accounts.service import AccountService, LoggedIn, Policy
+from pairing_ws.adapters.limits import RateLimits
+from pairing_ws.adapters.memory import MemoryBus
+from pairing_ws.adapters.sql import SqlAccounts, migrate, open_database
+from pairing_ws.adapters.tokens import KeyRing, make_key_file
+from pairing_ws.errors import Code, Refused
+from pairing_ws.parties import Approver, NewDevice
+from tests.clock import FakeClock
+
+_numbers = itertools.count(1)
+
+
+def device(code: str | None = None, name: str = "Test device", **more: str) -> NewDevice:
+    return NewDevice(code=code or f"device-{next(_numbers)}", name=name, **more)
+
+
+def as_approver(session: Session) -> Approver:
+    return Approver(user_id=session.user.id, session_id=session.id, device_id=session.device.id)
+
+
+async def code_of(call: Awaitable[object]) -> Code:
+    """The word this call is refused with."""
+    with pytest.raises(Refused) as caught:
+        await call
+    return caught.value.code
+
+
+@dataclass
+class World:
+    """One process's account story. `another` makes a second one on the same database."""
+
+    engine: AsyncEngine
+    store: SqlAccounts
+    accounts: AccountService
+    clock: FakeClock
+    ended: list[str]
+    policy: Policy
+    tokens: KeyRing
+    bus: MemoryBus = field(default_factory=MemoryBus)
+
+    def another(self, **policy: int) -> "World":
+        """Another process: its own caches, and perhaps other settings."""
+        return world(self.engine, self.tokens, self.clock, replace(self.policy, **policy))
+
+    async def by_invite(self, username: str = "alice", **of_device: str) -> Session:
+        """A device of that account, logged in by an invite."""
+        made = await self.accounts.invite(username)
+        return await self.known(await self.accounts.accept_invite(made.code, device(**of_device), None))
+
+    async def by_pairing(self, approver: Session, **of_device: str) -> Session:
+        """A device that this one let in."""
+        return await self.known(await self.pair(approver, device(**of_device)))
+
+    async def pair(self, approver: Session, new: NewDevice, pairing_id: str | None = None) -> LoggedIn:
+        party, secret = as_approver(approver), secrets.token_urlsafe(32)
+        await self.accounts.check_login(party, new)
+        return await self.accounts.log_in(pairing_id or secrets.token_urlsafe(16), party, new, secret)
+
+    async def known(self, given: LoggedIn) -> Session:
+        """The session of a pair of keys; asking is the authKey's first use."""
+        return await self.accounts.authenticate(given.answer.auth_key)
+
+    async def column(self, statement: str, **values: object) -> list[object]:
+        """One column, as the database holds it."""
+        async with self.engine.connect() as connection:
+            return list((await connection.execute(sa.text(statement), values)).scalars())
+
+
+def world(engine: AsyncEngine, tokens: KeyRing, clock: FakeClock, policy: Policy) -> World:
+    store, bus, ended = SqlAccounts(engine), MemoryBus(), list[str]()
+
+    async def devices_ended(device_ids: Sequence[str]) -> None:
+        ended.extend(device_ids)
+
+    accounts = AccountService(
+        store, bus, RateLimits({}, None), tokens, policy, clock, secrets.token_bytes, devices_ended
+    )
+    return World(engine, store, accounts, clock, ended, policy, tokens, bus)
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty SQLite file with the newest schema: copying it is faster than migrating anew for each test."""
+    path = tmp_path_factory.mktemp("migrated") / "template.db"
+
+    async def make() -> None:
+        engine = open_database(f"sqlite:///{path}")
+        await migrate(engine)
+        await engine.dispose()
+
+    asyncio.run(make())
+    return path
+
+
+@pytest.fixture(params=["sqlite"])
+def database(request: pytest.FixtureRequest, tmp_path: Path, migrated: Path) -> str:
+    """The URL of an empty, migrated database."""
+    shutil.copy(migrated, tmp_path / "pairing.db")
+    return f"sqlite:///{tmp_path / 'pairing.db'}"
+
+
+@pytest.fixture(scope="session")
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("keys") / "keys.json"
+    make_key_file(path, FakeClock())
+    return path
+
+
+@pytest.fixture
+async def here(database: str, key_file: Path) -> AsyncIterator[World]:
+    clock = FakeClock()
+    engine = open_database(database)
+    yield world(engine, KeyRing(key_file, "http://localhost:8000", clock), clock, Policy())
+    await engine.dispose()

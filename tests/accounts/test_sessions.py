@@ -1,0 +1,397 @@
+"""How sessions are known again, renew their keys and end; devices and what may be done to them; locks and tidying."""
+
+import asyncio
+import secrets
+
+import pytest
+
+from pairing_ws.accounts.keys import RefreshKey
+from pairing_ws.accounts.ports import Session
+from pairing_ws.accounts.service import SESSION_CACHE_MS, LoggedIn
+from pairing_ws.errors import Code, Refused
+from tests.accounts.conftest import World, as_approver, code_of, device
+
+GRACE_MS = 30_000
+DAY_SECONDS = 86_400
+
+
+async def logged_in(here: World) -> LoggedIn:
+    """A pair of keys of which neither has been used."""
+    return await here.pair(await here.by_invite(), device())
+
+
+# Refresh
+
+
+async def test_a_refresh_gives_a_new_pair_and_the_old_refresh_key_is_no_more_the_current_one(here: World) -> None:
+    first = await logged_in(here)
+    here.clock.forward(seconds=60)
+    second = await here.accounts.refresh(first.answer.refresh_key, "192.0.2.9")
+    assert second.answer.refresh_key != first.answer.refresh_key
+    assert second.answer.auth_key != first.answer.auth_key
+    session = await here.known(second)
+    assert session.id == (await here.known(first)).id
+    assert (session.device.last_seen_at, session.device.last_ip) == (here.clock(), "192.0.2.9")
+
+
+async def test_the_same_key_again_gives_the_same_successor_while_that_is_unused(here: World) -> None:
+    first = await logged_in(here)
+    second = await here.accounts.refresh(first.answer.refresh_key, "")
+    here.clock.forward(ms=GRACE_MS - 1)
+    assert (await here.another().accounts.refresh(first.answer.refresh_key, "")).answer == second.answer
+
+
+@pytest.mark.parametrize("used", ["authKey", "refreshKey"])
+async def test_the_same_key_again_after_its_successor_was_used_is_told_so(here: World, used: str) -> None:
+    first = await logged_in(here)
+    second = await here.accounts.refresh(first.answer.refresh_key, "")
+    if used == "authKey":
+        await here.known(second)
+    else:
+        await here.accounts.refresh(second.answer.refresh_key, "")
+    assert await code_of(here.accounts.refresh(first.answer.refresh_key, "")) is Code.ALREADY_REFRESHED
+    # Not theft: the session lives on.
+    assert await here.accounts.still_stands(await here.known(second))
+
+
+async def test_going_on_with_the_older_auth_key_does_not_use_up_the_successor(here: World) -> None:
+    # The answer of the refresh got lost while the same client's other requests and sockets went on.
+    first = await logged_in(here)
+    session = await here.known(first)
+    here.clock.forward(seconds=60)
+    second = await here.accounts.refresh(first.answer.refresh_key, "")
+    await here.known(first)
+    await here.accounts.still_stands(session)
+    assert (await here.accounts.refresh(first.answer.refresh_key, "")).answer == second.answer
+    # The successor's first use still ends it, even while the session is fresh in the cache.
+    await here.known(second)
+    assert await code_of(here.accounts.refresh(first.answer.refresh_key, "")) is Code.ALREADY_REFRESHED
+
+
+async def test_a_key_reused_after_the_grace_ends_the_session_with_all_its_keys(here: World) -> None:
+    first = await logged_in(here)
+    second = await here.accounts.refresh(first.answer.refresh_key, "")
+    device_id = (await here.known(second)).device.id
+    here.clock.forward(ms=GRACE_MS)
+    assert await code_of(here.accounts.refresh(first.answer.refresh_key, "192.0.2.66")) is Code.UNAUTHENTICATED
+    assert await code_of(here.accounts.refresh(second.answer.refresh_key, "")) is Code.UNAUTHENTICATED
+    for each in (first, second):
+        assert await code_of(here.accounts.authenticate(each.answer.auth_key)) is Code.UNAUTHENTICATED
+    assert here.ended == [device_id]
+    assert "session.key_reused" in await here.column("SELECT event FROM activity WHERE ip = '192.0.2.66'")
+
+
+async def test_a_key_two_rotations_old_counts_as_late_within_the_grace_and_as_stolen_after_it(here: World) -> None:
+    first = await logged_in(here)
+    second = await here.accounts.refresh(first.answer.refresh_key, "")
+    third = await here.accounts.refresh(second.answer.refresh_key, "")
+    assert await code_of(here.accounts.refresh(first.answer.refresh_key, "")) is Code.ALREADY_REFRESHED
+    assert (await here.accounts.refresh(second.answer.refresh_key, "")).answer == third.answer
+    here.clock.forward(ms=GRACE_MS)
+    assert await code_of(here.accounts.refresh(first.answer.refresh_key, "")) is Code.UNAUTHENTICATED
+    assert await code_of(here.accounts.refresh(third.answer.refresh_key, "")) is Code.UNAUTHENTICATED
+
+
+async def test_an_unknown_value_of_a_right_family_ends_the_session(here: World) -> None:
+    # Whoever knows the family has held one of its keys, so one that nobody remembers is an old one.
+    first = await logged_in(here)
+    family = RefreshKey.parse(first.answer.refresh_key)
+    assert family is not None
+    guess = str(family.successor(secrets.token_bytes))
+    assert await code_of(here.accounts.refresh(guess, "")) is Code.UNAUTHENTICATED
+    assert await code_of(here.accounts.refresh(first.answer.refresh_key, "")) is Code.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("key", ["", ".", "a.", ".b", "made-up.value", "no-dot", "é.ü", "x." + "y" * 300, "a.b\x00"])
+async def test_a_made_up_key_is_refused_and_ends_nothing(here: World, key: str) -> None:
+    first = await logged_in(here)
+    assert await code_of(here.accounts.refresh(key, "")) is Code.UNAUTHENTICATED
+    # Its second half in another family is as good as made up.
+    value = first.answer.refresh_key.split(".")[1]
+    assert await code_of(here.accounts.refresh(f"made-up.{value}", "")) is Code.UNAUTHENTICATED
+    assert await code_of(here.accounts.refresh(first.answer.auth_key, "")) is Code.UNAUTHENTICATED
+    await here.accounts.refresh(first.answer.refresh_key, "")
+
+
+async def test_fifty_parallel_refreshes_leave_one_live_branch(here: World) -> None:
+    first = await logged_in(here)
+    processes = [here.another() for _ in range(5)]
+    answers = await asyncio.gather(
+        *(processes[n % 5].accounts.refresh(first.answer.refresh_key, "") for n in range(50)), return_exceptions=True
+    )
+    renewed = {each.answer for each in answers if isinstance(each, LoggedIn)}
+    assert {each.code for each in answers if isinstance(each, Refused)} <= {Code.ALREADY_REFRESHED}
+    assert len(renewed) == 1
+    # That branch lives.
+    third = await here.accounts.refresh(renewed.pop().refresh_key, "")
+    await here.known(third)
+
+
+async def test_parallel_refreshes_and_uses_of_what_they_give_never_log_the_user_out(here: World) -> None:
+    # As several tabs would: whoever gets a pair uses it at once.
+    given = await logged_in(here)
+
+    async def tab(key: str) -> LoggedIn:
+        renewed = await here.accounts.refresh(key, "")
+        await here.known(renewed)
+        return renewed
+
+    for _ in range(5):
+        answers = await asyncio.gather(*(tab(given.answer.refresh_key) for _ in range(8)), return_exceptions=True)
+        assert {each.code for each in answers if isinstance(each, Refused)} <= {Code.ALREADY_REFRESHED}
+        renewed = [each for each in answers if isinstance(each, LoggedIn)]
+        assert len({each.answer for each in renewed}) == 1
+        given = renewed[0]
+
+
+# The end by time
+
+
+async def test_a_session_that_nobody_refreshes_ends(here: World) -> None:
+    given = await logged_in(here)
+    here.clock.forward(ms=here.policy.refresh_key - 1)
+    given = await here.accounts.refresh(given.answer.refresh_key, "")
+    here.clock.forward(ms=here.policy.refresh_key)
+    assert await code_of(here.accounts.refresh(given.answer.refresh_key, "")) is Code.UNAUTHENTICATED
+
+
+async def test_a_session_ends_at_last_however_often_it_is_refreshed(here: World) -> None:
+    short = here.another(session=100 * DAY_SECONDS * 1000)
+    given = await short.accounts.accept_invite((await short.accounts.invite("alice")).code, device(), None)
+    end = short.clock() + short.policy.session
+    for _ in range(4):
+        short.clock.forward(seconds=20 * DAY_SECONDS)
+        given = await short.accounts.refresh(given.answer.refresh_key, "")
+    short.clock.now = end - 60_000
+    given = await short.accounts.refresh(given.answer.refresh_key, "")
+    # No key outlives its session.
+    assert given.answer.expires_at == end
+    short.clock.now = end
+    assert await code_of(short.accounts.refresh(given.answer.refresh_key, "")) is Code.UNAUTHENTICATED
+    assert await code_of(short.accounts.authenticate(given.answer.auth_key)) is Code.UNAUTHENTICATED
+
+
+async def test_an_auth_key_lives_for_as_long_as_the_setting_says(here: World) -> None:
+    given = await logged_in(here)
+    assert given.answer.expires_at == here.clock() + here.policy.auth_key
+    here.clock.forward(ms=here.policy.auth_key - 1)
+    await here.known(given)
+    # Up to a minute of leeway would be allowed; none is taken.
+    here.clock.forward(ms=60_001)
+    assert await code_of(here.accounts.authenticate(given.answer.auth_key)) is Code.UNAUTHENTICATED
+
+
+# Log out, revoke
+
+
+async def test_logging_out_ends_the_session_its_keys_and_its_push_address(here: World) -> None:
+    root = await here.by_invite()
+    given = await here.pair(root, device(push_token="address"))
+    session = await here.known(given)
+    await here.accounts.log_out(session, "")
+    assert await code_of(here.accounts.authenticate(given.answer.auth_key)) is Code.UNAUTHENTICATED
+    assert await code_of(here.accounts.refresh(given.answer.refresh_key, "")) is Code.UNAUTHENTICATED
+    assert await here.column("SELECT id FROM devices WHERE push_address IS NOT NULL") == []
+    assert here.ended == [session.device.id]
+    assert [each.id for each in await here.accounts.devices(root)] == [root.device.id]
+
+
+async def test_a_revoked_devices_keys_die_in_every_process_within_five_seconds(here: World) -> None:
+    root, elsewhere = await here.by_invite(), here.another()
+    given = await here.pair(root, device(push_token="address"))
+    session = await elsewhere.accounts.authenticate(given.answer.auth_key)
+    await here.accounts.revoke(root, session.device.id, "")
+    # At once: the refresh key everywhere, the authKey here.
+    assert await code_of(elsewhere.accounts.refresh(given.answer.refresh_key, "")) is Code.UNAUTHENTICATED
+    assert await code_of(here.accounts.authenticate(given.answer.auth_key)) is Code.UNAUTHENTICATED
+    assert await here.column("SELECT id FROM devices WHERE push_address IS NOT NULL") == []
+    here.clock.forward(ms=SESSION_CACHE_MS)
+    assert SESSION_CACHE_MS <= 5_000
+    assert await code_of(elsewhere.accounts.authenticate(given.answer.auth_key)) is Code.UNAUTHENTICATED
+
+
+async def test_revoking_an_unknown_or_foreign_device_is_not_found_and_ends_nothing(here: World) -> None:
+    alice, bob = await here.by_invite("alice"), await here.by_invite("bob")
+    for device_id in (bob.device.id, "0" * 32, ""):
+        for call in (
+            here.accounts.revoke(alice, device_id, ""),
+            here.accounts.revoke(alice, device_id, "", descendants=True),
+            here.accounts.change_device(alice, device_id, "", name="Mine", push_token=None),
+        ):
+            assert await code_of(call) is Code.NOT_FOUND
+    assert await here.accounts.still_stands(bob)
+    assert here.ended == []
+
+
+async def family(here: World) -> dict[str, Session]:
+    """root let in a and b; a let in c, c let in d."""
+    free = here.another(quarantine=0)
+    made = {"root": await free.by_invite(name="root")}
+    for parent, child in (("root", "a"), ("root", "b"), ("a", "c"), ("c", "d")):
+        made[child] = await free.by_pairing(made[parent], name=child, code=child)
+    return made
+
+
+async def names_left(here: World, session: Session) -> set[str]:
+    return {each.name for each in await here.accounts.devices(session)}
+
+
+async def test_revoking_without_descendants_ends_one_device(here: World) -> None:
+    made = await family(here)
+    await here.accounts.revoke(made["root"], made["a"].device.id, "")
+    assert await names_left(here, made["root"]) == {"root", "b", "c", "d"}
+
+
+async def test_revoking_with_descendants_ends_all_that_were_let_in_by_it(here: World) -> None:
+    made = await family(here)
+    await here.accounts.revoke(made["root"], made["a"].device.id, "", descendants=True)
+    assert await names_left(here, made["root"]) == {"root", "b"}
+    assert set(here.ended) == {made[name].device.id for name in "acd"}
+    here.clock.forward(ms=SESSION_CACHE_MS)
+    for name in "acd":
+        assert await here.accounts.still_stands(made[name]) is None
+
+
+async def test_a_chain_is_followed_through_a_device_that_has_left_already(here: World) -> None:
+    made = await family(here)
+    await here.accounts.log_out(made["c"], "")
+    await here.accounts.revoke(made["root"], made["a"].device.id, "", descendants=True)
+    assert await names_left(here, made["root"]) == {"root", "b"}
+
+
+async def test_devices_that_let_each_other_in_are_a_cycle_that_ends(here: World) -> None:
+    free = here.another(quarantine=0)
+    made = await family(here)
+    # a comes back, this time let in by its own grandchild.
+    made["a"] = await free.by_pairing(made["d"], name="a", code="a")
+    await here.accounts.revoke(made["root"], made["c"].device.id, "", descendants=True)
+    assert await names_left(here, made["root"]) == {"root", "b"}
+
+
+async def test_whoever_revokes_its_own_ancestors_with_descendants_stays(here: World) -> None:
+    made = await family(here)
+    await here.accounts.revoke(made["d"], made["root"].device.id, "", descendants=True)
+    assert await names_left(here, made["d"]) == {"d"}
+
+
+async def test_revoking_the_others_leaves_oneself_and_says_how_many_went(here: World) -> None:
+    made = await family(here)
+    stranger = await here.by_invite("bob")
+    assert await here.accounts.revoke_others(made["b"], "192.0.2.1") == 4
+    assert await names_left(here, made["b"]) == {"b"}
+    assert set(here.ended) == {made[name].device.id for name in ("root", "a", "c", "d")}
+    assert await here.accounts.still_stands(stranger)
+    assert await here.accounts.revoke_others(made["b"], "") == 0
+
+
+async def test_the_account_is_woken_by_a_revocation_and_a_log_out(here: World) -> None:
+    made = await family(here)
+    woken: list[str] = []
+    async with here.accounts.watch(made["root"].user.id, woken.append):
+        await here.accounts.revoke(made["root"], made["b"].device.id, "")
+        await here.accounts.log_out(made["a"], "")
+        assert len(woken) == 2
+
+
+async def test_a_rename_is_seen_at_once_and_written_down(here: World) -> None:
+    session = await here.by_invite(name="Old")
+    changed = await here.accounts.change_device(session, session.device.id, "", name="New", push_token=None)
+    assert changed.name == "New"
+    assert (await here.accounts.activity(session))[0].event == "device.renamed"
+
+
+# Locked and deleted accounts
+
+
+async def test_a_locked_account_refuses_keys_refreshes_and_logins_until_it_is_unlocked(here: World) -> None:
+    root = await here.by_invite()
+    given = await here.pair(root, device())
+    await here.accounts.lock("alice", locked=True)
+    for call in (
+        here.accounts.authenticate(given.answer.auth_key),
+        here.accounts.refresh(given.answer.refresh_key, ""),
+        here.accounts.check_login(as_approver(root), device()),
+        here.accounts.log_in("pairing", as_approver(root), device(), "s" * 43),
+    ):
+        assert await code_of(call) is Code.ACCOUNT_LOCKED
+    assert await here.accounts.still_stands(root) is None
+    await here.accounts.lock("alice", locked=False)
+    await here.accounts.refresh(given.answer.refresh_key, "")
+    await here.known(given)
+
+
+async def test_a_lock_holds_in_another_process_within_five_seconds(here: World) -> None:
+    elsewhere = here.another()
+    given = await logged_in(here)
+    await elsewhere.accounts.authenticate(given.answer.auth_key)
+    await here.accounts.lock("alice", locked=True)
+    here.clock.forward(seconds=5)
+    assert await code_of(elsewhere.accounts.authenticate(given.answer.auth_key)) is Code.ACCOUNT_LOCKED
+
+
+async def test_deleting_a_user_leaves_nothing_of_it_and_all_of_others(here: World) -> None:
+    alice, bob = await here.by_invite("alice"), await here.by_invite("bob")
+    await here.accounts.invite("alice")
+    await here.accounts.delete_user("alice")
+    assert await here.accounts.still_stands(alice) is None
+    for table in ("devices", "sessions", "activity", "invites"):
+        assert set(await here.column(f"SELECT user_id FROM {table}")) == {bob.user.id}
+    assert [each.username for each in await here.accounts.users()] == ["bob"]
+
+
+@pytest.mark.parametrize("name", ["nobody", "ALICE", ""])
+async def test_an_unknown_user_is_not_found(here: World, name: str) -> None:
+    await here.by_invite("alice")
+    for call in (here.accounts.lock(name, locked=True), here.accounts.delete_user(name)):
+        assert await code_of(call) is Code.NOT_FOUND
+
+
+async def test_a_user_is_found_by_its_name_however_that_is_encoded(here: World) -> None:
+    await here.accounts.invite("zo\u00eb")
+    assert (await here.accounts.lock("zoe\u0308", locked=True)).locked_at
+    await here.accounts.delete_user("zoe\u0308 ")
+    assert await here.accounts.users() == []
+
+
+# Tidying, reports
+
+
+async def test_tidying_drops_what_nobody_can_ask_for_and_keeps_the_rest(here: World) -> None:
+    root = await here.by_invite("alice")
+    gone = await here.by_pairing(root)
+    unused = await here.pair(root, device())
+    await here.accounts.log_out(gone, "")
+    await here.accounts.invite("alice")
+    here.clock.forward(seconds=DAY_SECONDS + 901)
+    fresh = await here.accounts.invite("alice")
+    await here.accounts.tidy()
+    assert set(await here.column("SELECT device_id FROM sessions")) == {root.device.id, unused.device.id}
+    assert set(await here.column("SELECT sealed FROM sessions")) == {None}
+    assert len(await here.column("SELECT code_hash FROM invites")) == 1
+    await here.accounts.refresh(unused.answer.refresh_key, "")
+    await here.accounts.accept_invite(fresh.code, device(), None)
+    before = await here.column("SELECT event FROM activity")
+    here.clock.forward(seconds=91 * DAY_SECONDS)
+    await here.accounts.tidy()
+    assert before
+    assert await here.column("SELECT event FROM activity") == []
+
+
+async def test_tidying_leaves_a_lost_answer_that_can_still_be_repeated(here: World) -> None:
+    party, new = as_approver(await here.by_invite()), device()
+    first = await here.accounts.log_in("pairing", party, new, "s" * 43)
+    await here.accounts.tidy()
+    assert (await here.accounts.log_in("pairing", party, new, "s" * 43)).answer == first.answer
+
+
+async def test_a_report_is_written_down_with_what_the_approver_saw(here: World) -> None:
+    root = await here.by_invite()
+    await here.accounts.report(as_approver(root), device(name="Not mine", ip="192.0.2.66"))
+    line = (await here.accounts.activity(root))[0]
+    assert (line.event, line.device_name, line.ip) == ("pairing.reported", "Not mine", "192.0.2.66")
+
+
+async def test_an_account_sees_its_own_activity_alone(here: World) -> None:
+    alice, bob = await here.by_invite("alice", name="Alice's"), await here.by_invite("bob", name="Bob's")
+    assert [each.device_name for each in await here.accounts.activity(alice)] == ["Alice's"]
+    assert [each.device_name for each in await here.accounts.activity(bob)] == ["Bob's"]

@@ -1,0 +1,178 @@
+"""Races over two processes: of many callers one wins, the losers are told so, and both processes agree."""
+
+import asyncio
+import random
+import sqlite3
+from collections import Counter
+from contextlib import closing
+
+import httpx2
+import pytest
+
+from tests.client import NewDevice, Phone
+from tests.processes.conftest import Pair, at, refusal
+from tests.servers import RedisServer
+
+
+def sessions_and_devices(pair: Pair, phone: Phone) -> tuple[int, int]:
+    with closing(sqlite3.connect(pair.servers[0].folder / "pairing.db")) as database:
+        counts = [
+            database.execute(f"SELECT count(*) FROM {table} WHERE user_id = ?", [phone.keys["user"]["id"]]).fetchone()[
+                0
+            ]
+            for table in ("sessions", "devices")
+        ]
+    return counts[0], counts[1]
+
+
+async def approved(pair: Pair, phone: Phone) -> NewDevice:
+    device = await pair.one.new_pairing()
+    await phone.claim(device.pairing)
+    assert (await phone.approve(device.id)).status_code == 200
+    return device
+
+
+async def test_of_sixty_accounts_that_claim_one_code_one_wins_and_only_it_can_approve(pair: Pair) -> None:
+    phones = [at((pair.one, pair.two)[index % 2], await pair.phone()) for index in range(60)]
+    device = await pair.one.new_pairing()
+    answers = await asyncio.gather(*(phone.claim(device.pairing) for phone in phones))
+    assert Counter(answer.status_code for answer in answers) == {200: 1, 409: 59}
+    losers = [phone for phone, answer in zip(phones, answers, strict=True) if answer.status_code == 409]
+    winner = next(phone for phone, answer in zip(phones, answers, strict=True) if answer.status_code == 200)
+    assert {refusal(answer) for answer in answers if answer.status_code == 409} == {(409, "already_claimed")}
+    assert all("newDevice" not in answer.json() for answer in answers if answer.status_code == 409)
+    for decide in (Phone.approve, Phone.deny):
+        tries = await asyncio.gather(*(decide(phone, device.id) for phone in losers))
+        assert {refusal(answer) for answer in tries} == {(404, "not_found")}
+    assert (await winner.approve(device.id)).status_code == 200
+
+
+@pytest.mark.parametrize("round_", range(4))
+async def test_approve_deny_and_cancel_at_once_end_in_one_state_that_both_processes_see(
+    pair: Pair, round_: int
+) -> None:
+    phone, device = await pair.phone(), await pair.one.new_pairing()
+    await phone.claim(device.pairing)
+    apis = (pair.one, pair.two)
+
+    async def ask(index: int) -> tuple[str, httpx2.Response]:
+        api, call = apis[index % 2], ("approve", "deny", "cancel")[(index // 2) % 3]
+        if call == "cancel":
+            return call, await api.http.delete(f"/pairings/{device.id}", headers=device.headers)
+        return call, await api.http.post(f"/pairings/{device.id}/{call}", headers=phone.headers)
+
+    order = list(range(60))
+    random.Random(round_).shuffle(order)
+    answers = await asyncio.gather(*(ask(index) for index in order))
+    final = {(await at(api, device).poll()).json()["status"] for api in apis}
+    assert len(final) == 1
+    status = final.pop()
+    # Approved may be overtaken by denied or cancelled, never the other way round.
+    assert status in ("denied", "cancelled")
+    winners = {call for call, answer in answers if answer.is_success}
+    ender = "deny" if status == "denied" else "cancel"
+    assert ender in winners
+    assert winners <= {ender, "approve"}
+    for call, answer in answers:
+        if not answer.is_success:
+            assert refusal(answer)[1] == ("invalid_state" if status == "denied" else "pairing_cancelled"), call
+    for api in apis:
+        again = await at(api, phone).approve(device.id)
+        assert not again.is_success
+        assert not (await at(api, device).log_in()).is_success
+        assert (await at(api, device).poll()).json()["status"] == status
+    assert sessions_and_devices(pair, phone) == (1, 1)
+
+
+@pytest.mark.parametrize("round_", range(3))
+async def test_login_against_deny_ends_in_a_session_or_a_denial_never_in_both(pair: Pair, round_: int) -> None:
+    phone = await pair.phone()
+    device = await approved(pair, phone)
+    apis = (pair.one, pair.two)
+    logins = [at(apis[index % 2], device).log_in() for index in range(30)]
+    denials = [at(apis[index % 2], phone).deny(device.id) for index in range(30)]
+    calls = [each for both in zip(logins, denials, strict=True) for each in (both if round_ else both[::-1])]
+    answers = await asyncio.gather(*calls)
+    status = (await device.poll()).json()["status"]
+    won = [answer for answer in answers if answer.is_success and "authKey" in answer.text]
+    assert status in ("denied", "consumed")
+    assert bool(won) is (status == "consumed")
+    assert len({answer.json()["refreshKey"] for answer in won}) == (status == "consumed")
+    assert sessions_and_devices(pair, phone) == ((2, 2) if status == "consumed" else (1, 1))
+
+
+async def test_a_hundred_logins_at_once_over_two_processes_are_one_session_one_device_one_key(pair: Pair) -> None:
+    phone = await pair.phone()
+    device = await approved(pair, phone)
+    answers = await asyncio.gather(*(at((pair.one, pair.two)[index % 2], device).log_in() for index in range(100)))
+    assert {answer.status_code for answer in answers} == {200}
+    for field in ("refreshKey", "authKey"):
+        assert len({answer.json()[field] for answer in answers}) == 1
+    assert sessions_and_devices(pair, phone) == (2, 2)
+    key = answers[0].json()["refreshKey"]
+    assert (await pair.two.http.post("/sessions/refresh", json={"refreshKey": key})).status_code == 200
+
+
+async def test_the_same_holds_when_redis_is_wiped_between_the_tries(pair: Pair, redis_server: RedisServer) -> None:
+    phone = await pair.phone()
+    device = await approved(pair, phone)
+
+    async def try_all(count: int) -> list[httpx2.Response]:
+        return await asyncio.gather(*(at((pair.one, pair.two)[index % 2], device).log_in() for index in range(count)))
+
+    first = asyncio.create_task(try_all(50))
+    await asyncio.sleep(0.03)
+    redis_server.command("FLUSHALL")
+    answers = [*await first, *await try_all(50)]
+    won = [answer for answer in answers if answer.status_code == 200]
+    assert len({answer.json()["refreshKey"] for answer in won}) <= 1
+    assert {refusal(answer)[0] for answer in answers if answer.status_code != 200} <= {404, 409, 503}
+    sessions, devices = sessions_and_devices(pair, phone)
+    assert (sessions, devices) == ((2, 2) if won else (sessions, sessions))
+    assert sessions <= 2
+
+
+async def test_a_pairing_brought_back_by_a_lost_write_gives_no_second_session(
+    pair: Pair, redis_server: RedisServer
+) -> None:
+    """What a failover does: Redis forgets the swap to consumed, and the pairing is approved once more."""
+    phone = await pair.phone()
+    device = await approved(pair, phone)
+    name = f"pairing:{{{device.id}}}"
+    with redis_server.client() as redis:
+        before = redis.dump(name)
+        keys = (await device.log_in()).json()
+        redis.restore(name, 0, before, replace=True)
+    again = await asyncio.gather(*(at((pair.one, pair.two)[index % 2], device).log_in() for index in range(60)))
+    # Within the grace and unused, the holder of the secret is given the same pair; never another one.
+    assert {answer.json()["refreshKey"] for answer in again if answer.is_success} <= {keys["refreshKey"]}
+    assert sessions_and_devices(pair, phone) == (2, 2)
+    assert (await pair.one.http.get("/me", headers={"Auth-Key": keys["authKey"]})).status_code == 200
+    with redis_server.client() as redis:
+        redis.restore(name, 0, before, replace=True)
+    assert refusal(await device.log_in()) == (409, "pairing_consumed")
+    assert sessions_and_devices(pair, phone) == (2, 2)
+
+
+async def test_fifty_refreshes_at_once_over_two_processes_leave_one_live_branch(pair: Pair) -> None:
+    phone = await pair.phone()
+    body = {"refreshKey": phone.keys["refreshKey"]}
+    answers = await asyncio.gather(
+        *((pair.one, pair.two)[index % 2].http.post("/sessions/refresh", json=body) for index in range(50))
+    )
+    won = [answer.json() for answer in answers if answer.status_code == 200]
+    assert len({each["refreshKey"] for each in won}) == 1
+    assert {refusal(answer) for answer in answers if not answer.is_success} <= {(409, "already_refreshed")}
+    for api in (pair.one, pair.two):
+        assert (await api.http.get("/me", headers={"Auth-Key": won[0]["authKey"]})).status_code == 200
+    assert (await pair.two.http.post("/sessions/refresh", json={"refreshKey": won[0]["refreshKey"]})).is_success
+
+
+async def test_wrong_numbers_at_both_processes_are_three_attempts_together(pair: Pair) -> None:
+    phone, device = await pair.phone(), await pair.one.new_pairing()
+    await phone.post("/pairings/claim", {"userCode": device.pairing["userCode"]})
+    number = (await phone.approve(device.id)).json()["number"]
+    wrong = {"number": f"{(int(number) + 1) % 1000:03}"}
+    answers = await asyncio.gather(*(at((pair.one, pair.two)[index % 2], device).log_in(wrong) for index in range(60)))
+    assert Counter(refusal(answer)[1] for answer in answers) == {"number_mismatch": 3, "pairing_denied": 57}
+    assert refusal(await device.log_in({"number": number})) == (403, "pairing_denied")

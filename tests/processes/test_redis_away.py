@@ -1,0 +1,214 @@
+"""Redis fails under the servers: closed rather than open, sockets that stay, and the truth once it is back.
+
+Every test stops a Redis of its own.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import websockets
+
+from tests.client import Api, device_headers, socket, told
+from tests.conftest import NO_LIMITS
+from tests.embedded import fresh_phone
+from tests.processes.conftest import at, refusal
+from tests.servers import RedisServer, Server, running
+
+UNAVAILABLE = (503, "unavailable")
+
+
+@asynccontextmanager
+async def on_own_redis(folder: Path, **settings: str) -> AsyncIterator[tuple[Server, Api, RedisServer]]:
+    redis = RedisServer(folder)
+    try:
+        with running(folder, REDIS_URL=redis.url, **NO_LIMITS, **settings) as server:
+            async with Api(server.url) as api:
+                yield server, api, redis
+    finally:
+        redis.stop()
+
+
+async def test_without_redis_every_call_that_needs_it_says_when_to_come_back(tmp_path: Path) -> None:
+    async with on_own_redis(tmp_path) as (server, api, redis):
+        phone, device = await fresh_phone(api, tmp_path), await api.new_pairing()
+        await phone.claim(device.pairing)
+        other = await api.new_pairing()
+        redis.stop()
+        answers = await asyncio.gather(
+            api.http.post("/pairings", headers=device_headers()),
+            phone.post("/pairings"),
+            phone.claim(other.pairing),
+            phone.post("/pairings/claim", {"userCode": other.pairing["userCode"]}),
+            device.poll(),
+            device.poll("?since=2&wait=1"),
+            phone.get(f"/pairings/{device.id}"),
+            phone.approve(device.id),
+            phone.deny(device.id),
+            device.log_in(),
+            api.http.delete(f"/pairings/{device.id}", headers=device.headers),
+            api.http.get(f"{server.url}/readyz"),
+        )
+        for answer in answers:
+            assert refusal(answer) == UNAVAILABLE
+            assert int(answer.headers["retry-after"]) > 0
+        # What does not need it goes on.
+        assert (await api.http.get(f"{server.url}/healthz")).status_code == 200
+        assert (await phone.get("/devices")).status_code == 200
+        protocols = [websockets.Subprotocol("pairing.v1")]
+        url = f"{server.ws_url}/api/v1/pairings/{device.id}/socket"
+        async with websockets.connect(url, subprotocols=protocols, additional_headers=device.headers) as connection:
+            async with asyncio.timeout(20):
+                message = json.loads(await connection.recv())
+                await connection.wait_closed()
+            assert message["type"] == "retry"
+            assert message["retryAfter"] > 0
+            assert connection.close_code == 1013
+        redis.start()
+        for _ in range(200):
+            if (await api.http.get(f"{server.url}/readyz")).status_code == 200:
+                break
+            await asyncio.sleep(0.05)
+        assert refusal(await device.poll()) == (404, "not_found")
+        fresh = await api.new_pairing()
+        async with fresh.socket() as connection:
+            await told(connection)
+            assert (await phone.claim(fresh.pairing)).status_code == 200
+            async with asyncio.timeout(20):
+                assert (await told(connection))["status"] == "scanned"
+
+
+async def test_rate_limits_without_redis_are_closed_not_open(tmp_path: Path) -> None:
+    redis = RedisServer(tmp_path)
+    with running(tmp_path, REDIS_URL=redis.url) as server:
+        async with Api(server.url) as api:
+            phone = await fresh_phone(api, tmp_path)
+            redis.stop()
+            body = {"refreshKey": phone.keys["refreshKey"]}
+            answer = await api.http.post("/sessions/refresh", json=body)
+            assert refusal(answer) == UNAVAILABLE
+            assert int(answer.headers["retry-after"]) > 0
+            redis.start()
+            for _ in range(200):
+                if (answer := await api.http.post("/sessions/refresh", json=body)).status_code == 200:
+                    break
+                await asyncio.sleep(0.05)
+            assert answer.status_code == 200
+    redis.stop()
+
+
+async def test_sockets_stay_open_while_redis_is_away_and_learn_that_it_forgot_them(tmp_path: Path) -> None:
+    async with on_own_redis(tmp_path) as (server, api, redis):
+        phone = await fresh_phone(api, tmp_path)
+        devices = [await api.new_pairing() for _ in range(5)]
+        shown = await phone.show_code()
+        async with (
+            devices[0].socket() as one,
+            devices[1].socket() as two,
+            socket(server.ws_url, shown["id"], authKey=phone.keys["authKey"]) as three,
+        ):
+            connections = (one, two, three)
+            await asyncio.gather(*(told(connection) for connection in connections))
+            redis.stop()
+            await asyncio.sleep(2)
+            assert all(connection.close_code is None for connection in connections)
+            assert all(await asyncio.gather(*(_pong(connection) for connection in connections)))
+            redis.start()
+            async with asyncio.timeout(30):
+                await asyncio.gather(*(connection.wait_closed() for connection in connections))
+            assert {connection.close_code for connection in connections} == {4404}
+
+
+async def _pong(connection: websockets.ClientConnection) -> bool:
+    async with asyncio.timeout(10):
+        await (await connection.ping())
+    return True
+
+
+async def test_sockets_learn_the_truth_when_redis_comes_back_with_its_memory(tmp_path: Path) -> None:
+    async with on_own_redis(tmp_path) as (server, api, redis):
+        phone = await fresh_phone(api, tmp_path)
+        kept, changed = await api.new_pairing(), await api.new_pairing()
+        await phone.claim(changed.pairing)
+        with running(tmp_path, REDIS_URL=redis.url, **NO_LIMITS, PAIRING_PUBLIC_URL=server.public_url) as other:
+            async with Api(other.url) as there, kept.socket() as one, changed.socket() as two:
+                await asyncio.gather(told(one), told(two))
+                redis.pause()
+                redis_is_back = asyncio.Event()
+
+                async def decide() -> int:
+                    await redis_is_back.wait()
+                    for _ in range(100):
+                        answer = await at(there, phone).approve(changed.id)
+                        if answer.status_code == 200:
+                            return 200
+                        await asyncio.sleep(0.1)
+                    return answer.status_code
+
+                deciding = asyncio.create_task(decide())
+                # Longer than any of its links is patient: they are given up and made anew.
+                await asyncio.sleep(4)
+                assert one.close_code is None
+                assert two.close_code is None
+                redis.resume()
+                redis_is_back.set()
+                async with asyncio.timeout(30):
+                    assert (await told(two))["status"] == "approved"
+                    assert await deciding == 200
+                assert (await phone.claim(kept.pairing)).status_code == 200
+                async with asyncio.timeout(20):
+                    assert (await told(one))["status"] == "scanned"
+
+
+async def test_every_device_finishes_at_the_other_process_when_its_own_is_stopped(tmp_path: Path) -> None:
+    async with on_own_redis(tmp_path) as (server, api, redis):
+        phone = await fresh_phone(api, tmp_path)
+        with running(tmp_path, REDIS_URL=redis.url, **NO_LIMITS, PAIRING_PUBLIC_URL=server.public_url) as other:
+            async with Api(other.url) as there:
+                devices = [await there.new_pairing() for _ in range(20)]
+                await asyncio.gather(*(phone.claim(device.pairing) for device in devices))
+
+                async def finish(index: int) -> str:
+                    device = devices[index]
+                    async with device.socket() as connection:
+                        await told(connection)
+                        ready.release()
+                        await connection.wait_closed()
+                        assert connection.close_code == 1012
+                    moved = at(api, device)
+                    async with moved.socket() as connection:
+                        while (await told(connection))["status"] != "approved":
+                            pass
+                    return str((await moved.log_in()).json()["device"]["id"])
+
+                ready = asyncio.Semaphore(0)
+                finishing = [asyncio.create_task(finish(index)) for index in range(len(devices))]
+                for _ in devices:
+                    await asyncio.wait_for(ready.acquire(), 20)
+                stopping = asyncio.create_task(asyncio.to_thread(other.stop))
+                await asyncio.gather(*(phone.approve(device.id) for device in devices))
+                async with asyncio.timeout(30):
+                    ids = await asyncio.gather(*finishing)
+                await stopping
+                assert len(set(ids)) == len(devices)
+
+
+@pytest.mark.parametrize("value", ["999", "1"])
+async def test_a_pairing_whose_time_is_over_on_redis_clock_is_over_everywhere(tmp_path: Path, value: str) -> None:
+    """The stored deadline is moved, as a server with a wrong clock or after a long pause would meet it."""
+    async with on_own_redis(tmp_path) as (_, api, redis):
+        phone, device = await fresh_phone(api, tmp_path), await api.new_pairing()
+        await phone.claim(device.pairing)
+        with redis.client() as own:
+            own.hset(f"pairing:{{{device.id}}}", "deadline", value)
+        answer = asyncio.create_task(phone.approve(device.id))
+        done, _ = await asyncio.wait([answer], timeout=3)
+        # Whatever it is told, it was not approved.
+        if done:
+            assert not answer.result().is_success
+        answer.cancel()
+        await asyncio.gather(answer, return_exceptions=True)
+        assert (await device.poll()).json()["status"] != "approved"

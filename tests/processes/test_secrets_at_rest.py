@@ -1,0 +1,181 @@
+"""What a thief of logs, of Redis's memory or of the database file finds after whole flows: nothing he can use."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.client import Api, code_of, device_headers, socket, told
+from tests.embedded import fresh_phone
+from tests.processes.conftest import Pair, at
+from tests.servers import RedisServer, running
+
+
+async def whole_flows(pair: Pair) -> dict[str, str]:
+    """Both flows, a typed code, refreshes and failures; every secret that appeared in them, by name."""
+    found: dict[str, str] = {}
+    phone = await pair.phone("at-rest")
+    found |= {"invited authKey": phone.keys["authKey"], "invited refreshKey": phone.keys["refreshKey"]}
+
+    device = await pair.two.new_pairing(device_headers(name="log%0Ainjection%1b[31m"))
+    found |= _of_pairing("flow 2", device.pairing)
+    async with device.socket() as connection:
+        await told(connection)
+        await phone.claim(device.pairing)
+        await phone.approve(device.id)
+    found |= _of_keys("flow 2", (await device.log_in()).json())
+
+    shown = await phone.show_code()
+    found |= _of_pairing("flow 1", shown)
+    async with socket(pair.servers[0].ws_url, shown["id"], authKey=phone.keys["authKey"]) as connection:
+        await told(connection)
+        joined = await pair.two.join(shown)
+        found["flow 1 secret"] = joined.pairing["secret"]
+        await phone.approve(joined.id)
+    keys = (await joined.log_in()).json()
+    found |= _of_keys("flow 1", keys)
+
+    typed = await pair.one.new_pairing()
+    found |= _of_pairing("typed", typed.pairing)
+    await phone.post("/pairings/claim", {"userCode": typed.pairing["userCode"]})
+    number = (await phone.approve(typed.id)).json()["number"]
+    await typed.log_in({"number": f"{(int(number) + 1) % 1000:03}"})
+    found |= _of_keys("typed", (await typed.log_in({"number": number})).json())
+
+    refreshed = await pair.two.http.post("/sessions/refresh", json={"refreshKey": keys["refreshKey"]})
+    found |= _of_keys("refreshed", refreshed.json())
+
+    waiting = await pair.one.new_pairing()
+    found |= _of_pairing("left open", waiting.pairing)
+    await phone.claim(waiting.pairing)
+    await _failures(pair, found)
+    return found
+
+
+def _of_pairing(name: str, pairing: dict[str, Any]) -> dict[str, str]:
+    found = {f"{name} code": code_of(pairing), f"{name} userCode": pairing["userCode"]}
+    return found | ({f"{name} secret": pairing["secret"]} if "secret" in pairing else {})
+
+
+def _of_keys(name: str, keys: dict[str, Any]) -> dict[str, str]:
+    return {f"{name} authKey": keys["authKey"], f"{name} refreshKey": keys["refreshKey"]}
+
+
+async def _failures(pair: Pair, found: dict[str, str]) -> None:
+    """Secrets in all the wrong places: what is refused must not be written down either."""
+    secret, key = found["left open secret"], found["refreshed refreshKey"]
+    for api in (pair.one, pair.two):
+        await api.http.get(f"/pairings/{secret}?secret={secret}&code={key}", headers={"Pairing-Secret": secret})
+        await api.http.get("/me", headers={"Auth-Key": key})
+        await api.http.post(
+            "/sessions/refresh", content=json.dumps({"refreshKey": key})[:-1], headers={"Auth-Key": key}
+        )
+        await api.http.get("/me", headers={"Auth-Key": found["flow 2 authKey"] + "x"})
+
+
+@pytest.fixture
+async def secrets_(pair: Pair) -> dict[str, str]:
+    return await whole_flows(pair)
+
+
+def spellings(value: str) -> set[bytes]:
+    """The value as text, as the bytes it stands for, and what is left of it without dash or case."""
+    found = {value.encode(), value.replace("-", "").encode(), value.lower().encode(), json.dumps(value)[1:-1].encode()}
+    if "-" in value and len(value) == 9:
+        return found
+    for part in value.split("."):
+        found.add(part.encode())
+        try:
+            raw = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+        except ValueError:
+            continue
+        found |= {raw, raw.hex().encode()}
+    # The JWT's header is the same for all and no secret.
+    return {each for each in found if len(each) >= 8 and b'"alg"' not in each and not each.startswith(b"eyJhbGci")}
+
+
+async def test_no_secret_is_in_a_log_in_redis_or_in_the_database(
+    pair: Pair, secrets_: dict[str, str], redis_server: RedisServer
+) -> None:
+    places = {
+        **{f"log of process {index}": server.process.log.read_bytes() for index, server in enumerate(pair.servers)},
+        **{path.name: path.read_bytes() for path in pair.servers[0].folder.glob("pairing.db*")},
+        "Redis": _dump(redis_server),
+    }
+    assert b"at-rest" in b"".join(content for name, content in places.items() if name.startswith("pairing.db"))
+    assert b"Test device" in places["Redis"]
+    for name, value in secrets_.items():
+        for where, content in places.items():
+            for spelling in spellings(value):
+                assert spelling not in content, f"{name} is in {where}"
+
+
+def _dump(server: RedisServer) -> bytes:
+    """Every key with all it holds."""
+    parts: list[bytes] = []
+    with server.client() as own:
+        for key in own.scan_iter():
+            parts.append(key)
+            kind = own.type(key).decode()
+            content: Any = {
+                "string": own.get, "hash": own.hgetall, "set": own.smembers,
+                "zset": lambda name: own.zrange(name, 0, -1), "list": lambda name: own.lrange(name, 0, -1),
+            }[kind](key)  # fmt: skip
+            pieces = [each for pair in content.items() for each in pair] if isinstance(content, dict) else content
+            parts += [pieces] if isinstance(pieces, bytes) else list(pieces)
+    return b"\n".join(parts)
+
+
+async def test_control_characters_never_reach_a_log_raw(pair: Pair, secrets_: dict[str, str]) -> None:
+    del secrets_
+    for server in pair.servers:
+        content = server.process.log.read_bytes()
+        assert not [each for each in content if (each < 0x20 and each not in b"\n") or each == 0x7F]
+
+
+async def test_every_key_in_redis_has_a_time_to_live(
+    pair: Pair, secrets_: dict[str, str], redis_server: RedisServer
+) -> None:
+    del pair, secrets_
+    with redis_server.client() as own:
+        keys = list(own.scan_iter())
+        assert keys
+        for key in keys:
+            # -2: it has just ended.
+            assert own.pttl(key) != -1, key
+
+
+async def test_a_dump_of_redis_opens_nothing(pair: Pair, redis_server: RedisServer) -> None:
+    phone, device = await pair.phone(), await pair.one.new_pairing()
+    await phone.claim(device.pairing)
+    await phone.approve(device.id)
+    with redis_server.client() as own:
+        record = json.loads(own.hget(f"pairing:{{{device.id}}}", "record"))
+    stolen = [value for value in record.values() if isinstance(value, str)]
+    assert len(stolen) > 4
+    for value in stolen:
+        answer = await pair.two.http.post(f"/pairings/{device.id}/login", json={}, headers={"Pairing-Secret": value})
+        assert answer.status_code == 404
+        claimed = await at(pair.two, phone).post(f"/pairings/{device.id}/claim", {"code": value[:200]})
+        assert claimed.status_code == 404
+
+
+async def test_limits_keep_no_secret_in_redis_either(tmp_path: Path) -> None:
+    own_redis = RedisServer(tmp_path)
+    try:
+        with running(tmp_path, REDIS_URL=own_redis.url) as server:
+            async with Api(server.url) as api:
+                phone, device = await fresh_phone(api, tmp_path), await api.new_pairing()
+                await phone.post("/pairings/claim", {"userCode": "0000-0000"})
+                await phone.claim(device.pairing)
+                await api.http.post("/sessions/refresh", json={"refreshKey": phone.keys["refreshKey"]})
+            dump = _dump(own_redis)
+            assert b"limits" in dump
+            with own_redis.client() as own:
+                assert all(own.pttl(key) != -1 for key in own.scan_iter())
+        for value in (device.pairing["secret"], code_of(device.pairing), phone.keys["refreshKey"]):
+            assert value.encode() not in dump
+    finally:
+        own_redis.stop()
