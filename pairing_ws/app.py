@@ -21,10 +21,11 @@ from starlette.responses import Response
 from pairing_ws import codes
 from pairing_ws.accounts import service as accounts
 from pairing_ws.adapters.bells import stop
+from pairing_ws.adapters.database import migrate, open_database
 from pairing_ws.adapters.limits import RateLimits
 from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
 from pairing_ws.adapters.redis import RedisBus, RedisPairings, connect
-from pairing_ws.adapters.sql import SqlAccounts, migrate, open_database
+from pairing_ws.adapters.sql import SqlAccounts
 from pairing_ws.adapters.tokens import KeyRing, make_key_file
 from pairing_ws.clock import Clock, system_clock
 from pairing_ws.config import Settings

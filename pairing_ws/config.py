@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
@@ -9,8 +10,14 @@ from urllib.parse import SplitResult, urlsplit
 import limits
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 PREFIX = "PAIRING_"
+# Neither a user nor a wildcard; an IPv6 address in brackets.
+_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?")
+_REDIS_PATH = re.compile(r"/?[0-9]*")
+_DRIVERS = frozenset({"sqlite", "sqlite+aiosqlite", "postgres", "postgresql", "postgresql+asyncpg"})
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -22,7 +29,8 @@ def _rate(value: object) -> str:
     text = str(value).strip()
     if text != "0":
         try:
-            limits.parse(text)
+            if limits.parse(text).amount < 1:
+                raise ValueError
         except ValueError:
             raise ValueError("should be a rate such as 120/minute, or 0 for no limit") from None
     return text
@@ -39,7 +47,19 @@ List = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_items)]
 
 def _plain(name: str, default: Any, description: str) -> Any:
     """A setting without our prefix, for platforms set it under this very name."""
-    return Field(default, validation_alias=name, description=description)
+    # Redis and database addresses hold passwords: they are in no picture of the settings.
+    return Field(default, validation_alias=name, description=description, repr=not name.endswith("_URL"))
+
+
+def _web_address(value: str) -> str:
+    """An http(s) address as a browser spells it. Raises ValueError."""
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or parts.query or parts.fragment or not _HOST.fullmatch(parts.netloc):
+        raise ValueError
+    host = (parts.hostname or "").lower()
+    default = parts.port is None or parts.port == {"http": 80, "https": 443}[parts.scheme]
+    bracketed = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{bracketed}{'' if default else f':{parts.port}'}{parts.path.rstrip('/')}"
 
 
 class Settings(BaseSettings):
@@ -100,20 +120,23 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", exclude=True)
     demo: bool = Field(False, exclude=True)
 
-    @field_validator("public_url")
+    @field_validator("public_url", "fcm_url")
     @classmethod
-    def _check_public_url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if value and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
-            raise ValueError("should be an address such as https://login.example.com")
-        return value.rstrip("/")
+    def _check_address(cls, value: str) -> str:
+        try:
+            return _web_address(value) if value else value
+        except ValueError:
+            raise ValueError("should be an address such as https://login.example.com") from None
 
     @field_validator("allowed_origins")
     @classmethod
     def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for origin in value:
-            parts = urlsplit(origin)
-            if parts.scheme not in ("http", "https") or not parts.netloc or "*" in origin or _origin(parts) != origin:
+            try:
+                exact = origin == _origin(urlsplit(_web_address(origin)))
+            except ValueError:
+                exact = False
+            if not exact:
                 raise ValueError(f"should be exact origins such as https://app.example.com, not {origin!r}")
         return value
 
@@ -130,8 +153,32 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _check_redis_url(cls, value: str | None) -> str | None:
-        if value and urlsplit(value).scheme not in ("redis", "rediss", "unix"):
+        try:
+            parts = urlsplit(value or "redis://")
+            numbered = bool(_REDIS_PATH.fullmatch(parts.path)) and parts.port != 0
+        except ValueError:
+            raise ValueError("should be redis://host:port/db") from None
+        if not (parts.scheme in ("redis", "rediss") and numbered) and not (parts.scheme == "unix" and parts.path):
             raise ValueError("should be redis://host:port/db")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: str) -> str:
+        try:
+            parsed = make_url(value)
+        except (ArgumentError, ValueError):
+            parsed = None
+        # Every connection to a database in memory would see one of its own.
+        if parsed is None or parsed.drivername not in _DRIVERS or parsed.database in (None, "", ":memory:"):
+            raise ValueError("should be sqlite:///file or postgresql://user@host/database")
+        return value
+
+    @field_validator("fcm_credentials_file")
+    @classmethod
+    def _check_credentials(cls, value: Path | None) -> Path | None:
+        if value and not os.access(value, os.R_OK):
+            raise ValueError("should be a file that can be read")
         return value
 
     @field_validator("port")
@@ -196,15 +243,19 @@ class Settings(BaseSettings):
 
 def load(**overrides: Any) -> Settings:
     """The settings of this process, `overrides` (command line options) first. Raises SettingsError."""
+    # Named here, so that no variable sets what the command line alone may.
+    given: dict[str, Any] = {"host": "127.0.0.1", "demo": False} | {
+        name: value for name, value in overrides.items() if value is not None
+    }
     try:
-        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+        return Settings(**given)
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(each) for each in error.errors())) from None
 
 
 def unknown_variables() -> list[str]:
     """Variables that look like settings and are none: most likely misspelt."""
-    known = {environment_name(name) for name in Settings.model_fields}
+    known = {environment_name(name) for name, field in Settings.model_fields.items() if not field.exclude}
     return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
 
 

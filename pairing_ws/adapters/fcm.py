@@ -22,12 +22,19 @@ SENT = Counter("pairing_push_messages", "Push messages, by what came of them", [
 class FcmPush:
     """Sends in the background. `unregistered` is told the addresses that the service says are gone."""
 
-    def __init__(self, credentials_file: Path, base_url: str, unregistered: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        credentials_file: Path,
+        base_url: str,
+        unregistered: Callable[[str], Awaitable[None]],
+        timeout: float = TIMEOUT_SECONDS,
+    ) -> None:
         from_file: Any = service_account.Credentials.from_service_account_file
         self._credentials = from_file(str(credentials_file), scopes=[SCOPE])
         self._url = f"{base_url.rstrip('/')}/v1/projects/{self._credentials.project_id}/messages:send"
         self._unregistered = unregistered
-        self._client = httpx2.AsyncClient(timeout=TIMEOUT_SECONDS)
+        self._timeout = timeout
+        self._client = httpx2.AsyncClient(timeout=timeout)
         self._renewing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -36,7 +43,7 @@ class FcmPush:
 
     async def __aexit__(self, *_: object) -> None:
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=TIMEOUT_SECONDS / 2)
+            await asyncio.wait(self._tasks, timeout=self._timeout / 2)
         for task in self._tasks:
             task.cancel()
         await self._client.aclose()
@@ -73,12 +80,15 @@ class FcmPush:
     async def _bearer(self) -> str:
         async with self._renewing:
             if not self._credentials.valid:
-                await asyncio.to_thread(self._credentials.refresh, _Transport())
+                await asyncio.to_thread(self._credentials.refresh, _Transport(self._timeout))
         return str(self._credentials.token)
 
 
 class _Transport(Request):
     """google-auth's idea of an HTTP client, on httpx2: without it google-auth would bring in `requests`."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
 
     def __call__(
         self,
@@ -90,7 +100,7 @@ class _Transport(Request):
         **_: Any,
     ) -> Response:
         try:
-            answer = httpx2.request(method, url, content=body, headers=headers, timeout=timeout or TIMEOUT_SECONDS)
+            answer = httpx2.request(method, url, content=body, headers=headers, timeout=timeout or self._timeout)
         except httpx2.HTTPError as error:
             raise google.auth.exceptions.TransportError(error) from error  # type: ignore[no-untyped-call]
         return _Answer(answer)

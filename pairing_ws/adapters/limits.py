@@ -21,8 +21,10 @@ class RateLimits:
         self._rules: dict[str, RateLimitItem] = {name: parse(rate) for name, rate in rules.items() if rate != "0"}
         storage: Storage = MemoryStorage(wrap_exceptions=True)
         if redis_url:
+            # The library's own spelling for a Unix socket.
+            address = f"redis+{redis_url}" if redis_url.startswith("unix:") else redis_url
             storage = RedisStorage(
-                f"async+{redis_url}",
+                f"async+{address}",
                 wrap_exceptions=True,
                 implementation="redispy",
                 key_prefix="limits",

@@ -3,11 +3,9 @@
 Every change is `read → machine → replace`; a lost `replace` reads again, so a race has one winner and honest losers.
 """
 
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from prometheus_client import Counter
 
@@ -24,6 +22,7 @@ from pairing_ws.pairing.machine import (
     refusal,
 )
 from pairing_ws.pairing.ports import Accounts, PairingStore, Push, pairing_channel
+from pairing_ws.pairing.terms import ByKey, BySecret, Created, Holder, Role, View
 from pairing_ws.parties import Approver, NewDevice
 from pairing_ws.ports import Bus, Limits, Wake
 
@@ -48,53 +47,6 @@ class Policy:
     max_live: int = 100_000
     public_site: bool = False
     public_url: str = "http://localhost:8000"
-
-
-class Role(StrEnum):
-    APPROVER = "approver"
-    NEW_DEVICE = "new_device"
-
-
-class View(NamedTuple):
-    """One pairing as one party sees it at `now`. `number` is there only for an approver who has to show it."""
-
-    pairing: Pairing
-    role: Role
-    now: int
-    number: str | None = None
-
-    @property
-    def expires_in(self) -> float:
-        """Seconds until time ends this pairing; a little more than exact, so that it is over by then."""
-        return max(0.0, (self.pairing.expires_at - self.now) / 1000 + 0.005)
-
-
-class Created(NamedTuple):
-    """`code` and `user_code` exist only here; `secret` too, unless the client chose it."""
-
-    view: View
-    code: str
-    user_code: str
-    secret: str | None
-    qr_text: str
-
-
-@dataclass(frozen=True)
-class BySecret:
-    """The caller proves to be device B."""
-
-    secret: str
-
-
-@dataclass(frozen=True)
-class ByKey:
-    """The caller proves to be a logged-in device. `may_approve` is None or the refusal, raised when it matters."""
-
-    approver: Approver
-    refuse_approval: Callable[[], None]
-
-
-Holder = BySecret | ByKey
 
 
 class PairingService(Generic[SessionT]):

@@ -19,7 +19,8 @@ from pairing_ws.clock import Clock
 from pairing_ws.config import Network, Settings
 from pairing_ws.errors import Code, Refused
 from pairing_ws.network import parse
-from pairing_ws.pairing.service import ByKey, BySecret, Holder, PairingService
+from pairing_ws.pairing.service import PairingService
+from pairing_ws.pairing.terms import ByKey, BySecret, Holder
 from pairing_ws.parties import Approver, NewDevice
 from pairing_ws.web import wire
 

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pairing_ws.errors import Code, Refused
-from pairing_ws.pairing.service import Holder, View
+from pairing_ws.pairing.terms import Holder, View
 from pairing_ws.web import qr, wire
 from pairing_ws.web.http import Caller, JsonResponse, body, give_keys
 

@@ -14,7 +14,7 @@ from pairing_ws import codes
 from pairing_ws.accounts.ports import Device, Session
 from pairing_ws.errors import Code, Refused
 from pairing_ws.network import block
-from pairing_ws.pairing.service import BySecret, Holder
+from pairing_ws.pairing.terms import BySecret, Holder
 from pairing_ws.web import wire
 from pairing_ws.web.errors import SHAPES, problem
 from pairing_ws.web.http import Caller, Services

@@ -9,7 +9,7 @@ from pairing_ws.accounts import ports as accounts
 from pairing_ws.accounts.service import LoggedIn
 from pairing_ws.clock import iso
 from pairing_ws.pairing.machine import Pairing
-from pairing_ws.pairing.service import Created, Role, View
+from pairing_ws.pairing.terms import Created, Role, View
 
 POLL_INTERVAL = 3
 KeysIn = Literal["body", "cookie"]

@@ -75,7 +75,10 @@ class Server:
     async def __aexit__(self, *_: object) -> None:
         if self._process.returncode is None:
             self._process.terminate()
-            await self._process.wait()
+            try:
+                await asyncio.wait_for(self._process.wait(), 20)
+            except TimeoutError:
+                self._process.kill()
         self._log.close()
 
     def log(self) -> str:

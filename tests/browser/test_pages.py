@@ -375,13 +375,14 @@ async def test_devices_are_renamed_and_logged_out_and_hear_of_it_at_once(new_dev
 
 async def test_all_other_devices_are_logged_out_with_one_press_and_a_question(new_device):
     first, second = await new_device(), await new_device()
-    await asyncio.gather(first.log_in("xaver"), second.log_in("xaver"))
+    _, elsewhere = await asyncio.gather(first.log_in("xaver"), second.log_in("xaver"))
     page = await first.open("/devices")
     await expect(page.locator(".device")).to_have_count(2)
     await page.get_by_role("button", name="Log out all other devices").click()
     await expect(page.get_by_text("Log out the other device?")).to_be_visible()
     await page.locator(".all").get_by_role("button", name="Log out").click()
     await expect(page.locator(".device")).to_have_count(1)
+    await heading(elsewhere, "Log in with a device you trust")
 
 
 # --- Every page

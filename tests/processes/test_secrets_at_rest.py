@@ -69,9 +69,8 @@ async def _failures(pair: Pair, found: dict[str, str]) -> None:
     for api in (pair.one, pair.two):
         await api.http.get(f"/pairings/{secret}?secret={secret}&code={key}", headers={"Pairing-Secret": secret})
         await api.http.get("/me", headers={"Auth-Key": key})
-        await api.http.post(
-            "/sessions/refresh", content=json.dumps({"refreshKey": key})[:-1], headers={"Auth-Key": key}
-        )
+        broken = json.dumps({"refreshKey": key})[:-1]
+        await api.http.post("/sessions/refresh", content=broken, headers={"Content-Type": "application/json"})
         await api.http.get("/me", headers={"Auth-Key": found["flow 2 authKey"] + "x"})
 
 

@@ -239,6 +239,21 @@ async def test_the_snapshot_comes_first_and_versions_only_grow(api: Api, server:
         assert await close_code(connection) == 1000
 
 
+async def test_a_wake_without_a_change_is_no_news(api: Api, server: Server, phone: Phone) -> None:
+    device = await api.new_pairing()
+    await phone.claim(device.pairing)
+    async with socket(server.ws_url, device.id, authKey=phone.keys["authKey"]) as watching:
+        assert (await told(watching))["version"] == 2
+        # Sockets that come and go, and changes to the account, wake this one too.
+        for _ in range(5):
+            async with device.socket() as coming:
+                await told(coming)
+        invited = await fresh_phone(api, server.folder, phone.keys["user"]["username"])
+        await api.http.delete("/sessions/current", headers=invited.headers)
+        await phone.approve(device.id)
+        assert (await told(watching))["version"] == 3
+
+
 @pytest.mark.parametrize("end", ["denied", "cancelled", "consumed"])
 async def test_a_final_state_is_delivered_then_closed_with_1000_to_both_and_to_who_comes_late(
     api: Api, server: Server, phone: Phone, end: str

@@ -1,0 +1,56 @@
+"""Who asks, and what they are told: the types that the story and the edge exchange. Data only."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from pairing_ws.pairing.machine import Pairing
+from pairing_ws.parties import Approver
+
+
+class Role(StrEnum):
+    APPROVER = "approver"
+    NEW_DEVICE = "new_device"
+
+
+class View(NamedTuple):
+    """One pairing as one party sees it at `now`. `number` is there only for an approver who has to show it."""
+
+    pairing: Pairing
+    role: Role
+    now: int
+    number: str | None = None
+
+    @property
+    def expires_in(self) -> float:
+        """Seconds until time ends this pairing; a little more than exact, so that it is over by then."""
+        return max(0.0, (self.pairing.expires_at - self.now) / 1000 + 0.005)
+
+
+class Created(NamedTuple):
+    """`code` and `user_code` exist only here; `secret` too, unless the client chose it."""
+
+    view: View
+    code: str
+    user_code: str
+    secret: str | None
+    qr_text: str
+
+
+@dataclass(frozen=True)
+class BySecret:
+    """The caller proves to be device B."""
+
+    secret: str
+
+
+@dataclass(frozen=True)
+class ByKey:
+    """The caller proves to be a logged-in device. `refuse_approval` raises if it may not approve (yet)."""
+
+    approver: Approver
+    refuse_approval: Callable[[], None]
+
+
+Holder = BySecret | ByKey

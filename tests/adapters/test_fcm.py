@@ -1,0 +1,304 @@
+"""Push messages against a real local server that is token endpoint and FCM in one, and can be unkind."""
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+import uvicorn
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from joserfc import jwt
+from joserfc.jwk import RSAKey
+from prometheus_client import REGISTRY
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from pairing_ws.adapters.fcm import SCOPE, FcmPush
+from pairing_ws.adapters.limits import RateLimits
+from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
+from pairing_ws.clock import iso
+from pairing_ws.pairing.service import PairingService, Policy
+from pairing_ws.pairing.terms import ByKey, BySecret
+from pairing_ws.parties import Approver, NewDevice
+from tests.clock import FakeClock
+from tests.servers import eventually, free_port
+
+PROJECT = "my-project"
+DATA = {"id": "pairing", "status": "Approved", "approvedAt": "2026-01-01T00:00:00.000Z"}
+UNREGISTERED = {
+    "error": {
+        "code": 404,
+        "status": "NOT_FOUND",
+        "details": [
+            {"@type": "type.googleapis.com/google.firebase.fcm.v1.FcmError", "errorCode": "UNREGISTERED"},
+        ],
+    }
+}
+NO_SUCH_PROJECT = {"error": {"code": 404, "status": "NOT_FOUND", "message": "Requested entity was not found."}}
+
+
+@dataclass
+class Google:
+    """The local stand-in. `answer` is what it says to messages; None: nothing, ever. `tokens` False refuses tokens."""
+
+    url: str
+    key: rsa.RSAPrivateKey
+    answer: tuple[int, Any] | None = (200, {"name": "projects/my-project/messages/1"})
+    tokens: bool = True
+    given: list[str] = field(default_factory=list)
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    asked: int = 0
+
+    async def token(self, request: Request) -> Response:
+        """RFC 7523: a bearer for an assertion that the service account signed."""
+        form = parse_qs((await request.body()).decode())
+        assertion = jwt.decode(form["assertion"][0], RSAKey.import_key(self.key.public_key()), algorithms=["RS256"])  # type: ignore[arg-type]
+        # Google's own endpoint, wherever it is asked: the assertion is worth nothing anywhere else.
+        assert assertion.claims["aud"] == "https://oauth2.googleapis.com/token"
+        assert assertion.claims["iss"] == "push@my-project.iam.gserviceaccount.com"
+        assert assertion.claims["scope"] == SCOPE
+        if not self.tokens:
+            return JSONResponse({"error": "invalid_grant"}, 400)
+        self.given.append(secrets.token_urlsafe(16))
+        return JSONResponse({"access_token": self.given[-1], "expires_in": 3600, "token_type": "Bearer"})
+
+    async def send(self, request: Request) -> Response:
+        self.asked += 1
+        if self.answer is None:
+            await asyncio.Event().wait()
+        assert self.answer is not None
+        if request.headers.get("authorization") not in [f"Bearer {each}" for each in self.given]:
+            return JSONResponse({"error": {"code": 401, "status": "UNAUTHENTICATED"}}, 401)
+        self.messages.append(await request.json())
+        status, content = self.answer
+        return content if isinstance(content, Response) else JSONResponse(content, status)
+
+
+@pytest.fixture(scope="module")
+def key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 2048)
+
+
+@pytest.fixture
+async def google(key: rsa.RSAPrivateKey) -> AsyncIterator[Google]:
+    port = free_port()
+    google = Google(f"http://127.0.0.1:{port}", key)
+    app = Starlette(
+        routes=[
+            Route("/token", google.token, methods=["POST"]),
+            Route(f"/v1/projects/{PROJECT}/messages:send", google.send, methods=["POST"]),
+        ]
+    )
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, timeout_graceful_shutdown=0))
+    serving = asyncio.create_task(server.serve())
+    await eventually(lambda: server.started, "the stand-in's start")
+    yield google
+    server.should_exit = True
+    await serving
+
+
+def credentials(folder: Path, google: Google) -> Path:
+    path = folder / "service-account.json"
+    pem = google.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    content = {
+        "type": "service_account",
+        "project_id": PROJECT,
+        "private_key_id": "1",
+        "private_key": pem,
+        "client_email": "push@my-project.iam.gserviceaccount.com",
+        "token_uri": f"{google.url}/token",
+    }
+    path.write_text(json.dumps(content))
+    return path
+
+
+@dataclass
+class Pusher:
+    """A FcmPush, what it said is gone, and what it counted since it was made."""
+
+    push: FcmPush
+    gone: list[str]
+    before: dict[str, float]
+
+    async def sends(self, outcome: str, address: str = "address") -> None:
+        """Send one message and wait until it came to this."""
+        before = counted(outcome)
+        self.push.send(address, DATA)
+        await eventually(lambda: counted(outcome) == before + 1, f"{outcome!r} (so far: {self.outcomes()})")
+
+    def outcomes(self) -> dict[str, float]:
+        return {name: counted(name) - before for name, before in self.before.items()}
+
+
+OUTCOMES = ("sent", "failed", "timeout", "unregistered")
+
+
+def counted(outcome: str) -> float:
+    return REGISTRY.get_sample_value("pairing_push_messages_total", {"outcome": outcome}) or 0.0
+
+
+@asynccontextmanager
+async def pushing(google: Google, folder: Path, timeout: float = 5.0, base_url: str = "") -> AsyncIterator[Pusher]:
+    gone: list[str] = []
+
+    async def unregistered(address: str) -> None:
+        gone.append(address)
+
+    async with FcmPush(credentials(folder, google), base_url or google.url, unregistered, timeout) as push:
+        yield Pusher(push, gone, {name: counted(name) for name in OUTCOMES})
+
+
+async def test_a_message_is_sent_with_a_fresh_bearer_and_exactly_this_body(google: Google, tmp_path: Path) -> None:
+    async with pushing(google, tmp_path) as pusher:
+        await pusher.sends("sent")
+    assert google.messages == [
+        {"message": {"token": "address", "data": DATA, "android": {"priority": "high"}}},
+    ]
+    assert all(isinstance(value, str) for value in google.messages[0]["message"]["data"].values())
+
+
+async def test_one_bearer_serves_many_messages(google: Google, tmp_path: Path) -> None:
+    async with pushing(google, tmp_path) as pusher:
+        for number in range(20):
+            pusher.push.send(f"address {number}", DATA)
+        await eventually(lambda: len(google.messages) == 20, "twenty messages")
+    assert len(google.given) == 1
+    assert {each["message"]["token"] for each in google.messages} == {f"address {number}" for number in range(20)}
+
+
+async def test_an_address_that_nobody_has_any_more_is_told_and_nothing_else_is(google: Google, tmp_path: Path) -> None:
+    async with pushing(google, tmp_path) as pusher:
+        google.answer = (404, UNREGISTERED)
+        await pusher.sends("unregistered", "gone")
+        assert pusher.gone == ["gone"]
+        # A wrong project is 404 as well and says nothing about the address.
+        google.answer = (404, NO_SUCH_PROJECT)
+        await pusher.sends("failed", "there")
+        assert pusher.gone == ["gone"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (401, {"error": {}}),
+        (403, {"error": {}}),
+        (429, {"error": {}}),
+        (500, {"error": {}}),
+        (503, {"error": {}}),
+        (404, []),
+        (404, {"error": "text"}),
+        (404, {"error": {"details": 7}}),
+        (404, {"error": {"details": ["text"]}}),
+        (404, {"error": {"details": None}}),
+        (0, Response("<html>", 404)),
+        (0, Response("", 302, {"Location": "http://127.0.0.1:9/"})),
+    ],
+)
+async def test_a_refusal_of_any_kind_is_counted_and_the_next_message_goes_out(
+    google: Google, tmp_path: Path, answer: tuple[int, Any]
+) -> None:
+    async with pushing(google, tmp_path) as pusher:
+        kind, google.answer = google.answer, answer
+        await pusher.sends("failed")
+        assert pusher.gone == []
+        google.answer = kind
+        await pusher.sends("sent")
+
+
+async def test_a_service_that_never_answers_is_given_up(google: Google, tmp_path: Path) -> None:
+    async with pushing(google, tmp_path, timeout=0.2) as pusher:
+        google.answer = None
+        await pusher.sends("timeout")
+
+
+async def test_a_refused_bearer_is_counted_and_asked_for_again(google: Google, tmp_path: Path) -> None:
+    async with pushing(google, tmp_path) as pusher:
+        google.tokens = False
+        await pusher.sends("failed")
+        assert google.asked == 0
+        google.tokens = True
+        await pusher.sends("sent")
+
+
+async def test_an_unreachable_service_is_counted(google: Google, tmp_path: Path) -> None:
+    async with pushing(google, tmp_path, base_url=f"http://127.0.0.1:{free_port()}") as pusher:
+        await pusher.sends("failed")
+
+
+async def test_an_end_does_not_wait_for_a_service_that_never_answers(google: Google, tmp_path: Path) -> None:
+    google.answer = None
+    async with pushing(google, tmp_path, timeout=0.2) as pusher:
+        pusher.push.send("address", DATA)
+        await eventually(lambda: google.asked, "the message to arrive")
+    await eventually(lambda: not [task for task in asyncio.all_tasks() if "FcmPush" in repr(task)], "the end")
+
+
+class Anybody:
+    """The accounts room, to whom all devices are different and all logins fine."""
+
+    def device_id(self, approver: Approver, device: NewDevice) -> str:
+        return device.code
+
+    async def check_login(self, approver: Approver, device: NewDevice) -> None:
+        pass
+
+    async def log_in(self, pairing_id: str, approver: Approver, device: NewDevice, secret: str) -> str:
+        return "keys"
+
+    async def report(self, approver: Approver, device: NewDevice | None) -> None:
+        pass
+
+
+@pytest.mark.parametrize("mood", ["kind", "refusing", "silent", "no tokens"])
+async def test_whatever_the_push_service_does_the_approval_stands_and_is_told_to_its_device(
+    google: Google, tmp_path: Path, mood: str
+) -> None:
+    google.tokens = mood != "no tokens"
+    google.answer = {"refusing": (500, {}), "silent": None}.get(mood, google.answer)
+    clock, bus = FakeClock(), MemoryBus()
+    approver = ByKey(Approver(user_id="u", session_id="s", device_id="d"), lambda: None)
+    async with pushing(google, tmp_path, timeout=0.2) as pusher:
+        service: PairingService[str] = PairingService(
+            MemoryPairings(bus, clock),
+            bus,
+            Anybody(),
+            RateLimits({}, None),
+            pusher.push,
+            Policy(verify="never"),
+            secrets.token_bytes,
+            b"k" * 32,
+        )
+        for address in ("address", ""):
+            made = await service.create(NewDevice(code="c", name="n", push_token=address), "192.0.2.1")
+            pairing_id = made.view.pairing.id
+            await service.claim(pairing_id, made.code, approver, "192.0.2.1")
+            began = time.monotonic()
+            approved = await service.approve(pairing_id, approver)
+            # It did not wait for the service, not even for the timeout.
+            assert time.monotonic() - began < 0.15
+            assert approved.pairing.status == "approved"
+            assert await service.approve(pairing_id, approver)
+            assert made.secret is not None
+            assert await service.log_in(pairing_id, BySecret(made.secret)) == "keys"
+            if address and mood == "kind":
+                await eventually(lambda: google.messages, "the message")
+                data = {"id": pairing_id, "status": "Approved", "approvedAt": iso(clock())}
+                assert google.messages[0]["message"] == {
+                    "token": "address",
+                    "data": data,
+                    "android": {"priority": "high"},
+                }
+        if mood == "kind":
+            # Approved four times in two pairings: one message, to the one that gave an address.
+            await eventually(lambda: pusher.outcomes()["sent"] == 1, "the count")
+            assert len(google.messages) == 1

@@ -1,0 +1,294 @@
+"""The command line as an operator uses it: what it prints, its exit codes, what it refuses. Most of it in this process,
+because an interpreter's start takes a second; the entry point itself as a real one."""
+
+import json
+import os
+import re
+import sqlite3
+import stat
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from pairing_ws import cli
+from tests.servers import RedisServer, run_cli
+
+Run = Callable[..., "Done"]
+
+
+@dataclass
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Runs one command in a folder of its own: `run("invite", "alice", PAIRING_VERIFY="always")`."""
+    for name in list(os.environ):
+        if name.startswith("PAIRING_") or name in ("REDIS_URL", "DATABASE_URL", "PORT", "WEB_CONCURRENCY"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+    def once(*arguments: str, **environment: str) -> Done:
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.argv", ["pairing-ws", *arguments])
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            code: object = 0
+            try:
+                cli.main()
+            except SystemExit as end:
+                code = end.code or 0
+            assert isinstance(code, int)
+            out, err = capfd.readouterr()
+            return Done(code, out, err)
+
+    return once
+
+
+COMMANDS = [
+    [], ["serve"], ["invite"], ["user"], ["user", "list"], ["user", "lock"], ["user", "unlock"], ["user", "delete"],
+    ["db"], ["db", "upgrade"], ["keys"], ["keys", "rotate"], ["doctor"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself_and_changes_nothing(run: Run, command: list[str]) -> None:
+    done = run(*command, "--help")
+    assert done.code == 0
+    text = " ".join(done.out.split())
+    assert "Usage:" in text
+    # More than a list of options: a sentence about what it does.
+    assert re.search(r"[A-Z][a-z]+ [a-z]+ .+[.:]", text)
+    assert os.listdir() == []
+
+
+def test_without_a_command_it_says_what_there_is(run: Run) -> None:
+    done = run()
+    assert all(name in done.out + done.err for name in ("serve", "invite", "user", "db", "keys", "doctor"))
+
+
+def test_help_names_every_option_of_serve(run: Run) -> None:
+    text = run("serve", "--help").out
+    assert all(option in text for option in ("--host", "--port", "--workers", "--demo"))
+
+
+# invite
+
+
+def test_an_invite_as_json_has_exactly_the_contracts_keys(run: Run) -> None:
+    done = run("invite", "zoë", "--json")
+    assert (done.code, done.err) == (0, "")
+    made = json.loads(done.out)
+    assert list(made) == ["username", "code", "url", "expiresAt"]
+    assert made["username"] == "zoë"
+    assert made["url"] == f"http://localhost:8000/join/invite#{made['code']}"
+    assert len(made["code"]) >= 22
+    assert made["expiresAt"].endswith("Z")
+    left = datetime.fromisoformat(made["expiresAt"]).timestamp() - time.time()
+    assert 14 * 60 < left <= 15 * 60
+
+
+def test_an_invite_for_people_shows_link_code_and_expiry(run: Run) -> None:
+    done = run("invite", "alice", PAIRING_PUBLIC_URL="https://login.example.com")
+    assert done.code == 0
+    assert "https://login.example.com/join/invite#" in done.out
+    assert "'alice'" in done.out
+    assert "█" in done.out or "▀" in done.out
+    assert re.search(r"until 20\d\d-\d\d-\d\dT.+Z", done.out)
+
+
+def test_an_invite_keeps_no_code_in_the_database(run: Run) -> None:
+    code = json.loads(run("invite", "alice", "--json").out)["code"]
+    assert all(code.encode() not in path.read_bytes() for path in Path().iterdir())
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "x" * 65])
+def test_an_unusable_user_name_is_one_clear_line(run: Run, name: str) -> None:
+    done = run("invite", name)
+    assert done.code == 1
+    assert done.err == "pairing-ws: a user name is 1 to 64 printable characters (bad_request)\n"
+
+
+# user
+
+
+def test_users_are_listed_locked_unlocked_and_deleted(run: Run) -> None:
+    for name in ("bob", "alice"):
+        run("invite", name, "--json")
+    listed = [line.split("\t") for line in run("user", "list").out.splitlines()]
+    assert [(name, state) for name, _, state in listed] == [("alice", "open"), ("bob", "open")]
+    assert run("user", "lock", "bob").code == 0
+    assert "bob\t" in run("user", "list").out
+    assert "locked since 20" in run("user", "list").out.splitlines()[1]
+    assert run("user", "unlock", "bob").code == 0
+    assert "locked" not in run("user", "list").out
+    assert run("user", "delete", "bob", "--yes").code == 0
+    assert [line.split("\t")[0] for line in run("user", "list").out.splitlines()] == ["alice"]
+
+
+@pytest.mark.parametrize("command", [["lock"], ["unlock"], ["delete", "--yes"]])
+def test_an_unknown_user_is_one_clear_line(run: Run, command: list[str]) -> None:
+    done = run("user", *command, "nobody")
+    assert (done.code, done.err) == (1, "pairing-ws: no such user (not_found)\n")
+
+
+def test_a_user_is_not_deleted_without_a_yes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("invite", "alice", "--json")
+    read, write = os.pipe()
+    os.write(write, b"n\n")
+    os.close(write)
+    with os.fdopen(read) as answers:
+        monkeypatch.setattr("sys.stdin", answers)
+        assert run("user", "delete", "alice").code == 1
+    assert "alice" in run("user", "list").out
+
+
+# db, keys
+
+
+def test_an_upgrade_makes_the_database_and_a_second_one_changes_nothing(run: Run) -> None:
+    assert run("db", "upgrade").code == 0
+    before = schema()
+    assert {"users", "devices", "sessions", "invites", "activity"} <= {name for name, _ in before}
+    done = run("db", "upgrade")
+    assert (done.code, done.out) == (0, "The database is up to date.\n")
+    assert schema() == before
+
+
+def schema() -> list[tuple[str, str]]:
+    connection = sqlite3.connect("pairing.db")
+    try:
+        return connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+    finally:
+        connection.close()
+
+
+def test_a_rotation_puts_a_new_key_in_front_and_names_it(run: Run) -> None:
+    first = run("keys", "rotate")
+    second = run("keys", "rotate", PAIRING_SIGNING_KEY_FILE="pairing-keys.json")
+    assert (first.code, second.code) == (0, 0)
+    file = Path("pairing-keys.json")
+    kids = [key["kid"] for key in json.loads(file.read_text())["keys"]]
+    assert len(kids) == 3
+    assert kids[0] in second.out
+    assert kids[1] in first.out
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+# doctor
+
+
+def test_a_doctor_is_content_with_the_defaults_and_makes_nothing(run: Run) -> None:
+    done = run("doctor")
+    assert done.code == 0, done.err
+    assert all(line.startswith("ok ") for line in done.out.splitlines())
+    assert "settings" in done.out
+    assert "pairing-keys.json will be made" in done.out
+    assert not Path("pairing-keys.json").exists()
+
+
+def test_a_doctor_names_a_misspelt_setting(run: Run) -> None:
+    done = run("doctor", PAIRING_TTL="60")
+    assert done.code == 0
+    assert "PAIRING_TTL is no setting" in done.out
+
+
+def test_a_doctor_warns_of_what_is_allowed_and_unwise(run: Run) -> None:
+    done = run("doctor", PAIRING_QUARANTINE_SECONDS="0", PAIRING_PUBLIC_URL="http://login.example.com")
+    assert done.code == 0
+    warnings = [line for line in done.out.splitlines() if line.startswith("warning ")]
+    assert any("PAIRING_QUARANTINE_SECONDS" in line for line in warnings)
+    assert any("PAIRING_PUBLIC_URL" in line for line in warnings)
+
+
+def test_a_doctor_finds_redis_and_says_when_it_is_away(run: Run, redis_server: RedisServer) -> None:
+    done = run("doctor", REDIS_URL=redis_server.url)
+    assert (done.code, "ok       Redis" in done.out) == (0, True)
+    done = run("doctor", REDIS_URL="redis://:hunter2@127.0.0.1:1/0")
+    assert done.code == 1
+    assert re.search(r"^refused +Redis: .+", done.out, re.MULTILINE)
+    assert "hunter2" not in done.out + done.err
+
+
+def test_a_doctor_says_when_the_database_cannot_be_opened(run: Run) -> None:
+    done = run("doctor", DATABASE_URL="sqlite:////nowhere/at/all.db")
+    assert done.code == 1
+    assert re.search(r"^refused +database: .+", done.out, re.MULTILINE)
+
+
+def test_a_doctor_refuses_a_key_file_that_others_can_read(run: Run) -> None:
+    run("keys", "rotate")
+    Path("pairing-keys.json").chmod(0o644)
+    done = run("doctor")
+    assert done.code == 1
+    assert "chmod 600 pairing-keys.json" in done.err
+
+
+@pytest.mark.parametrize("command", [["doctor"], ["serve"], ["invite", "alice"], ["db", "upgrade"], ["keys", "rotate"]])
+def test_a_wrong_setting_stops_every_command_with_its_name_and_makes_nothing(run: Run, command: list[str]) -> None:
+    done = run(*command, PAIRING_TTL_SECONDS="soon")
+    assert done.code == 1
+    assert done.err.startswith("pairing-ws: PAIRING_TTL_SECONDS ")
+    assert os.listdir() == []
+
+
+@pytest.mark.parametrize("command", [["invite", "alice"], ["db", "upgrade"], ["user", "list"]])
+def test_a_database_that_cannot_be_opened_is_one_clear_line(run: Run, command: list[str]) -> None:
+    done = run(*command, DATABASE_URL="sqlite:////nowhere/at/all.db")
+    assert done.code == 1
+    assert done.err.splitlines()[-1] == "pairing-ws: the database does not answer; try again (unavailable)"
+    assert "Traceback" not in done.err
+
+
+# serve: what it refuses
+
+
+def test_several_workers_without_redis_are_refused_and_the_text_says_why(run: Run) -> None:
+    for done in (run("serve", "--workers", "2"), run("serve", WEB_CONCURRENCY="2")):
+        assert done.code == 1
+        assert done.err.startswith("pairing-ws: WEB_CONCURRENCY above 1 needs REDIS_URL: ")
+        assert os.listdir() == []
+
+
+def test_listening_beyond_loopback_without_a_public_address_is_refused(run: Run) -> None:
+    done = run("serve", "--host", "0.0.0.0")
+    assert done.code == 1
+    assert done.err.startswith("pairing-ws: PAIRING_PUBLIC_URL is needed when listening on 0.0.0.0")
+
+
+def test_listening_beyond_loopback_without_https_is_refused(run: Run) -> None:
+    done = run("serve", "--host", "0.0.0.0", PAIRING_PUBLIC_URL="http://192.168.1.7:8000")
+    assert done.code == 1
+    assert done.err.startswith("pairing-ws: PAIRING_PUBLIC_URL should be https")
+
+
+def test_a_demo_on_a_public_address_is_refused(run: Run) -> None:
+    done = run("serve", "--demo", PAIRING_PUBLIC_URL="https://login.example.com")
+    assert done.code == 1
+    assert done.err.startswith("pairing-ws: PAIRING_PUBLIC_URL must be a local address with --demo")
+
+
+def test_a_server_refuses_a_key_file_that_others_can_read(run: Run) -> None:
+    run("keys", "rotate")
+    Path("pairing-keys.json").chmod(0o644)
+    done = run("serve")
+    assert done.code == 1
+    assert "chmod 600 pairing-keys.json" in done.err
+    assert "Traceback" not in done.err
+
+
+# The real thing
+
+
+def test_as_a_module_it_is_the_same_command_and_a_refusal_is_no_traceback(tmp_path: Path) -> None:
+    done = run_cli("serve", "--workers", "2", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("pairing-ws: WEB_CONCURRENCY above 1 needs REDIS_URL")
+    assert len(done.stderr.splitlines()) == 1

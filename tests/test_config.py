@@ -1,0 +1,279 @@
+"""The settings: their defaults, and how wrong or insecure ones stop the start."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pairing_ws import config
+from pairing_ws.config import Settings, SettingsError, environment_name
+
+Set = Callable[..., None]
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> Set:
+    """Sets variables; none of the machine's own is left."""
+    for name in list(os.environ):
+        if name.startswith("PAIRING_") or name in ("REDIS_URL", "DATABASE_URL", "PORT", "WEB_CONCURRENCY"):
+            monkeypatch.delenv(name)
+
+    def put(**variables: str) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    return put
+
+
+def complaint(**overrides: object) -> str:
+    with pytest.raises(SettingsError) as caught:
+        config.load(**overrides)
+    return str(caught.value)
+
+
+def test_the_defaults_are_the_contracts() -> None:
+    settings = config.load()
+    assert (settings.redis_url, settings.database_url) == (None, "sqlite:///pairing.db")
+    assert (settings.port, settings.workers, settings.public_url) == (8000, 1, "http://localhost:8000")
+    assert (settings.ttl_seconds, settings.redeem_seconds, settings.verify) == (120, 60, "remote")
+    assert (settings.auth_key_seconds, settings.quarantine_seconds) == (600, 3600)
+    assert (settings.refresh_key_seconds, settings.session_seconds) == (30 * 86_400, 365 * 86_400)
+    assert settings.signing_key_file == Path("pairing-keys.json")
+    assert settings.allowed_origins == ("http://localhost:8000",)
+    assert settings.trusted_proxies == ()
+    assert settings.fcm_credentials_file is None
+    assert (settings.limit_create, settings.limit_claim, settings.limit_user_code, settings.limit_refresh) == (
+        "120/minute", "60/minute", "10/hour", "60/minute",
+    )  # fmt: skip
+    assert (settings.limit_sockets, settings.limit_pairings, settings.limit_devices) == (1000, 100_000, 20)
+
+
+def test_settings_come_from_the_environment_and_the_command_line_wins(environment: Set) -> None:
+    environment(PORT="9000", PAIRING_TTL_SECONDS="30", PAIRING_VERIFY="always", WEB_CONCURRENCY="")
+    settings = config.load(port=9001, workers=None)
+    assert (settings.port, settings.ttl_seconds, settings.verify, settings.workers) == (9001, 30, "always", 1)
+    assert settings.public_url == "http://localhost:9001"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REDIS_URL", "redis://localhost"),
+        ("REDIS_URL", "redis://:password@host:6380/15"),
+        ("REDIS_URL", "rediss://user:p%40ss@[::1]:6380"),
+        ("REDIS_URL", "unix:///run/redis.sock?db=1"),
+        ("DATABASE_URL", "sqlite:////var/lib/pairing.db"),
+        ("DATABASE_URL", "postgres://user:password@host:5432/pairing"),
+        ("DATABASE_URL", "postgresql+asyncpg:///pairing?host=/run/postgresql"),
+        ("PAIRING_PUBLIC_URL", "http://[::1]:8000"),
+        ("PAIRING_FCM_URL", "http://127.0.0.1:9099"),
+    ],
+)
+def test_an_address_in_any_of_its_usual_forms_is_taken_as_it_is(environment: Set, name: str, value: str) -> None:
+    environment(**{name: value})
+    settings = config.load()
+    assert value in (settings.redis_url, settings.database_url, settings.public_url, settings.fcm_url)
+
+
+def test_lists_are_separated_by_commas(environment: Set) -> None:
+    environment(
+        PAIRING_ALLOWED_ORIGINS="https://a.example, https://b.example:8443,",
+        PAIRING_TRUSTED_PROXIES="10.0.0.0/8,::1",
+    )
+    settings = config.load()
+    assert settings.allowed_origins == ("https://a.example", "https://b.example:8443")
+    assert [str(each) for each in settings.proxies] == ["10.0.0.0/8", "::1/128"]
+
+
+@pytest.mark.parametrize(
+    "name", ["CREATE", "CLAIM", "USER_CODE", "NUMBER", "REFRESH", "SOCKETS", "PAIRINGS", "DEVICES"]
+)
+def test_every_limit_is_turned_off_by_zero(environment: Set, name: str) -> None:
+    environment(**{f"PAIRING_LIMIT_{name}": "0"})
+    assert getattr(config.load(), f"limit_{name.lower()}") in ("0", 0)
+
+
+WRONG = [
+    ("REDIS_URL", "localhost:6379", "redis://"),
+    ("REDIS_URL", "http://localhost", "redis://"),
+    ("REDIS_URL", "redis://localhost:port/0", "redis://"),
+    ("REDIS_URL", "redis://localhost:70000/0", "redis://"),
+    ("REDIS_URL", "redis://localhost/zero", "redis://"),
+    ("DATABASE_URL", "pairing.db", "sqlite:///"),
+    ("DATABASE_URL", "sqlite://", "sqlite:///"),
+    ("DATABASE_URL", "sqlite:///:memory:", "sqlite:///"),
+    ("DATABASE_URL", "mysql://localhost/pairing", "postgresql://"),
+    ("DATABASE_URL", "postgresql://localhost:port/pairing", "postgresql://"),
+    ("PORT", "http", "integer"),
+    ("PORT", "0", "1 to 65535"),
+    ("PORT", "65536", "1 to 65535"),
+    ("WEB_CONCURRENCY", "0", "at least 1"),
+    ("WEB_CONCURRENCY", "many", "integer"),
+    ("WEB_CONCURRENCY", "2", "REDIS_URL"),
+    ("PAIRING_PUBLIC_URL", "login.example.com", "https://"),
+    ("PAIRING_PUBLIC_URL", "ftp://login.example.com", "https://"),
+    ("PAIRING_PUBLIC_URL", "https://", "https://"),
+    ("PAIRING_PUBLIC_URL", "https://login.example.com/?a=b", "https://"),
+    ("PAIRING_PUBLIC_URL", "https://login.example.com/#a", "https://"),
+    ("PAIRING_PUBLIC_URL", "https://login.example.com:port", "https://"),
+    ("PAIRING_PUBLIC_URL", "https://[::1", "https://"),
+    ("PAIRING_PUBLIC_URL", "https://user:password@login.example.com", "https://"),
+    ("PAIRING_PUBLIC_URL", "https://*.example.com", "https://"),
+    ("PAIRING_TTL_SECONDS", "9", "10"),
+    ("PAIRING_TTL_SECONDS", "3601", "3600"),
+    ("PAIRING_TTL_SECONDS", "2m", "integer"),
+    ("PAIRING_REDEEM_SECONDS", "-1", "10"),
+    ("PAIRING_VERIFY", "sometimes", "'always'"),
+    ("PAIRING_AUTH_KEY_SECONDS", "0", "1"),
+    ("PAIRING_AUTH_KEY_SECONDS", "86401", "86400"),
+    ("PAIRING_REFRESH_KEY_SECONDS", "59", "60"),
+    ("PAIRING_SESSION_SECONDS", "0", "60"),
+    ("PAIRING_QUARANTINE_SECONDS", "-1", "0"),
+    ("PAIRING_ALLOWED_ORIGINS", "*", "exact origins"),
+    ("PAIRING_ALLOWED_ORIGINS", "https://*.example.com", "exact origins"),
+    ("PAIRING_ALLOWED_ORIGINS", "https://a.example,*", "exact origins"),
+    ("PAIRING_ALLOWED_ORIGINS", "null", "exact origins"),
+    ("PAIRING_ALLOWED_ORIGINS", "a.example", "exact origins"),
+    ("PAIRING_ALLOWED_ORIGINS", "https://a.example/", "exact origins"),
+    ("PAIRING_ALLOWED_ORIGINS", "https://A.example", "exact origins"),
+    ("PAIRING_ALLOWED_ORIGINS", "https://a.example:443", "exact origins"),
+    ("PAIRING_ALLOWED_ORIGINS", "https://user@a.example", "exact origins"),
+    ("PAIRING_TRUSTED_PROXIES", "proxy", "networks"),
+    ("PAIRING_TRUSTED_PROXIES", "10.0.0.0/33", "networks"),
+    ("PAIRING_METRICS", "yes", "'private'"),
+    ("PAIRING_FCM_CREDENTIALS_FILE", "/nowhere/account.json", "file"),
+    ("PAIRING_FCM_URL", "fcm.googleapis.com", "https://"),
+    ("PAIRING_LIMIT_CREATE", "lots", "120/minute"),
+    ("PAIRING_LIMIT_CREATE", "-1/minute", "120/minute"),
+    ("PAIRING_LIMIT_CREATE", "0/minute", "120/minute"),
+    ("PAIRING_LIMIT_CLAIM", "60", "120/minute"),
+    ("PAIRING_LIMIT_USER_CODE", "10/fortnight", "120/minute"),
+    ("PAIRING_LIMIT_NUMBER", "x", "120/minute"),
+    ("PAIRING_LIMIT_REFRESH", "x", "120/minute"),
+    ("PAIRING_LIMIT_SOCKETS", "-1", "0"),
+    ("PAIRING_LIMIT_PAIRINGS", "many", "integer"),
+    ("PAIRING_LIMIT_DEVICES", "1.5", "integer"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "should"), WRONG)
+def test_a_wrong_setting_stops_with_its_name_and_what_it_should_be(
+    environment: Set, name: str, value: str, should: str
+) -> None:
+    environment(**{name: value})
+    text = complaint()
+    assert text.startswith(name)
+    assert should in text
+    assert "\n" not in text
+
+
+def test_every_setting_that_can_be_wrong_is_in_the_list_above() -> None:
+    # A path for keys can be anything; whether it can be used shows when it is.
+    free = {"PAIRING_SIGNING_KEY_FILE"}
+    settings = {environment_name(name) for name, field in Settings.model_fields.items() if not field.exclude}
+    assert {name for name, _, _ in WRONG} == settings - free
+
+
+def test_several_wrong_settings_are_told_at_once_one_a_line(environment: Set) -> None:
+    environment(PORT="http", PAIRING_TTL_SECONDS="9", PAIRING_LIMIT_CLAIM="x")
+    lines = complaint().splitlines()
+    assert [line.split()[0] for line in lines] == ["PORT", "PAIRING_TTL_SECONDS", "PAIRING_LIMIT_CLAIM"]
+
+
+PASSWORD = "hunter2-not-to-be-seen"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REDIS_URL", f"http://:{PASSWORD}@localhost:6379/0"),
+        ("REDIS_URL", f"redis://:{PASSWORD}@localhost:port/0"),
+        ("REDIS_URL", f"redis://user:{PASSWORD}@[::1/0"),
+        ("REDIS_URL", PASSWORD),
+        ("DATABASE_URL", f"mysql://user:{PASSWORD}@localhost/pairing"),
+        ("DATABASE_URL", f"postgresql://user:{PASSWORD}@localhost:port/pairing"),
+        ("DATABASE_URL", f"://user:{PASSWORD}@"),
+        ("PAIRING_PUBLIC_URL", f"https://user:{PASSWORD}@login.example.com"),
+    ],
+)
+def test_a_password_in_an_address_is_never_printed(environment: Set, name: str, value: str) -> None:
+    environment(**{name: value})
+    assert PASSWORD not in complaint()
+    assert PASSWORD not in repr(complaint())
+
+
+def test_a_password_is_not_in_a_settings_own_picture_of_itself(environment: Set) -> None:
+    environment(REDIS_URL=f"redis://:{PASSWORD}@localhost/0", DATABASE_URL=f"postgresql://u:{PASSWORD}@localhost/p")
+    settings = config.load()
+    assert PASSWORD not in repr(settings)
+    assert PASSWORD not in str(settings)
+
+
+# Together: what is insecure is refused (SECURITY.md, line 31)
+
+
+def test_several_workers_need_redis_and_the_complaint_says_why(environment: Set) -> None:
+    text = complaint(workers=2)
+    assert text.startswith("WEB_CONCURRENCY")
+    assert "REDIS_URL" in text
+    environment(REDIS_URL="redis://localhost")
+    assert config.load(workers=2).workers == 2
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "pairing.internal"])
+def test_listening_beyond_loopback_needs_a_public_https_address(environment: Set, host: str) -> None:
+    assert complaint(host=host).startswith("PAIRING_PUBLIC_URL is needed")
+    environment(PAIRING_PUBLIC_URL="http://login.example.com")
+    assert complaint(host=host).startswith("PAIRING_PUBLIC_URL should be https")
+    environment(PAIRING_PUBLIC_URL="https://login.example.com/")
+    assert config.load(host=host).public_url == "https://login.example.com"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+def test_listening_on_loopback_needs_no_address(host: str) -> None:
+    assert config.load(host=host).public_url == "http://localhost:8000"
+
+
+@pytest.mark.parametrize("url", ["https://login.example.com", "http://login.example.com", "http://8.8.8.8:8000"])
+def test_a_demo_on_a_public_address_is_refused(environment: Set, url: str) -> None:
+    environment(PAIRING_PUBLIC_URL=url)
+    text = complaint(demo=True)
+    assert text.startswith("PAIRING_PUBLIC_URL")
+    assert "--demo" in text
+
+
+@pytest.mark.parametrize("url", ["http://192.168.1.7:8000", "http://localhost:9000", "http://laptop.local:8000"])
+def test_a_demo_on_a_local_network_may_use_http_and_has_no_quarantine(environment: Set, url: str) -> None:
+    environment(PAIRING_PUBLIC_URL=url)
+    settings = config.load(demo=True, host="0.0.0.0")
+    assert settings.quarantine_seconds == 0
+
+
+def test_a_demo_keeps_a_quarantine_that_was_asked_for(environment: Set) -> None:
+    environment(PAIRING_QUARANTINE_SECONDS="5")
+    assert config.load(demo=True).quarantine_seconds == 5
+
+
+def test_a_demo_and_the_address_to_listen_on_come_from_the_command_line_alone(environment: Set) -> None:
+    environment(PAIRING_DEMO="1", PAIRING_HOST="0.0.0.0")
+    settings = config.load()
+    assert (settings.demo, settings.host, settings.quarantine_seconds) == (False, "127.0.0.1", 3600)
+    assert config.unknown_variables() == ["PAIRING_DEMO", "PAIRING_HOST"]
+
+
+def test_a_misspelt_setting_is_found(environment: Set) -> None:
+    environment(PAIRING_TTL="60", PAIRING_VERIFY="always")
+    assert config.unknown_variables() == ["PAIRING_TTL"]
+
+
+def test_the_origin_of_the_public_address_is_the_one_a_browser_would_send(environment: Set) -> None:
+    environment(PAIRING_PUBLIC_URL="https://Login.Example.com:443/pairing/")
+    settings = config.load()
+    assert settings.allowed_origins == ("https://login.example.com",)
+    assert settings.public_url == "https://login.example.com/pairing"
+
+
+def test_settings_do_not_change(environment: Set) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        config.load().port = 1

@@ -1,0 +1,110 @@
+"""Who may import whom, and a few habits of the house: read from the source, nothing is run."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "pairing_ws"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+EVERY_FILE = sorted(each for folder in ("pairing_ws", "tests") for each in (ROOT / folder).rglob("*.py"))
+
+# What both stories and everybody else may know: words, values and time, no behaviour of any room.
+KERNEL = {"errors", "clock", "codes", "parties", "ports", "network"}
+# What each may know of the house beside itself. `app` and `cli` know all, and nobody knows them.
+MAY_IMPORT = {
+    **dict.fromkeys(KERNEL, KERNEL),
+    "pairing": KERNEL,
+    "accounts": KERNEL,
+    "adapters": KERNEL | {"pairing", "accounts"},
+    "web": KERNEL | {"pairing", "accounts", "config"},
+    "config": set(),
+    "log": set(),
+    "app": KERNEL | {"pairing", "accounts", "adapters", "web", "config", "log"},
+    "cli": KERNEL | {"pairing", "accounts", "adapters", "web", "config", "log", "app"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+# A story needs neither a server nor a store: only values, counts, and the accounts' one seal.
+STORIES_MAY_USE = {
+    "pairing": {"msgspec", "prometheus_client"},
+    "accounts": {"msgspec", "prometheus_client", "cryptography"},
+}
+OURS = "pairing_ws"
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def room_of(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that is imported anywhere in the file, a name of ours with its room: `pairing_ws.web.http`."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(path)}: a relative import hides the room it comes from"
+            assert node.module
+            if node.module == OURS:
+                yield from (f"{OURS}.{each.name}" for each in node.names)
+            else:
+                yield node.module
+
+
+def rooms(path: Path) -> set[str]:
+    return {each.split(".")[1] for each in imports(path) if each.startswith(f"{OURS}.")}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_knows_only_the_rooms_it_may_know(path: Path) -> None:
+    room = room_of(path)
+    assert room in MAY_IMPORT, "a new room: say here whom it may know"
+    # `pairing_ws` itself holds the version.
+    assert rooms(path) - {"__version__"} <= MAY_IMPORT[room] | {room}
+
+
+@pytest.mark.parametrize("path", [each for each in MODULES if room_of(each) in STORIES_MAY_USE], ids=name_of)
+def test_a_story_imports_no_framework_no_driver_and_no_server(path: Path) -> None:
+    foreign = {each.split(".")[0] for each in imports(path)} - set(sys.stdlib_module_names) - {OURS}
+    assert foreign <= STORIES_MAY_USE[room_of(path)]
+
+
+@pytest.mark.parametrize("path", [each for each in MODULES if room_of(each) in STORIES_MAY_USE], ids=name_of)
+def test_a_story_reads_no_clock_and_no_randomness_of_its_own(path: Path) -> None:
+    assert not {"time", "datetime", "random", "secrets", "os", "uuid"} & {each.split(".")[0] for each in imports(path)}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_the_environment_is_read_in_config_alone(path: Path) -> None:
+    reads = [
+        node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+        and node.attr in ("environ", "getenv", "environb")
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "os"
+    ]
+    assert not reads or path.name == "config.py"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_every_module_says_first_what_it_is(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@pytest.mark.parametrize("path", [each for each in EVERY_FILE if each.name.startswith("test_")], ids=name_of)
+def test_every_test_file_says_first_what_may_live_in_it(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+def test_nothing_is_called_utils() -> None:
+    vague = {"util", "utils", "helpers", "common", "misc"}
+    assert [name_of(each) for each in EVERY_FILE if each.stem in vague or each.parent.name in vague] == []
