@@ -4,7 +4,9 @@ import asyncio
 import functools
 import json
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
 
 import typer
@@ -176,13 +178,15 @@ def doctor() -> None:
         print("warning  PAIRING_PUBLIC_URL is public and not https: serve will refuse to listen beyond loopback")
     if settings.quarantine_seconds == 0:
         print("warning  PAIRING_QUARANTINE_SECONDS is 0: a device that was just let in can let in others at once")
-    if settings.signing_key_file.exists():
-        tokens.read_key_file(settings.signing_key_file)
-        print(f"ok       {settings.signing_key_file}")
-    else:
-        print(f"ok       {settings.signing_key_file} will be made on first start")
-    parts = build(settings)
-    bad = asyncio.run(_examine(parts))
+    with tempfile.TemporaryDirectory() as scratch:
+        if settings.signing_key_file.exists():
+            tokens.read_key_file(settings.signing_key_file)
+            print(f"ok       {settings.signing_key_file}")
+        else:
+            print(f"ok       {settings.signing_key_file} will be made on first start")
+            # Not now: whoever examines may be another user, and the server could not read that user's file.
+            settings = settings.model_copy(update={"signing_key_file": Path(scratch) / "keys.json"})
+        bad = asyncio.run(_examine(build(settings)))
     if bad:
         raise typer.Exit(1)
 

@@ -1,0 +1,213 @@
+"""What is written about the product against the product: the README's generated parts, the two API descriptions."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from jsonschema import Draft202012Validator
+
+from pairing_ws.app import create_app
+from pairing_ws.config import Settings, environment_name, load
+from pairing_ws.errors import Code
+from pairing_ws.pairing.machine import FINAL, TRANSITIONS, Status
+from pairing_ws.web.errors import SHAPES
+from pairing_ws.web.routes import CALLS
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+
+def part(name: str) -> list[str]:
+    """The lines between this name's two markers."""
+    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", README.read_text(), re.DOTALL)
+    assert found, f"README.md has no part called {name}"
+    return found[1].splitlines()
+
+
+def rows(name: str) -> list[list[str]]:
+    """A table's rows without its head."""
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in part(name)[2:]]
+
+
+def test_the_readmes_settings_are_the_codes_names_defaults_and_words() -> None:
+    expected = []
+    for name, field in Settings.model_fields.items():
+        if field.exclude:
+            continue
+        default = "" if field.default in ("", None, ()) else f"`{field.default}`"
+        expected.append([f"`{environment_name(name)}`", default, field.description])
+    assert [[cell.strip() for cell in row] for row in rows("settings")] == expected
+
+
+def test_the_readmes_diagram_has_every_transition_and_no_other() -> None:
+    drawn = set()
+    for line in part("states"):
+        arrow = re.fullmatch(r"\s+(\w+) --> (\w+): (.+)", line)
+        if arrow:
+            drawn |= {(arrow[1], event, arrow[2]) for event in arrow[3].split(", ")}
+    table = {(before.value, event.value, after.value) for (before, event), after in TRANSITIONS.items()}
+    by_time = {(status.value, "time", "expired") for status in Status if status not in FINAL}
+    assert drawn == table | by_time
+
+
+def test_the_readmes_calls_are_the_codes() -> None:
+    assert [row[0] for row in rows("calls")] == [f"`{call.method} {call.path}`" for call in CALLS]
+
+
+def test_every_file_the_readme_points_at_is_there() -> None:
+    # An address on the web begins with its scheme, a place on this page with `#`.
+    targets = re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", README.read_text())
+    missing = [each for each in targets if not (README.parent / each).exists()]
+    assert missing == []
+
+
+# /openapi.json and /asyncapi.json, as a client gets them
+
+
+@pytest.fixture(scope="module")
+async def documents(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("docs")
+    settings = load().model_copy(
+        update={"signing_key_file": folder / "keys.json", "database_url": f"sqlite:///{folder / 'pairing.db'}"}
+    )
+    app = create_app(settings)
+    # No lifespan: the descriptions are there before any store is.
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost:8000") as client:
+        found = {}
+        for name in ("openapi", "asyncapi"):
+            answer = await client.get(f"/{name}.json")
+            assert answer.status_code == 200
+            assert answer.headers["content-type"] == "application/json"
+            found[name] = json.loads(answer.content)
+    yield found
+
+
+@pytest.fixture
+def openapi(documents: dict[str, Any]) -> dict[str, Any]:
+    return dict(documents["openapi"])
+
+
+@pytest.fixture
+def asyncapi(documents: dict[str, Any]) -> dict[str, Any]:
+    return dict(documents["asyncapi"])
+
+
+def operations(openapi: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in openapi["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path, operation
+
+
+def references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for each in node.values():
+            yield from references(each)
+    elif isinstance(node, list):
+        for each in node:
+            yield from references(each)
+
+
+def resolved(document: dict[str, Any], reference: str) -> Any:
+    assert reference.startswith("#/"), reference
+    node: Any = document
+    for step in reference.removeprefix("#/").split("/"):
+        node = node[step.replace("~1", "/").replace("~0", "~")]
+    return node
+
+
+@pytest.mark.parametrize("name", ["openapi", "asyncapi"])
+def test_every_reference_of_a_description_leads_somewhere(documents: dict[str, Any], name: str) -> None:
+    found = list(references(documents[name]))
+    assert found
+    for reference in found:
+        assert resolved(documents[name], reference)
+
+
+@pytest.mark.parametrize("name", ["openapi", "asyncapi"])
+def test_every_schema_of_a_description_is_a_schema_and_is_used(documents: dict[str, Any], name: str) -> None:
+    schemas = documents[name]["components"]["schemas"]
+    used = set(references(documents[name]))
+    for schema_name, schema in schemas.items():
+        Draft202012Validator.check_schema(schema)
+        assert f"#/components/schemas/{schema_name}" in used
+
+
+def test_the_openapi_document_is_of_the_version_it_says_and_names_what_it_needs(openapi: dict[str, Any]) -> None:
+    assert openapi["openapi"].startswith("3.1.")
+    assert openapi["info"]["title"]
+    assert openapi["info"]["version"]
+    assert set(openapi) <= {"openapi", "info", "servers", "paths", "components", "tags", "security", "externalDocs"}
+    assert all(path.startswith("/") for path in openapi["paths"])
+
+
+def test_the_openapi_document_has_every_call(openapi: dict[str, Any]) -> None:
+    described = {(method, path) for method, path, _ in operations(openapi)}
+    assert {(call.method, call.path) for call in CALLS} <= described
+    assert {("GET", path) for path in ("/healthz", "/readyz", "/metrics", "/.well-known/jwks.json")} <= described
+
+
+def test_every_operation_is_named_once_explained_and_answers_something(openapi: dict[str, Any]) -> None:
+    names = [operation["operationId"] for _, _, operation in operations(openapi)]
+    assert len(set(names)) == len(names)
+    for method, path, operation in operations(openapi):
+        where = f"{method} {path}"
+        assert operation["summary"], where
+        assert any(status.startswith("2") for status in operation["responses"]), where
+        for status, response in operation["responses"].items():
+            assert re.fullmatch(r"[1-5]\d\d", status), where
+            assert response["description"], where
+            # Whoever is refused gets a problem document.
+            if not status.startswith("2"):
+                assert list(response["content"]) == ["application/problem+json"], where
+
+
+def test_every_operations_parameters_fit_its_path_and_its_security_is_described(openapi: dict[str, Any]) -> None:
+    for method, path, operation in operations(openapi):
+        parameters = operation.get("parameters", [])
+        keys = [(each["name"], each["in"]) for each in parameters]
+        assert len(set(keys)) == len(keys), path
+        assert {name for name, where in keys if where == "path"} == set(re.findall(r"\{(\w+)\}", path))
+        for each in parameters:
+            assert each["in"] in ("path", "query", "header")
+            assert each["schema"]
+            assert each.get("required") or each["in"] != "path"
+            # These three are ignored as header parameters (OpenAPI 3.1, parameter object).
+            assert each["name"].lower() not in ("accept", "content-type", "authorization")
+        for requirement in operation.get("security", []):
+            assert set(requirement) <= set(openapi["components"]["securitySchemes"])
+        assert not (method == "GET" and "requestBody" in operation)
+
+
+def test_every_call_names_its_own_refusals(openapi: dict[str, Any]) -> None:
+    for call in CALLS:
+        responses = openapi["paths"][call.path][call.method.lower()]["responses"]
+        for code in (*call.refusals, Code.RATE_LIMITED, Code.UNAVAILABLE):
+            assert f"`{code}`" in responses[str(SHAPES[code].status)]["description"], f"{call.path} {code}"
+
+
+def test_every_code_has_a_status_a_title_and_a_close_code_that_clients_know() -> None:
+    assert set(SHAPES) == set(Code)
+    for shape in SHAPES.values():
+        assert 400 <= shape.status < 600
+        assert shape.title
+        assert shape.close in (1011, 1013, 4400, 4401, 4404, 4409)
+
+
+def test_the_asyncapi_document_has_both_sockets_their_messages_and_all_close_codes(asyncapi: dict[str, Any]) -> None:
+    assert asyncapi["asyncapi"].startswith("3.")
+    addresses = {channel["address"] for channel in asyncapi["channels"].values()}
+    assert addresses == {"/api/v1/pairings/{id}/socket", "/api/v1/socket"}
+    for channel in asyncapi["channels"].values():
+        assert set(re.findall(r"\{(\w+)\}", channel["address"])) == set(channel.get("parameters", {}))
+        for code in (1000, 1001, 1012, 1013, 4400, 4401, 4404, 4409):
+            assert str(code) in channel["description"]
+    for operation in asyncapi["operations"].values():
+        assert operation["action"] in ("send", "receive")
+        # An operation's messages are among its own channel's (AsyncAPI 3.0, operation object).
+        for message in operation["messages"]:
+            assert message["$ref"].startswith(operation["channel"]["$ref"] + "/messages/")
