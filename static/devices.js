@@ -206,6 +206,8 @@ const EVENTS = {
   'device.revoked_others': 'All other devices were logged out',
   'session.logged_out': 'A device logged itself out',
   'session.key_reused': 'A copied key was stopped',
+  'pairing.denied': 'A login was denied',
+  'pairing.number_missed': 'A login ended after three wrong numbers',
   'pairing.reported': 'A login was reported',
 };
 

@@ -19,6 +19,9 @@ from tests.servers import RedisServer, run_cli
 
 Run = Callable[..., "Done"]
 
+# aiosqlite's thread tells of a file it could not open a second time, now and then to a loop that is closed by then.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
 
 @dataclass
 class Done:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,8 @@ def test_every_file_the_readme_points_at_is_there() -> None:
 # /openapi.json and /asyncapi.json, as a client gets them
 
 
-@pytest.fixture(scope="module")
-async def documents(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[str, Any]]:
+@pytest.fixture
+async def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("docs")
     settings = load().model_copy(
         update={"signing_key_file": folder / "keys.json", "database_url": f"sqlite:///{folder / 'pairing.db'}"}
@@ -82,7 +82,7 @@ async def documents(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[d
             assert answer.status_code == 200
             assert answer.headers["content-type"] == "application/json"
             found[name] = json.loads(answer.content)
-    yield found
+    return found
 
 
 @pytest.fixture

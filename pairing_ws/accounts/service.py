@@ -372,12 +372,13 @@ class AccountService:
         """The newest lines first."""
         return await self._store.activity(session.user.id, ACTIVITY_LINES)
 
-    async def report(self, approver: Approver, device: NewDevice | None) -> None:
+    async def note(self, event: str, approver: Approver, device: NewDevice | None) -> None:
+        """See `pairing.ports.Accounts.note`."""
         await self._store.note(
             Activity(
                 user_id=approver.user_id,
                 at=self._clock(),
-                event="pairing.reported",
+                event=event,
                 device_name=device.name if device else None,
                 ip=device.ip if device else None,
             )

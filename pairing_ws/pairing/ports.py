@@ -58,8 +58,8 @@ class Accounts(Protocol[SessionT_co]):
     async def log_in(self, pairing_id: str, approver: Approver, device: NewDevice, secret: str) -> SessionT_co:
         """Exactly one session for this pairing, however often called; see AccountService.log_in."""
 
-    async def report(self, approver: Approver, device: NewDevice | None) -> None:
-        """Write down that the approver did not start this pairing."""
+    async def note(self, event: str, approver: Approver, device: NewDevice | None) -> None:
+        """Write a line into the account's activity: what happened to a login that this device asked for."""
 
 
 class Push(Protocol):

@@ -263,14 +263,16 @@ class PairingService(Generic[SessionT]):
 
     async def deny(self, pairing_id: str, holder: ByKey, *, report: bool = False) -> View:
         """Refusal, and with `report` the word that the approver did not start this."""
-        view = await self._end(pairing_id, holder, Event.DENY, Status.DENIED)
+        view, won = await self._end(pairing_id, holder, Event.DENY, Status.DENIED)
         if report:
             await self._report(holder.approver, view.pairing.new_device)
+        elif won:
+            await self._accounts.note("pairing.denied", holder.approver, view.pairing.new_device)
         return view
 
     async def _report(self, approver: Approver, device: NewDevice | None) -> None:
         """Hide the origin from who reports it at once, and close it for all when several accounts agree."""
-        await self._accounts.report(approver, device)
+        await self._accounts.note("pairing.reported", approver, device)
         if device and is_public(device.ip):
             try:
                 await self._limits.hit("reported_by", f"{approver.user_id} {block(device.ip)}")
@@ -289,9 +291,11 @@ class PairingService(Generic[SessionT]):
 
     async def cancel(self, pairing_id: str, holder: Holder) -> View:
         """The creator takes it back."""
-        return await self._end(pairing_id, holder, Event.CANCEL, Status.CANCELLED)
+        view, _ = await self._end(pairing_id, holder, Event.CANCEL, Status.CANCELLED)
+        return view
 
-    async def _end(self, pairing_id: str, holder: Holder, event: Event, ended: Status) -> View:
+    async def _end(self, pairing_id: str, holder: Holder, event: Event, ended: Status) -> tuple[View, bool]:
+        """The ended pairing, and whether this very call ended it."""
         while True:
             view = await self.view(pairing_id, holder)
             pairing, now = view.pairing, view.now
@@ -303,10 +307,10 @@ class PairingService(Generic[SessionT]):
                     initiator=pairing.initiator.value,
                 )
             if pairing.status is ended:
-                return view
+                return view, False
             final = pairing.after(event, now)
             if await self._swap(event, pairing, final):
-                return view._replace(pairing=final, number=None)
+                return view._replace(pairing=final, number=None), True
 
     async def end_all_of(self, device_id: str) -> None:
         """Deny whatever this device could still approve: its keys have been revoked."""
@@ -367,6 +371,8 @@ class PairingService(Generic[SessionT]):
         if not await self._swap(Event.MISS, pairing, missed):
             return False
         await self._limits.hit("number", account)
+        if last and pairing.approver:
+            await self._accounts.note("pairing.number_missed", pairing.approver, pairing.new_device)
         raise Refused(Code.NUMBER_MISMATCH, "that is not the number", attemptsLeft=MAX_MISSES - misses)
 
 

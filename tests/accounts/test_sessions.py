@@ -386,7 +386,7 @@ async def test_tidying_leaves_a_lost_answer_that_can_still_be_repeated(here: Wor
 
 async def test_a_report_is_written_down_with_what_the_approver_saw(here: World) -> None:
     root = await here.by_invite()
-    await here.accounts.report(as_approver(root), device(name="Not mine", ip="192.0.2.66"))
+    await here.accounts.note("pairing.reported", as_approver(root), device(name="Not mine", ip="192.0.2.66"))
     line = (await here.accounts.activity(root))[0]
     assert (line.event, line.device_name, line.ip) == ("pairing.reported", "Not mine", "192.0.2.66")
 

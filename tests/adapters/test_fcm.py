@@ -255,7 +255,7 @@ class Anybody:
     async def log_in(self, pairing_id: str, approver: Approver, device: NewDevice, secret: str) -> str:
         return "keys"
 
-    async def report(self, approver: Approver, device: NewDevice | None) -> None:
+    async def note(self, event: str, approver: Approver, device: NewDevice | None) -> None:
         pass
 
 

@@ -18,6 +18,7 @@ from tests.conftest import NO_LIMITS
 from tests.embedded import fresh_phone
 from tests.processes.conftest import at, refusal
 from tests.servers import RedisServer, Server, running
+from tests.web.test_answers import assert_safe
 
 UNAVAILABLE = (503, "unavailable")
 
@@ -229,3 +230,23 @@ def _let_time_pass(redis: RedisServer, pairing_id: str) -> None:
         seconds, microseconds = own.time()
         record["expires_at"] = seconds * 1000 + microseconds // 1000 - 1
         own.hset(name, mapping={"record": json.dumps(record), "deadline": record["expires_at"]})
+
+
+async def test_a_failure_of_the_server_itself_is_a_safe_problem_that_tells_nothing(tmp_path: Path) -> None:
+    async with on_own_redis(tmp_path) as (server, api, redis):
+        device, other = await api.new_pairing(), await api.new_pairing()
+        with redis.client() as own:
+            # What no version of ours has written.
+            own.hset(f"pairing:{{{device.id}}}", "record", '{"id": "SECRET-IN-IT"')
+        answer = await device.poll()
+        assert refusal(answer) == (500, "internal_error")
+        assert_safe(answer.headers)
+        assert answer.headers["cache-control"] == "no-store"
+        assert "SECRET-IN-IT" not in answer.text
+        assert "Traceback" not in answer.text
+        async with device.socket() as connection:
+            async with asyncio.timeout(10):
+                await connection.wait_closed()
+            assert connection.close_code == 1011
+        assert (await other.poll()).status_code == 200
+        assert device.pairing["secret"] not in server.log_text()

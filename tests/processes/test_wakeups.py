@@ -11,7 +11,7 @@ from tests.processes.conftest import Pair, at
 from tests.servers import RedisServer
 
 APPROVALS = 2000
-AT_A_TIME = 200
+AT_A_TIME = 100
 # The contract says 1 s; hundreds of devices and both servers share a small machine here.
 TOLD_WITHIN = 10.0
 

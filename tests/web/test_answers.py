@@ -75,22 +75,6 @@ async def test_no_link_in_an_answer_comes_from_the_requests_host(api: Api, serve
     assert "evil.example" not in made.text
 
 
-async def test_a_failure_of_the_server_itself_is_a_safe_problem_too(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    folder = tmp_path_factory.mktemp("broken")
-    with embedded(folder) as server:
-        async with Api(server.url) as api:
-            (folder / "pairing-keys.json").write_text("nonsense with a SECRET-IN-IT")
-            server.clock.advance(5)
-            answer = await api.http.get(f"{server.url}/.well-known/jwks.json")
-            assert refusal(answer) == (500, "internal_error")
-            assert_safe(answer.headers)
-            assert answer.headers["cache-control"] == "no-store"
-            assert "SECRET-IN-IT" not in answer.text
-            assert "Traceback" not in answer.text
-
-
 async def test_opening_a_page_or_peeking_at_a_pairing_changes_nothing(
     api: Api, server: Server, new_phone: NewPhone
 ) -> None:
