@@ -77,8 +77,12 @@ def embedded(folder: Path, **settings: Any) -> Iterator[Embedded]:
 
 async def invite_in(folder: Path, username: str, clock: Clock = system_clock) -> str:
     """What `pairing-ws invite` does, on the database in `folder`, without a process of its own."""
-    async with build(_settings(folder), clock=clock).running() as services:
-        return (await services.accounts.invite(username)).code
+    parts = build(_settings(folder), clock=clock)
+    try:
+        # Not `running`: the server has migrated the database, and this is called by the hundred.
+        return (await parts.services.accounts.invite(username)).code
+    finally:
+        await parts.engine.dispose()
 
 
 async def fresh_phone(

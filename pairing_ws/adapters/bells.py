@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from pairing_ws.ports import Wake
 
@@ -66,7 +66,7 @@ class Bells:
 
 async def stop(task: "asyncio.Task[None] | None") -> None:
     """Cancel a task and wait until it has ended."""
-    if task is not None:
+    # Again and again: Python 3.11's wait_for, in which drivers read, can swallow a cancellation.
+    while task is not None and not task.done():
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait({task}, timeout=0.2)

@@ -21,7 +21,7 @@ from pairing_ws.pairing.machine import (
     Verification,
     refusal,
 )
-from pairing_ws.pairing.ports import Accounts, PairingStore, Push, pairing_channel
+from pairing_ws.pairing.ports import Accounts, Loaded, PairingStore, Push, pairing_channel
 from pairing_ws.pairing.terms import ByKey, BySecret, Created, Holder, Role, View
 from pairing_ws.parties import Approver, NewDevice
 from pairing_ws.ports import Bus, Limits, Wake
@@ -157,7 +157,7 @@ class PairingService(Generic[SessionT]):
         loaded = await self._store.get(pairing_id)
         if loaded is None or not codes.matches(code, loaded.pairing.code_hash):
             raise not_found()
-        return await self._claim(pairing_id, claimant, ip, secret, typed=False)
+        return await self._claim(loaded, claimant, ip, secret, typed=False)
 
     async def claim_by_user_code(
         self, typed: str, claimant: NewDevice | ByKey, ip: str, secret: str | None = None
@@ -169,9 +169,10 @@ class PairingService(Generic[SessionT]):
         letters = codes.normal_user_code(typed)
         found = await self._store.id_of_user_code(codes.user_code_digest(self._key, letters)) if letters else None
         try:
-            if found is None:
+            loaded = await self._store.get(found) if found else None
+            if loaded is None:
                 raise not_found()
-            return await self._claim(found, claimant, ip, secret, typed=True)
+            return await self._claim(loaded, claimant, ip, secret, typed=True)
         except Refused as refused:
             if refused.code is Code.UNAVAILABLE:
                 raise
@@ -179,13 +180,10 @@ class PairingService(Generic[SessionT]):
             raise not_found() from None
 
     async def _claim(
-        self, pairing_id: str, claimant: NewDevice | ByKey, ip: str, secret: str | None, *, typed: bool
+        self, loaded: Loaded | None, claimant: NewDevice | ByKey, ip: str, secret: str | None, *, typed: bool
     ) -> tuple[View, str | None]:
         chosen = secret
-        while True:
-            loaded = await self._store.get(pairing_id)
-            if loaded is None:
-                raise not_found()
+        while loaded is not None:
             pairing, now = loaded
             by_key = isinstance(claimant, ByKey)
             if by_key is (pairing.initiator is Initiator.LOGGED_IN_DEVICE):
@@ -226,6 +224,8 @@ class PairingService(Generic[SessionT]):
                 if by_key:
                     return self._approvers_view(claimed, now), None
                 return View(claimed, Role.NEW_DEVICE, now), secret
+            loaded = await self._store.get(pairing.id)
+        raise not_found()
 
     def _verification(self, network: Network, *, typed: bool) -> Verification:
         policy = self._policy.verify

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 
 import msgspec
 import structlog
@@ -149,15 +149,16 @@ class Sockets:
 
         # A stranger's id is not worth a subscription.
         await pairings.view(pairing_id, holder)
-        async with AsyncExitStack() as stack:
-            stack.callback(teller.stop)
-            await stack.enter_async_context(pairings.watch(pairing_id, wake))
-            if session:
-                await stack.enter_async_context(self._services.accounts.watch(session.user.id, teller.wake))
-            else:
-                await pairings.take_over(pairing_id, mine)
-            teller.wake()
-            await _until_disconnect(websocket)
+        try:
+            async with pairings.watch(pairing_id, wake):
+                if session is None:
+                    await pairings.take_over(pairing_id, mine)
+                    await _listen(websocket, teller)
+                else:
+                    async with self._services.accounts.watch(session.user.id, teller.wake):
+                        await _listen(websocket, teller)
+        finally:
+            teller.stop()
 
     async def _tell_account(self, websocket: WebSocket, caller: Caller) -> None:
         accounts = self._services.accounts
@@ -188,8 +189,7 @@ class Sockets:
             mine[0].close(TAKEN_OVER, "too many sockets of this device")
         try:
             async with accounts.watch(session.user.id, teller.wake):
-                teller.wake()
-                await _until_disconnect(websocket)
+                await _listen(websocket, teller)
         finally:
             teller.stop()
             mine.remove(teller)
@@ -230,6 +230,10 @@ class Sockets:
             await self._turn_away(websocket, error)
         except (WebSocketDisconnect, WebSocketDisconnected):
             pass
+        except Exception:
+            # Left to the server it would end the connection without a close frame.
+            log.exception("socket.failed")
+            await close(websocket, 1011, Code.INTERNAL.value)
         finally:
             OPEN.dec()
             self._per_address[address] -= 1
@@ -275,7 +279,9 @@ class Sockets:
         return secret, None
 
 
-async def _until_disconnect(websocket: WebSocket) -> None:
+async def _listen(websocket: WebSocket, teller: Teller) -> None:
+    """Deliver the present state, then stay until the client is gone."""
+    teller.wake()
     # uvicorn reads on only while somebody receives: messages are taken and dropped, or pings would go unanswered.
     while (await websocket.receive())["type"] != "websocket.disconnect":
         pass

@@ -190,6 +190,7 @@ BAD_CLAIMS: dict[str, dict[str, Any]] = {
     "a user that is no text": {"sub": 7},
     "no device": {"did": None},
     "not valid yet": {"nbf": 99_999_999_999},
+    "longer than ours ever are": {"padding": "x" * MAX_TOKEN},
 }
 
 

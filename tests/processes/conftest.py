@@ -1,8 +1,8 @@
 """What tests over several processes share: two servers on one Redis, a client of each, the same device at either."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import httpx2
 import pytest
@@ -40,6 +40,3 @@ def at(api: Api, party: Party) -> Party:
 def refusal(answer: httpx2.Response) -> tuple[int, str]:
     assert answer.headers["content-type"] == "application/problem+json", answer.text
     return answer.status_code, answer.json()["code"]
-
-
-Ask = Callable[[], Awaitable[Any]]
