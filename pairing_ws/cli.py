@@ -86,7 +86,10 @@ def serve(
         # Forwarded addresses are read by our own edge, from PAIRING_TRUSTED_PROXIES alone.
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=8,
+        # Longer than the idle limit of common proxies: who closes first must not be the one that is being written to.
+        timeout_keep_alive=75,
+        # Sockets are closed at once; this is for calls under way, of which a long poll would take 30 s.
+        timeout_graceful_shutdown=5,
     )
     print(f"pairing_ws listens on http://{settings.host}:{settings.port} as {settings.public_url}", file=sys.stderr)
     if settings.workers > 1:

@@ -138,14 +138,20 @@ async def subscribers(admin: Redis) -> int:
     return len(await admin.client_list(_type="pubsub"))
 
 
+async def until_subscribers(admin: Redis, count: int) -> None:
+    """Redis notices a closed connection when it comes to it, and a link comes back when its bus does."""
+    async with asyncio.timeout(10):
+        while await subscribers(admin) != count:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
 async def test_a_process_has_one_pubsub_connection_however_many_wait(own_redis: RedisServer, admin: Redis) -> None:
     async with on_redis(own_redis.url) as backend, AsyncExitStack() as stack:
         assert await subscribers(admin) == 2
         for _ in range(300):
             await stack.enter_async_context(backend.bus.watch([token()], Ear().wake))
         assert await subscribers(admin) == 2
-    while await subscribers(admin):  # noqa: ASYNC110 - Redis notices a closed connection when it comes to it
-        await asyncio.sleep(0.01)
+    await until_subscribers(admin, 0)
 
 
 async def test_redis_is_told_when_nobody_waits_any_more(own_redis: RedisServer, admin: Redis) -> None:
@@ -168,6 +174,7 @@ async def test_a_killed_link_comes_back_and_wakes_every_watcher(own_redis: Redis
                 ear.heard.clear()
             while await subscribers(admin) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
+            await until_subscribers(admin, 2)
             assert await admin.client_kill_filter(_type="pubsub") == 2
             # "" is what a watcher hears that was woken without a ring.
             for ear in ears.values():
