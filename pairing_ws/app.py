@@ -1,7 +1,6 @@
 """create_app: the only place that knows every room. Builds the adapters, gives them to the stories, mounts the edge."""
 
 import asyncio
-import gc
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -28,11 +27,12 @@ from pairing_ws.adapters.redis import RedisBus, RedisPairings, connect
 from pairing_ws.adapters.sql import SqlAccounts
 from pairing_ws.adapters.tokens import KeyRing, make_key_file
 from pairing_ws.clock import Clock, system_clock
-from pairing_ws.config import Settings
+from pairing_ws.config import Settings, SettingsError
 from pairing_ws.errors import Code, Refused
 from pairing_ws.pairing import service as pairing
 from pairing_ws.pairing.ports import PairingStore, Push
 from pairing_ws.web import docs, pages, wire
+from pairing_ws.web.drain import Drain
 from pairing_ws.web.errors import problem
 from pairing_ws.web.guard import Guard, safe_headers
 from pairing_ws.web.http import MAX_BODY, Services
@@ -43,9 +43,9 @@ from pairing_ws.web.socket import Sockets
 log = structlog.get_logger()
 
 TIDY_SECONDS = 3600
-GC_THRESHOLDS = (50_000, 50, 1000)
-# An account's report hides an origin from it for a day; three accounts' reports within an hour close it for all.
-REPORTS = {"reported_by": "1/day", "reported": "3/hour"}
+# Rates that are no settings. An account's report hides an origin from it for a day, three accounts' reports within an
+# hour close it for all, and a pairing is reported once. Renames leave a line in the activity.
+RATES = {"reported_by": "1/day", "reported": "3/hour", "report": "1/day", "rename": "30/hour"}
 
 
 class NoPush:
@@ -111,10 +111,6 @@ def create_app(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with parts.running():
             tidying = asyncio.create_task(_tidy(services.accounts), name="tidy")
-            # A full collection walks through all there is and stops the world: 40 ms per 1000 sockets.
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(*GC_THRESHOLDS)
             try:
                 yield
             finally:
@@ -128,7 +124,7 @@ def create_app(
         return response
 
     app = Starlette(
-        routes=[*routes((*calls, *described), services, Sockets(services)), *pages.routes()],
+        routes=[*routes((*calls, *described), services, Sockets(services)), *pages.routes(settings.public_url)],
         middleware=[
             Middleware(Guard, settings=settings),
             # Not Starlette's own `max_body_size`: it would stand outside of the guard, and answer in plain text.
@@ -137,13 +133,22 @@ def create_app(
                 CORSMiddleware,
                 allow_origins=settings.allowed_origins,
                 allow_methods=["GET", "POST", "PATCH", "DELETE"],
-                allow_headers=["Auth-Key", "Authorization", "Content-Type", "Pairing-Secret", *docs.DEVICE_HEADERS],
+                allow_headers=[
+                    "Auth-Key",
+                    "Authorization",
+                    "Content-Type",
+                    "If-None-Match",
+                    "Pairing-Secret",
+                    *docs.DEVICE_HEADERS,
+                ],
                 expose_headers=["ETag", "Location", "Retry-After"],
             ),
         ],
         exception_handlers={Refused: refused, HTTPException: refused_by_framework, Exception: failed},
         lifespan=lifespan,
     )
+    # For who runs the process: `app.state.drain.begin()` ends the waiting of long polls.
+    app.state.drain = services.drain
     # Its redirects are made from the request's Host.
     app.router.redirect_slashes = False
     return app
@@ -153,7 +158,10 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
     """The stories on the adapters that the settings ask for. Nothing is connected before `running`."""
     make_key_file(settings.signing_key_file, clock)
     tokens = KeyRing(settings.signing_key_file, settings.public_url, clock)
-    engine = open_database(settings.database_url)
+    try:
+        engine = open_database(settings.database_url)
+    except ModuleNotFoundError as error:
+        raise SettingsError(f"DATABASE_URL needs {error.name}, which is not installed") from None
     accounts_store = SqlAccounts(engine)
     bus, store = _short_lived(settings, clock)
     limits = RateLimits(
@@ -163,7 +171,7 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
             "user_code": settings.limit_user_code,
             "number": settings.limit_number,
             "refresh": settings.limit_refresh,
-            **REPORTS,
+            **RATES,
         },
         settings.redis_url,
     )
@@ -207,7 +215,7 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
         random,
         tokens.pepper,
     )
-    services = Services(settings, pairings, account_service, settings.proxies, clock, random)
+    services = Services(settings, pairings, account_service, settings.proxies, clock, random, Drain())
     opened = [bus, push] if isinstance(push, AbstractAsyncContextManager) else [bus]
     return Parts(services, store, accounts_store, tokens, engine, opened)
 
@@ -223,10 +231,17 @@ def _short_lived(settings: Settings, clock: Clock) -> tuple[MemoryBus | RedisBus
 def _push(settings: Settings, account_service: accounts.AccountService) -> Push:
     if settings.fcm_credentials_file is None:
         return NoPush()
-    # Only who sends pushes has the extra installed.
-    from pairing_ws.adapters.fcm import FcmPush
+    try:
+        # Only who sends pushes has the extra installed.
+        from pairing_ws.adapters.fcm import FcmPush
 
-    return FcmPush(settings.fcm_credentials_file, settings.fcm_url, account_service.drop_push_address)
+        return FcmPush(settings.fcm_credentials_file, settings.fcm_url, account_service.drop_push_address)
+    except ImportError:
+        raise SettingsError(
+            "PAIRING_FCM_CREDENTIALS_FILE needs the push extra: pip install 'pairing-ws[push]'"
+        ) from None
+    except ValueError as error:
+        raise SettingsError(f"PAIRING_FCM_CREDENTIALS_FILE should be a service account's key ({error})") from None
 
 
 async def _tidy(account_service: accounts.AccountService) -> None:
@@ -234,6 +249,7 @@ async def _tidy(account_service: accounts.AccountService) -> None:
     while True:
         try:
             await account_service.tidy()
-        except Refused as error:
-            log.warning("tidy.failed", code=error.code.value)
+        except Exception:
+            # The next hour may be better; without it the database only grows.
+            log.exception("tidy.failed")
         await asyncio.sleep(TIDY_SECONDS)

@@ -2,20 +2,25 @@
 
 import asyncio
 import functools
+import gc
 import json
+import os
+import signal
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 import uvicorn
+from starlette.applications import Starlette
 from uvicorn.supervisors import Multiprocess
 
 from pairing_ws import config
 from pairing_ws.accounts.service import AccountService
 from pairing_ws.adapters import tokens
+from pairing_ws.adapters.database import database_url
 from pairing_ws.app import Parts, build, create_app
 from pairing_ws.clock import iso, system_clock
 from pairing_ws.errors import Refused
@@ -23,6 +28,7 @@ from pairing_ws.log import configure
 from pairing_ws.web import qr
 
 T = TypeVar("T")
+GC_THRESHOLDS = (50_000, 50, 1000)
 
 cli = typer.Typer(
     help="Passwordless login by QR-code device pairing.\n\n"
@@ -67,8 +73,11 @@ def serve(
 ) -> None:
     """Run the server. Migrates the database first; stops within 10 s of SIGTERM, telling open sockets to reconnect."""
     settings = config.load(host=host, port=port, workers=workers, demo=demo or None)
-    tokens.make_key_file(settings.signing_key_file, system_clock)
     configure()
+    for name in config.unknown_variables():
+        print(f"warning: {name} is no setting; is it misspelt?", file=sys.stderr)
+    # Here, so that what is wrong with key file, database or push credentials is one clear line.
+    _with_accounts(_nothing, settings)
     server = uvicorn.Config(
         functools.partial(_application, settings),
         factory=True,
@@ -91,7 +100,7 @@ def serve(
         # Sockets are closed at once; this is for calls under way, of which a long poll would take 30 s.
         timeout_graceful_shutdown=5,
     )
-    print(f"pairing_ws listens on http://{settings.host}:{settings.port} as {settings.public_url}", file=sys.stderr)
+    print(f"pairing_ws is at {settings.public_url} (listening on {settings.host}:{settings.port})", file=sys.stderr)
     if settings.workers > 1:
         socket = server.bind_socket()
         Multiprocess(server, sockets=[socket]).run()
@@ -99,10 +108,25 @@ def serve(
         uvicorn.Server(server).run()
 
 
-def _application(settings: config.Settings) -> object:
+def _application(settings: config.Settings) -> Starlette:
     # Each worker is a new interpreter.
     configure()
-    return create_app(settings)
+    app = create_app(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn has set its handlers by now; it would let long polls wait for their time.
+        handler = signal.getsignal(number)
+        signal.signal(number, functools.partial(_end_waiting, app, handler))
+    # A full collection walks through all there is and stops the world: 40 ms per 1000 sockets.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    return app
+
+
+def _end_waiting(app: Starlette, handler: Any, number: int, frame: object) -> None:
+    app.state.drain.begin()
+    if callable(handler):
+        handler(number, frame)
 
 
 @cli.command()
@@ -154,11 +178,7 @@ def delete(username: str, yes: Annotated[bool, typer.Option("--yes", help="Do no
 @database.command()
 def upgrade() -> None:
     """Bring the schema up to date. `serve` does it too; a platform's release step can do it first."""
-
-    async def nothing(_: AccountService) -> None:
-        pass
-
-    _with_accounts(nothing)
+    _with_accounts(_nothing)
     print("The database is up to date.")
 
 
@@ -177,24 +197,41 @@ def doctor() -> None:
         print(f"warning  {name} is no setting; is it misspelt?")
     settings = config.load()
     print("ok       settings")
-    if settings.has_public_address and not settings.public_url.startswith("https://"):
-        print("warning  PAIRING_PUBLIC_URL is public and not https: serve will refuse to listen beyond loopback")
+    try:
+        config.load(host="0.0.0.0")
+    except config.SettingsError as error:
+        print(f"note     beyond this machine `serve` would refuse: {error}")
     if settings.quarantine_seconds == 0:
         print("warning  PAIRING_QUARANTINE_SECONDS is 0: a device that was just let in can let in others at once")
     with tempfile.TemporaryDirectory() as scratch:
+        # What is missing is not made now: whoever examines may be another user than who serves.
+        bad = False
         if settings.signing_key_file.exists():
             tokens.read_key_file(settings.signing_key_file)
             print(f"ok       {settings.signing_key_file}")
         else:
-            print(f"ok       {settings.signing_key_file} will be made on first start")
-            # Not now: whoever examines may be another user, and the server could not read that user's file.
+            bad |= _can_not_be_made(settings.signing_key_file)
             settings = settings.model_copy(update={"signing_key_file": Path(scratch) / "keys.json"})
-        bad = asyncio.run(_examine(build(settings)))
+        file = database_url(settings.database_url).database
+        if file and not Path(file).exists():
+            bad |= _can_not_be_made(Path(file))
+            settings = settings.model_copy(update={"database_url": f"sqlite:///{scratch}/pairing.db"})
+        bad |= asyncio.run(_examine(build(settings)))
     if bad:
         raise typer.Exit(1)
 
 
+def _can_not_be_made(file: Path) -> bool:
+    folder = file.absolute().parent
+    if folder.is_dir() and os.access(folder, os.W_OK):
+        print(f"ok       {file} will be made on first start")
+        return False
+    print(f"refused  {file} can't be made: no folder to write to")
+    return True
+
+
 async def _examine(parts: Parts) -> bool:
+    """Whether a store does not answer."""
     bad = False
     checks: list[tuple[str, Callable[[], Awaitable[object]]]] = [
         ("database", parts.accounts_store.ping),
@@ -213,11 +250,15 @@ async def _examine(parts: Parts) -> bool:
     return bad
 
 
-def _with_accounts(act: Callable[[AccountService], Awaitable[T]]) -> T:
-    """Run `act` on the account story of the configured stores."""
+async def _nothing(_: AccountService) -> None:
+    pass
+
+
+def _with_accounts(act: Callable[[AccountService], Awaitable[T]], settings: config.Settings | None = None) -> T:
+    """Run `act` on the account story of the configured stores, which are brought up to date first."""
 
     async def run() -> T:
-        async with build(config.load()).running() as services:
+        async with build(settings or config.load()).running() as services:
             return await act(services.accounts)
 
     return asyncio.run(run())

@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError
 PREFIX = "PAIRING_"
 # Neither a user nor a wildcard; an IPv6 address in brackets.
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?")
+_PATH = re.compile(r"[A-Za-z0-9/._~-]*")
 _REDIS_PATH = re.compile(r"/?[0-9]*")
 _DRIVERS = frozenset({"sqlite", "sqlite+aiosqlite", "postgres", "postgresql", "postgresql+asyncpg"})
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -55,6 +56,8 @@ def _web_address(value: str) -> str:
     """An http(s) address as a browser spells it. Raises ValueError."""
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or parts.query or parts.fragment or not _HOST.fullmatch(parts.netloc):
+        raise ValueError
+    if not _PATH.fullmatch(parts.path):
         raise ValueError
     host = (parts.hostname or "").lower()
     default = parts.port is None or parts.port == {"http": 80, "https": 443}[parts.scheme]
@@ -207,14 +210,12 @@ class Settings(BaseSettings):
             )
         if not self.public_url:
             object.__setattr__(self, "public_url", f"http://localhost:{self.port}")
-            if not is_loopback(self.host) and not self.demo:
-                raise _wrong(
-                    "PAIRING_PUBLIC_URL", f"is needed when listening on {self.host}: the https address people see"
-                )
+            if not is_loopback(self.host):
+                raise _wrong("PAIRING_PUBLIC_URL", f"is needed when listening on {self.host}: the address people see")
         if self.demo:
-            if self.has_public_address:
+            if self.has_public_address or not is_local(self.host):
                 raise _wrong(
-                    "PAIRING_PUBLIC_URL", "must be a local address with --demo, which starts without quarantine"
+                    "PAIRING_PUBLIC_URL", "and --host must be local with --demo, which starts without quarantine"
                 )
         elif not is_loopback(self.host) and urlsplit(self.public_url).scheme != "https":
             raise _wrong("PAIRING_PUBLIC_URL", f"should be https when listening on {self.host}; --demo allows http")

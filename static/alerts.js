@@ -5,7 +5,15 @@ import * as session from './session.js';
 import { button, h, icon, row } from './ui.js';
 
 const place = () => document.getElementById('alerts');
+/** Logins that were told here; the same device may come again, and that is news. @type {Set<string>} */
 const known = new Set();
+/** When a device was last told here. @type {Map<string, number>} */
+const toldAt = new Map();
+/** Devices that this page has just let in, until the news of it arrives. @type {Map<string, number>} */
+const expected = new Map();
+/** The news of a login come within this, or belong to another one. */
+const LATE = 60_000;
+const recent = (/** @type {number | undefined} */ at) => at !== undefined && Date.now() - at < LATE;
 
 /** @param {() => void} [onChange]  the list of devices is no longer what it was */
 export function watchAlerts(onChange = () => {}) {
@@ -20,15 +28,20 @@ export function watchAlerts(onChange = () => {}) {
 
 /** This page let that device in itself: no alarm about it. */
 export function acknowledge(/** @type {string} */ deviceId) {
-  known.add(deviceId);
+  if (!recent(toldAt.get(deviceId))) expected.set(deviceId, Date.now());
   place()
     ?.querySelector(`[data-device="${CSS.escape(deviceId)}"]`)
     ?.remove();
 }
 
 function drawAdded(device) {
-  if (known.has(device.id)) return;
-  known.add(device.id);
+  const login = `${device.id} ${device.createdAt}`;
+  if (known.has(login)) return;
+  known.add(login);
+  const letInHere = recent(expected.get(device.id));
+  expected.delete(device.id);
+  if (letInHere) return;
+  toldAt.set(device.id, Date.now());
   const close = () => alert.remove();
   const undo = async () => {
     await session.withKey((key) => revokeDevice(device.id, key, { descendants: true }));

@@ -19,7 +19,7 @@ import {
   span,
   step,
 } from './ui.js';
-import { explain } from './words.js';
+import { explain, MISSED } from './words.js';
 
 /** @typedef {import('./pairing.js').Pairing} Pairing */
 
@@ -32,9 +32,12 @@ const INERT = 700;
  * @param {ReturnType<typeof watchPairing>} [watch]  the one that saw the scan, if any
  */
 export function askForConsent(pairing, again, watch = watchPairing(pairing, session.credential)) {
-  const way = { pairing, again, watch };
+  const way = { pairing, again, watch, asked: 0, denying: false, missed: false };
   watch.onPairing = (now) => {
     const changed = now.status !== way.pairing.status;
+    if (now.number && !way.asked) way.asked = now.version;
+    // Each wrong number is a version, and the third denies by itself.
+    way.missed = now.status === 'denied' && !way.denying && Boolean(way.asked) && now.version >= way.asked + 3;
     way.pairing = now;
     if (changed) draw(way);
   };
@@ -48,6 +51,7 @@ function draw(way) {
   if (pairing.status === 'scanned') drawCard(way);
   else if (pairing.status === 'approved') drawApproved(way);
   else if (pairing.status === 'consumed') drawFinished(way);
+  else if (way.missed) drawEnd(MISSED, again);
   else if (pairing.status === 'denied') drawEnd({ title: 'Denied', text: `${name} was not let in.` }, again);
   else if (pairing.status === 'cancelled')
     drawEnd({ title: 'Cancelled', text: `${name} has given up. Nobody was let in.` }, again);
@@ -142,7 +146,7 @@ function drawCard(way) {
       ),
     ),
     notice(
-      'info',
+      'caution',
       h('strong', {}, 'If you did not start this yourself, deny.'),
       ` Allow only if the new device is in front of you and its address bar says ${address()}.`,
       pairing.verification === 'number' ? ' After that you get a number to type there.' : '',
@@ -178,7 +182,10 @@ function drawApproved(way) {
   watch.onTransport = link.set;
   const stop = button(
     'Stop it after all',
-    () => act(way, () => session.withKey((key) => denyPairing(pairing.id, key))),
+    () => {
+      way.denying = true;
+      return act(way, () => session.withKey((key) => denyPairing(pairing.id, key)));
+    },
     { kind: 'plain' },
   );
   const left = countdown(pairing.expiresIn, (time) => `Time left: ${time}`);
@@ -204,7 +211,7 @@ function drawApproved(way) {
       h('span', { class: 'unseen' }, pairing.number.split('').join(' ')),
     ),
     notice(
-      'info',
+      'caution',
       h('strong', {}, `Type it only where the address bar says ${address()}.`),
       ' Never read it out to anybody and never send it on.',
     ),

@@ -12,11 +12,8 @@ const activity = h('ol', { class: 'activity' });
 const all = h('div', { class: 'all' });
 
 enter({
-  loggedIn() {
-    draw();
-    refresh();
-    watchAlerts(refresh);
-  },
+  loggedIn: begin,
+  confirmed: begin,
   loggedOut() {
     step(
       { title: 'You are not logged in', mark: ['calm', 'lock'], lead: 'Log in to see your devices.' },
@@ -26,6 +23,12 @@ enter({
 });
 session.events.addEventListener('signed-out', () => location.reload());
 session.events.addEventListener('signed-in', () => location.reload());
+
+function begin() {
+  draw();
+  refresh();
+  watchAlerts(refresh);
+}
 
 function draw() {
   step(
@@ -91,8 +94,13 @@ function drawDevice(device, devices) {
     const save = h('button', { type: 'submit', class: 'small primary' }, h('span', {}, 'Save'));
     const store = async () => {
       const name = input.value.trim();
-      if (!name) return input.focus();
-      await session.withKey((key) => renameDevice(device.id, name, key));
+      try {
+        await session.withKey((key) => renameDevice(device.id, name, key));
+      } catch (error) {
+        input.focus();
+        // The only thing that can be wrong with this call is what the person typed.
+        throw error.code === 'bad_request' ? Object.assign(error, { code: 'bad_name' }) : error;
+      }
       item.replaceChildren();
       say(`Renamed to ${name}`);
       await refresh();

@@ -2,7 +2,7 @@
 
 import { claimPairing, persist, root } from './pairing.js';
 import { askForConsent } from './consent.js';
-import { claimAndLogIn, enter, offerInvite } from './log-in.js';
+import { claimAndLogIn, drawLoggedIn, enter, offerInvite } from './log-in.js';
 import { readUrl } from './link.js';
 import * as session from './session.js';
 import { address, button, h, row, step, to } from './ui.js';
@@ -12,12 +12,14 @@ const code = readUrl(new URL(location.href));
 // Neither the history nor a glance at the address bar shall give the code away. It lives on in this variable only.
 history.replaceState(null, '', location.pathname);
 
+const forJoining = location.pathname.startsWith(`${root.pathname}join/`);
 const leave = () => location.assign(to(session.user() ? 'phone' : ''));
 
 if (code.kind === 'pair') enter({ loggedIn: () => offerConsent(code), loggedOut: explainLoggedOut });
 else if (code.kind === 'join') enter({ loggedIn: explainLoggedIn, loggedOut: () => offerJoin(code) });
 else if (code.kind === 'invite') enter({ loggedIn: explainInvite, loggedOut: () => offerInvite(code.code, leave) });
-else explainBroken();
+// A reload comes without the code. In between the person may have joined, even without having said "that is me" yet.
+else enter({ loggedIn: forJoining ? () => drawLoggedIn() : explainBroken, loggedOut: explainBroken });
 
 session.events.addEventListener('signed-out', leave);
 // Another tab has logged in: a login that goes on here would replace it.
@@ -70,6 +72,11 @@ function explainLoggedOut() {
       h('strong', { class: 'where' }, address('phone')),
       ' there and type the code that stands beside the picture, eight letters and digits.',
     ),
+    h(
+      'p',
+      { class: 'hint' },
+      'You can also log in this browser first. The code does not wait: scan it once more afterwards.',
+    ),
     row(h('a', { class: 'button primary', href: to('') }, h('span', {}, 'Log in this browser'))),
   );
 }
@@ -116,6 +123,10 @@ function explainBroken() {
 function drawRefusal({ title, text }) {
   step(
     { title, mark: ['calm', 'warning'], lead: text },
-    row(h('a', { class: 'button primary', href: root.href }, h('span', {}, 'To the start page'))),
+    row(
+      session.user()
+        ? h('a', { class: 'button primary', href: to('phone') }, h('span', {}, 'Let a device in'))
+        : h('a', { class: 'button primary', href: root.href }, h('span', {}, 'To the start page')),
+    ),
   );
 }

@@ -15,7 +15,7 @@ import { watchAlerts } from './alerts.js';
 import { deviceHeaders } from './device.js';
 import * as session from './session.js';
 import { address, attempt, button, connection, countdown, h, row, step, to } from './ui.js';
-import { ENDS, explain } from './words.js';
+import { ENDS, explain, MISSED } from './words.js';
 
 /** @typedef {import('./pairing.js').Pairing} Pairing */
 
@@ -25,6 +25,7 @@ import { ENDS, explain } from './words.js';
  * @param {() => void} again  what "start again" does
  */
 export async function claimAndLogIn(shown, again) {
+  await session.demandOwnOrigin();
   const secret = newSecret();
   const by = { secret, device: deviceHeaders() };
   const pairing = await persist(() =>
@@ -109,7 +110,11 @@ function drawNumber(way) {
     } catch (error) {
       if (error.code !== 'number_mismatch') return drawProblem(error, way.again);
       const left = error.members.attemptsLeft;
-      if (!left) return drawProblem({ code: 'pairing_denied' }, way.again);
+      if (!left) {
+        // The news that the pairing was denied would say less.
+        way.watch.stop();
+        return drawEndWith(MISSED.title, MISSED.text, way.again);
+      }
       problem.textContent = `${explain(error).text} ${left === 1 ? 'One try' : `${left} tries`} left.`;
       input.value = '';
       input.focus();
@@ -156,6 +161,7 @@ async function redeem(way, number = undefined) {
 /** Shown before an invite is used up. */
 export function offerInvite(code, again) {
   const accept = async () => {
+    await session.demandOwnOrigin();
     session.markUnconfirmed();
     try {
       const by = { secret: newSecret(), device: deviceHeaders() };
@@ -184,7 +190,11 @@ export function offerInvite(code, again) {
 }
 
 /** The keys are kept only after this answer: nobody should find himself in somebody else's account. */
-export function askIfThatIsYou(/** @type {import('./pairing.js').Login} */ login, again) {
+export function askIfThatIsYou(
+  /** @type {import('./pairing.js').Login} */ login,
+  again,
+  confirmed = () => drawLoggedIn(true),
+) {
   const { displayName, username } = login.user;
   const refuse = async () => {
     await session.leave(login.authKey);
@@ -209,7 +219,8 @@ export function askIfThatIsYou(/** @type {import('./pairing.js').Login} */ login
       button('Not me', refuse, { kind: 'secondary' }),
       button('Continue', () => {
         session.adopt(login);
-        drawLoggedIn(true);
+        showUser();
+        confirmed();
       }),
     ),
   );
@@ -266,9 +277,9 @@ export function showUser() {
 
 /**
  * Where every page begins: takes up the session, and asks again if a reload interrupted "is that you?".
- * @param {{loggedIn: () => void, loggedOut: () => void}} ways
+ * @param {{loggedIn: () => void, loggedOut: () => void, confirmed?: () => void}} ways  `confirmed`: that was me
  */
-export async function enter({ loggedIn, loggedOut }) {
+export async function enter({ loggedIn, loggedOut, confirmed = undefined }) {
   let inside;
   try {
     inside = await session.restore();
@@ -276,13 +287,14 @@ export async function enter({ loggedIn, loggedOut }) {
     const { title, text } = explain(error);
     step(
       { title, mark: ['bad', 'warning'], lead: text },
-      row(button('Try again', () => enter({ loggedIn, loggedOut }))),
+      // Under a foreign name no try will ever end otherwise.
+      error.code !== 'foreign_origin' && row(button('Try again', () => enter({ loggedIn, loggedOut, confirmed }))),
     );
     return;
   }
   showUser();
   const unconfirmed = session.unconfirmed();
-  if (inside && unconfirmed) askIfThatIsYou(unconfirmed, () => location.reload());
+  if (inside && unconfirmed) askIfThatIsYou(unconfirmed, () => location.reload(), confirmed);
   else if (inside) loggedIn();
   else loggedOut();
 }

@@ -215,7 +215,11 @@ class Watch {
   onPairing = () => {};
   /** The way the news now come. @type {(transport: Transport) => void} */
   onTransport = () => {};
-  /** No more news although the pairing has not ended: `taken_over`, `not_found`, `unauthenticated`, `bad_request`. @type {(code: string) => void} */
+  /**
+   * No more news although the pairing has not ended: `taken_over`, `not_found`, `unauthenticated`, `account_locked`,
+   * `foreign_origin`, `bad_request`.
+   * @type {(code: string) => void}
+   */
   onStop = () => {};
   /** @type {Transport} */
   transport = 'connecting';
@@ -225,6 +229,7 @@ class Watch {
   #credential;
   #socket;
   #stopped = false;
+  #check = undefined;
   /** @type {AbortController | null} */ #poll = null;
   /** @type {Promise<void> | null} */ #reading = null;
 
@@ -238,6 +243,7 @@ class Watch {
       return;
     }
     this.#socket = new LastingSocket(`pairings/${encodeURIComponent(pairing.id)}/socket`, credential, {
+      greets: true,
       onMessage: (message) => {
         if (message.type !== 'pairing') return;
         this.#stopPolling();
@@ -248,8 +254,7 @@ class Watch {
       onStop: (code) => this.#end(code),
     });
     onWake(this.#wake);
-    // A socket that opens but never speaks is as good as none.
-    setTimeout(() => this.transport === 'connecting' && this.#startPolling(0), HANDSHAKE_LIMIT);
+    this.#planCheck();
   }
 
   /** Asks for the present state once, beside the running watch. Never throws. */
@@ -265,15 +270,41 @@ class Watch {
   stop() {
     this.#stopped = true;
     this.#stopPolling();
+    clearTimeout(this.#check);
     this.#socket?.stop();
     offWake(this.#wake);
   }
 
   #wake = () => {
-    // After a sleep an open socket may be dead without knowing: the read tells the truth meanwhile.
+    // After a sleep any open connection may be dead without knowing: the read tells the truth until there is a new one.
     this.read();
-    this.#socket.wake();
+    this.#socket.renew();
+    if (!this.#poll) return;
+    this.#stopPolling();
+    this.#startPolling(0);
   };
+
+  #planCheck() {
+    // Spread, so that devices which connected together do not all ask together.
+    this.#check = setTimeout(() => this.#checkSocket(), CHECK * (0.8 + 0.4 * Math.random()));
+  }
+
+  /** A connection can die without a close, and the server's pings are invisible here: a read finds it out. */
+  async #checkSocket() {
+    if (this.transport === 'socket' && !this.#poll) {
+      const before = this.#version;
+      let silent = false;
+      try {
+        await this.#ask();
+        // The socket should have brought this. Should the two just have crossed, a new socket does no harm.
+        silent = this.#version > before;
+      } catch (error) {
+        silent = error.code === 'unreachable' || isLast(error);
+      }
+      if (silent && !this.#stopped) this.#socket.renew();
+    }
+    if (!this.#stopped) this.#planCheck();
+  }
 
   /** Takes up a state that came another way, such as the answer to approve. @param {Pairing} pairing */
   take(pairing) {
@@ -329,7 +360,7 @@ class Watch {
         wait = LONG_POLL;
       } catch (error) {
         if (signal.aborted) return;
-        if (error.http === 404 || error.http === 401) return this.#end(error.code);
+        if (isLast(error)) return this.#end(error.code);
         this.#report('offline');
         wait = 0;
         await sleep(error.retryAfter ? error.retryAfter * 1000 : backoff(failures++), signal);
@@ -344,7 +375,7 @@ class Watch {
  * @param {{onEvent: (event: {type: string, device: any}) => void, onStop?: (code: string) => void}} handlers
  */
 export function watchAccount(credential, { onEvent, onStop = () => {} }) {
-  const wake = () => socket.wake();
+  const wake = () => socket.renew();
   const socket = new LastingSocket('socket', credential, {
     onMessage: onEvent,
     onStop: (code) => {
@@ -361,10 +392,37 @@ export function watchAccount(credential, { onEvent, onStop = () => {} }) {
   };
 }
 
+/**
+ * Whether a socket can be opened from here. The server refuses it to pages of a foreign origin.
+ * @returns {Promise<boolean>}
+ */
+export function socketOpens(limit = 2000) {
+  const url = new URL('socket', api);
+  url.protocol = url.protocol.replace('http', 'ws');
+  return new Promise((resolve) => {
+    const socket = new WebSocket(url, SUBPROTOCOL);
+    const end = (opened) => {
+      clearTimeout(timer);
+      socket.onopen = socket.onclose = null;
+      socket.close();
+      resolve(opened);
+    };
+    const timer = setTimeout(() => end(false), limit);
+    socket.onopen = () => end(true);
+    socket.onclose = () => end(false);
+  });
+}
+
 /** Closes after which coming back is pointless. */
 const LAST_WORDS = { 4400: 'bad_request', 4401: 'unauthenticated', 4404: 'not_found', 4409: 'taken_over' };
 const HANDSHAKE_LIMIT = 6000;
 const SETTLED = 5000;
+/** So often, roughly, a watch that lives on a socket asks whether the socket still tells it everything. */
+const CHECK = 25_000;
+
+/** Whether asking again is pointless, however often. */
+const isLast = ({ http, code }) =>
+  http === 401 || http === 404 || code === 'account_locked' || code === 'foreign_origin';
 
 /** One socket that comes back by itself: capped backoff with full jitter, and what the close codes ask for. */
 class LastingSocket {
@@ -373,6 +431,7 @@ class LastingSocket {
   #onMessage;
   #onDown;
   #onStop;
+  #greets;
   /** @type {WebSocket | null} */ #socket = null;
   #failures = 0;
   #renewed = false;
@@ -380,27 +439,48 @@ class LastingSocket {
   #connecting = false;
   #stopped = false;
   #timer = undefined;
+  #limit = undefined;
+  #settled = undefined;
 
-  /** `onDown` gets the pause (ms) that the server asked for before anything else is tried. */
-  constructor(path, credential, { onMessage, onDown = (/** @type {number} */ _pause) => {}, onStop }) {
+  /**
+   * `onDown` gets the pause (ms) that the server asked for before anything else is tried. `greets`: the server speaks
+   * as soon as it knows who asks.
+   */
+  constructor(path, credential, { onMessage, onDown = (/** @type {number} */ _pause) => {}, onStop, greets = false }) {
     this.#url = new URL(path, api);
     this.#url.protocol = this.#url.protocol.replace('http', 'ws');
     this.#credential = credential;
     this.#onMessage = onMessage;
     this.#onDown = onDown;
     this.#onStop = onStop;
+    this.#greets = greets;
     this.#connect();
   }
 
-  /** Connects now instead of at the end of a pause. */
-  wake() {
-    if (!this.#socket) this.#connect();
+  /** Connects anew and at once, whatever the present socket believes of itself. */
+  renew() {
+    // One that is still connecting is as new as it gets, and has its limit.
+    if (this.#stopped || this.#socket?.readyState === WebSocket.CONNECTING) return;
+    this.#drop();
+    this.#connect();
   }
 
   stop() {
     this.#stopped = true;
     clearTimeout(this.#timer);
+    clearTimeout(this.#limit);
     this.#socket?.close(1000);
+  }
+
+  /** Lets go of the present socket: what it may still say, even that another has taken over, is about itself alone. */
+  #drop() {
+    const socket = this.#socket;
+    if (!socket) return;
+    this.#socket = null;
+    clearTimeout(this.#limit);
+    clearTimeout(this.#settled);
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.close(1000);
   }
 
   async #connect() {
@@ -415,7 +495,7 @@ class LastingSocket {
       this.#stale = undefined;
       if (!this.#stopped) this.#open(hello);
     } catch (error) {
-      if (error.http === 401) this.#end('unauthenticated');
+      if (isLast(error)) this.#end(error.code);
       else this.#retry(0);
     } finally {
       this.#connecting = false;
@@ -425,25 +505,28 @@ class LastingSocket {
   #open(hello) {
     const socket = (this.#socket = new WebSocket(this.#url, SUBPROTOCOL));
     let retryAfter = 0;
-    let settled;
-    // A proxy that swallows the upgrade leaves the socket connecting for minutes.
-    const limit = setTimeout(() => socket.close(), HANDSHAKE_LIMIT);
+    // A proxy that swallows the upgrade, or what comes after it, leaves the socket without a word for minutes.
+    this.#limit = setTimeout(() => {
+      this.#drop();
+      this.#retry(0);
+    }, HANDSHAKE_LIMIT);
     socket.onopen = () => {
-      clearTimeout(limit);
+      if (!this.#greets) clearTimeout(this.#limit);
       socket.send(JSON.stringify(hello));
-      settled = setTimeout(() => {
+      this.#settled = setTimeout(() => {
         this.#failures = 0;
         this.#renewed = false;
       }, SETTLED);
     };
     socket.onmessage = ({ data }) => {
+      clearTimeout(this.#limit);
       const message = JSON.parse(data);
       if (message.type === 'retry') retryAfter = message.retryAfter * 1000;
       else if (!this.#stopped) this.#onMessage(message);
     };
     socket.onclose = ({ code }) => {
-      clearTimeout(limit);
-      clearTimeout(settled);
+      clearTimeout(this.#limit);
+      clearTimeout(this.#settled);
       this.#socket = null;
       if (this.#stopped) return;
       if (code === 4401 && 'authKey' in this.#credential && !this.#renewed) {
@@ -459,6 +542,7 @@ class LastingSocket {
   }
 
   #retry(pause, restarting = false) {
+    clearTimeout(this.#timer);
     // A restart meets every waiting device at once: the first attempts are spread over three seconds.
     const delay = pause + backoff(this.#failures++, 30_000, restarting ? 3000 : 1000);
     this.#timer = setTimeout(() => this.#connect(), delay);

@@ -128,7 +128,7 @@ async function showCode() {
     countdown(pairing.expiresIn, (left) => `Valid for ${left}`),
     h('div', { class: 'typing' }, h('h2', {}, 'Cannot scan? Type this code there'), userCode(pairing.userCode)),
     notice(
-      'info',
+      'caution',
       h('strong', {}, 'Show this code to nobody else and send it to nobody.'),
       ' Whoever scans it asks to be let into your account.',
     ),

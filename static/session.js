@@ -1,12 +1,14 @@
 // Who is logged in in this browser. The authKey lives in this tab's memory only; the refreshKey is in a cookie that no
 // script can read. Tabs share one renewal and never log each other out.
 
-import { logOut, ProblemError, refreshKeys, root, whoAmI } from './pairing.js';
+import { logOut, ProblemError, refreshKeys, root, socketOpens, whoAmI } from './pairing.js';
 
 /** @typedef {import('./pairing.js').Login} Login */
 
 const NAME = `pairing-session:${root.pathname}`;
 const UNCONFIRMED = `pairing-unconfirmed:${root.pathname}`;
+/** Whether this browser may hold a session, for the cookie is invisible. Says nothing about whose. */
+const VISITED = `pairing-visited:${root.pathname}`;
 /** Renewed so much before its end, or a quarter of a short life. */
 const EARLY = 20_000;
 
@@ -35,7 +37,20 @@ export const device = () => keys?.device ?? null;
 
 /** Takes up the session that the browser still holds. @returns {Promise<boolean>} whether there is one */
 export async function restore() {
-  return keys !== null || (await renew()) !== null;
+  // On a first visit the answer is known: asking would only fill the console with a refusal.
+  return keys !== null || (mayHoldSession() && (await renew()) !== null);
+}
+
+const mayHoldSession = () => Boolean(localStorage.getItem(VISITED) ?? localStorage.getItem(UNCONFIRMED));
+// A value of its own each time, so that a late refusal does not wipe out the mark of a newer login.
+const markVisited = () => localStorage.setItem(VISITED, String(Date.now()));
+
+/**
+ * Throws `foreign_origin` under a name that is not the server's own: a login there could not last. Asked before a first
+ * login only, later ones have had the answer.
+ */
+export async function demandOwnOrigin() {
+  if (!mayHoldSession() && !(await socketOpens())) await renew();
 }
 
 /**
@@ -66,6 +81,7 @@ async function authKeyFor(stale = undefined) {
 /** Starts using fresh keys, after the person has agreed to be this user. */
 export function adopt(/** @type {Login} */ login) {
   keep(login);
+  markVisited();
   localStorage.removeItem(UNCONFIRMED);
   tabs?.postMessage({ type: 'signed-in' });
 }
@@ -77,11 +93,16 @@ export async function leave(authKey = undefined) {
   });
   keys = null;
   localStorage.removeItem(UNCONFIRMED);
+  localStorage.removeItem(VISITED);
   tabs?.postMessage({ type: 'signed-out' });
 }
 
 /** The cookie arrives with the login, before the person could say "not me": a reload in between must ask again. */
-export const markUnconfirmed = () => localStorage.setItem(UNCONFIRMED, '1');
+export function markUnconfirmed() {
+  localStorage.setItem(UNCONFIRMED, '1');
+  // Stays when the login fails: its answer may be lost and its cookie not.
+  markVisited();
+}
 export const clearUnconfirmed = () => localStorage.removeItem(UNCONFIRMED);
 /** @returns {Login | null} the restored keys that nobody has confirmed yet */
 export const unconfirmed = () => (localStorage.getItem(UNCONFIRMED) ? keys : null);
@@ -100,11 +121,13 @@ function renew(stale = undefined) {
 async function renewOnce(stale) {
   // While this tab stood in line, another may have renewed for all.
   if (keys && keys.authKey !== stale) return keys;
+  const mark = localStorage.getItem(VISITED);
   for (let attempt = 0; ; attempt++) {
     try {
       const login = await refreshKeys();
       if (!login.user) Object.assign(login, await whoAmI(login.authKey));
       keep(login);
+      markVisited();
       tabs?.postMessage({ type: 'renewed', keys });
       return keys;
     } catch (error) {
@@ -114,6 +137,7 @@ async function renewOnce(stale) {
       } else if (error.http === 401) {
         const was = keys;
         keys = null;
+        if (localStorage.getItem(VISITED) === mark) localStorage.removeItem(VISITED);
         if (was) events.dispatchEvent(new Event('signed-out'));
         return null;
       } else {

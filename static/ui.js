@@ -115,12 +115,15 @@ export async function attempt(control, work) {
   }
 }
 
-/** @param {'problem' | 'info' | 'good'} kind */
+/** @type {Record<string, keyof typeof STROKES>} */
+const NOTICES = { problem: 'warning', caution: 'warning', info: 'lock', good: 'check' };
+
+/** `caution`: nothing is wrong, but the person has to take care. @param {'problem' | 'caution' | 'info' | 'good'} kind */
 export function notice(kind, ...content) {
   return h(
     'div',
     { class: `notice ${kind}`, role: kind === 'problem' ? 'alert' : 'status' },
-    icon(kind === 'problem' ? 'warning' : kind === 'good' ? 'check' : 'lock'),
+    icon(NOTICES[kind]),
     h('div', {}, ...content),
   );
 }

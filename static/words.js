@@ -39,13 +39,19 @@ const PROBLEMS = {
     'Too many devices',
     'Your account has as many devices as it may have. Log one out under “Your devices”, then try again.',
   ],
+  bad_name: ['The name does not work', 'A name needs a visible character.'],
+  foreign_origin: [
+    'Open this site by its own address',
+    'This page was opened under another name than the server’s own, and there it cannot keep you logged in. Type the address that the server was set up with.',
+  ],
   account_locked: ['The account is locked', 'This account is locked. Ask whoever runs this server.'],
 };
 
 /** @param {any} error @returns {{title: string, text: string}} */
 export function explain(error) {
   if (error?.code === 'wrong_direction') return wrongDirection(error.members.initiator);
-  const [title, text] = PROBLEMS[error?.code] ?? [
+  const over = error?.code === 'invalid_state' ? ENDS[error.members?.pairingStatus] : undefined;
+  const [title, text] = over ?? PROBLEMS[error?.code] ?? [
     'That did not work',
     'Something unexpected happened. Load the page again.',
   ];
@@ -66,6 +72,12 @@ export function wrongDirection(initiator) {
         text: 'It logs in a device that is not logged in yet, and this one is. Scan it with the device that you want to add.',
       };
 }
+
+/** After the third wrong number, told to both sides. */
+export const MISSED = {
+  title: 'The number was wrong three times',
+  text: 'Nobody was let in. If it was you, start again with a new code.',
+};
 
 /** How a pairing ended, told to the new device. */
 export const ENDS = {

@@ -138,8 +138,8 @@ class AccountStore(Protocol):
     async def rotate(self, rotation: Rotation) -> bool:
         """True for exactly one caller per `old_hash`; False also once the session is revoked."""
 
-    async def forget_sealed(self, session_id: str) -> None:
-        """Erase the repeatable answer: one of its keys has been used."""
+    async def forget_sealed(self, session_id: str, refresh_hash: str) -> None:
+        """Erase the repeatable answer that holds this refresh key: one of its keys has been used."""
 
     async def end_session(self, session_id: str, at: int, activity: Activity) -> None: ...
 

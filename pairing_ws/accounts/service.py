@@ -231,7 +231,7 @@ class AccountService:
                 return None
             self._remember(session, now)
         if session.sealed and issued_at >= (session.sealed_until - keys.GRACE_MS) // 1000:
-            await self._store.forget_sealed(session_id)
+            await self._store.forget_sealed(session_id, session.refresh_hash)
             session = msgspec.structs.replace(session, sealed=None)
             self._remember(session, now)
         if not session.alive_at(now):
@@ -307,7 +307,7 @@ class AccountService:
 
     async def revoke(self, session: Session, device_id: str, ip: str, *, descendants: bool = False) -> None:
         """End a device, and with `descendants` all that it let in. Raises NOT_FOUND and DEVICE_QUARANTINED."""
-        if device_id != session.device.id:
+        if descendants or device_id != session.device.id:
             self.refuse_quarantined(session)
         device = await self._device(session.user.id, device_id)
         ended = [device_id]
@@ -338,6 +338,8 @@ class AccountService:
         self, session: Session, device_id: str, ip: str, *, name: str | None, push_token: str | None
     ) -> Device:
         """Rename a device; set a push address, only one's own. Raises NOT_FOUND and DEVICE_QUARANTINED."""
+        # A new device must not flush the activity with names of its own.
+        await self._limits.hit("rename", session.device.id)
         own = device_id == session.device.id
         if not own:
             self.refuse_quarantined(session)

@@ -3,11 +3,14 @@
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 from alembic import command, config
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from pairing_ws.errors import Unavailable
+
+log = structlog.get_logger()
 
 # Any number that no other program on the same PostgreSQL uses for its advisory lock.
 _MIGRATION_LOCK = 7_239_471
@@ -60,4 +63,6 @@ async def migrate(engine: AsyncEngine) -> None:
                 await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             await connection.run_sync(upgrade)
     except (SQLAlchemyError, OSError) as error:
+        # The driver's own words: a connection that fails quotes no parameters.
+        log.error("database.failed", error=str(getattr(error, "orig", error)))
         raise Unavailable("the database") from error

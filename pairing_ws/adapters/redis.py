@@ -17,7 +17,7 @@ import structlog
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from pairing_ws.adapters.bells import Bells, stop
@@ -32,6 +32,8 @@ log = structlog.get_logger()
 
 LINK_CHECK_SECONDS = 5.0
 CONFIRM_SECONDS = 5.0
+# From asking to answer, waiting for a connection included.
+COMMAND_SECONDS = 4.0
 # The indexes outlive every pairing in them: created, claimed and approved at the last moment, with each setting at its
 # upper bound, one lives for 3 h 1 min (3600 + 60 + 2 * 3600 s).
 INDEX_TTL_MS = 4 * 3_600_000
@@ -43,7 +45,7 @@ _IDLE_CHANNEL = "pairing-ws"
 def connect(url: str) -> Redis:
     """A client whose commands give up within seconds: a waiting person is told 503, not left hanging.
 
-    Its one retry is safe: every write is a compare-and-set whose repetition the story recognises.
+    It retries nothing: a swap that was made, and whose answer got lost, must not look like a lost race.
     """
     pool = BlockingConnectionPool.from_url(
         url,
@@ -52,7 +54,7 @@ def connect(url: str) -> Redis:
         socket_timeout=3,
         socket_connect_timeout=2,
         health_check_interval=15,
-        retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), 1),
+        retry=Retry(NoBackoff(), 0),
     )
     return Redis(connection_pool=pool)
 
@@ -103,7 +105,7 @@ class Commands:
     async def _execute(self, batch: list[tuple[tuple[Any, ...], asyncio.Future[Any]]]) -> None:
         answers: list[Any]
         try:
-            async with self._client.pipeline(transaction=False) as pipe:
+            async with asyncio.timeout(COMMAND_SECONDS), self._client.pipeline(transaction=False) as pipe:
                 for command, _ in batch:
                     pipe.execute_command(*command)
                 answers = await pipe.execute(raise_on_error=False)
@@ -175,8 +177,9 @@ class RedisPairings:
         state = (old.version, new.version, _encode(new), new.expires_at, AFTERLIFE_MS, int(new.final))
         with _translated():
             # Indexed before the swap: an entry too many is harmless, one too few survives a revocation.
-            indexed = [] if old.approver else self._index(new)
-            won, *_ = await asyncio.gather(self._commands.run(self._replace, pairing_channel(old.id), *state), *indexed)
+            if not old.approver:
+                await asyncio.gather(*self._index(new))
+            won = await self._commands.run(self._replace, pairing_channel(old.id), *state)
             if won and new.final:
                 ended = [ask("ZREM", _LIVE, new.id)]
                 if new.approver:

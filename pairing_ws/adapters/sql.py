@@ -208,9 +208,10 @@ class SqlAccounts:
                 await connection.execute(seen)
             return won
 
-    async def forget_sealed(self, session_id: str) -> None:
+    async def forget_sealed(self, session_id: str, refresh_hash: str) -> None:
+        of_key = (sessions.c.id == session_id) & (sessions.c.refresh_hash == refresh_hash)
         async with self._writing() as connection:
-            await connection.execute(sessions.update().where(sessions.c.id == session_id).values(sealed=None))
+            await connection.execute(sessions.update().where(of_key).values(sealed=None))
 
     async def end_session(self, session_id: str, at: int, activity: Activity) -> None:
         async with self._writing() as connection:

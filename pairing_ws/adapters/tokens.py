@@ -132,7 +132,10 @@ def make_key_file(path: Path, clock: Clock) -> None:
     if path.exists():
         return
     content = KeyFile(keys=[_new_key(clock)], pepper=secrets.token_urlsafe(32))
-    _write(path, content, os.link)
+    try:
+        _write(path, content, os.link)
+    except OSError as error:
+        raise KeyFileError(f"{path} can't be made: {error.strerror}") from error
 
 
 def rotate_keys(path: Path, clock: Clock) -> str:
@@ -147,19 +150,21 @@ def rotate_keys(path: Path, clock: Clock) -> str:
 
 def read_key_file(path: Path) -> KeyFile:
     """The file's content. Raises KeyFileError if others could read it, or if it is not what we wrote."""
-    if path.stat().st_mode & 0o077:
-        raise KeyFileError(f"{path.name} can be read by other users; run: chmod 600 {path.name}")
     try:
+        if path.is_file() and path.stat().st_mode & 0o077:
+            raise KeyFileError(f"{path} can be read by other users; run: chmod 600 {path}")
         content = msgspec.json.decode(path.read_bytes(), type=KeyFile)
         pepper = base64.urlsafe_b64decode(content.pepper + "==")
         for jwk in content.keys:
             key = ECKey.import_key(_jwk(jwk))
             if not key.is_private or key.curve_name != "P-256" or not isinstance(jwk.get("kid"), str):
                 raise ValueError("a key that is not private P-256")
+    except OSError as error:
+        raise KeyFileError(f"{path} can't be read: {error.strerror}") from error
     except (msgspec.DecodeError, JoseError, ValueError, KeyError) as error:
-        raise KeyFileError(f"{path.name} is not a key file of pairing_ws ({error})") from error
+        raise KeyFileError(f"{path} is not a key file of pairing_ws ({error})") from error
     if len(pepper) < 32 or not content.keys:
-        raise KeyFileError(f"{path.name} holds no key, or a pepper shorter than 256 bits")
+        raise KeyFileError(f"{path} holds no key, or a pepper shorter than 256 bits")
     return content
 
 

@@ -3,7 +3,8 @@
 Every change is `read → machine → replace`; a lost `replace` reads again, so a race has one winner and honest losers.
 """
 
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -265,22 +266,20 @@ class PairingService(Generic[SessionT]):
         """Refusal, and with `report` the word that the approver did not start this."""
         view, won = await self._end(pairing_id, holder, Event.DENY, Status.DENIED)
         if report:
-            await self._report(holder.approver, view.pairing.new_device)
+            await self._report(pairing_id, holder.approver, view.pairing.new_device)
         elif won:
             await self._accounts.note("pairing.denied", holder.approver, view.pairing.new_device)
         return view
 
-    async def _report(self, approver: Approver, device: NewDevice | None) -> None:
+    async def _report(self, pairing_id: str, approver: Approver, device: NewDevice | None) -> None:
         """Hide the origin from who reports it at once, and close it for all when several accounts agree."""
-        await self._accounts.note("pairing.reported", approver, device)
+        with _unless_over_the_rate():
+            await self._limits.hit("report", pairing_id)
+            await self._accounts.note("pairing.reported", approver, device)
         if device and is_public(device.ip):
-            try:
+            with _unless_over_the_rate():
                 await self._limits.hit("reported_by", f"{approver.user_id} {block(device.ip)}")
                 await self._limits.hit("reported", block(device.ip))
-            except Refused as refused:
-                # Over the rate: this account has reported it already, or it is closed already.
-                if refused.code is not Code.RATE_LIMITED:
-                    raise
 
     async def _refuse_reported(self, approver: Approver | None, device: NewDevice | None) -> None:
         if approver and device and is_public(device.ip):
@@ -368,7 +367,7 @@ class PairingService(Generic[SessionT]):
         misses = pairing.misses + 1
         last = misses >= MAX_MISSES
         missed = pairing.after(Event.DENY if last else Event.MISS, now, misses=misses)
-        if not await self._swap(Event.MISS, pairing, missed):
+        if not await self._swap(Event.DENY if last else Event.MISS, pairing, missed):
             return False
         await self._limits.hit("number", account)
         if last and pairing.approver:
@@ -379,6 +378,16 @@ class PairingService(Generic[SessionT]):
 def not_found() -> Refused:
     """One answer for unknown, foreign, long gone, wrong code and wrong secret."""
     return Refused(Code.NOT_FOUND, "no such pairing for this holder")
+
+
+@contextmanager
+def _unless_over_the_rate() -> Iterator[None]:
+    """What has been reported already is not reported again, and that is no error."""
+    try:
+        yield
+    except Refused as refused:
+        if refused.code is not Code.RATE_LIMITED:
+            raise
 
 
 def _claimant_key(claimant: NewDevice | ByKey, ip: str) -> str:

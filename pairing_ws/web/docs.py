@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -134,7 +135,7 @@ def asyncapi(public_url: str) -> Json:
     """AsyncAPI 3.0 for both sockets."""
     types = [wire.AuthMessage, wire.PairingMessage, wire.RetryMessage, wire.DeviceMessage]
     messages = {kind.__name__: {"payload": {"$ref": f"#/components/schemas/{kind.__name__}"}} for kind in types}
-    scheme, _, host = public_url.partition("://")
+    public = urlsplit(public_url)
     closes = "; ".join(f"{code}: {meaning}" for code, meaning in CLOSE_CODES.items())
     told = {"pairing": ["PairingMessage", "RetryMessage"], "account": ["DeviceMessage", "RetryMessage"]}
     channels: Json = {
@@ -164,7 +165,13 @@ def asyncapi(public_url: str) -> Json:
             "version": __version__,
             "description": f"Subprotocol `{SUBPROTOCOL}`. The client authenticates with its first message, within 5 s.",
         },
-        "servers": {"public": {"host": host, "protocol": "wss" if scheme == "https" else "ws"}},
+        "servers": {
+            "public": {
+                "host": public.netloc,
+                "pathname": public.path or "/",
+                "protocol": "wss" if public.scheme == "https" else "ws",
+            }
+        },
         "channels": channels,
         "operations": operations,
         "components": {"messages": messages, "schemas": _schemas(types, "#/components/schemas/{name}")},

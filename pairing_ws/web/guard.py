@@ -37,8 +37,9 @@ def safe_headers(settings: Settings) -> dict[str, str]:
         "Referrer-Policy": "no-referrer",
         "X-Content-Type-Options": "nosniff",
         "X-Frame-Options": "DENY",
-        "Cross-Origin-Opener-Policy": "same-origin",
         "Cache-Control": "no-store",
+        # Browsers complain about it where it can't work.
+        **({"Cross-Origin-Opener-Policy": "same-origin"} if settings.secure_cookies else {}),
     }
 
 
@@ -47,7 +48,9 @@ class Guard:
         self._app = app
         self._headers = safe_headers(settings)
         # On this machine or a private network people use several names for it.
-        self._host = urlsplit(settings.public_url).netloc.lower() if settings.has_public_address else None
+        public = urlsplit(settings.public_url)
+        self._host = public.netloc if settings.has_public_address else None
+        self._default_port = ":443" if public.scheme == "https" else ":80"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -64,12 +67,16 @@ class Guard:
         if _length(scope) > MAX_BODY:
             too_large = problem(Refused(Code.TOO_LARGE, f"a body has at most {MAX_BODY} bytes"))
             await _refuse(too_large, scope, receive, send_safely)
-        elif self._host and scope["path"] not in ANY_HOST and _host(scope) != self._host:
+        elif self._host and _path(scope) not in ANY_HOST and self._asked(scope) != self._host:
             await _refuse(
                 problem(Refused(Code.MISDIRECTED, "this host is not served here")), scope, receive, send_safely
             )
         else:
             await self._app(scope, receive, send_safely)
+
+    def _asked(self, scope: Scope) -> str:
+        values = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
+        return values[0].removesuffix(self._default_port) if len(values) == 1 else ""
 
 
 async def _refuse(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,7 +91,5 @@ def _length(scope: Scope) -> int:
     return int(announced[:18]) if announced.isascii() and announced.isdigit() else 0
 
 
-def _host(scope: Scope) -> str:
-    values = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
-    host = values[0] if len(values) == 1 else ""
-    return host.removesuffix(":443" if scope["scheme"] in ("https", "wss") else ":80")
+def _path(scope: Scope) -> str:
+    return str(scope["path"]).removeprefix(scope.get("root_path", ""))

@@ -23,6 +23,7 @@ from pairing_ws.pairing.service import PairingService
 from pairing_ws.pairing.terms import ByKey, BySecret, Holder
 from pairing_ws.parties import Approver, NewDevice
 from pairing_ws.web import wire
+from pairing_ws.web.drain import Drain
 
 BodyT = TypeVar("BodyT", bound=msgspec.Struct)
 
@@ -44,6 +45,7 @@ class Services:
     proxies: tuple[Network, ...]
     clock: Clock
     random: codes.RandomBytes
+    drain: Drain
 
 
 class Caller:
@@ -157,17 +159,22 @@ class Caller:
 
 def address(connection: HTTPConnection, proxies: tuple[Network, ...]) -> str:
     """The peer's address, or what trusted proxies say it is: the last hop in X-Forwarded-For that is none of them."""
-    peer = connection.client.host if connection.client else ""
+    peer = _spelt(connection.client.host) if connection.client else ""
     if not proxies or not _trusted(peer, proxies):
         return peer
     hops = [hop.strip() for value in connection.headers.getlist("x-forwarded-for") for hop in value.split(",")]
     for hop in reversed(hops):
         if parse(hop) is None:
             break
-        peer = hop
+        peer = _spelt(hop)
         if not _trusted(hop, proxies):
             break
     return peer
+
+
+def _spelt(text: str) -> str:
+    """One spelling for each address, without a zone: a proxy passes on whatever its client wrote there."""
+    return str(parse(text) or "")
 
 
 def _trusted(text: str, proxies: tuple[Network, ...]) -> bool:

@@ -2,12 +2,15 @@
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from urllib.parse import quote, urlsplit
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
+
+from pairing_ws.config import is_local
 
 # Beside the package in a checkout, inside it once installed.
 _PACKAGE = Path(__file__).parent.parent
@@ -32,17 +35,21 @@ class Files(StaticFiles):
         return response
 
 
-def routes() -> list[BaseRoute]:
+def routes(public_url: str) -> list[BaseRoute]:
     return [
-        *(Route(path, _page(file), methods=["GET"]) for path, file in PAGES.items()),
+        *(Route(path, _page(file, public_url), methods=["GET"]) for path, file in PAGES.items()),
         Mount("/static", Files(directory=STATIC)),
     ]
 
 
-def _page(file: str) -> Callable[[Request], Awaitable[Response]]:
+def _page(file: str, public_url: str) -> Callable[[Request], Awaitable[Response]]:
     headers = REVALIDATE | (CAMERA if file == "phone.html" else {})
+    public = urlsplit(public_url)
 
-    async def endpoint(_: Request) -> Response:
+    async def endpoint(request: Request) -> Response:
+        # Under another of this machine's names neither Origin nor cookie nor the codes would fit.
+        if request.headers.get("host", public.netloc).lower() != public.netloc and is_local(public.hostname or ""):
+            return RedirectResponse(f"{public.scheme}://{public.netloc}{quote(request.url.path)}")
         return FileResponse(STATIC / file, headers=headers, media_type="text/html")
 
     return endpoint

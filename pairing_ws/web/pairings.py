@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,7 +21,8 @@ async def create(caller: Caller, request: Request) -> Response:
     creator, secret = await caller.claimant()
     made = await caller.services.pairings.create(creator, caller.ip, secret)
     picture = await qr.draw(made.qr_text, wanted.qr)
-    return JsonResponse(wire.created(made, picture), 201, {"Location": f"/api/v1/pairings/{made.view.pairing.id}"})
+    location = f"{urlsplit(caller.services.settings.public_url).path}/api/v1/pairings/{made.view.pairing.id}"
+    return JsonResponse(wire.created(made, picture), 201, {"Location": location})
 
 
 async def read(caller: Caller, request: Request) -> Response:
@@ -42,14 +44,15 @@ async def _changed(caller: Caller, pairing_id: str, holder: Holder, since: int, 
     clock = asyncio.get_running_loop().time
     end = clock() + wait
     woken = asyncio.Event()
+    drain = caller.services.drain
     async with caller.services.pairings.watch(pairing_id, lambda _: woken.set()):
         while True:
             woken.clear()
             view = await caller.services.pairings.view(pairing_id, holder)
             left = end - clock()
-            if view.pairing.version > since or view.pairing.final or left <= 0:
+            if view.pairing.version > since or view.pairing.final or left <= 0 or drain.begun:
                 return view
-            with suppress(TimeoutError):
+            with suppress(TimeoutError), drain.waking(woken.set):
                 async with asyncio.timeout(min(left, view.expires_in)):
                     await woken.wait()
 

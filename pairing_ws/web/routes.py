@@ -117,6 +117,7 @@ def routes(calls: tuple[Call, ...], services: Services, sockets: Sockets) -> lis
         *(_route(path, methods, services) for path, methods in ordered),
         WebSocketRoute(f"{API}/pairings/{{id}}/socket", sockets.pairing),
         WebSocketRoute(f"{API}/socket", sockets.account),
+        WebSocketRoute("/{path:path}", sockets.nowhere),
     ]
 
 

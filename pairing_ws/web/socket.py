@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, defaultdict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 
 import msgspec
@@ -55,6 +55,7 @@ class Teller:
         self._due = False
         self._closed = False
         self._task: asyncio.Task[None] | None = None
+        self._beside: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     def wake(self, _: str = "") -> None:
@@ -68,12 +69,19 @@ class Teller:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(seconds, self.wake)
 
+    def also(self, work: Coroutine[None, None, None]) -> None:
+        """Do something short beside the deliveries."""
+        task = asyncio.create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
     def close(self, code: int, reason: str) -> None:
         if not self._closed:
             self._closed = True
-            self._task = asyncio.create_task(close(self._websocket, code, reason))
+            self.also(close(self._websocket, code, reason))
 
     def stop(self) -> None:
+        """The socket is gone: nothing more is to be sent."""
         self._closed = True
         if self._timer:
             self._timer.cancel()
@@ -84,8 +92,7 @@ class Teller:
         try:
             while self._due and not self._closed:
                 self._due = False
-                async with asyncio.timeout(SEND_SECONDS):
-                    await self._deliver()
+                await self._deliver()
         except Closing as closing:
             self.close(closing.code, closing.reason)
         except Refused as refused:
@@ -94,14 +101,13 @@ class Teller:
                 self.wake_in(RETRY_SECONDS)
             else:
                 self.close(SHAPES[refused.code].close, refused.code.value)
-        except (TimeoutError, WebSocketDisconnect, WebSocketDisconnected):
-            self.close(1011, "not reading")
+        except (WebSocketDisconnect, WebSocketDisconnected):
+            self.close(1011, "gone")
         except Exception:
             log.exception("socket.failed")
             self.close(1011, Code.INTERNAL.value)
         finally:
-            if not self._closed:
-                self._task = None
+            self._task = None
 
 
 class Sockets:
@@ -115,6 +121,10 @@ class Sockets:
     async def pairing(self, websocket: WebSocket) -> None:
         """`WS /pairings/{id}/socket`: a snapshot, then each change until the final one."""
         await self._serve(websocket, self._tell_pairing)
+
+    async def nowhere(self, websocket: WebSocket) -> None:
+        """Any other path."""
+        await websocket.send_denial_response(problem(Refused(Code.NOT_FOUND, "no such socket")))
 
     async def account(self, websocket: WebSocket) -> None:
         """`WS /socket`: which devices came and went, as long as the session lives."""
@@ -133,22 +143,27 @@ class Sockets:
             view = await pairings.view(pairing_id, holder)
             if view.pairing.version > told:
                 message = wire.PairingMessage(type="pairing", pairing=wire.pairing(view))
-                await websocket.send_text(msgspec.json.encode(message).decode())
+                await send(websocket, message)
                 told = view.pairing.version
             if view.pairing.final:
                 raise Closing(DONE, view.pairing.status.value)
             teller.wake_in(view.expires_in)
 
         teller = Teller(websocket, deliver)
-        mine = f"socket:{codes.token(self._services.random)}"
+        # A stranger's id is not worth a subscription.
+        view = await pairings.view(pairing_id, holder)
+        # Notes sort by the store's clock, so that of two sockets that open together one stays.
+        mine = f"socket:{view.now:015}:{codes.token(self._services.random)}"
 
         def wake(note: str) -> None:
-            if session is None and note.startswith("socket:") and note != mine:
-                teller.close(TAKEN_OVER, "a newer socket of this device took over")
+            if session is None and note.startswith("socket:"):
+                if note > mine:
+                    teller.close(TAKEN_OVER, "a newer socket of this device took over")
+                elif note < mine:
+                    # It may have missed our ring.
+                    teller.also(pairings.take_over(pairing_id, mine))
             teller.wake()
 
-        # A stranger's id is not worth a subscription.
-        await pairings.view(pairing_id, holder)
         try:
             async with pairings.watch(pairing_id, wake):
                 if session is None:
@@ -199,7 +214,7 @@ class Sockets:
     async def _tell(self, websocket: WebSocket, kind: str, device: Device) -> None:
         view = wire.device(device, None, self._services.clock())
         message = wire.DeviceMessage(type=kind, device=view)  # type: ignore[arg-type]
-        await websocket.send_text(msgspec.json.encode(message).decode())
+        await send(websocket, message)
 
     async def _demand(self, session: Session | None) -> Session:
         """The session as it is now. Device B, without one, has nothing that could have ended."""
@@ -252,8 +267,8 @@ class Sockets:
         shape = SHAPES[error.code]
         if shape.close == OVERLOADED:
             retry = wire.RetryMessage(type="retry", retry_after=error.retry_after or 2)
-            with suppress(WebSocketDisconnect, WebSocketDisconnected):
-                await websocket.send_text(msgspec.json.encode(retry).decode())
+            with suppress(WebSocketDisconnect, WebSocketDisconnected, Closing):
+                await send(websocket, retry)
         await close(websocket, shape.close, error.code.value)
 
     async def _credential(self, websocket: WebSocket, caller: Caller) -> tuple[str | None, Session | None]:
@@ -285,6 +300,15 @@ async def _listen(websocket: WebSocket, teller: Teller) -> None:
     # uvicorn reads on only while somebody receives: messages are taken and dropped, or pings would go unanswered.
     while (await websocket.receive())["type"] != "websocket.disconnect":
         pass
+
+
+async def send(websocket: WebSocket, message: wire.Json) -> None:
+    """Raises Closing if the client does not read."""
+    try:
+        async with asyncio.timeout(SEND_SECONDS):
+            await websocket.send_text(msgspec.json.encode(message).decode())
+    except TimeoutError:
+        raise Closing(1011, "not reading") from None
 
 
 async def close(websocket: WebSocket, code: int, reason: str) -> None:

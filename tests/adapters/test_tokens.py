@@ -366,7 +366,7 @@ def test_the_key_file_is_made_for_its_owner_alone_and_then_left_as_it_is(tmp_pat
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o777])
 def test_a_key_file_that_others_could_read_is_refused_with_what_to_do(path: Path, mode: int) -> None:
     path.chmod(mode)
-    with pytest.raises(KeyFileError, match=r"chmod 600 keys\.json"):
+    with pytest.raises(KeyFileError, match=r"chmod 600 .*keys\.json"):
         read_key_file(path)
 
 

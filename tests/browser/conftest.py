@@ -84,14 +84,18 @@ class Server:
     def log(self) -> str:
         return (self.folder / "server.log").read_text(errors="replace")
 
-    async def invite(self, username: str) -> str:
-        """The URL that logs a first device in."""
+    async def run(self, *args: str) -> bytes:
+        """What the command line prints, beside the running server."""
         process = await asyncio.create_subprocess_exec(
-            *self._command("invite", username, "--json"), cwd=self.folder, env=self.env, stdout=asyncio.subprocess.PIPE
+            *self._command(*args), cwd=self.folder, env=self.env, stdout=asyncio.subprocess.PIPE
         )
         output, _ = await process.communicate()
         assert process.returncode == 0
-        return json.loads(output)["url"]
+        return output
+
+    async def invite(self, username: str) -> str:
+        """The URL that logs a first device in."""
+        return json.loads(await self.run("invite", username, "--json"))["url"]
 
 
 class Device:

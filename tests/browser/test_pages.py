@@ -196,6 +196,95 @@ async def test_an_overloaded_server_is_polled_after_the_pause_it_asked_for(phone
     await heading(page, "Scanned")
 
 
+def goes_dumb(opened: list[WebSocketRoute]):
+    """Sockets of which the first dies without a close: after its first message nothing more arrives from the server."""
+
+    def handle(socket: WebSocketRoute) -> None:
+        opened.append(socket)
+        first, heard = len(opened) == 1, []
+
+        def pass_on(message: str | bytes) -> None:
+            heard.append(message)
+            if not first or len(heard) == 1:
+                socket.send(message)
+
+        socket.connect_to_server().on_message(pass_on)
+
+    return handle
+
+
+async def test_waking_up_replaces_a_socket_that_died_without_a_word(phone, new_device):
+    laptop = await new_device()
+    page = await laptop.context.new_page()
+    opened: list[WebSocketRoute] = []
+    await page.route_web_socket(re.compile("/socket$"), goes_dumb(opened))
+    await page.goto(laptop.server.url)
+    await expect(page.locator("[data-transport=socket]")).to_be_visible()
+    reading = await phone.open("/phone")
+    await type_code(reading, await shown_code(page))
+    await heading(reading, "Let this device in?")
+    await heading(page, "Log in with a device you trust")
+
+    await page.evaluate("dispatchEvent(new Event('online'))")
+    await heading(page, "Scanned")
+    await expect(page.locator("[data-transport=socket]")).to_be_visible()
+    reads = calls_of(page, "GET")
+    await reading.get_by_role("button", name="Allow").click()
+    await heading(page, "Type the number")
+    await reading.get_by_role("button", name="Stop it after all").click()
+    await heading(page, "The login was refused")
+    assert len(opened) == 2
+    assert reads == []
+
+
+async def test_a_socket_that_died_without_a_word_is_found_out_without_any_event(phone, new_device):
+    laptop = await new_device()
+    page = await laptop.context.new_page()
+    opened: list[WebSocketRoute] = []
+    await page.route_web_socket(re.compile("/socket$"), goes_dumb(opened))
+    await page.clock.install()
+    await page.goto(laptop.server.url)
+    await expect(page.locator("[data-transport=socket]")).to_be_visible()
+    reading = await phone.open("/phone")
+    await type_code(reading, await shown_code(page))
+    await heading(reading, "Let this device in?")
+    assert len(opened) == 1
+
+    await page.clock.run_for(31_000)
+    await heading(page, "Scanned")
+    await reading.get_by_role("button", name="Allow").click()
+    await heading(page, "Type the number")
+    assert len(opened) == 2
+
+
+async def test_where_sockets_are_blocked_a_locked_account_ends_the_wait_in_plain_words(new_device, server):
+    phone, laptop = await new_device(), await new_device()
+    await phone.log_in("lotte")
+    showing = await laptop.open("/")
+    page = await phone.context.new_page()
+    await page.route_web_socket(re.compile("/socket$"), lambda socket: socket.close(code=1011))
+    await page.goto(f"{server.url}/phone")
+    await type_code(page, await shown_code(showing))
+    await page.get_by_role("button", name="Allow").click()
+    await expect(page.locator("[data-transport=polling]")).to_be_visible()
+    await server.run("user", "lock", "lotte")
+    # A poll that already waits ends by itself; a wake asks at once.
+    await page.evaluate("setTimeout(() => dispatchEvent(new Event('online')), 6000)")
+    await heading(page, "The account is locked")
+
+
+async def test_a_page_under_a_foreign_name_says_so_before_anything_is_scanned_or_used(new_device, server):
+    laptop = await new_device()
+    foreign = server.url.replace("localhost", "127.0.0.1")
+    page = await laptop.open(foreign)
+    await heading(page, "Open this site by its own address")
+    await page.goto((await server.invite("nora")).replace("localhost", "127.0.0.1"))
+    calls = calls_of(page)
+    await page.get_by_role("button", name="Log in this device").click()
+    await expect(page.get_by_text("opened under another name")).to_be_visible()
+    assert calls == []
+
+
 # --- Landings
 
 
@@ -273,7 +362,73 @@ async def test_an_invitation_is_used_by_a_press_and_only_once(new_device, server
     await heading(late, "This invitation is not valid")
 
 
+async def test_a_reload_on_the_landing_page_asks_again_who_that_is(new_device, server):
+    device = await new_device()
+    page = await device.open(await server.invite("ria"))
+    await page.get_by_role("button", name="Log in this device").click()
+    await heading(page, re.compile("You are now ria", re.IGNORECASE))
+    await page.reload()
+    await heading(page, re.compile("You are now ria", re.IGNORECASE))
+    await page.get_by_role("button", name="Continue").click()
+    await heading(page, "You are logged in")
+    await page.reload()
+    await heading(page, re.compile("You are already logged in as ria", re.IGNORECASE))
+
+
+async def test_an_incomplete_link_is_explained_with_and_without_a_session(phone, new_device):
+    stranger = await new_device()
+    for device in (phone, stranger):
+        page = await device.open("/pair/abcdefgh")
+        await heading(page, "This link is incomplete")
+
+
 # --- Sessions and devices
+
+
+@pytest.mark.parametrize("path", ["/", "/phone", "/devices", "/pair/abcdefgh#code", "/join/abcdefgh#code"])
+async def test_a_first_visit_asks_for_no_session_and_is_refused_nothing(new_device, server, path):
+    device = await new_device()
+    page = await device.context.new_page()
+    answers = []
+    page.on("response", lambda response: answers.append((response.url, response.status)))
+    await page.goto(server.url + path)
+    await expect(page.get_by_role("heading", level=1)).to_be_visible()
+    await page.wait_for_load_state("networkidle")
+    assert [answer for answer in answers if "/refresh" in answer[0] or answer[1] >= 400] == []
+
+
+async def test_a_reload_before_the_answer_leads_to_the_page_that_was_asked_for(new_device, server):
+    device = await new_device()
+    page = await device.open(await server.invite("petra"))
+    await page.get_by_role("button", name="Log in this device").click()
+    await heading(page, re.compile("You are now petra", re.IGNORECASE))
+    await page.goto(f"{server.url}/devices")
+    await page.get_by_role("button", name="Continue").click()
+    await heading(page, "Your devices")
+    await expect(page.locator(".device")).to_have_count(1)
+
+
+async def test_a_device_that_logs_in_again_is_news_again(new_device):
+    phone, laptop = await new_device(), await new_device()
+    await phone.log_in("zora")
+    page = await phone.open("/devices")
+    for _ in range(2):
+        elsewhere = await laptop.log_in("zora")
+        await expect(page.get_by_role("alert")).to_contain_text("A new device has just logged in")
+        await page.get_by_role("button", name="It was me").click()
+        await expect(page.get_by_role("alert")).to_have_count(0)
+        await elsewhere.get_by_role("button", name="Log out").click()
+        await heading(elsewhere, "Log in with a device you trust")
+
+
+async def test_a_name_that_nobody_can_see_is_refused_in_plain_words(new_device):
+    phone = await new_device()
+    await phone.log_in("inge")
+    page = await phone.open("/devices")
+    await page.get_by_role("button", name=re.compile("^Rename")).click()
+    await page.get_by_label("New name").fill("\u200b")
+    await page.get_by_label("New name").press("Enter")
+    await expect(page.get_by_role("alert")).to_have_text("A name needs a visible character.")
 
 
 async def test_a_logged_in_browser_is_told_so_instead_of_being_logged_in_again(phone):

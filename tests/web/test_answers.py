@@ -85,7 +85,7 @@ async def test_opening_a_page_or_peeking_at_a_pairing_changes_nothing(
             for page in ("pair", "join"):
                 for tail in ("", f"?code={code_of(pairing)}"):
                     for headers in ({}, phone.headers, device.headers, {"Purpose": "prefetch"}):
-                        url = f"{server.url}/{page}/{pairing['id']}{tail}"
+                        url = f"{server.public_url}/{page}/{pairing['id']}{tail}"
                         assert (await api.http.request(method, url, headers=headers)).status_code == 200
         for headers in (phone.headers, device.headers, {}):
             for call in ("", "/claim", "/approve", "/deny", "/login"):
