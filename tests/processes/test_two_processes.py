@@ -3,11 +3,13 @@
 import asyncio
 import json
 import time
+from contextlib import AsyncExitStack
 
 import websockets
 
 from tests.client import NewDevice, Phone, code_of, device_headers, socket, told, until
 from tests.processes.conftest import Pair, at, refusal
+from tests.servers import eventually
 
 
 async def test_an_approval_in_one_process_reaches_the_new_device_at_the_other(pair: Pair) -> None:
@@ -73,6 +75,25 @@ async def test_a_newer_socket_at_the_other_process_takes_over(pair: Pair) -> Non
                 async with asyncio.timeout(10):
                     await second.wait_closed()
                 assert second.close_code == 4409
+
+
+async def test_of_sockets_that_open_at_once_at_both_processes_one_stays(pair: Pair) -> None:
+    async def closed(connection: websockets.ClientConnection) -> int | None:
+        await connection.wait_closed()
+        return connection.close_code
+
+    for _ in range(10):
+        device = await pair.one.new_pairing()
+        async with AsyncExitStack() as stack:
+            homes = [at(pair.one, device), at(pair.two, device)] * 3
+            opened = await asyncio.gather(*(stack.enter_async_context(home.socket()) for home in homes))
+            ends = [asyncio.create_task(closed(connection)) for connection in opened]
+            await eventually(lambda ends=ends: sum(end.done() for end in ends) == 5, "five of six giving way")
+            assert {end.result() for end in ends if end.done()} == {4409}
+            stays = opened[[end.done() for end in ends].index(False)]
+            await device.api.http.delete(f"/pairings/{device.id}", headers=device.headers)
+            await until(stays, "cancelled")
+            await asyncio.gather(*ends)
 
 
 async def let_in(pair: Pair, phone: Phone) -> Phone:

@@ -75,6 +75,15 @@ async def test_no_link_in_an_answer_comes_from_the_requests_host(api: Api, serve
     assert "evil.example" not in made.text
 
 
+async def test_a_page_asked_for_by_another_name_of_this_machine_leads_to_the_public_one(
+    api: Api, server: Server
+) -> None:
+    answer = await api.http.get(f"{server.url}/pair/some-id", headers={"Host": f"127.0.0.1:{server.port}"})
+    assert answer.status_code == 307
+    assert answer.headers["location"] == f"{server.public_url}/pair/some-id"
+    assert_safe(answer.headers)
+
+
 async def test_opening_a_page_or_peeking_at_a_pairing_changes_nothing(
     api: Api, server: Server, new_phone: NewPhone
 ) -> None:

@@ -516,6 +516,21 @@ async def test_a_socket_path_asked_by_plain_http_is_no_server_error(api: Api, se
 # The end of the server
 
 
+async def test_sigterm_answers_long_polls_with_what_is_known(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("polls")
+    with running(folder, **NO_LIMITS) as server:
+        async with Api(server.url) as api:
+            device = await api.new_pairing()
+            polls = [asyncio.create_task(device.poll("?since=1&wait=30")) for _ in range(5)]
+            async with device.socket() as connection:
+                # The server has read this much; the polls before it are under way.
+                await told(connection)
+                stopping = asyncio.create_task(asyncio.to_thread(server.process.stop, signal.SIGTERM, 10.0))
+                answers = await asyncio.gather(*polls)
+            assert {(answer.status_code, answer.json()["version"]) for answer in answers} == {(200, 1)}
+            await stopping
+
+
 async def test_sigterm_closes_sockets_with_1012_and_ends_within_ten_seconds(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
