@@ -82,9 +82,9 @@ class Settings(BaseSettings):
     public_url: str = Field(
         "", description="the address people see, never taken from a request; default `http://localhost:PORT`"
     )
-    ttl_seconds: int = Field(120, ge=10, le=3600, description="how long a new code can be scanned")
+    ttl_seconds: int = Field(120, ge=10, le=3600, description="how long a new code can be scanned, 10 to 3600")
     redeem_seconds: int = Field(
-        60, ge=10, le=3600, description="how long an approval can be redeemed; twice that with a number"
+        60, ge=10, le=3600, description="how long an approval can be redeemed, 10 to 3600; twice that with a number"
     )
     verify: Literal["never", "remote", "always"] = Field(
         "remote",

@@ -273,16 +273,17 @@ async def test_where_sockets_are_blocked_a_locked_account_ends_the_wait_in_plain
     await heading(page, "The account is locked")
 
 
-async def test_a_page_under_a_foreign_name_says_so_before_anything_is_scanned_or_used(new_device, server):
-    laptop = await new_device()
-    foreign = server.url.replace("localhost", "elsewhere.localhost")
-    page = await laptop.open(foreign)
-    await heading(page, "Open this site by its own address")
-    await page.goto((await server.invite("nora")).replace("localhost", "elsewhere.localhost"))
-    calls = calls_of(page)
-    await page.get_by_role("button", name="Log in this device").click()
-    await expect(page.get_by_text("opened under another name")).to_be_visible()
-    assert calls == []
+async def test_a_page_under_a_foreign_name_says_so_before_anything_is_scanned_or_used(new_device, another_server):
+    async with another_server(PAIRING_PUBLIC_URL="https://pairing.example") as server:
+        laptop = await new_device(at=server)
+        page = await laptop.open("/")
+        await heading(page, "Open this site by its own address")
+        link = await server.invite("nora")
+        page = await laptop.open(link.replace("https://pairing.example", server.url))
+        calls = calls_of(page)
+        await page.get_by_role("button", name="Log in this device").click()
+        await expect(page.get_by_text("opened under another name")).to_be_visible()
+        assert calls == []
 
 
 # --- Landings
