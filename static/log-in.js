@@ -25,7 +25,6 @@ import { ENDS, explain, MISSED } from './words.js';
  * @param {() => void} again  what "start again" does
  */
 export async function claimAndLogIn(shown, again) {
-  await session.demandOwnOrigin();
   const secret = newSecret();
   const by = { secret, device: deviceHeaders() };
   const pairing = await persist(() =>
@@ -161,7 +160,6 @@ async function redeem(way, number = undefined) {
 /** Shown before an invite is used up. */
 export function offerInvite(code, again) {
   const accept = async () => {
-    await session.demandOwnOrigin();
     session.markUnconfirmed();
     try {
       const by = { secret: newSecret(), device: deviceHeaders() };

@@ -93,10 +93,7 @@ async function addCode() {
       watch: watchPairing(pairing, { secret }),
     };
     entry.watch.onPairing = (now) => onChange(entry, now);
-    entry.watch.onTransport = (transport) => {
-      if (entry === shown.at(-1)) view?.setTransport(transport);
-      if (transport === 'polling') checkAddress();
-    };
+    entry.watch.onTransport = (transport) => entry === shown.at(-1) && view?.setTransport(transport);
     entry.watch.onStop = (code) => onStop(entry, code);
     shown.push(entry);
     view?.setCode(entry);
@@ -108,18 +105,6 @@ async function addCode() {
     asking = false;
     // The page turned while this code was on its way: the new turn still waits for one.
     if (view && mine !== turn) addCode();
-  }
-}
-
-/** Sockets are refused to a page that was opened under a foreign name: better said before a code is scanned. */
-async function checkAddress() {
-  const mine = turn;
-  try {
-    await session.demandOwnOrigin();
-  } catch (error) {
-    if (error.code !== 'foreign_origin' || mine !== turn) return;
-    leaveCodes();
-    drawProblem(error, showCodes);
   }
 }
 

@@ -392,27 +392,6 @@ export function watchAccount(credential, { onEvent, onStop = () => {} }) {
   };
 }
 
-/**
- * Whether a socket can be opened from here. The server refuses it to pages of a foreign origin.
- * @returns {Promise<boolean>}
- */
-export function socketOpens(limit = 2000) {
-  const url = new URL('socket', api);
-  url.protocol = url.protocol.replace('http', 'ws');
-  return new Promise((resolve) => {
-    const socket = new WebSocket(url, SUBPROTOCOL);
-    const end = (opened) => {
-      clearTimeout(timer);
-      socket.onopen = socket.onclose = null;
-      socket.close();
-      resolve(opened);
-    };
-    const timer = setTimeout(() => end(false), limit);
-    socket.onopen = () => end(true);
-    socket.onclose = () => end(false);
-  });
-}
-
 /** Closes after which coming back is pointless. */
 const LAST_WORDS = { 4400: 'bad_request', 4401: 'unauthenticated', 4404: 'not_found', 4409: 'taken_over' };
 const HANDSHAKE_LIMIT = 6000;

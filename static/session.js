@@ -1,7 +1,7 @@
 // Who is logged in in this browser. The authKey lives in this tab's memory only; the refreshKey is in a cookie that no
 // script can read. Tabs share one renewal and never log each other out.
 
-import { logOut, ProblemError, refreshKeys, root, socketOpens, whoAmI } from './pairing.js';
+import { logOut, ProblemError, refreshKeys, root, whoAmI } from './pairing.js';
 
 /** @typedef {import('./pairing.js').Login} Login */
 
@@ -44,14 +44,6 @@ export async function restore() {
 const mayHoldSession = () => Boolean(localStorage.getItem(VISITED) ?? localStorage.getItem(UNCONFIRMED));
 // A value of its own each time, so that a late refusal does not wipe out the mark of a newer login.
 const markVisited = () => localStorage.setItem(VISITED, String(Date.now()));
-
-/**
- * Throws `foreign_origin` under a name that is not the server's own: a login there could not last. Asked before a first
- * login only, later ones have had the answer.
- */
-export async function demandOwnOrigin() {
-  if (!mayHoldSession() && !(await socketOpens())) await renew();
-}
 
 /**
  * Runs a call with a good authKey, once more if the server has just stopped taking it.
