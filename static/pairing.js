@@ -181,7 +181,8 @@ async function call(method, path, { by = {}, body = undefined, signal = undefine
       method,
       headers,
       body: content,
-      signal: signal ? AbortSignal.any([signal, limit]) : limit,
+      // Browsers before 2024 can't join two signals: there, who waits decides.
+      signal: signal && 'any' in AbortSignal ? AbortSignal.any([signal, limit]) : (signal ?? limit),
       cache: 'no-store',
       redirect: 'error',
     });
