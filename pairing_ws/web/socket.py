@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, defaultdict, deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import msgspec
@@ -55,7 +55,7 @@ class Teller:
         self._due = False
         self._closed = False
         self._task: asyncio.Task[None] | None = None
-        self._beside: set[asyncio.Task[None]] = set()
+        self._closing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def wake(self, _: str = "") -> None:
@@ -69,16 +69,10 @@ class Teller:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(seconds, self.wake)
 
-    def also(self, work: Coroutine[None, None, None]) -> None:
-        """Do something short beside the deliveries."""
-        task = asyncio.create_task(work)
-        self._beside.add(task)
-        task.add_done_callback(self._beside.discard)
-
     def close(self, code: int, reason: str) -> None:
         if not self._closed:
             self._closed = True
-            self.also(close(self._websocket, code, reason))
+            self._closing = asyncio.create_task(close(self._websocket, code, reason))
 
     def stop(self) -> None:
         """The socket is gone: nothing more is to be sent."""
@@ -135,11 +129,14 @@ class Sockets:
         secret, session = await self._credential(websocket, caller)
         holder: Holder
         holder = caller.as_approver(session) if session else BySecret(secret or "")
-        told = 0
+        told, challenged = 0, False
 
         async def deliver() -> None:
-            nonlocal told
+            nonlocal told, challenged
             await self._demand(session)
+            if challenged:
+                challenged = False
+                await pairings.take_over(pairing_id, mine)
             view = await pairings.view(pairing_id, holder)
             if view.pairing.version > told:
                 message = wire.PairingMessage(type="pairing", pairing=wire.pairing(view))
@@ -156,12 +153,14 @@ class Sockets:
         mine = f"socket:{view.now:015}:{codes.token(self._services.random)}"
 
         def wake(note: str) -> None:
+            nonlocal challenged
             if session is None and note.startswith("socket:"):
+                if note == mine:
+                    return
                 if note > mine:
                     teller.close(TAKEN_OVER, "a newer socket of this device took over")
-                elif note < mine:
-                    # It may have missed our ring.
-                    teller.also(pairings.take_over(pairing_id, mine))
+                # An older one may have missed our ring; deliveries coalesce, so that many of them cost one answer.
+                challenged = True
             teller.wake()
 
         try:
