@@ -238,7 +238,6 @@ class RedisBus(Bells):
         self._relinked: set[str] = set()
         self._reader: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
-        self.relinks = 0
 
     async def __aenter__(self) -> "RedisBus":
         await super().__aenter__()
@@ -316,7 +315,6 @@ class RedisBus(Bells):
                 # A dead listener would let every waiting device wait in vain, so nothing may end this loop.
                 failures += 1
                 log.exception("bus.link_crashed")
-            self.relinks += 1
             await asyncio.sleep(min(2.0, 0.05 * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
 
     @asynccontextmanager

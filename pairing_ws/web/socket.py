@@ -133,7 +133,8 @@ class Sockets:
 
         async def deliver() -> None:
             nonlocal told, challenged
-            await self._demand(session)
+            if session:
+                await self._demand(session)
             if challenged:
                 challenged = False
                 await pairings.take_over(pairing_id, mine)
@@ -215,10 +216,8 @@ class Sockets:
         message = wire.DeviceMessage(type=kind, device=view)  # type: ignore[arg-type]
         await send(websocket, message)
 
-    async def _demand(self, session: Session | None) -> Session:
-        """The session as it is now. Device B, without one, has nothing that could have ended."""
-        if session is None:
-            return None  # type: ignore[return-value]
+    async def _demand(self, session: Session) -> Session:
+        """The session as it is now. Raises Closing once it has ended."""
         standing = await self._services.accounts.still_stands(session)
         if standing is None:
             raise Closing(4401, "the session has ended")
