@@ -20,10 +20,13 @@ from starlette.responses import Response
 from pairing_ws import codes
 from pairing_ws.accounts import service as accounts
 from pairing_ws.adapters.bells import stop
-from pairing_ws.adapters.database import migrate, open_database
+from pairing_ws.adapters.database import close_database, migrate, open_database
 from pairing_ws.adapters.limits import RateLimits
 from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
-from pairing_ws.adapters.redis import RedisBus, RedisPairings, connect
+from pairing_ws.adapters.redis import RedisPairings
+from pairing_ws.adapters.redis_bus import RedisBus
+from pairing_ws.adapters.redis_commands import Commands
+from pairing_ws.adapters.redis_servers import servers_at
 from pairing_ws.adapters.sql import SqlAccounts
 from pairing_ws.adapters.tokens import KeyRing, make_key_file
 from pairing_ws.clock import Clock, system_clock
@@ -70,14 +73,13 @@ class Parts:
     async def running(self) -> AsyncIterator[Services]:
         """Migrate the database, open what has a task or a socket, and close it all again."""
         try:
-            await migrate(self.engine)
+            await migrate(self.services.settings.database_url)
             async with AsyncExitStack() as stack:
                 for part in self.opened:
                     await stack.enter_async_context(part)
                 yield self.services
         finally:
-            # An engine left open can keep its driver's threads, and with them the process, alive.
-            await self.engine.dispose()
+            await close_database(self.engine)
 
 
 def create_app(
@@ -92,7 +94,7 @@ def create_app(
     services = parts.services
 
     async def ready() -> None:
-        await asyncio.gather(parts.store.now(), parts.accounts_store.ping())
+        await asyncio.gather(parts.store.ping(), parts.accounts_store.ping())
 
     operation = Operation(ready, parts.tokens.jwks, REGISTRY)
     calls = (
@@ -158,12 +160,9 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
     """The stories on the adapters that the settings ask for. Nothing is connected before `running`."""
     make_key_file(settings.signing_key_file, clock)
     tokens = KeyRing(settings.signing_key_file, settings.public_url, clock)
-    try:
-        engine = open_database(settings.database_url)
-    except ModuleNotFoundError as error:
-        raise SettingsError(f"DATABASE_URL needs {error.name}, which is not installed") from None
+    engine = open_database(settings.database_url)
     accounts_store = SqlAccounts(engine)
-    bus, store = _short_lived(settings, clock)
+    bus, store, commands = _short_lived(settings, clock)
     limits = RateLimits(
         {
             "create": settings.limit_create,
@@ -173,7 +172,7 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
             "refresh": settings.limit_refresh,
             **RATES,
         },
-        settings.redis_url,
+        commands,
     )
 
     async def end_pairings(device_ids: Sequence[str]) -> None:
@@ -220,12 +219,15 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
     return Parts(services, store, accounts_store, tokens, engine, opened)
 
 
-def _short_lived(settings: Settings, clock: Clock) -> tuple[MemoryBus | RedisBus, PairingStore]:
+def _short_lived(settings: Settings, clock: Clock) -> tuple[MemoryBus | RedisBus, PairingStore, Commands | None]:
+    """What lives for minutes, and where its rates are counted."""
     if settings.redis_url is None:
-        bus = MemoryBus()
-        return bus, MemoryPairings(bus, clock)
-    client = connect(settings.redis_url)
-    return RedisBus(client, settings.redis_url), RedisPairings(client)
+        memory_bus = MemoryBus()
+        return memory_bus, MemoryPairings(memory_bus, clock), None
+    servers = servers_at(settings.redis_url)
+    commands = Commands(servers)
+    bus = RedisBus(servers, commands)
+    return bus, RedisPairings(commands, bus.verbs.ring), commands
 
 
 def _push(settings: Settings, account_service: accounts.AccountService) -> Push:

@@ -1,34 +1,27 @@
 """The command line: `serve`, `invite`, `user`, `db`, `keys`, `doctor`. Each reads the settings, acts and reports."""
 
 import asyncio
-import functools
-import gc
 import json
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, NoReturn, TypeVar
 
 import typer
-import uvicorn
-from starlette.applications import Starlette
-from uvicorn.supervisors import Multiprocess
 
-from pairing_ws import config
+from pairing_ws import config, server
 from pairing_ws.accounts.service import AccountService
 from pairing_ws.adapters import tokens
-from pairing_ws.adapters.database import database_url
-from pairing_ws.app import Parts, build, create_app
+from pairing_ws.app import Parts, build
 from pairing_ws.clock import iso, system_clock
+from pairing_ws.database_address import DatabaseAddress
 from pairing_ws.errors import Refused
 from pairing_ws.log import configure
 from pairing_ws.web import qr
 
 T = TypeVar("T")
-GC_THRESHOLDS = (50_000, 50, 1000)
 
 cli = typer.Typer(
     help="Passwordless login by QR-code device pairing.\n\n"
@@ -78,55 +71,8 @@ def serve(
         print(f"warning: {name} is no setting; is it misspelt?", file=sys.stderr)
     # Here, so that what is wrong with key file, database or push credentials is one clear line.
     _with_accounts(_nothing, settings)
-    server = uvicorn.Config(
-        functools.partial(_application, settings),
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        workers=settings.workers,
-        ws="websockets-sansio",
-        ws_max_size=4096,
-        ws_ping_interval=20.0,
-        ws_ping_timeout=20.0,
-        ws_per_message_deflate=False,
-        log_config=None,
-        # It prints query strings, and costs time and memory per request.
-        access_log=False,
-        # Forwarded addresses are read by our own edge, from PAIRING_TRUSTED_PROXIES alone.
-        proxy_headers=False,
-        server_header=False,
-        # Longer than the idle limit of common proxies: who closes first must not be the one that is being written to.
-        timeout_keep_alive=75,
-        # Sockets are closed at once; this is for calls under way, of which a long poll would take 30 s.
-        timeout_graceful_shutdown=5,
-    )
     print(f"pairing_ws is at {settings.public_url} (listening on {settings.host}:{settings.port})", file=sys.stderr)
-    if settings.workers > 1:
-        socket = server.bind_socket()
-        Multiprocess(server, sockets=[socket]).run()
-    else:
-        uvicorn.Server(server).run()
-
-
-def _application(settings: config.Settings) -> Starlette:
-    # Each worker is a new interpreter.
-    configure()
-    app = create_app(settings)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn has set its handlers by now; it would let long polls wait for their time.
-        handler = signal.getsignal(number)
-        signal.signal(number, functools.partial(_end_waiting, app, handler))
-    # A full collection walks through all there is and stops the world: 40 ms per 1000 sockets.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
-    return app
-
-
-def _end_waiting(app: Starlette, handler: Any, number: int, frame: object) -> None:
-    app.state.drain.begin()
-    if callable(handler):
-        handler(number, frame)
+    server.run(settings)
 
 
 @cli.command()
@@ -212,9 +158,9 @@ def doctor() -> None:
         else:
             bad |= _can_not_be_made(settings.signing_key_file)
             settings = settings.model_copy(update={"signing_key_file": Path(scratch) / "keys.json"})
-        file = database_url(settings.database_url).database
-        if file and not Path(file).exists():
-            bad |= _can_not_be_made(Path(file))
+        file = DatabaseAddress.parse(settings.database_url).file
+        if file and not file.exists():
+            bad |= _can_not_be_made(file)
             settings = settings.model_copy(update={"database_url": f"sqlite:///{scratch}/pairing.db"})
         bad |= asyncio.run(_examine(build(settings)))
     if bad:
@@ -235,7 +181,7 @@ async def _examine(parts: Parts) -> bool:
     bad = False
     checks: list[tuple[str, Callable[[], Awaitable[object]]]] = [
         ("database", parts.accounts_store.ping),
-        ("Redis" if parts.services.settings.redis_url else "process memory", parts.store.now),
+        ("Redis" if parts.services.settings.redis_url else "process memory", parts.store.ping),
     ]
     try:
         for name, check in checks:

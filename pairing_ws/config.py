@@ -10,15 +10,15 @@ from urllib.parse import SplitResult, urlsplit
 import limits
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
+
+from pairing_ws.database_address import DatabaseAddress
+from pairing_ws.redis_address import RedisAddress
 
 PREFIX = "PAIRING_"
+_METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 # Neither a user nor a wildcard; an IPv6 address in brackets.
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?")
 _PATH = re.compile(r"[A-Za-z0-9/._~-]*")
-_REDIS_PATH = re.compile(r"/?[0-9]*")
-_DRIVERS = frozenset({"sqlite", "sqlite+aiosqlite", "postgres", "postgresql", "postgresql+asyncpg"})
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -73,9 +73,15 @@ class Settings(BaseSettings):
     )
 
     redis_url: str | None = _plain(
-        "REDIS_URL", None, "Redis for pairings, pushes and limits (`redis://…`); without it: process memory, one worker"
+        "REDIS_URL",
+        None,
+        "Redis for pairings, pushes and limits (`redis://…`, or see above); without it: process memory, one worker",
     )
-    database_url: str = _plain("DATABASE_URL", "sqlite:///pairing.db", "accounts, in SQLite (`sqlite:///file`)")
+    database_url: str = _plain(
+        "DATABASE_URL",
+        "sqlite:///pairing.db",
+        "accounts, in SQLite (`sqlite:///file`) or PostgreSQL (`postgresql://…`, see above)",
+    )
     port: int = _plain("PORT", 8000, "the port `serve` listens on")
     workers: int = _plain("WEB_CONCURRENCY", 1, "worker processes; more than one needs `REDIS_URL`")
 
@@ -156,25 +162,14 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _check_redis_url(cls, value: str | None) -> str | None:
-        try:
-            parts = urlsplit(value or "redis://")
-            numbered = bool(_REDIS_PATH.fullmatch(parts.path)) and parts.port != 0
-        except ValueError:
-            raise ValueError("should be redis://host:port/db") from None
-        if not (parts.scheme in ("redis", "rediss") and numbered) and not (parts.scheme == "unix" and parts.path):
-            raise ValueError("should be redis://host:port/db")
+        if value is not None:
+            RedisAddress.parse(value)
         return value
 
     @field_validator("database_url")
     @classmethod
     def _check_database_url(cls, value: str) -> str:
-        try:
-            parsed = make_url(value)
-        except (ArgumentError, ValueError):
-            parsed = None
-        # Every connection to a database in memory would see one of its own.
-        if parsed is None or parsed.drivername not in _DRIVERS or parsed.database in (None, "", ":memory:"):
-            raise ValueError("should be sqlite:///file or postgresql://user@host/database")
+        DatabaseAddress.parse(value)
         return value
 
     @field_validator("fcm_credentials_file")
@@ -258,6 +253,16 @@ def unknown_variables() -> list[str]:
     """Variables that look like settings and are none: most likely misspelt."""
     known = {environment_name(name) for name, field in Settings.model_fields.items() if not field.exclude}
     return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+
+
+def share_metrics(folder: str) -> None:
+    """Processes started from now on keep their metrics there: prometheus_client has no other way to know."""
+    os.environ[_METRICS_FOLDER] = folder
+
+
+def shared_metrics() -> str | None:
+    """The folder in which several processes keep their metrics, if they do."""
+    return os.environ.get(_METRICS_FOLDER) or None
 
 
 def environment_name(field: str) -> str:

@@ -49,17 +49,18 @@ class Process:
 
 
 class RedisServer:
-    """A redis-server without persistence. `stop` and `start` keep the port, so that it can fail and come back."""
+    """A redis-server without persistence unless `options` say so. It keeps its port when it fails and comes back."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         found = shutil.which("redis-server")
         assert found, "redis-server is missing; ./scripts/test installs it"
-        self._binary, self._folder, self.port = found, folder, free_port()
+        self._binary, self._folder, self._options, self.port = found, folder, options, free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.start()
 
     def start(self) -> None:
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        options += self._options
         self._process = Process([self._binary, *options], self._folder, "redis.log")
         wait_for(lambda: _listens(self.port), "redis-server")
 

@@ -153,11 +153,18 @@ class AccountStore(Protocol):
 
     async def drop_push_token(self, push_token: str) -> None: ...
 
-    async def revoke(self, user_id: str, device_ids: Sequence[str], at: int, activity: Activity) -> int:
-        """End these devices' sessions and drop their push addresses; the number of sessions ended."""
+    async def revoke(
+        self, user_id: str, device_id: str, at: int, activity: Activity, *, descendants: bool, spared: str | None
+    ) -> Sequence[str] | None:
+        """Log a device out: end its session, drop its push address. The ids of the devices that this ended.
 
-    async def descendants(self, user_id: str, device_id: str) -> Sequence[str]:
-        """Every device that this one let in, directly or not, whether still logged in or not."""
+        With `descendants` also every device that it let in, directly or not, but `spared`; then it may have left
+        itself. None if the account has no such device. Whoever it let in is either ended, or is not let in any more,
+        however close the race. The activity is written with the device's id and name, if anything ended.
+        """
+
+    async def revoke_others(self, user_id: str, spared: str, at: int, activity: Activity) -> Sequence[str]:
+        """The same for all devices of the account but one."""
 
     async def activity(self, user_id: str, limit: int) -> Sequence[Activity]: ...
     async def note(self, activity: Activity) -> None: ...

@@ -302,32 +302,36 @@ class AccountService:
 
     async def _end(self, session: Session, event: str, ip: str, now: int) -> None:
         await self._store.end_session(session.id, now, self._line(session, event, ip))
-        await self._changed(session.user.id)
-        await self._devices_ended([session.device.id])
+        await self._ended(session, [session.device.id])
 
     async def revoke(self, session: Session, device_id: str, ip: str, *, descendants: bool = False) -> None:
-        """End a device, and with `descendants` all that it let in. Raises NOT_FOUND and DEVICE_QUARANTINED."""
-        if descendants or device_id != session.device.id:
+        """End a device, and with `descendants` all that it let in, even if it has left itself.
+
+        Raises NOT_FOUND and DEVICE_QUARANTINED.
+        """
+        own = device_id == session.device.id
+        if descendants or not own:
             self.refuse_quarantined(session)
-        device = await self._device(session.user.id, device_id)
-        ended = [device_id]
-        if descendants:
-            let_in = await self._store.descendants(session.user.id, device_id)
-            ended += [each for each in let_in if each != session.device.id]
-        await self._revoke(session, ended, "device.revoked", ip, device)
+        line = self._line(session, "device.revoked", ip)
+        spared = None if own else session.device.id
+        ended = await self._store.revoke(
+            session.user.id, device_id, line.at, line, descendants=descendants, spared=spared
+        )
+        if ended is None:
+            raise no_such_device()
+        await self._ended(session, ended)
 
     async def revoke_others(self, session: Session, ip: str) -> int:
         """End every other device of the account; how many that were."""
         self.refuse_quarantined(session)
-        others = [each.id for each in await self.devices(session) if each.id != session.device.id]
-        return await self._revoke(session, others, "device.revoked_others", ip, session.device) if others else 0
+        line = self._line(session, "device.revoked_others", ip)
+        ended = await self._store.revoke_others(session.user.id, session.device.id, line.at, line)
+        await self._ended(session, ended)
+        return len(ended)
 
-    async def _revoke(self, session: Session, ids: Sequence[str], event: str, ip: str, device: Device) -> int:
-        line = msgspec.structs.replace(self._line(session, event, ip), device_id=device.id, device_name=device.name)
-        count = await self._store.revoke(session.user.id, ids, self._clock(), line)
+    async def _ended(self, session: Session, device_ids: Sequence[str]) -> None:
         await self._changed(session.user.id)
-        await self._devices_ended(ids)
-        return count
+        await self._devices_ended(device_ids)
 
     # Devices
 
@@ -360,7 +364,7 @@ class AccountService:
         for device in await self._store.devices(user_id, self._clock()):
             if device.id == device_id:
                 return device
-        raise Refused(Code.NOT_FOUND, "no such device in this account")
+        raise no_such_device()
 
     def refuse_quarantined(self, session: Session) -> None:
         """Raises DEVICE_QUARANTINED while a device that has just been let in must keep still."""
@@ -448,6 +452,10 @@ def _normal(username: str) -> str:
 
 def account_channel(user_id: str) -> str:
     return f"account:{{{user_id}}}"
+
+
+def no_such_device() -> Refused:
+    return Refused(Code.NOT_FOUND, "no such device in this account")
 
 
 def unauthenticated() -> Refused:

@@ -1,35 +1,52 @@
 """How the database is reached and brought up to date. What is asked of it stands in `sql.py`."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
+import asyncpg  # type: ignore[import-untyped]
 import sqlalchemy as sa
-import structlog
 from alembic import command, config
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
-from pairing_ws.errors import Unavailable
+from pairing_ws.database_address import DatabaseAddress
+from pairing_ws.errors import Code, Refused
 
-log = structlog.get_logger()
-
+# At most so many connections to PostgreSQL in each process.
+POOL_SIZE = 20
+# How long a whole transaction may take, the wait for a connection included; what hangs longer is told to come back.
+PATIENCE = 6.0
+# One answer, and one connection: shorter, so that it is the connection that is given up, and all like it.
+_COMMAND_SECONDS = 4.0
+# Each of several hosts gets less: the one after it has to get its turn.
+_CONNECT_SECONDS, _CONNECT_SECONDS_EACH = 4.0, 2.0
+# A connection that a firewall forgot looks alive: none gets old enough to be forgotten.
+_RECYCLE_SECONDS = 240
+_CLOSE_SECONDS = 2.0
+# What the server itself does: a wait for a lock ends before the line is given up; a process that hangs with a lock in
+# its hands (stopped, or behind a dead line) loses it.
+_SESSION = {
+    "application_name": "pairing_ws",
+    "lock_timeout": "3s",
+    "idle_in_transaction_session_timeout": "10s",
+}
+# "Cannot execute … in a read-only transaction": a primary that has become a standby.
+_READ_ONLY = "25006"
 # Any number that no other program on the same PostgreSQL uses for its advisory lock.
 _MIGRATION_LOCK = 7_239_471
 
 
-def database_url(url: str) -> sa.URL:
-    """The URL with the async driver it needs: `postgres://`, `postgresql://` and `sqlite://` name none."""
-    parsed = sa.make_url(url)
-    driver = {"sqlite": "sqlite+aiosqlite", "postgres": "postgresql+asyncpg", "postgresql": "postgresql+asyncpg"}
-    return parsed.set(drivername=driver.get(parsed.drivername, parsed.drivername))
-
-
 def open_database(url: str) -> AsyncEngine:
-    parsed = database_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        return create_async_engine(
-            parsed, hide_parameters=True, pool_pre_ping=True, pool_size=10, max_overflow=10, pool_timeout=5
-        )
-    engine = create_async_engine(parsed, hide_parameters=True, pool_size=5, max_overflow=0, pool_timeout=10)
+    """Nothing is connected yet."""
+    address = DatabaseAddress.parse(url)
+    return _open_sqlite(address) if address.file else _open_postgresql(address)
+
+
+def _open_sqlite(address: DatabaseAddress) -> AsyncEngine:
+    engine = create_async_engine(address.url, hide_parameters=True, pool_size=5, max_overflow=0, pool_timeout=10)
 
     @sa.event.listens_for(engine.sync_engine, "connect")
     def _configure(connection: Any, _: object) -> None:
@@ -48,21 +65,121 @@ def open_database(url: str) -> AsyncEngine:
     return engine
 
 
-async def migrate(engine: AsyncEngine) -> None:
-    """Bring the schema up to date, in one transaction under a lock: of many processes one works, the others wait."""
+def _open_postgresql(address: DatabaseAddress) -> AsyncEngine:
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=_connector(address, _COMMAND_SECONDS),
+        hide_parameters=True,
+        pool_size=POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=PATIENCE,
+        pool_recycle=_RECYCLE_SECONDS,
+        # Whatever the server's own default: the transactions are written for this one.
+        isolation_level="READ COMMITTED",
+    )
 
-    def upgrade(connection: sa.Connection) -> None:
-        settings = config.Config()
-        settings.set_main_option("script_location", "pairing_ws.adapters:migrations")
-        settings.attributes["connection"] = connection
-        command.upgrade(settings, "head")
+    @sa.event.listens_for(engine.sync_engine, "checkout")
+    def _replace_closed(_: object, record: Any, __: object) -> None:
+        # Costs nothing, unlike asking the server: what a restart closed is replaced before anybody fails with it.
+        if record.driver_connection.is_closed():
+            raise InvalidatePoolError
 
+    @sa.event.listens_for(engine.sync_engine, "handle_error")
+    def _distrust(context: sa.engine.ExceptionContext) -> None:
+        # Then all connections made before are replaced, so that not each of them costs somebody the same wait.
+        error = context.original_exception
+        if isinstance(error, TimeoutError) or getattr(error, "sqlstate", None) == _READ_ONLY:
+            context.is_disconnect = True
+
+    return engine
+
+
+def _connector(address: DatabaseAddress, command_seconds: float | None) -> Callable[[], Awaitable[Any]]:
+    # The driver reads the URL as libpq does, but one dead host would use up the time of all.
+    hosts: list[tuple[str | None, int | None]] = list(address.hosts) or [(None, None)]
+    settings = {name: value for name, value in _SESSION.items() if name not in address.options}
+
+    async def connect() -> Any:
+        failure: Exception | None = None
+        for host, port in tuple(hosts):
+            try:
+                connection = await asyncpg.connect(
+                    address.url,
+                    host=host,
+                    port=port,
+                    timeout=_CONNECT_SECONDS_EACH if len(hosts) > 1 else _CONNECT_SECONDS,
+                    command_timeout=command_seconds,
+                    server_settings=settings,
+                )
+            except (OSError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched) as error:
+                failure = error
+            except ValueError as error:
+                # A file or an option that can't be used; the URL itself has been looked at before.
+                raise ConnectionError(str(error)) from error
+            else:
+                # The next one asks here first.
+                hosts.sort(key=lambda each: each != (host, port))
+                return connection
+        assert failure is not None
+        raise failure
+
+    return connect
+
+
+async def close_database(engine: AsyncEngine) -> None:
+    """Close all connections, politely if the server still listens. An open one can keep the process alive."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await engine.dispose()
+
+
+async def migrate(url: str) -> None:
+    """Bring the schema up to date, in one transaction under a lock: of many processes one works, the others wait.
+
+    Raises Refused, whose text names the setting and says in the driver's words what is wrong.
+    """
+    address = DatabaseAddress.parse(url)
+    engine = _open_sqlite(address) if address.file else _open_patiently(address)
     try:
         async with engine.execution_options(writes=True).begin() as connection:
             if engine.dialect.name == "postgresql":
-                await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-            await connection.run_sync(upgrade)
+                await _take_turn(connection)
+            await connection.run_sync(_upgrade)
     except (SQLAlchemyError, OSError) as error:
-        # The driver's own words: a connection that fails quotes no parameters.
-        log.error("database.failed", error=str(getattr(error, "orig", error)))
-        raise Unavailable("the database") from error
+        # A connection that fails quotes no parameters.
+        raise _unusable(_words(error)) from error
+    finally:
+        await close_database(engine)
+
+
+def _open_patiently(address: DatabaseAddress) -> AsyncEngine:
+    return create_async_engine(
+        "postgresql+asyncpg://", async_creator=_connector(address, None), hide_parameters=True, poolclass=NullPool
+    )
+
+
+async def _take_turn(connection: Any) -> None:
+    # Other processes' migrations, and our own of large tables, take as long as they take.
+    for name in ("lock_timeout", "idle_in_transaction_session_timeout", "statement_timeout"):
+        await connection.execute(sa.select(sa.func.set_config(name, "0", True)))
+    await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+    encoding = (await connection.execute(sa.select(sa.func.current_setting("server_encoding")))).scalar_one()
+    if encoding != "UTF8":
+        # It would refuse the names of devices.
+        raise _unusable(f"the database's encoding is {encoding}, and has to be UTF8")
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    settings = config.Config()
+    settings.set_main_option("script_location", "pairing_ws.adapters:migrations")
+    settings.attributes["connection"] = connection
+    command.upgrade(settings, "head")
+
+
+def _unusable(reason: str) -> Refused:
+    return Refused(Code.UNAVAILABLE, f"DATABASE_URL can't be used: {reason}")
+
+
+def _words(error: Exception) -> str:
+    cause = error.driver_exception if isinstance(error, DBAPIError) else error
+    return next(iter(str(cause).splitlines()), "") or f"no answer ({type(cause).__name__})"

@@ -1,36 +1,45 @@
 """Rates per key, by the `limits` library: counted in process memory, or in Redis for all processes together."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import structlog
 from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage, RedisStorage, Storage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
-from limits.errors import StorageError
+from redis.exceptions import RedisError
 
+from pairing_ws.adapters.redis_commands import Commands, Script
 from pairing_ws.errors import Code, Refused, Unavailable
 
-log = structlog.get_logger()
+
+class CommandsStorage(RedisStorage):
+    """The library's counters and scripts over our own pipelines: one set of connections, for every kind of Redis."""
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+        super().__init__("redis://", implementation="redispy", key_prefix="limits")
+
+    def configure_bridge(self) -> None:
+        """The library's hook: its scripts are registered at, and called through, what the bridge gets here."""
+        self.bridge.connection_getter = lambda _: self  # type: ignore[attr-defined]
+
+    def register_script(self, text: str) -> Any:
+        script = Script(text)
+
+        async def run(keys: Sequence[str], arguments: Sequence[object]) -> Any:
+            return await self._commands.run(script, keys, *arguments)
+
+        return run
 
 
 class RateLimits:
-    """`rules`: name → rate such as `120/minute`, or "0" for none. See `ports.Limits`."""
+    """`rules`: name → rate such as `120/minute`, or "0" for none. `commands` counts them in Redis, for all processes
+    together. See `ports.Limits`."""
 
-    def __init__(self, rules: Mapping[str, str], redis_url: str | None) -> None:
+    def __init__(self, rules: Mapping[str, str], commands: Commands | None) -> None:
         self._rules: dict[str, RateLimitItem] = {name: parse(rate) for name, rate in rules.items() if rate != "0"}
-        storage: Storage = MemoryStorage(wrap_exceptions=True)
-        if redis_url:
-            # The library's own spelling for a Unix socket.
-            address = f"redis+{redis_url}" if redis_url.startswith("unix:") else redis_url
-            storage = RedisStorage(
-                f"async+{address}",
-                wrap_exceptions=True,
-                implementation="redispy",
-                key_prefix="limits",
-                socket_timeout=3,
-                socket_connect_timeout=2,
-            )
+        storage: Storage = CommandsStorage(commands) if commands else MemoryStorage()
         self._strategy = SlidingWindowCounterRateLimiter(storage)
 
     async def hit(self, rule: str, key: str) -> None:
@@ -50,8 +59,7 @@ class RateLimits:
             if allowed:
                 return
             window = await self._strategy.get_window_stats(rate, rule, key)
-        except StorageError as error:
-            log.warning("limits.failed", error=repr(error))
+        except (RedisError, OSError, TimeoutError) as error:
             raise Unavailable("the rate limiter") from error
         wait = max(1, round(window.reset_time - time.time()))
         raise Refused(Code.RATE_LIMITED, "too many requests; slow down", retry_after=wait)

@@ -31,7 +31,10 @@ class MemoryPairings:
         self._live: set[str] = set()
         self._leaving: list[tuple[int, str]] = []
 
-    async def now(self) -> int:
+    async def ping(self) -> None:
+        pass
+
+    async def now(self, pairing_id: str = "") -> int:
         return self._clock()
 
     async def add(self, pairing: Pairing) -> bool:

@@ -1,7 +1,7 @@
 """Users, devices, sessions, invites and activity in SQL: SQLite here, PostgreSQL by another URL. Core, no ORM."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, TypeVar
 
@@ -9,10 +9,11 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from pairing_ws.accounts.ports import Activity, Device, Invite, NewSession, Retired, Rotation, Session, User
+from pairing_ws.adapters.database import PATIENCE
 from pairing_ws.adapters.tables import activity, devices, invites, sessions, users
 from pairing_ws.errors import Code, Refused, Unavailable
 from pairing_ws.parties import NewDevice
@@ -23,22 +24,34 @@ log = structlog.get_logger()
 
 DAY_MS = 86_400_000
 ACTIVITY_KEPT_MS = 90 * DAY_MS
+# Few enough that nobody waits long for the one writer of SQLite, nor a row of PostgreSQL's.
+TIDY_ROWS = 1000
 
 
 class SqlAccounts:
-    """See `accounts.ports.AccountStore` for what each method promises."""
+    """See `accounts.ports.AccountStore` for what each method promises.
+
+    Every transaction takes its rows in one order, so that none waits in a circle: the account, its sessions, its
+    devices. Whoever holds the account's row has the account for itself: devices are counted, let in and revoked one
+    after the other. A refresh goes without, for it changes what exists and makes nothing.
+    """
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+        on_postgresql = engine.dialect.name == "postgresql"
+        # A lone SELECT needs no transaction, which costs two more round trips.
+        self._reader = engine.execution_options(isolation_level="AUTOCOMMIT") if on_postgresql else engine
+        self._writer = engine.execution_options(writes=True)
+        self._patience = PATIENCE if on_postgresql else None
         # Both dialects spell ON CONFLICT alike, but share no type that says so.
-        self._insert: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[engine.dialect.name]
+        self._insert: Any = postgresql.insert if on_postgresql else sqlite.insert
         # SQLite has one writer at a time; queueing here is fairer than its busy handler.
-        self._turn = asyncio.Lock() if engine.dialect.name == "sqlite" else nullcontext()
+        self._turn = nullcontext() if on_postgresql else asyncio.Lock()
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[AsyncConnection]:
+        """For one statement."""
         try:
-            async with self._engine.connect() as connection:
+            async with asyncio.timeout(self._patience), self._reader.connect() as connection:
                 yield connection
         except (SQLAlchemyError, OSError) as error:
             raise self._unavailable(error) from error
@@ -47,7 +60,7 @@ class SqlAccounts:
     async def _writing(self) -> AsyncIterator[AsyncConnection]:
         """One transaction: committed at the end, rolled back by any exception, a cancellation included."""
         try:
-            async with self._turn, self._engine.execution_options(writes=True).begin() as connection:
+            async with asyncio.timeout(self._patience), self._turn, self._writer.begin() as connection:
                 yield connection
         except IntegrityError:
             raise
@@ -56,7 +69,8 @@ class SqlAccounts:
 
     def _unavailable(self, error: Exception) -> Unavailable:
         # Never the error's text: it quotes the statement's parameters.
-        log.warning("sql.failed", error=type(error).__name__)
+        cause = error.driver_exception if isinstance(error, DBAPIError) else error
+        log.warning("sql.failed", error=type(cause).__name__)
         return Unavailable("the database")
 
     async def ping(self) -> None:
@@ -71,9 +85,7 @@ class SqlAccounts:
         now = session.created_at
         try:
             async with self._writing() as connection:
-                # The row lock makes logins of one account take turns on PostgreSQL, so that the limit holds.
-                owner = sa.select(users.c.locked_at).where(users.c.id == session.user_id).with_for_update()
-                user = (await connection.execute(owner)).first()
+                user = await self._lock_account(connection, session.user_id)
                 if user is None:
                     raise Refused(Code.NOT_FOUND, "no such account")
                 if user.locked_at is not None:
@@ -103,8 +115,14 @@ class SqlAccounts:
                 await self._note(connection, line)
                 return await self._session(connection, sessions.c.id == session.id)
         except IntegrityError:
-            # Another process committed a session of this origin first.
+            # Another account's login committed a session of this origin first: Redis had forgotten whose it was.
             return None
+
+    async def _lock_account(self, connection: AsyncConnection, user_id: str) -> Any:
+        """Have the account for oneself until the transaction ends: its row, or None if it is gone."""
+        # Not against those who merely refer to it: a foreign key's check would wait, and could close a circle.
+        held = sa.select(users.c.locked_at).where(users.c.id == user_id).with_for_update(key_share=True)
+        return (await connection.execute(held)).first()
 
     async def _approving_device(self, connection: AsyncConnection, session_id: str, now: int) -> str:
         alive = sa.select(sessions.c.device_id).where(sessions.c.id == session_id, *_alive(now))
@@ -144,11 +162,11 @@ class SqlAccounts:
             "push_kind": "fcm-token" if device.push_token else None,
             "push_address": device.push_token or None,
         }
+        await self._end(connection, sessions.c.device_id == session.device_id, at=session.created_at)
         if device.push_token:
             await self._take_push_address(connection, session.user_id, device.push_token)
         upsert = self._insert(devices).values(row).on_conflict_do_update(index_elements=["id"], set_=row)
         await connection.execute(upsert)
-        await self._end(connection, sessions.c.device_id == session.device_id, at=session.created_at)
 
     async def session(self, session_id: str) -> Session | None:
         return await self._read_session(sessions.c.id == session_id)
@@ -214,11 +232,12 @@ class SqlAccounts:
             await connection.execute(sessions.update().where(of_key).values(sealed=None))
 
     async def end_session(self, session_id: str, at: int, activity: Activity) -> None:
+        of_session = sa.select(sessions.c.device_id).where(sessions.c.id == session_id).scalar_subquery()
         async with self._writing() as connection:
-            await self._end(connection, sessions.c.id == session_id, at=at)
-            of_session = sa.select(sessions.c.device_id).where(sessions.c.id == session_id).scalar_subquery()
-            await self._drop_push(connection, devices.c.id == of_session)
-            await self._note(connection, activity)
+            await self._lock_account(connection, activity.user_id)
+            if await self._end(connection, sessions.c.id == session_id, at=at):
+                await self._drop_push(connection, devices.c.id == of_session)
+                await self._note(connection, activity)
 
     async def _end(self, connection: AsyncConnection, which: sa.ColumnElement[bool], at: int) -> int:
         ended = sessions.update().where(which, sessions.c.revoked_at.is_(None)).values(revoked_at=at, sealed=None)
@@ -242,6 +261,7 @@ class SqlAccounts:
     async def rename(self, user_id: str, device_id: str, name: str, activity: Activity) -> bool:
         mine = devices.update().where(devices.c.user_id == user_id, devices.c.id == device_id).values(name=name)
         async with self._writing() as connection:
+            await self._lock_account(connection, user_id)
             renamed = (await connection.execute(mine)).rowcount == 1
             if renamed:
                 await self._note(connection, activity)
@@ -250,6 +270,7 @@ class SqlAccounts:
     async def set_push_token(self, user_id: str, device_id: str, push_token: str) -> bool:
         mine = devices.update().where(devices.c.user_id == user_id, devices.c.id == device_id)
         async with self._writing() as connection:
+            await self._lock_account(connection, user_id)
             await self._take_push_address(connection, user_id, push_token)
             changed = mine.values(push_kind="fcm-token", push_address=push_token)
             return (await connection.execute(changed)).rowcount == 1
@@ -265,27 +286,38 @@ class SqlAccounts:
     async def _drop_push(self, connection: AsyncConnection, which: sa.ColumnElement[bool]) -> None:
         await connection.execute(devices.update().where(which).values(push_kind=None, push_address=None))
 
-    async def revoke(self, user_id: str, device_ids: Sequence[str], at: int, activity: Activity) -> int:
+    async def revoke(
+        self, user_id: str, device_id: str, at: int, activity: Activity, *, descendants: bool, spared: str | None
+    ) -> Sequence[str] | None:
+        records = sa.select(devices.c.id, devices.c.name, devices.c.paired_by).where(devices.c.user_id == user_id)
         async with self._writing() as connection:
-            mine = (sessions.c.user_id == user_id) & sessions.c.device_id.in_(device_ids)
-            ended = await self._end(connection, mine, at=at)
-            await self._drop_push(connection, (devices.c.user_id == user_id) & devices.c.id.in_(device_ids))
-            await self._note(connection, activity)
+            # First of all: who is let in from now on has an approver that is not among the revoked.
+            await self._lock_account(connection, user_id)
+            known = {row.id: row for row in await connection.execute(records)}
+            alive = [each.id for each in await self._devices(connection, user_id, at)]
+            if device_id not in (known if descendants else alive):
+                return None
+            doomed = _family(known.values(), device_id) if descendants else {device_id}
+            ended = [each for each in alive if each in doomed and each != spared]
+            line = msgspec.structs.replace(activity, device_id=device_id, device_name=known[device_id].name)
+            await self._revoke(connection, user_id, ended, at, line)
             return ended
 
-    async def descendants(self, user_id: str, device_id: str) -> Sequence[str]:
-        query = sa.select(devices.c.id, devices.c.paired_by).where(devices.c.user_id == user_id)
-        async with self._reading() as connection:
-            rows = (await connection.execute(query)).all()
-        found: list[str] = []
-        parents = [device_id]
-        while parents:
-            parent = parents.pop()
-            # Two devices may have let each other in, one after the other.
-            children = [row.id for row in rows if row.paired_by == parent and row.id not in (*found, device_id)]
-            found += children
-            parents += children
-        return found
+    async def revoke_others(self, user_id: str, spared: str, at: int, activity: Activity) -> Sequence[str]:
+        async with self._writing() as connection:
+            await self._lock_account(connection, user_id)
+            alive = [each.id for each in await self._devices(connection, user_id, at)]
+            ended = [each for each in alive if each != spared]
+            await self._revoke(connection, user_id, ended, at, activity)
+            return ended
+
+    async def _revoke(
+        self, connection: AsyncConnection, user_id: str, device_ids: Sequence[str], at: int, line: Activity
+    ) -> None:
+        if device_ids:
+            await self._end(connection, sessions.c.device_id.in_(device_ids), at=at)
+            await self._drop_push(connection, devices.c.id.in_(device_ids))
+            await self._note(connection, line)
 
     # Activity
 
@@ -301,7 +333,8 @@ class SqlAccounts:
 
     async def note(self, line: Activity) -> None:
         async with self._writing() as connection:
-            await self._note(connection, line)
+            if await self._lock_account(connection, line.user_id):
+                await self._note(connection, line)
 
     async def _note(self, connection: AsyncConnection, line: Activity) -> None:
         await connection.execute(activity.insert().values(msgspec.structs.asdict(line)))
@@ -311,7 +344,9 @@ class SqlAccounts:
     async def add_invite(self, invite: Invite, user: User) -> User:
         async with self._writing() as connection:
             fresh = self._insert(users).values(msgspec.structs.asdict(user))
-            await connection.execute(fresh.on_conflict_do_nothing(index_elements=["username"]))
+            # An update that changes nothing, so that the row found here is still there in the end.
+            kept = {"username": user.username}
+            await connection.execute(fresh.on_conflict_do_update(index_elements=["username"], set_=kept))
             named = await self._user(connection, user.username)
             assert named is not None
             row = msgspec.structs.asdict(invite) | {"user_id": named.id}
@@ -335,9 +370,14 @@ class SqlAccounts:
             return await self._user(connection, username)
 
     async def delete_user(self, username: str) -> User | None:
+        held = sa.select(users.c.id).where(users.c.username == username).with_for_update()
         async with self._writing() as connection:
+            await connection.execute(held)
             user = await self._user(connection, username)
-            await connection.execute(users.delete().where(users.c.username == username))
+            if user:
+                # Left to the foreign keys, devices would go first.
+                await connection.execute(sessions.delete().where(sessions.c.user_id == user.id))
+                await connection.execute(users.delete().where(users.c.id == user.id))
             return user
 
     async def _user(self, connection: AsyncConnection, username: str) -> User | None:
@@ -350,16 +390,34 @@ class SqlAccounts:
         over = (
             (sessions.c.revoked_at < yesterday) | (sessions.c.idle_until < yesterday) | (sessions.c.ends_at < yesterday)
         )
-        async with self._writing() as connection:
-            await connection.execute(sessions.delete().where(over))
-            await connection.execute(sessions.update().where(sessions.c.sealed_until < now).values(sealed=None))
-            await connection.execute(invites.delete().where(invites.c.expires_at < yesterday))
-            await connection.execute(activity.delete().where(activity.c.at < now - ACTIVITY_KEPT_MS))
+        stale = (sessions.c.sealed_until < now) & sessions.c.sealed.is_not(None)
+        await self._sweep(sessions.delete(), sessions.c.id, over)
+        await self._sweep(sessions.update().values(sealed=None), sessions.c.id, stale)
+        await self._sweep(invites.delete(), invites.c.code_hash, invites.c.expires_at < yesterday)
+        await self._sweep(activity.delete(), activity.c.id, activity.c.at < now - ACTIVITY_KEPT_MS)
+
+    async def _sweep(self, change: Any, key: sa.Column[Any], which: sa.ColumnElement[bool]) -> None:
+        """Apply it to all such rows, some at a time, passing over those that somebody holds: another process sweeps
+        too, and a row held now is swept in an hour."""
+        some = sa.select(key).where(which).limit(TIDY_ROWS).with_for_update(skip_locked=True)
+        swept = TIDY_ROWS
+        while swept == TIDY_ROWS:
+            async with self._writing() as connection:
+                swept = (await connection.execute(change.where(key.in_(some)))).rowcount
 
 
 def _alive(now: int) -> tuple[sa.ColumnElement[bool], ...]:
     """The SQL of `Session.alive_at`."""
     return (sessions.c.revoked_at.is_(None), sessions.c.idle_until > now, sessions.c.ends_at > now)
+
+
+def _family(records: Collection[Any], root: str) -> set[str]:
+    """The device and all that it let in, directly or not. Two may have let each other in, one after the other."""
+    family, before = {root}, 0
+    while before < len(family):
+        before = len(family)
+        family |= {each.id for each in records if each.paired_by in family}
+    return family
 
 
 def _labelled(table: sa.Table, prefix: str) -> list[sa.Label[Any]]:

@@ -21,11 +21,16 @@ class PairingStore(Protocol):
     """Keeps pairings for minutes. Any call raises Unavailable when the backend is away; then nothing is known to have
     happened, and a write may or may not have."""
 
-    async def now(self) -> int:
-        """The store's clock: the only one that decides about deadlines."""
+    async def ping(self) -> None:
+        """Return if the store answers."""
+
+    async def now(self, pairing_id: str = "") -> int:
+        """The store's clock: the only one that decides about deadlines. A store of several servers has a clock in each;
+        it is asked for the one that decides about this pairing."""
 
     async def add(self, pairing: Pairing) -> bool:
-        """Store a new pairing. False, with nothing stored, if another live pairing has its user code."""
+        """Store a new pairing. False, with nothing stored, if another one that is live, or has lately ended, has its
+        user code."""
 
     async def get(self, pairing_id: str) -> Loaded | None:
         """The newest state, expiry applied; None once it is unknown (5 minutes after its end)."""

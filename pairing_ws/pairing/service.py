@@ -87,12 +87,13 @@ class PairingService(Generic[SessionT]):
         else:
             secret = secret or codes.token(self._random, 32)
         await self._refuse_when_full(signed_in=by_key)
-        now = await self._store.now()
+        pairing_id = codes.token(self._random)
+        now = await self._store.now(pairing_id)
         code = codes.token(self._random)
         for _ in range(5):
             user_code = codes.user_code(self._random)
             pairing = Pairing(
-                id=codes.token(self._random),
+                id=pairing_id,
                 initiator=Initiator.LOGGED_IN_DEVICE if by_key else Initiator.NEW_DEVICE,
                 created_at=now,
                 expires_at=now + self._policy.ttl,

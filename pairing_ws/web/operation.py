@@ -5,9 +5,11 @@ from typing import Any
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pairing_ws import config
 from pairing_ws.errors import Code, Refused
 from pairing_ws.network import parse
 from pairing_ws.web import wire
@@ -15,7 +17,8 @@ from pairing_ws.web.http import Caller, JsonResponse
 
 
 class Operation:
-    """`ready` raises Unavailable while a store does not answer; `jwks` gives the public keys."""
+    """`ready` raises Unavailable while a store does not answer; `jwks` gives the public keys; `registry` is what this
+    process counts, which is told unless several count together."""
 
     def __init__(
         self, ready: Callable[[], Awaitable[None]], jwks: Callable[[], dict[str, Any]], registry: CollectorRegistry
@@ -38,13 +41,17 @@ class Operation:
         return JsonResponse(self._jwks(), headers={"Cache-Control": "public, max-age=60"})
 
     async def metrics(self, caller: Caller, _: Request) -> Response:
-        """Prometheus metrics."""
+        """Prometheus metrics, of all workers together."""
         readers = caller.services.settings.metrics
         # A private peer that forwards for somebody is a proxy nobody has declared: who asks is unknown.
         peer = None if "x-forwarded-for" in caller.headers and not caller.services.proxies else parse(caller.ip)
         if readers == "off" or (readers == "private" and (peer is None or peer.is_global)):
             raise Refused(Code.NOT_FOUND, "no such page")
-        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+        registry, folder = self._registry, config.shared_metrics()
+        if folder:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
 def document(content: dict[str, Any]) -> Callable[[Caller, Request], Awaitable[Response]]:

@@ -1,13 +1,13 @@
 """The pairing calls of the contract. Each reads the request, asks the story once, and spells the answer."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pairing_ws.errors import Code, Refused
+from pairing_ws.errors import Code, Refused, Unavailable
 from pairing_ws.pairing.terms import Holder, View
 from pairing_ws.web import qr, wire
 from pairing_ws.web.http import Caller, JsonResponse, body, give_keys
@@ -45,7 +45,12 @@ async def _changed(caller: Caller, pairing_id: str, holder: Holder, since: int, 
     end = clock() + wait
     woken = asyncio.Event()
     drain = caller.services.drain
-    async with caller.services.pairings.watch(pairing_id, lambda _: woken.set()):
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(caller.services.pairings.watch(pairing_id, lambda _: woken.set()))
+        except Unavailable:
+            # Deaf, but perhaps not blind: without the bus this is a slow poll.
+            return await caller.services.pairings.view(pairing_id, holder)
         while True:
             woken.clear()
             view = await caller.services.pairings.view(pairing_id, holder)

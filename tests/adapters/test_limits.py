@@ -2,24 +2,37 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
 from pairing_ws.adapters.limits import RateLimits
+from pairing_ws.adapters.redis_commands import Commands
+from pairing_ws.adapters.redis_servers import servers_at
 from pairing_ws.errors import Code, Refused, Unavailable
 from tests.servers import RedisServer
 
 Make = Callable[..., RateLimits]
 
 
+@asynccontextmanager
+async def process(url: str) -> AsyncIterator[Commands]:
+    servers = servers_at(url)
+    yield Commands(servers)
+    await servers.aclose()
+
+
 @pytest.fixture(params=["memory", "redis"])
-def make(request: pytest.FixtureRequest) -> Make:
+async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
     """Makes the limits of one process. Rates in days: no window ends during a test."""
-    url = request.getfixturevalue("redis_server").url if request.param == "redis" else None
-    return lambda **rules: RateLimits(rules, url)
+    if request.param == "memory":
+        yield lambda **rules: RateLimits(rules, None)
+    else:
+        async with process(request.getfixturevalue("redis_server").url) as commands:
+            yield lambda **rules: RateLimits(rules, commands)
 
 
 @pytest.fixture
@@ -84,36 +97,35 @@ async def test_a_key_may_be_anything_an_address_or_a_client_can_be(make: Make, k
 
 
 async def test_processes_count_together_over_redis(redis_server: RedisServer, key: str) -> None:
-    processes = [RateLimits({"create": "10/day"}, redis_server.url) for _ in range(3)]
-    assert await refusals([processes[n % 3].hit("create", key) for n in range(30)]) == 20
+    async with AsyncExitStack() as stack:
+        commands = [await stack.enter_async_context(process(redis_server.url)) for _ in range(3)]
+        processes = [RateLimits({"create": "10/day"}, each) for each in commands]
+        assert await refusals([processes[n % 3].hit("create", key) for n in range(30)]) == 20
 
 
 async def test_counters_that_are_away_are_unavailable_never_open_and_come_back(tmp_path: Path, key: str) -> None:
     server = RedisServer(tmp_path)
-    limits = RateLimits({"create": "2/day"}, server.url)
-    await limits.hit("create", key)
-    server.stop()
-    for call in (limits.hit, limits.check):
-        with pytest.raises(Unavailable) as caught:
-            await call("create", key)
-        assert caught.value.retry_after
-    server.start()
-    await limits.hit("create", key)
+    async with process(server.url) as commands:
+        limits = RateLimits({"create": "2/day"}, commands)
+        await limits.hit("create", key)
+        server.stop()
+        for call in (limits.hit, limits.check):
+            with pytest.raises(Unavailable) as caught:
+                await call("create", key)
+            assert caught.value.retry_after
+        server.start()
+        await limits.hit("create", key)
     server.stop()
 
 
 async def test_every_counter_in_redis_has_a_time_to_live(tmp_path: Path, key: str) -> None:
     server = RedisServer(tmp_path)
-    limits = RateLimits({"create": "2/minute", "number": "1/hour"}, server.url)
-    await limits.hit("create", key)
-    await limits.hit("number", key)
+    async with process(server.url) as commands:
+        limits = RateLimits({"create": "2/minute", "number": "1/hour"}, commands)
+        await limits.hit("create", key)
+        await limits.hit("number", key)
     async with Redis.from_url(server.url) as redis:
         left = {name: await redis.pttl(name) async for name in redis.scan_iter()}
     server.stop()
     assert len(left) >= 2
     assert all(ttl > 0 for ttl in left.values()), left
-
-
-@pytest.mark.parametrize("url", ["unix:///tmp/redis.sock", "unix:///tmp/redis.sock?db=1", "rediss://host:6380/0"])
-def test_every_kind_of_redis_address_that_a_setting_may_have_is_understood(url: str) -> None:
-    RateLimits({"create": "1/day"}, url)

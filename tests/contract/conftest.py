@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
-from pairing_ws.adapters.redis import RedisBus, RedisPairings, connect
+from pairing_ws.adapters.redis import RedisPairings
+from pairing_ws.adapters.redis_bus import RedisBus
+from pairing_ws.adapters.redis_commands import Commands
+from pairing_ws.adapters.redis_servers import servers_at
 from pairing_ws.pairing.machine import Initiator, Pairing
 from pairing_ws.pairing.ports import PairingStore
 from pairing_ws.parties import Approver
@@ -74,19 +77,24 @@ class Ear:
 
 
 @asynccontextmanager
+async def one_process(url: str) -> AsyncIterator[tuple[RedisPairings, RedisBus]]:
+    """What one process has on that Redis."""
+    servers = servers_at(url)
+    commands = Commands(servers)
+    async with RedisBus(servers, commands) as bus:
+        yield RedisPairings(commands, bus.verbs.ring), bus
+
+
+@asynccontextmanager
 async def on_redis(url: str) -> AsyncIterator[Backend]:
     """Two processes' worth of adapters, both with their link up."""
     async with AsyncExitStack() as stack:
-        made: list[tuple[RedisPairings, RedisBus]] = []
-        for _ in range(2):
-            client = connect(url)
-            bus = RedisBus(client, url)
-            await stack.enter_async_context(bus)
+        store, bus = await stack.enter_async_context(one_process(url))
+        other_store, other_bus = await stack.enter_async_context(one_process(url))
+        for each in (bus, other_bus):
             # A new link wakes whom it finds waiting. Once it is up, only rings do.
-            async with bus.watch(["warm-up"], lambda _: None):
+            async with each.watch(["warm-up"], lambda _: None):
                 pass
-            made.append((RedisPairings(client), bus))
-        (store, bus), (other_store, other_bus) = made
         yield Backend("redis", store, bus, other_store, other_bus)
 
 

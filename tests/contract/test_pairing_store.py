@@ -11,14 +11,13 @@ import pytest
 from redis.asyncio import Redis
 
 from pairing_ws.adapters.memory import AFTERLIFE_MS, MemoryBus, MemoryPairings
-from pairing_ws.adapters.redis import RedisPairings, connect
 from pairing_ws.errors import Unavailable
 from pairing_ws.pairing.machine import Event, Pairing, Status
 from pairing_ws.pairing.ports import PairingStore, pairing_channel
 from pairing_ws.parties import Approver, NewDevice
 from tests.clock import FakeClock
 from tests.contract import token
-from tests.contract.conftest import Backend, Ear, on_redis
+from tests.contract.conftest import Backend, Ear, on_redis, one_process
 from tests.servers import RedisServer, eventually
 
 # A pairing created late, claimed late and approved late, with every setting at its upper bound.
@@ -331,10 +330,8 @@ async def test_no_index_expires_before_the_longest_lived_pairing_it_leads_to(red
 
 async def test_a_store_that_is_away_is_unavailable_in_every_call_and_works_when_it_is_back(tmp_path: Path) -> None:
     server = RedisServer(tmp_path)
-    client = connect(server.url)
-    store = RedisPairings(client)
-    backend = Backend("redis", store, MemoryBus(), store, MemoryBus())
-    try:
+    async with one_process(server.url) as (store, bus):
+        backend = Backend("redis", store, bus, store, bus)
         pairing = await backend.added()
         other = await backend.pairing(approver=approver())
         new = pairing.after(Event.CLAIM, pairing.created_at, approver=approver())
@@ -358,17 +355,13 @@ async def test_a_store_that_is_away_is_unavailable_in_every_call_and_works_when_
         # Redis has forgotten everything; nothing that was lost comes back by itself.
         assert await store.get(pairing.id) is None
         assert await store.get(other.id) is not None
-    finally:
-        await client.aclose()
-        server.stop()
+    server.stop()
 
 
 async def test_a_store_that_refuses_writes_is_unavailable_and_still_read(tmp_path: Path) -> None:
     server = RedisServer(tmp_path)
-    client = connect(server.url)
-    store = RedisPairings(client)
-    backend = Backend("redis", store, MemoryBus(), store, MemoryBus())
-    try:
+    async with one_process(server.url) as (store, bus):
+        backend = Backend("redis", store, bus, store, bus)
         pairing = await backend.added()
         async with raw(server.url) as redis:
             await redis.config_set("maxmemory", "1")
@@ -381,9 +374,7 @@ async def test_a_store_that_refuses_writes_is_unavailable_and_still_read(tmp_pat
             assert loaded.pairing == pairing
             await redis.config_set("maxmemory", "0")
             assert await store.add(await backend.pairing())
-    finally:
-        await client.aclose()
-        server.stop()
+    server.stop()
 
 
 async def test_a_command_aborted_in_mid_flight_never_gives_its_answer_to_another(redis_url: str) -> None:

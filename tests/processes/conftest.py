@@ -1,15 +1,19 @@
 """What tests over several processes share: two servers on one Redis, a client of each, the same device at either."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeVar
 
 import httpx2
 import pytest
 
 from tests.client import Api, NewDevice, Phone
+from tests.conftest import NO_LIMITS
 from tests.embedded import fresh_phone
-from tests.servers import Server
+from tests.proxy import FaultProxy
+from tests.servers import RedisServer, Server, running
 
 Party = TypeVar("Party", Phone, NewDevice)
 
@@ -30,6 +34,44 @@ class Pair:
 async def pair(two_servers: tuple[Server, Server]) -> AsyncIterator[Pair]:
     async with Api(two_servers[0].url) as one, Api(two_servers[1].url) as two:
         yield Pair(one, two, two_servers)
+
+
+@dataclass
+class Linked(Pair):
+    """As Pair, and what comes between process one and Redis; process two has a line of its own that never fails."""
+
+    link: FaultProxy
+
+
+@pytest.fixture(scope="module")
+def linked_servers(folder: Path, redis_server: RedisServer) -> Iterator[tuple[FaultProxy, tuple[Server, Server]]]:
+    with FaultProxy(redis_server.port) as link:
+        through = f"redis://127.0.0.1:{link.port}/0"
+        with (
+            running(folder, REDIS_URL=through, **NO_LIMITS) as one,
+            running(folder, REDIS_URL=redis_server.url, **NO_LIMITS, PAIRING_PUBLIC_URL=one.public_url) as two,
+        ):
+            yield link, (one, two)
+
+
+@pytest.fixture
+async def linked(linked_servers: tuple[FaultProxy, tuple[Server, Server]]) -> AsyncIterator[Linked]:
+    link, servers = linked_servers
+    async with Api(servers[0].url) as one, Api(servers[1].url) as two:
+        yield Linked(one, two, servers, link)
+        link.accept()
+        link.delay(0)
+        link.heal()
+        await ready(one)
+
+
+async def ready(api: Api, within: float = 15.0) -> None:
+    """Wait until that process says it is: after a fault, until it has recovered by itself."""
+    async with asyncio.timeout(within):
+        while True:
+            if (await api.http.get(f"{api.url}/readyz")).status_code == 200:
+                return
+            await asyncio.sleep(0.05)
 
 
 def at(api: Api, party: Party) -> Party:

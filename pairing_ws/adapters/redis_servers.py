@@ -1,0 +1,219 @@
+"""How Redis is reached: one server, the master that Sentinel names, or a Cluster; and which of them is asked for a key.
+
+Everything above works with homes: a home is one server, "" or "host:port". Valkey speaks the same protocol.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from redis.asyncio import ConnectionPool, Redis, Sentinel
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.connection import SSLConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ClusterDownError, RedisClusterException, RedisError, ResponseError
+
+from pairing_ws.redis_address import TLS_OPTIONS, RedisAddress
+
+T = TypeVar("T")
+
+# One look at Sentinel or the Cluster's nodes; it has to fit several times into a command's patience.
+FIND_SECONDS = 3.0
+
+
+class Servers:
+    """One server. Subclasses know of several, of which `find` learns who serves what; `home` then tells."""
+
+    # Whether rings travel by sharded pub/sub, in which a channel lives where the key of the same name does.
+    sharded = False
+
+    def __init__(self, address: RedisAddress) -> None:
+        self._address = address
+        self._clients: dict[str, Redis] = {}
+        self._finding: asyncio.Task[None] | None = None
+
+    @property
+    def homes(self) -> set[str]:
+        """Every server that keys have their home at; empty before the first `refresh`."""
+        return {""}
+
+    def home(self, key: str) -> str:
+        """Who serves this key, as far as is known. Raises RedisError if nobody does."""
+        return ""
+
+    def client(self, home: str) -> Redis:
+        """For commands. It retries nothing: a swap that was made, and whose answer got lost, must not look like a lost
+        race."""
+        if home not in self._clients:
+            self._clients[home] = self._connect(
+                home, retry=Retry(NoBackoff(), 0), socket_timeout=3, health_check_interval=15
+            )
+        return self._clients[home]
+
+    def link(self, home: str) -> Redis:
+        """A client of its own for one pub/sub connection, without redis-py's silent reconnects: whom to wake after one,
+        only its owner knows."""
+        return self._connect(home, retry=NoRetry(NoBackoff(), 0), socket_timeout=3)
+
+    async def refresh(self) -> None:
+        """Look again at who serves what; many who ask at once share one look. Raises RedisError, OSError or
+        TimeoutError."""
+        if self._finding is None or self._finding.done():
+            self._finding = asyncio.create_task(self._look(), name="redis-find")
+        await asyncio.shield(self._finding)
+
+    async def warnings(self, home: str) -> list[str]:
+        """What its operator should know about this server. Raises as `refresh`."""
+        try:
+            memory = await self.client(home).info("memory")
+        except ResponseError:
+            return []  # this user may not ask
+        policy = memory.get("maxmemory_policy", "noeviction")
+        if policy == "noeviction":
+            return []
+        return [
+            f"its maxmemory-policy is {policy}: when it is full it drops pairings and rate limits of others without a"
+            " word; set noeviction"
+        ]
+
+    async def _look(self) -> None:
+        async with asyncio.timeout(FIND_SECONDS):
+            await self._find()
+        for home in self._clients.keys() - self.homes:
+            await self._clients.pop(home).aclose()
+
+    async def _find(self) -> None:
+        """Learn who serves what."""
+
+    async def aclose(self) -> None:
+        if self._finding:
+            self._finding.cancel()
+            with suppress(BaseException):
+                await self._finding
+        for client in self._clients.values():
+            await client.aclose()
+
+    def _connect(self, home: str, **options: Any) -> Redis:
+        options = self._address.options | options
+        if home:
+            host, _, port = home.rpartition(":")
+            options |= {"host": host.strip("[]"), "port": int(port)}
+        pool = ConnectionPool(max_connections=64, socket_connect_timeout=2, **options)
+        return Redis.from_pool(pool)
+
+
+class SentinelServers(Servers):
+    """The master that Sentinel names. After a failover it has another home."""
+
+    def __init__(self, address: RedisAddress) -> None:
+        super().__init__(address)
+        self._master = ""
+        self._sentinel = Sentinel(  # type: ignore[no-untyped-call]
+            address.hosts,
+            sentinel_kwargs={
+                "socket_timeout": 1,
+                "socket_connect_timeout": 0.5,
+                "retry": Retry(NoBackoff(), 0),
+                **_tls(address),
+                **address.sentinel_options,
+            },
+        )
+
+    @property
+    def homes(self) -> set[str]:
+        return {self._master} if self._master else set()
+
+    def home(self, key: str) -> str:
+        return self._master
+
+    async def _find(self) -> None:
+        host, port = await self._sentinel.discover_master(self._address.service)
+        self._master = _name(host, port)
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        await self._sentinel.aclose()
+
+
+class ClusterServers(Servers):
+    """A Cluster: keys and channels live where their hash tag's slot does."""
+
+    sharded = True
+
+    def __init__(self, address: RedisAddress) -> None:
+        super().__init__(address)
+        self._cluster = self._open()
+
+    def _open(self) -> RedisCluster:
+        # For its map of slots alone; commands go through our own connections, so that a dead node harms only its keys.
+        given = {name: value for name, value in self._address.options.items() if name in ("username", "password")}
+        return RedisCluster(
+            startup_nodes=[ClusterNode(host, port) for host, port in self._address.hosts],
+            require_full_coverage=False,
+            socket_timeout=1,
+            socket_connect_timeout=0.5,
+            **given,
+            **_tls(self._address),
+        )
+
+    @property
+    def homes(self) -> set[str]:
+        return {_name(node.host, node.port) for node in self._cluster.get_primaries()}
+
+    def home(self, key: str) -> str:
+        try:
+            node = self._cluster.get_node_from_key(key)
+        except RedisError as error:
+            raise ClusterDownError(str(error)) from error
+        if node is None:
+            raise ClusterDownError("no node serves this slot")
+        return _name(node.host, node.port)
+
+    async def _find(self) -> None:
+        try:
+            await self._cluster.nodes_manager.initialize()
+        except RedisClusterException:
+            # Every node it knew is gone: the names that the operator wrote may lead to others.
+            before, anew = self._cluster, self._open()
+            try:
+                await anew.nodes_manager.initialize()
+            except BaseException:
+                await _close(anew)
+                raise
+            self._cluster = anew
+            await _close(before)
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        await _close(self._cluster)
+
+
+async def _close(cluster: RedisCluster) -> None:
+    # Its own `aclose` does nothing unless its commands have been used.
+    await cluster.nodes_manager.aclose()
+    await cluster.nodes_manager.aclose("startup_nodes")
+
+
+def servers_at(url: str) -> Servers:
+    """What `REDIS_URL` names. Nothing is connected before it is used."""
+    address = RedisAddress.parse(url)
+    return {"server": Servers, "sentinel": SentinelServers, "cluster": ClusterServers}[address.kind](address)
+
+
+class NoRetry(Retry):
+    """redis-py's own reconnects and subscribes anew before it raises: rings in between would be lost unnoticed."""
+
+    async def call_with_retry(self, do: Callable[[], Awaitable[T]], *_: Any, **__: Any) -> T:
+        return await do()
+
+
+def _name(host: str, port: int | str) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _tls(address: RedisAddress) -> dict[str, Any]:
+    """TLS as its keyword arguments, for redis-py's makers that take no connection class."""
+    given = {name: value for name, value in address.options.items() if name in TLS_OPTIONS}
+    return {"ssl": True, **given} if address.options.get("connection_class") is SSLConnection else {}

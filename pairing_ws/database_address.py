@@ -1,0 +1,96 @@
+"""`DATABASE_URL` taken apart: a SQLite file, or PostgreSQL as libpq is told of it. Pure; nothing is connected here."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+_SQLITE = frozenset({"sqlite", "sqlite+aiosqlite"})
+_POSTGRESQL = frozenset({"postgres", "postgresql", "postgresql+asyncpg"})
+_LOCATION = re.compile(r"(/.*|\[[^\[\]]+\]|[^:\[\]/]+)(?::([0-9]+))?")
+# Meant for libpq itself; the driver would hand them to the server, which refuses what it does not know.
+_FOR_LIBPQ = frozenset(
+    {"channel_binding", "client_encoding", "connect_timeout", "fallback_application_name", "gssencmode"}
+    | {"keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "tcp_user_timeout"}
+    | {"sslcompression", "sslsni"}
+)
+_EXPECTED = (
+    "should be sqlite:///file or postgresql://user:password@host/database, special characters of the password as %XX"
+)
+
+
+@dataclass(frozen=True)
+class DatabaseAddress:
+    """`url` is SQLAlchemy's for SQLite, the driver's own for PostgreSQL. `file` is SQLite's; `hosts` are PostgreSQL's,
+    none if it is found by the driver's defaults; `options` are those that the URL sets in it."""
+
+    url: str = field(repr=False)
+    file: Path | None = None
+    hosts: tuple[tuple[str, int], ...] = ()
+    options: frozenset[str] = frozenset()
+
+    @classmethod
+    def parse(cls, url: str) -> "DatabaseAddress":
+        """Raises ValueError, whose text holds no part of the URL."""
+        try:
+            parts = urlsplit(url)
+            if parts.scheme in _SQLITE:
+                return cls._of_sqlite(url)
+            if parts.scheme in _POSTGRESQL:
+                return cls._of_postgresql(parts)
+        except _Unsafe:
+            raise
+        except (ArgumentError, ValueError):
+            pass
+        raise ValueError(_EXPECTED)
+
+    @classmethod
+    def _of_sqlite(cls, url: str) -> "DatabaseAddress":
+        parsed = make_url(url).set(drivername="sqlite+aiosqlite")
+        # Every connection to a database in memory would see one of its own.
+        if parsed.database in (None, "", ":memory:"):
+            raise ValueError
+        return cls(parsed.render_as_string(hide_password=False), file=Path(str(parsed.database)))
+
+    @classmethod
+    def _of_postgresql(cls, parts: SplitResult) -> "DatabaseAddress":
+        # A password with a bare @, / or # in it would be taken for a host or a name, and shown in errors as such.
+        if parts.netloc.count("@") > 1 or "@" in parts.path or parts.fragment:
+            raise ValueError
+        query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+        if query.get("channel_binding") == "require":
+            raise _Unsafe(
+                "asks for channel_binding=require, which its driver can't do; ask for sslmode=verify-full"
+            )
+        kept = {name: value for name, value in query.items() if name not in _FOR_LIBPQ}
+        hosts = _hosts(parts.netloc.rpartition("@")[2] or query.get("host", ""), query.get("port", ""))
+        if not (parts.path.strip("/") or kept.keys() & {"dbname", "database", "service"}):
+            raise ValueError
+        if len(hosts) > 1:
+            # A standby would take connections and refuse every write.
+            kept.setdefault("target_session_attrs", "read-write")
+        url = f"postgresql://{parts.netloc}{parts.path}{'?' if kept else ''}{urlencode(kept)}"
+        return cls(url, hosts=hosts, options=frozenset(kept))
+
+
+class _Unsafe(ValueError):
+    """The URL demands what would be silently missing."""
+
+
+def _hosts(locations: str, ports: str) -> tuple[tuple[str, int], ...]:
+    named = locations.split(",") if locations else []
+    defaults = ports.split(",") if ports else ["5432"]
+    if len(defaults) == 1:
+        defaults *= len(named)
+    return tuple(_host(*each) for each in zip(named, defaults, strict=True))
+
+
+def _host(location: str, default: str) -> tuple[str, int]:
+    match = _LOCATION.fullmatch(location)
+    port = int(match[2] or default) if match else 0
+    if match is None or not 0 < port < 65536:
+        raise ValueError
+    return unquote(match[1].strip("[]")), port

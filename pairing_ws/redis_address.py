@@ -1,0 +1,84 @@
+"""`REDIS_URL` taken apart: one server, Sentinel, or a Cluster. Pure; nothing is connected here."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from redis.asyncio.connection import parse_url
+
+Kind = Literal["server", "sentinel", "cluster"]
+
+TLS_OPTIONS = frozenset({"ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"})
+_SENTINEL_OPTIONS = frozenset({"sentinel_username", "sentinel_password"})
+_SCHEMES = {f"{name}{tls}": f"redis{tls}" for name in ("redis", "valkey") for tls in ("", "s")} | {"unix": "unix"}
+_KINDS: dict[str, tuple[Kind, int]] = {
+    "": ("server", 6379),
+    "sentinel": ("sentinel", 26379),
+    "cluster": ("cluster", 6379),
+}
+_EXPECTED = "should be redis://host:port/db, redis+sentinel://host:port,host:port/master or redis+cluster://host:port"
+
+
+@dataclass(frozen=True)
+class RedisAddress:
+    """`hosts` are those of the Sentinels or of some Cluster nodes; `options` are redis-py's, for every data connection;
+    `service` is the name that Sentinel knows the master by."""
+
+    kind: Kind
+    hosts: tuple[tuple[str, int], ...]
+    service: str
+    options: dict[str, Any]
+    sentinel_options: dict[str, Any]
+
+    @classmethod
+    def parse(cls, url: str) -> "RedisAddress":
+        """Raises ValueError, whose text holds no part of the URL."""
+        try:
+            return cls._parse(url)
+        except ValueError:
+            raise ValueError(_EXPECTED) from None
+
+    @classmethod
+    def _parse(cls, url: str) -> "RedisAddress":
+        parts = urlsplit(url)
+        name, _, suffix = parts.scheme.partition("+")
+        if name not in _SCHEMES or suffix not in _KINDS or (suffix and name == "unix"):
+            raise ValueError
+        kind, port = _KINDS[suffix]
+        credentials, at, locations = parts.netloc.rpartition("@")
+        hosts = () if name == "unix" else tuple(_host(each, port) for each in locations.split(","))
+        path, service = parts.path, ""
+        if kind == "sentinel":
+            service, _, path = path.removeprefix("/").partition("/")
+        database = path.removeprefix("/")
+        if name == "unix":
+            usable = bool(database)
+        else:
+            usable = (not database or database.isdigit()) and (kind != "server" or len(hosts) == 1)
+        if not usable or (kind == "sentinel" and not service) or (kind == "cluster" and int(database or 0)):
+            raise ValueError
+        # redis-py reads credentials and options, but knows neither several hosts nor our kinds.
+        first = locations.split(",")[0]
+        options: dict[str, Any] = dict(
+            parse_url(f"{_SCHEMES[name]}://{credentials}{at}{first}/{database}?{parts.query}")
+        )
+        sentinel_options = {each: options.pop(each) for each in _SENTINEL_OPTIONS & options.keys()}
+        known = TLS_OPTIONS | {"username", "password", "host", "port", "db", "path", "connection_class"}
+        if options.keys() - known or (sentinel_options and kind != "sentinel"):
+            raise ValueError
+        if kind != "server":
+            options = {each: value for each, value in options.items() if each not in ("host", "port")}
+        return cls(
+            kind,
+            hosts,
+            service,
+            options,
+            {each.removeprefix("sentinel_"): value for each, value in sentinel_options.items()},
+        )
+
+
+def _host(location: str, port: int) -> tuple[str, int]:
+    one = urlsplit(f"//{location}")
+    if one.port == 0:
+        raise ValueError
+    return one.hostname or "localhost", one.port or port

@@ -1,0 +1,294 @@
+"""What `serve` runs: the server in this process, or in several workers that are watched, replaced and sent away."""
+
+import asyncio
+import functools
+import gc
+import math
+import os
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import Pipe, get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+import structlog
+import uvicorn
+from prometheus_client import Gauge
+from prometheus_client.multiprocess import mark_process_dead
+from starlette.applications import Starlette
+
+from pairing_ws import config
+from pairing_ws.app import create_app
+from pairing_ws.log import configure
+
+log = structlog.get_logger()
+
+GC_THRESHOLDS = (50_000, 50, 1000)
+LOOK_SECONDS = 0.2
+SIGN_SECONDS = 1.0
+# Importing everything takes a second, and many at once on a busy machine.
+STARTS_WITHIN = 60.0
+# No sign of life for so long is a worker that is stopped, or whose event loop is blocked.
+SILENT_FOR = 10.0
+# A worker gives the calls under way 5 s; whoever sent SIGTERM here expects the end within 10.
+LEAVES_WITHIN = 8.0
+RETRY_SECONDS = 1.0
+
+SERVING = Gauge("pairing_workers", "Processes that serve", multiprocess_mode="livesum")
+
+
+def run(settings: config.Settings) -> None:
+    """Serve until SIGTERM or SIGINT, and return: a process manager takes any other end for a failure.
+
+    Raises SystemExit if no worker could start.
+    """
+    _return_on_signals()
+    if settings.workers == 1:
+        uvicorn.Server(_uvicorn(settings, functools.partial(_application, settings))).run()
+        return
+    sockets = _bind(settings)
+    with tempfile.TemporaryDirectory(prefix="pairing-metrics-") as folder:
+        config.share_metrics(folder)
+        Workers(settings, sockets, folder).run()
+
+
+def _bind(settings: config.Settings) -> list[socket.socket]:
+    """A socket for each worker, on one port: the kernel spreads connections evenly. Of workers that accept from one
+    common socket, the one that woke last takes nearly all, and keeps them."""
+    # First without sharing: the port of another server is refused, not shared with it.
+    with _uvicorn(settings, _application).bind_socket() as probe:
+        family, address = probe.family, probe.getsockname()
+    sockets = [socket.socket(family) for _ in range(settings.workers)]
+    for each in sockets:
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        each.bind(address)
+    return sockets
+
+
+def _return_on_signals() -> None:
+    """uvicorn raises the signal that ended it once more when all is done: it must not kill by then."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+
+
+def _leave(number: int, frame: object) -> None:
+    raise SystemExit(0)
+
+
+def _uvicorn(settings: config.Settings, application: Callable[..., Starlette]) -> uvicorn.Config:
+    return uvicorn.Config(
+        application,
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        ws="websockets-sansio",
+        ws_max_size=4096,
+        ws_ping_interval=20.0,
+        ws_ping_timeout=20.0,
+        ws_per_message_deflate=False,
+        log_config=None,
+        # It prints query strings, and costs time and memory per request.
+        access_log=False,
+        # Forwarded addresses are read by our own edge, from PAIRING_TRUSTED_PROXIES alone.
+        proxy_headers=False,
+        server_header=False,
+        # Longer than the idle limit of common proxies: who closes first must not be the one that is being written to.
+        timeout_keep_alive=75,
+        # Sockets are closed at once; this is for calls under way, of which a long poll would take 30 s.
+        timeout_graceful_shutdown=5,
+    )
+
+
+def _application(settings: config.Settings) -> Starlette:
+    app = create_app(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn has set its handlers by now; it would let long polls wait for their time.
+        handler = signal.getsignal(number)
+        signal.signal(number, functools.partial(_end_waiting, app, handler))
+    SERVING.set(1)
+    # A full collection walks through all there is and stops the world: 40 ms per 1000 sockets.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    return app
+
+
+def _end_waiting(app: Starlette, handler: Any, number: int, frame: object) -> None:
+    app.state.drain.begin()
+    if callable(handler):
+        handler(number, frame)
+
+
+class Worker:
+    """A process of its own that serves what comes to `listening`, and gives signs of life once it does."""
+
+    def __init__(self, settings: config.Settings, listening: socket.socket, now: float) -> None:
+        self.listening = listening
+        self._signs, theirs = Pipe(duplex=False)
+        self.process: SpawnProcess = get_context("spawn").Process(
+            target=_work, args=(settings, listening, theirs), daemon=True
+        )
+        self.process.start()
+        theirs.close()
+        self.due = now + STARTS_WITHIN
+        self.ready = self.leaving = self.old = False
+
+    @property
+    def ended(self) -> bool:
+        return self.process.exitcode is not None
+
+    def news(self) -> list[Any]:
+        """What to wait for: its end, and its signs."""
+        return [self.process.sentinel, *([] if self._signs.closed else [self._signs])]
+
+    def listen(self, now: float) -> None:
+        if self._signs.closed or not self._signs.poll():
+            return
+        if not os.read(self._signs.fileno(), 4096):
+            self._signs.close()
+        elif not self.leaving:
+            self.ready = True
+            self.due = now + SILENT_FOR
+
+    def send_away(self, now: float) -> None:
+        if not self.leaving:
+            self.leaving = True
+            self.due = now + LEAVES_WITHIN
+            self.process.terminate()
+
+    def kill(self) -> None:
+        self.due = math.inf
+        self.process.kill()
+
+    def bury(self) -> None:
+        self._signs.close()
+        self.process.close()
+
+
+class Workers:
+    """One worker per socket until a signal ends it; on SIGHUP each is replaced by a new one.
+
+    A socket outlives its worker: connections that wait there are served by the next one. Not uvicorn's own supervisor:
+    there, a worker that hangs holds up the end of all, a blocked event loop goes unnoticed, and one that fails to start
+    (the database may be away) takes down those that serve.
+    """
+
+    def __init__(self, settings: config.Settings, sockets: list[socket.socket], metrics: str) -> None:
+        self._settings = settings
+        self._sockets = sockets
+        self._metrics = metrics
+        self._workers: list[Worker] = []
+        self._signals: list[int] = []
+        self._ending = self._failed = False
+        self._looked = self._start_after = time.monotonic()
+
+    def run(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda number, _: self._signals.append(number))
+        try:
+            while self._workers or not self._ending:
+                self._look(time.monotonic())
+                wait([each for worker in self._workers for each in worker.news()], LOOK_SECONDS)
+        finally:
+            for worker in self._workers:
+                worker.kill()
+        if self._failed:
+            raise SystemExit(1)
+
+    def _look(self, now: float) -> None:
+        while self._signals:
+            if self._signals.pop(0) != signal.SIGHUP:
+                self._end()
+                continue
+            for worker in self._workers:
+                worker.old = True
+        for worker in self._workers[:]:
+            if now - self._looked > SILENT_FOR / 2:
+                # We were stopped ourselves, and so perhaps were they: ^Z stops all of a terminal's processes.
+                worker.due += now - self._looked
+            worker.listen(now)
+            if worker.ended:
+                self._remove(worker, now)
+            elif now > worker.due:
+                log.error("worker.hangs", pid=worker.process.pid)
+                worker.kill()
+            elif self._ending:
+                worker.send_away(now)
+        self._looked = now
+        if not self._ending and now >= self._start_after:
+            for each in self._sockets:
+                self._staff(each, now)
+
+    def _staff(self, listening: socket.socket, now: float) -> None:
+        """Start a worker where there is none, and the new one of an old one; it goes when the new one serves."""
+        here = [each for each in self._workers if each.listening is listening and not each.leaving]
+        new = [each for each in here if not each.old]
+        if any(each.ready for each in new):
+            for each in here:
+                if each.old:
+                    each.send_away(now)
+        # One at a time, or for a while there would be twice as many, which the machine may not have room for.
+        elif not here or (not new and all(each.ready and not each.leaving for each in self._workers)):
+            self._workers.append(Worker(self._settings, listening, now))
+
+    def _end(self) -> None:
+        self._ending = True
+        # Held open here, it would let connections in that nobody serves any more.
+        for each in self._sockets:
+            each.close()
+
+    def _remove(self, worker: Worker, now: float) -> None:
+        pid, code = worker.process.pid, worker.process.exitcode
+        self._workers.remove(worker)
+        worker.bury()
+        # Its counts stay; what it held open is gone.
+        mark_process_dead(pid, self._metrics)  # type: ignore[no-untyped-call]
+        if worker.leaving or self._ending:
+            return
+        log.error("worker.died", pid=pid, code=code)
+        if worker.ready:
+            return
+        self._start_after = now + RETRY_SECONDS
+        for each in self._workers:
+            # What one can't do, the others can't either: the old ones stay.
+            each.old = False
+        if not any(each.ready for each in self._workers):
+            self._failed = True
+            self._end()
+
+
+def _work(settings: config.Settings, listening: socket.socket, signs: Connection) -> None:
+    """The whole life of a worker. A new interpreter, which knows nothing of its parent's set-up."""
+    _return_on_signals()
+    # A terminal that closes tells all of its processes; the parent alone decides.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    configure()
+    tasks = []
+
+    def application() -> Starlette:
+        tasks.append(asyncio.get_running_loop().create_task(_give_signs(server, signs)))
+        return _application(settings)
+
+    server = uvicorn.Server(_uvicorn(settings, application))
+    server.run([listening])
+
+
+async def _give_signs(server: uvicorn.Server, signs: Connection) -> None:
+    os.set_blocking(signs.fileno(), False)
+    while True:
+        if server.started:
+            try:
+                # A parent that does not read for long has time to miss some.
+                with suppress(BlockingIOError):
+                    os.write(signs.fileno(), b".")
+            except OSError:
+                # The parent is gone, killed perhaps: whoever starts a new one needs the port.
+                signal.raise_signal(signal.SIGTERM)
+                return
+        await asyncio.sleep(SIGN_SECONDS if server.started else SIGN_SECONDS / 10)

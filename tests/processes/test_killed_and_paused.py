@@ -1,0 +1,206 @@
+"""A process is killed without warning, or stands still for a while: nothing is lost, nothing stale is written."""
+
+import asyncio
+import random
+import signal
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+
+import httpx2
+import pytest
+import websockets
+
+from tests.client import Api, NewDevice, Phone, told, until
+from tests.processes.conftest import Linked, Pair, at, refusal
+from tests.servers import Server
+
+GONE = (httpx2.TransportError, websockets.ConnectionClosed, OSError)
+
+
+def sessions_and_devices(pair: Pair, phone: Phone) -> tuple[int, int]:
+    with closing(sqlite3.connect(pair.servers[0].folder / "pairing.db")) as database:
+        queries = [f"SELECT count(*) FROM {table} WHERE user_id = ?" for table in ("sessions", "devices")]
+        counts = [database.execute(query, [phone.keys["user"]["id"]]).fetchone()[0] for query in queries]
+    return counts[0], counts[1]
+
+
+async def wherever(pair: Pair, call: Callable[[Api], Awaitable[httpx2.Response]]) -> httpx2.Response:
+    """Asked of process one, and of the other one when it has not answered: what a client or its proxy does."""
+    try:
+        answer = await call(pair.one)
+        if answer.status_code != 503:
+            return answer
+    except GONE:
+        pass
+    return await call(pair.two)
+
+
+async def approval_told(pair: Pair, device: NewDevice, listening: asyncio.Semaphore) -> None:
+    """By its socket at process one, and when that breaks, by one at the other."""
+    try:
+        async with device.socket() as connection:
+            await told(connection)
+            listening.release()
+            await until(connection, "approved")
+            return
+    except GONE:
+        listening.release()
+    async with at(pair.two, device).socket() as connection:
+        await until(connection, "approved")
+
+
+async def polled(pair: Pair, device: NewDevice, listening: asyncio.Semaphore) -> None:
+    seen = 1
+    while True:
+        listening.release()
+        query = f"?since={seen}&wait=20"
+        pairing = (await wherever(pair, lambda api, query=query: at(api, device).poll(query))).json()
+        if pairing["status"] == "approved":
+            return
+        seen = pairing["version"]
+
+
+@pytest.mark.parametrize("after", [0.0, 0.04, 0.15])
+async def test_a_process_that_is_killed_under_way_costs_nobody_a_login_and_nothing_is_half_written(
+    pair: Pair, after: float
+) -> None:
+    phone, rng = await pair.phone(), random.Random(after)
+    devices = [await pair.one.new_pairing() for _ in range(60)]
+    listening = asyncio.Semaphore(0)
+
+    async def approve(device: NewDevice) -> None:
+        await asyncio.sleep(rng.uniform(0, 0.2))
+        answer = await wherever(pair, lambda api: at(api, phone).claim(device.pairing))
+        assert answer.status_code == 200, answer.text
+        answer = await wherever(pair, lambda api: at(api, phone).approve(device.id))
+        assert answer.status_code == 200, answer.text
+
+    async def live(index: int) -> httpx2.Response:
+        device = devices[index]
+        await (polled if index % 4 == 0 else approval_told)(pair, device, listening)
+        return await wherever(pair, lambda api: at(api, device).log_in())
+
+    living = [asyncio.create_task(live(index)) for index in range(len(devices))]
+    async with asyncio.timeout(20):
+        for _ in devices:
+            await listening.acquire()
+    approving = [asyncio.create_task(approve(device)) for device in devices]
+    await asyncio.sleep(after)
+    pair.servers[0].stop(signal.SIGKILL)
+    async with asyncio.timeout(30):
+        await asyncio.gather(*approving)
+        answers = await asyncio.gather(*living)
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["refreshKey"] for answer in answers}) == len(devices)
+    assert sessions_and_devices(pair, phone) == (1 + len(devices), 1 + len(devices))
+    pair.servers[0].start()
+    mine = (await phone.get("/devices")).json()["devices"]
+    assert len(mine) == 1 + len(devices)
+    for answer in answers[:5]:
+        me = await pair.one.http.get("/me", headers={"Auth-Key": answer.json()["authKey"]})
+        assert me.json()["user"] == phone.keys["user"]
+
+
+@asynccontextmanager
+async def paused(server: Server) -> AsyncIterator[None]:
+    server.process.popen.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        server.process.popen.send_signal(signal.SIGCONT)
+
+
+async def test_sockets_of_a_process_that_stood_still_are_told_what_happened_meanwhile(linked: Linked) -> None:
+    phone = at(linked.two, await linked.phone())
+    ends = ("scanned", "approved", "denied", "cancelled", "consumed")
+    devices = {end: [await linked.one.new_pairing() for _ in range(4)] for end in ends}
+    everybody = [device for group in devices.values() for device in group]
+
+    async def bring_to(end: str, device: NewDevice) -> None:
+        await phone.claim(device.pairing)
+        if end in ("approved", "consumed"):
+            await phone.approve(device.id)
+        if end == "denied":
+            await phone.deny(device.id)
+        if end == "cancelled":
+            await linked.two.http.delete(f"/pairings/{device.id}", headers=device.headers)
+        if end == "consumed":
+            await at(linked.two, device).log_in()
+
+    async with AsyncExitStack() as stack:
+        connections = await asyncio.gather(*(stack.enter_async_context(device.socket()) for device in everybody))
+        assert {(await told(connection))["version"] for connection in connections} == {1}
+        # Longer than its links' patience and than the 5 s after which it checks them.
+        async with paused(linked.servers[0]):
+            await asyncio.gather(*(bring_to(end, device) for end in ends for device in devices[end]))
+            await asyncio.sleep(6)
+        wanted = [end for end in ends for _ in devices[end]]
+        async with asyncio.timeout(15):
+            await asyncio.gather(*(until(*each) for each in zip(connections, wanted, strict=True)))
+            # The others have more to come.
+            for connection, end in zip(connections, wanted, strict=True):
+                if end in ("denied", "cancelled", "consumed"):
+                    await connection.wait_closed()
+                    assert connection.close_code == 1000
+
+
+MEANWHILE = {
+    ("claim", "claimed by another"): (409, "already_claimed"),
+    ("claim", "cancelled"): (410, "pairing_cancelled"),
+    ("approve", "denied"): (409, "invalid_state"),
+    ("approve", "cancelled"): (410, "pairing_cancelled"),
+    ("approve", "logged out"): (409, "invalid_state"),
+    ("login", "denied"): (403, "pairing_denied"),
+    ("login", "cancelled"): (410, "pairing_cancelled"),
+    ("login", "logged out"): (403, "pairing_denied"),
+    ("cancel", "consumed"): (409, "invalid_state"),
+    ("deny", "consumed"): (409, "invalid_state"),
+}
+
+
+@pytest.mark.parametrize(("call", "meanwhile"), MEANWHILE, ids=[" while ".join(each) for each in MEANWHILE])
+async def test_a_process_that_stood_still_between_reading_and_writing_overwrites_nothing(
+    linked: Linked, call: str, meanwhile: str
+) -> None:
+    """What it reads is held on its way back, then it is stopped; when it goes on, it acts on a state that is over."""
+    phone, other, keeper = await linked.phone("owner"), await linked.phone(), await linked.phone("owner")
+    device = await linked.one.new_pairing()
+    there, phone_there = at(linked.two, device), at(linked.two, phone)
+    if call != "claim":
+        await phone.claim(device.pairing)
+    if call in ("login", "cancel", "deny"):
+        await phone.approve(device.id)
+
+    async def cancel(device: NewDevice) -> httpx2.Response:
+        return await device.api.http.delete(f"/pairings/{device.id}", headers=device.headers)
+
+    calls = {
+        "claim": lambda: phone.claim(device.pairing),
+        "approve": lambda: phone.approve(device.id),
+        "deny": lambda: phone.deny(device.id),
+        "login": device.log_in,
+        "cancel": lambda: cancel(device),
+    }
+    changes = {
+        "claimed by another": lambda: at(linked.two, other).claim(device.pairing),
+        "cancelled": lambda: cancel(there),
+        "denied": lambda: phone_there.deny(device.id),
+        "consumed": there.log_in,
+        "logged out": lambda: linked.two.http.delete(f"/devices/{phone.keys['device']['id']}", headers=keeper.headers),
+    }
+    # Authenticated a moment ago, and with scripts that Redis knows: the pairing is all that is left to read first.
+    assert (await phone.get("/me")).status_code == 200
+    assert (await device.poll()).status_code == 200
+    linked.link.half("answers", "commands")
+    under_way = asyncio.create_task(calls[call]())
+    await asyncio.sleep(0.1)
+    async with paused(linked.servers[0]):
+        linked.link.heal()
+        changed = await changes[meanwhile]()
+        assert changed.is_success, changed.text
+        before = (await there.poll()).json()
+    assert refusal(await under_way) == MEANWHILE[call, meanwhile]
+    for api in (linked.one, linked.two):
+        after = (await at(api, device).poll()).json()
+        assert (after["status"], after["version"]) == (before["status"], before["version"])
