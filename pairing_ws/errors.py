@@ -32,6 +32,7 @@ class Code(StrEnum):
     INVITE_EXPIRED = "invite_expired"
     PAIRING_CANCELLED = "pairing_cancelled"
     PAIRING_EXPIRED = "pairing_expired"
+    REQUEST_TIMEOUT = "request_timeout"
     TOO_LARGE = "too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     MISDIRECTED = "misdirected_request"

@@ -25,6 +25,7 @@ from starlette.applications import Starlette
 from pairing_ws import config
 from pairing_ws.app import create_app
 from pairing_ws.log import configure
+from pairing_ws.web.frames import WebSocketProtocol
 
 log = structlog.get_logger()
 
@@ -36,7 +37,7 @@ STARTS_WITHIN = 60.0
 # No sign of life for so long is a worker that is stopped, or whose event loop is blocked.
 SILENT_FOR = 10.0
 # A worker gives the calls under way 5 s; whoever sent SIGTERM here expects the end within 10.
-LEAVES_WITHIN = 8.0
+LEAVES_WITHIN = 7.0
 RETRY_SECONDS = 1.0
 
 SERVING = Gauge("pairing_workers", "Processes that serve", multiprocess_mode="livesum")
@@ -49,6 +50,7 @@ def run(settings: config.Settings) -> None:
     """
     _return_on_signals()
     if settings.workers == 1:
+        SERVING.set(1)
         uvicorn.Server(_uvicorn(settings, functools.partial(_application, settings))).run()
         return
     sockets = _bind(settings)
@@ -87,7 +89,7 @@ def _uvicorn(settings: config.Settings, application: Callable[..., Starlette]) -
         factory=True,
         host=settings.host,
         port=settings.port,
-        ws="websockets-sansio",
+        ws=WebSocketProtocol,
         ws_max_size=4096,
         ws_ping_interval=20.0,
         ws_ping_timeout=20.0,
@@ -111,7 +113,6 @@ def _application(settings: config.Settings) -> Starlette:
         # uvicorn has set its handlers by now; it would let long polls wait for their time.
         handler = signal.getsignal(number)
         signal.signal(number, functools.partial(_end_waiting, app, handler))
-    SERVING.set(1)
     # A full collection walks through all there is and stops the world: 40 ms per 1000 sockets.
     gc.collect()
     gc.freeze()
@@ -281,14 +282,16 @@ def _work(settings: config.Settings, listening: socket.socket, signs: Connection
 
 async def _give_signs(server: uvicorn.Server, signs: Connection) -> None:
     os.set_blocking(signs.fileno(), False)
+    while not server.started:
+        await asyncio.sleep(SIGN_SECONDS / 10)
+    SERVING.set(1)
     while True:
-        if server.started:
-            try:
-                # A parent that does not read for long has time to miss some.
-                with suppress(BlockingIOError):
-                    os.write(signs.fileno(), b".")
-            except OSError:
-                # The parent is gone, killed perhaps: whoever starts a new one needs the port.
-                signal.raise_signal(signal.SIGTERM)
-                return
-        await asyncio.sleep(SIGN_SECONDS if server.started else SIGN_SECONDS / 10)
+        try:
+            # A parent that does not read for long has time to miss some.
+            with suppress(BlockingIOError):
+                os.write(signs.fileno(), b".")
+        except OSError:
+            # The parent is gone, killed perhaps: whoever starts a new one needs the port.
+            signal.raise_signal(signal.SIGTERM)
+            return
+        await asyncio.sleep(SIGN_SECONDS)

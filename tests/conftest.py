@@ -1,11 +1,14 @@
-"""Fixtures that every room's tests share: one Redis for the whole run, servers per module."""
+"""Fixtures that every room's tests share: one Redis and one PostgreSQL for the whole run, servers per module."""
 
-from collections.abc import AsyncIterator, Iterator
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.client import Api
+from tests.postgres import Postgres, PostgresServer
+from tests.redis_kinds import KINDS, Kind
 from tests.servers import RedisServer, Server, running
 
 
@@ -15,6 +18,30 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_kinds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Kind]]:
+    """Starts the run's Redis of that kind when it is first asked for. Tests that hurt one start one of their own."""
+    started: dict[str, Kind] = {}
+
+    def start(name: str) -> Kind:
+        if name not in started:
+            started[name] = KINDS[name](tmp_path_factory.mktemp(name))
+        return started[name]
+
+    yield start
+    for each in started.values():
+        each.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """The run's PostgreSQL: the one that PAIRING_TEST_DATABASE_URL names, or one of its own."""
+    given = os.environ.get("PAIRING_TEST_DATABASE_URL")
+    server = Postgres(given) if given else PostgresServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="module")

@@ -75,9 +75,9 @@ def embedded(folder: Path, **settings: Any) -> Iterator[Embedded]:
             thread.join()
 
 
-async def invite_in(folder: Path, username: str, clock: Clock = system_clock) -> str:
-    """What `pairing-ws invite` does, on the database in `folder`, without a process of its own."""
-    parts = build(_settings(folder), clock=clock)
+async def invite_in(folder: Path, username: str, clock: Clock = system_clock, database_url: str | None = None) -> str:
+    """What `pairing-ws invite` does, on the database in `folder` or another, without a process of its own."""
+    parts = build(_settings(folder, **({"database_url": database_url} if database_url else {})), clock=clock)
     try:
         # Not `running`: the server has migrated the database, and this is called by the hundred.
         return (await parts.services.accounts.invite(username)).code
@@ -86,10 +86,15 @@ async def invite_in(folder: Path, username: str, clock: Clock = system_clock) ->
 
 
 async def fresh_phone(
-    api: Api, folder: Path, username: str | None = None, clock: Clock = system_clock, **headers: str
+    api: Api,
+    folder: Path,
+    username: str | None = None,
+    clock: Clock = system_clock,
+    database_url: str | None = None,
+    **headers: str,
 ) -> Phone:
     """A device of that account, or of an account of its own, logged in by an invite."""
-    code = await invite_in(folder, username or f"user-{secrets.token_hex(6)}", clock)
+    code = await invite_in(folder, username or f"user-{secrets.token_hex(6)}", clock, database_url)
     return await api.log_in_by_invite(code, **headers)
 
 

@@ -29,10 +29,22 @@ def free_port() -> int:
 class Process:
     """A child process that ends with its test, whatever happens."""
 
-    def __init__(self, command: list[str], folder: Path, log: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, command: list[str], folder: Path, log: str, env: dict[str, str] | None = None, user: str | None = None
+    ) -> None:
         self.log = folder / log
         self._file = self.log.open("ab")
-        self.popen = subprocess.Popen(command, cwd=folder, env=env, stdout=self._file, stderr=self._file)
+        groups = [] if user else None
+        self.popen = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=env,
+            stdout=self._file,
+            stderr=self._file,
+            user=user,
+            group=user,
+            extra_groups=groups,
+        )
 
     def stop(self, signum: int = signal.SIGTERM, within: float = 15.0) -> int:
         if self.popen.poll() is None:

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "config": {"redis_address", "database_address"},
     "log": set(),
     "app": KERNEL | {"pairing", "accounts", "adapters", "web", "config", "log"},
-    "server": {"config", "log", "app"},
+    "server": {"config", "log", "app", "web"},
     "cli": KERNEL | {"pairing", "accounts", "adapters", "web", "config", "log", "app", "server", "database_address"},
     "__main__": {"cli"},
     "__init__": set(),

@@ -24,8 +24,8 @@ class CommandsStorage(RedisStorage):
         """The library's hook: its scripts are registered at, and called through, what the bridge gets here."""
         self.bridge.connection_getter = lambda _: self  # type: ignore[attr-defined]
 
-    def register_script(self, text: str) -> Any:
-        script = Script(text)
+    def register_script(self, text: bytes) -> Any:
+        script = Script(text.decode())
 
         async def run(keys: Sequence[str], arguments: Sequence[object]) -> Any:
             return await self._commands.run(script, keys, *arguments)

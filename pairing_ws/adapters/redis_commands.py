@@ -198,6 +198,9 @@ class Commands:
             log.warning("redis.lost", error=repr(error))
 
     def _fail(self, asked: Sequence[_Asked], error: Exception) -> None:
+        if isinstance(error, RuntimeError):
+            # uvloop's word for a connection that was closed a moment ago.
+            error = ConnectionError(str(error))
         for each in asked:
             if not each.answer.done():
                 each.answer.set_exception(error)

@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 # Any call can meet these.
 USUAL = (Code.BAD_REQUEST, Code.MISDIRECTED, Code.RATE_LIMITED, Code.INTERNAL, Code.UNAVAILABLE)
-WITH_BODY = (Code.TOO_LARGE, Code.UNSUPPORTED_MEDIA_TYPE)
+WITH_BODY = (Code.REQUEST_TIMEOUT, Code.TOO_LARGE, Code.UNSUPPORTED_MEDIA_TYPE)
 
 DEVICE_HEADERS = {
     "X-Device-Code": "stable id of the installation",

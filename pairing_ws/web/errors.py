@@ -45,6 +45,7 @@ SHAPES: Mapping[Code, Shape] = {
     Code.INVITE_EXPIRED: Shape(410, "The invite has expired"),
     Code.PAIRING_CANCELLED: Shape(410, "The pairing was cancelled"),
     Code.PAIRING_EXPIRED: Shape(410, "The pairing has expired"),
+    Code.REQUEST_TIMEOUT: Shape(408, "The request came too slowly"),
     Code.TOO_LARGE: Shape(413, "The request is too large"),
     Code.UNSUPPORTED_MEDIA_TYPE: Shape(415, "The body has to be JSON"),
     Code.MISDIRECTED: Shape(421, "This host is not served here"),

@@ -1,7 +1,10 @@
-"""The outermost layer: hosts that are not ours are sent away, and every answer, errors included, gets safe headers."""
+"""The outermost layer: hosts that are not ours are sent away, bodies that dribble in are cut off, and every answer,
+errors included, gets safe headers and is counted."""
 
+import asyncio
 from urllib.parse import urlsplit
 
+from prometheus_client import Counter
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,6 +16,12 @@ from pairing_ws.web.http import MAX_BODY
 
 # Answered under any name: load balancers ask by address.
 ANY_HOST = frozenset({"/healthz", "/readyz"})
+# From the end of the headers to the end of the body. A proxy's own limit often starts anew with each byte.
+RECEIPT_SECONDS = 10.0
+
+# By the route, not the path: what strangers can choose makes no new counter.
+REQUESTS = Counter("pairing_requests", "Answered HTTP requests", ["method", "route", "status"])
+METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"})
 
 
 def safe_headers(settings: Settings) -> dict[str, str]:
@@ -57,11 +66,18 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        receipt = Receipt(receive)
+
         async def send_safely(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 headers = MutableHeaders(scope=message)
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)
+                if receipt.late:
+                    # Or the rest would go on dribbling in.
+                    headers["Connection"] = "close"
+                if scope["type"] == "http":
+                    _count(scope, message["status"])
             await send(message)
 
         if _length(scope) > MAX_BODY:
@@ -72,11 +88,40 @@ class Guard:
                 problem(Refused(Code.MISDIRECTED, "this host is not served here")), scope, receive, send_safely
             )
         else:
-            await self._app(scope, receive, send_safely)
+            await self._app(scope, receipt if scope["type"] == "http" else receive, send_safely)
 
     def _asked(self, scope: Scope) -> str:
         values = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
         return values[0].removesuffix(self._default_port) if len(values) == 1 else ""
+
+
+class Receipt:
+    """A request's `receive`. Raises REQUEST_TIMEOUT if the body is not there in time."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._deadline = asyncio.get_running_loop().time() + RECEIPT_SECONDS
+        self._complete = self.late = False
+
+    async def __call__(self) -> Message:
+        if self._complete:
+            # What is awaited from now on is the client's going away.
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError:
+            self.late = True
+            raise Refused(
+                Code.REQUEST_TIMEOUT, f"the body has to be here within {RECEIPT_SECONDS:.0f} seconds"
+            ) from None
+        self._complete = not message.get("more_body")
+        return message
+
+
+def _count(scope: Scope, status: int) -> None:
+    method = scope["method"] if scope["method"] in METHODS else "other"
+    REQUESTS.labels(method, getattr(scope.get("route"), "path", "none"), status).inc()
 
 
 async def _refuse(response: Response, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,10 +1,10 @@
-"""An AccountService on a real database, with a fake clock. Another database is one more parameter of `database`."""
+"""An AccountService on a real database, with a fake clock: each test once for each kind of database."""
 
 import asyncio
 import itertools
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from pairing_ws.adapters.tokens import KeyRing, make_key_file
 from pairing_ws.errors import Code, Refused
 from pairing_ws.parties import Approver, NewDevice
 from tests.clock import FakeClock
+from tests.postgres import Postgres, execute
 
 _numbers = itertools.count(1)
 
@@ -98,21 +99,29 @@ def world(engine: AsyncEngine, tokens: KeyRing, clock: FakeClock, policy: Policy
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty SQLite file with the newest schema: copying it is faster than migrating anew for each test."""
     path = tmp_path_factory.mktemp("migrated") / "template.db"
-
-    async def make() -> None:
-        engine = open_database(f"sqlite:///{path}")
-        await migrate(engine)
-        await engine.dispose()
-
-    asyncio.run(make())
+    asyncio.run(migrate(f"sqlite:///{path}"))
     return path
 
 
-@pytest.fixture(params=["sqlite"])
-def database(request: pytest.FixtureRequest, tmp_path: Path, migrated: Path) -> str:
+@pytest.fixture(scope="session")
+def on_postgres(postgres_server: Postgres) -> Iterator[str]:
+    """One database for all these tests: emptying it is faster than making another."""
+    url = postgres_server.database()
+    yield url
+    postgres_server.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path, migrated: Path) -> Iterator[str]:
     """The URL of an empty, migrated database."""
-    shutil.copy(migrated, tmp_path / "pairing.db")
-    return f"sqlite:///{tmp_path / 'pairing.db'}"
+    if request.param == "sqlite":
+        shutil.copy(migrated, tmp_path / "pairing.db")
+        yield f"sqlite:///{tmp_path / 'pairing.db'}"
+    else:
+        url: str = request.getfixturevalue("on_postgres")
+        yield url
+        # Everything else belongs to somebody, and goes along.
+        execute(url, "DELETE FROM users")
 
 
 @pytest.fixture(scope="session")

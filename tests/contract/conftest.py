@@ -1,4 +1,4 @@
-"""The backends that every contract test runs on: process memory, and a real Redis seen by two processes."""
+"""The backends that every contract test runs on: process memory, and each kind of real Redis seen by two processes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,6 +18,7 @@ from pairing_ws.parties import Approver
 from pairing_ws.ports import Bus
 from tests.clock import FakeClock
 from tests.contract import token
+from tests.redis_kinds import KINDS
 from tests.servers import RedisServer, eventually
 
 
@@ -104,13 +105,17 @@ def redis_url(redis_server: RedisServer) -> str:
     return redis_server.url.removesuffix("/0") + "/9"
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis", *KINDS])
 async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
     if request.param == "memory":
         clock = FakeClock()
         async with MemoryBus() as bus:
             store = MemoryPairings(bus, clock)
             yield Backend("memory", store, bus, store, bus, clock)
+        return
+    if request.param == "redis":
+        url = request.getfixturevalue("redis_url")
     else:
-        async with on_redis(request.getfixturevalue("redis_url")) as backend:
-            yield backend
+        url = request.getfixturevalue("redis_kinds")(request.param).url
+    async with on_redis(url) as backend:
+        yield backend

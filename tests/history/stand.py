@@ -1,9 +1,9 @@
 """The servers of a run: two processes of pairing_ws, Redis, SQL, and a proxy on each link of the first process."""
 
-import json
-import shutil
+import os
+import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,29 +63,27 @@ def standing(folder: Path, package: Path = ROOT, workers: int = 1) -> Iterator[S
         link = stack.enter_context(FaultProxy(redis.port))
         shared = SETTINGS | {"DATABASE_URL": database_url, "PYTHONPATH": str(package), "WEB_CONCURRENCY": str(workers)}
         one = Server(folder, **shared, REDIS_URL=f"redis://127.0.0.1:{link.port}/0")
-        stack.callback(end, one)
+        stack.callback(kill, one)
         two = Server(folder, **shared, REDIS_URL=redis.url, PAIRING_PUBLIC_URL=one.public_url)
-        stack.callback(end, two)
+        stack.callback(kill, two)
         yield Stand(folder, [one, two], redis, database_url, {"Redis": link})
 
 
-def end(server: Server) -> None:
-    """With all its workers, whatever state they are in."""
-    import os, signal
-    for pid in [*children(server), server.process.popen.pid]:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+def signal_all(server: Server, number: int) -> None:
+    """A server's process and, if it has any, its workers."""
+    parent = server.process.popen
+    if parent.poll() is not None:
+        return
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+    for pid in [parent.pid, *map(int, children.read_text().split())]:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def kill(server: Server) -> None:
+    """As the machine does when memory is short: at once, all of it."""
+    signal_all(server, signal.SIGKILL)
     server.process.popen.wait()
-
-
-def children(server: Server) -> list[int]:
-    pid = server.process.popen.pid
-    try:
-        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
 
 
 async def phones(stand: Stand, line: Line, count: int) -> list[Party]:

@@ -8,10 +8,14 @@ from typing import TypeVar
 
 import httpx2
 import pytest
+import sqlalchemy as sa
 
+from pairing_ws.adapters.database import open_database
+from pairing_ws.adapters.tables import devices, sessions
 from tests.client import Api, NewDevice, Phone
 from tests.conftest import NO_LIMITS
 from tests.embedded import fresh_phone
+from tests.postgres import Postgres
 from tests.proxy import FaultProxy
 from tests.servers import RedisServer, Server, running
 
@@ -26,14 +30,51 @@ class Pair:
     two: Api
     servers: tuple[Server, Server]
 
+    @property
+    def database_url(self) -> str:
+        own = f"sqlite:///{self.servers[0].folder / 'pairing.db'}"
+        return self.servers[0].env.get("DATABASE_URL", own)
+
     async def phone(self, username: str | None = None) -> Phone:
-        return await fresh_phone(self.one, self.servers[0].folder, username)
+        return await fresh_phone(self.one, self.servers[0].folder, username, database_url=self.database_url)
+
+    async def sessions_and_devices(self, phone: Phone) -> tuple[int, int]:
+        """How many the account has, as its database says, the ended ones included."""
+        engine = open_database(self.database_url)
+        counts = [
+            sa.select(sa.func.count()).where(table.c.user_id == phone.keys["user"]["id"])
+            for table in (sessions, devices)
+        ]
+        async with engine.connect() as connection:
+            found = [(await connection.execute(count)).scalar_one() for count in counts]
+        await engine.dispose()
+        return found[0], found[1]
+
+
+@pytest.fixture(scope="module")
+def two_servers_on_postgres(
+    tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer, postgres_server: Postgres
+) -> Iterator[tuple[Server, Server]]:
+    """As `two_servers`, on PostgreSQL; an account may have five devices."""
+    folder, url = tmp_path_factory.mktemp("on-postgres"), postgres_server.database()
+    shared = {"REDIS_URL": redis_server.url, "DATABASE_URL": url, **NO_LIMITS, "PAIRING_LIMIT_DEVICES": "5"}
+    with running(folder, **shared) as one, running(folder, **shared, PAIRING_PUBLIC_URL=one.public_url) as other:
+        yield one, other
+    postgres_server.drop(url)
+
+
+# Which databases a test's `pair` is on, one after the other; without either it is on SQLite.
+ON_POSTGRESQL = pytest.mark.parametrize("pair", ["two_servers_on_postgres"], indirect=True, ids=["postgresql"])
+ON_EACH_DATABASE = pytest.mark.parametrize(
+    "pair", ["two_servers", "two_servers_on_postgres"], indirect=True, ids=["sqlite", "postgresql"]
+)
 
 
 @pytest.fixture
-async def pair(two_servers: tuple[Server, Server]) -> AsyncIterator[Pair]:
-    async with Api(two_servers[0].url) as one, Api(two_servers[1].url) as two:
-        yield Pair(one, two, two_servers)
+async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
+    servers = request.getfixturevalue(getattr(request, "param", "two_servers"))
+    async with Api(servers[0].url) as one, Api(servers[1].url) as two:
+        yield Pair(one, two, servers)
 
 
 @dataclass

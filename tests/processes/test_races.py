@@ -2,27 +2,14 @@
 
 import asyncio
 import random
-import sqlite3
 from collections import Counter
-from contextlib import closing
 
 import httpx2
 import pytest
 
 from tests.client import Api, NewDevice, Phone
-from tests.processes.conftest import Pair, at, refusal
+from tests.processes.conftest import ON_EACH_DATABASE, ON_POSTGRESQL, Pair, at, refusal
 from tests.servers import RedisServer
-
-
-def sessions_and_devices(pair: Pair, phone: Phone) -> tuple[int, int]:
-    with closing(sqlite3.connect(pair.servers[0].folder / "pairing.db")) as database:
-        counts = [
-            database.execute(f"SELECT count(*) FROM {table} WHERE user_id = ?", [phone.keys["user"]["id"]]).fetchone()[
-                0
-            ]
-            for table in ("sessions", "devices")
-        ]
-    return counts[0], counts[1]
 
 
 async def approved(pair: Pair, phone: Phone) -> NewDevice:
@@ -81,7 +68,7 @@ async def test_approve_deny_and_cancel_at_once_end_in_one_state_that_both_proces
             assert not (await at(api, phone).approve(device.id)).is_success
             assert not (await at(api, device).log_in()).is_success
             assert (await at(api, device).poll()).json()["status"] == status
-    assert sessions_and_devices(pair, phone) == (1, 1)
+    assert await pair.sessions_and_devices(phone) == (1, 1)
 
 
 async def _decide(api: Api, call: str, phone: Phone, device: NewDevice) -> httpx2.Response:
@@ -90,6 +77,7 @@ async def _decide(api: Api, call: str, phone: Phone, device: NewDevice) -> httpx
     return await api.http.post(f"/pairings/{device.id}/{call}", headers=phone.headers)
 
 
+@ON_EACH_DATABASE
 @pytest.mark.parametrize("round_", range(3))
 async def test_login_against_deny_ends_in_a_session_or_a_denial_never_in_both(pair: Pair, round_: int) -> None:
     phone = await pair.phone()
@@ -104,9 +92,10 @@ async def test_login_against_deny_ends_in_a_session_or_a_denial_never_in_both(pa
     assert status in ("denied", "consumed")
     assert bool(won) is (status == "consumed")
     assert len({answer.json()["refreshKey"] for answer in won}) == (status == "consumed")
-    assert sessions_and_devices(pair, phone) == ((2, 2) if status == "consumed" else (1, 1))
+    assert await pair.sessions_and_devices(phone) == ((2, 2) if status == "consumed" else (1, 1))
 
 
+@ON_EACH_DATABASE
 async def test_a_hundred_logins_at_once_over_two_processes_are_one_session_one_device_one_key(pair: Pair) -> None:
     phone = await pair.phone()
     device = await approved(pair, phone)
@@ -114,11 +103,12 @@ async def test_a_hundred_logins_at_once_over_two_processes_are_one_session_one_d
     assert {answer.status_code for answer in answers} == {200}
     for field in ("refreshKey", "authKey"):
         assert len({answer.json()[field] for answer in answers}) == 1
-    assert sessions_and_devices(pair, phone) == (2, 2)
+    assert await pair.sessions_and_devices(phone) == (2, 2)
     key = answers[0].json()["refreshKey"]
     assert (await pair.two.http.post("/sessions/refresh", json={"refreshKey": key})).status_code == 200
 
 
+@ON_EACH_DATABASE
 async def test_the_same_holds_when_redis_is_wiped_between_the_tries(pair: Pair, redis_server: RedisServer) -> None:
     phone = await pair.phone()
     device = await approved(pair, phone)
@@ -133,11 +123,12 @@ async def test_the_same_holds_when_redis_is_wiped_between_the_tries(pair: Pair, 
     won = [answer for answer in answers if answer.status_code == 200]
     assert len({answer.json()["refreshKey"] for answer in won}) <= 1
     assert {refusal(answer)[0] for answer in answers if answer.status_code != 200} <= {404, 409, 503}
-    sessions, devices = sessions_and_devices(pair, phone)
+    sessions, devices = await pair.sessions_and_devices(phone)
     assert (sessions, devices) == ((2, 2) if won else (sessions, sessions))
     assert sessions <= 2
 
 
+@ON_EACH_DATABASE
 async def test_a_pairing_brought_back_by_a_lost_write_gives_no_second_session(
     pair: Pair, redis_server: RedisServer
 ) -> None:
@@ -152,14 +143,15 @@ async def test_a_pairing_brought_back_by_a_lost_write_gives_no_second_session(
     again = await asyncio.gather(*(at((pair.one, pair.two)[index % 2], device).log_in() for index in range(60)))
     # Within the grace and unused, the holder of the secret is given the same pair; never another one.
     assert {answer.json()["refreshKey"] for answer in again if answer.is_success} <= {keys["refreshKey"]}
-    assert sessions_and_devices(pair, phone) == (2, 2)
+    assert await pair.sessions_and_devices(phone) == (2, 2)
     assert (await pair.one.http.get("/me", headers={"Auth-Key": keys["authKey"]})).status_code == 200
     with redis_server.client() as redis:
         redis.restore(name, 0, before, replace=True)
     assert refusal(await device.log_in()) == (409, "pairing_consumed")
-    assert sessions_and_devices(pair, phone) == (2, 2)
+    assert await pair.sessions_and_devices(phone) == (2, 2)
 
 
+@ON_EACH_DATABASE
 async def test_fifty_refreshes_at_once_over_two_processes_leave_one_live_branch(pair: Pair) -> None:
     phone = await pair.phone()
     body = {"refreshKey": phone.keys["refreshKey"]}

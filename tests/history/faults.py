@@ -1,0 +1,148 @@
+"""What goes wrong in a run: at random, one thing or two at a time, each for seconds, each made good again."""
+
+import asyncio
+import random
+import signal
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from tests.history.record import Recorder
+from tests.history.stand import Stand, kill, signal_all
+from tests.proxy import FaultProxy
+from tests.servers import Server
+
+
+class Fault(NamedTuple):
+    """`target`: two faults of one are never at once. `often`: how many of it are in a pack."""
+
+    name: str
+    target: str
+    often: int
+    happen: Callable[[], Awaitable[None]]
+
+
+class Faults:
+    """All that can befall a stand. `restarts`: the servers that may be restarted, of which a leak can't be told."""
+
+    def __init__(self, stand: Stand, recorder: Recorder, chance: random.Random, restarts: list[Server]) -> None:
+        self._stand, self._recorder, self._random = stand, recorder, chance
+        self.counts: Counter[str] = Counter()
+        self._kinds = [*self._of_redis()]
+        for place, server in enumerate(stand.servers):
+            self._kinds += self._of_server(server, f"server {place + 1}", server in restarts)
+        for name, link in stand.links.items():
+            self._kinds += self._of_link(link, name)
+
+    async def run(self, goes_on: Callable[[], bool]) -> None:
+        """As from a pack of cards: in any order, and none a second time before each has had its turn."""
+        while goes_on():
+            pack = [each for each in self._kinds for _ in range(each.often)]
+            self._random.shuffle(pack)
+            while pack and goes_on():
+                both = [pack.pop()]
+                if pack and pack[-1].target != both[0].target and self._random.random() < 0.3:
+                    both.append(pack.pop())
+                await asyncio.gather(*(self._happen(each) for each in both))
+                await self._wait(0.1, 1)
+
+    async def _happen(self, fault: Fault) -> None:
+        since = self._recorder.now()
+        self.counts[fault.name] += 1
+        self._recorder.look_at_clock()
+        try:
+            await fault.happen()
+        finally:
+            self._recorder.faults.append((f"{fault.name} ({fault.target})", since, self._recorder.now()))
+
+    async def _wait(self, least: float, most: float) -> None:
+        await asyncio.sleep(self._random.uniform(least, most))
+
+    def _of_server(self, server: Server, name: str, restarts: bool) -> list[Fault]:
+        async def pause() -> None:
+            signal_all(server, signal.SIGSTOP)
+            try:
+                await self._wait(1, 3)
+            finally:
+                signal_all(server, signal.SIGCONT)
+
+        async def killed() -> None:
+            await asyncio.to_thread(kill, server)
+            await self._wait(0, 1)
+            await asyncio.to_thread(server.start)
+
+        async def rolled() -> None:
+            await asyncio.to_thread(server.stop)
+            await asyncio.to_thread(server.start)
+
+        faults = [Fault("server paused", name, 3, pause)]
+        if restarts:
+            faults += [Fault("server killed", name, 2, killed), Fault("server rolled", name, 2, rolled)]
+        return faults
+
+    def _of_redis(self) -> list[Fault]:
+        redis = self._stand.redis
+
+        async def pause() -> None:
+            redis.pause()
+            try:
+                await self._wait(0.3, 4)
+            finally:
+                redis.resume()
+
+        async def restart() -> None:
+            event = self._recorder.begin_event("wipe")
+            redis.stop()
+            await self._wait(0, 2)
+            await asyncio.to_thread(redis.start)
+            event.returned = self._recorder.now()
+
+        async def kill_links(kind: str, most: int) -> None:
+            for _ in range(self._random.randint(1, most)):
+                await asyncio.to_thread(redis.command, "CLIENT", "KILL", "TYPE", kind)
+                await self._wait(0.01, 0.3)
+
+        return [
+            Fault("Redis paused", "Redis", 3, pause),
+            Fault("Redis restarted, empty", "Redis", 1, restart),
+            Fault("pub/sub links killed", "Redis", 3, lambda: kill_links("pubsub", 10)),
+            Fault("command links killed", "Redis", 2, lambda: kill_links("normal", 5)),
+        ]
+
+    def _of_link(self, link: FaultProxy, to: str) -> list[Fault]:
+        async def during(begin: Callable[[], object], end: Callable[[], None], least: float, most: float) -> None:
+            await asyncio.to_thread(begin)
+            try:
+                await self._wait(least, most)
+            finally:
+                await asyncio.to_thread(end)
+
+        def refused() -> None:
+            link.refuse()
+            link.cut()
+
+        async def slow() -> None:
+            by = self._random.uniform(0.02, 0.4)
+            await during(lambda: link.delay(by), lambda: link.delay(0), 1, 4)
+
+        async def lose_answers() -> None:
+            for _ in range(self._random.randint(1, 8)):
+                # In place of the answer a reset: what was asked for has happened.
+                await asyncio.to_thread(link.lose_answer_to, b"EVALSHA|COMMIT")
+                await self._wait(0.05, 0.3)
+            await asyncio.to_thread(link.heal)
+
+        named = f"link to {to}"
+        return [
+            Fault(f"{named} slow", named, 4, slow),
+            Fault(f"{named} cut", named, 2, lambda: asyncio.to_thread(_nothing_of, link.cut)),
+            Fault(f"{named} refused", named, 2, lambda: during(refused, link.accept, 0.5, 3)),
+            Fault(f"{named} black-holed", named, 2, lambda: during(link.black_hole, link.heal, 1, 6)),
+            Fault(f"{named} deaf", named, 2, lambda: during(lambda: link.half("answers"), link.heal, 0.5, 4)),
+            Fault(f"{named} frozen", named, 1, lambda: during(link.freeze, link.heal, 2, 6)),
+            Fault(f"{named} loses answers", named, 3, lose_answers),
+        ]
+
+
+def _nothing_of(act: Callable[[], object]) -> None:
+    act()
