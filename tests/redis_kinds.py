@@ -44,6 +44,12 @@ class Node:
     def kill(self) -> None:
         self.process.stop(signal.SIGKILL)
 
+    def pause(self) -> None:
+        self.process.popen.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.process.popen.send_signal(signal.SIGCONT)
+
     def client(self, **options: Any) -> redis.Redis:
         return redis.Redis(port=self.port, socket_timeout=2, **options)
 
@@ -76,7 +82,7 @@ class Kind:
 
     def stop(self) -> None:
         for each in self.nodes:
-            each.process.popen.send_signal(signal.SIGCONT)
+            each.resume()
             each.kill()
 
 

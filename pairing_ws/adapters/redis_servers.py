@@ -14,6 +14,7 @@ from redis.asyncio.connection import SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ClusterDownError, RedisClusterException, RedisError, ResponseError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from pairing_ws.redis_address import TLS_OPTIONS, RedisAddress
 
@@ -100,7 +101,9 @@ class Servers:
         if home:
             host, _, port = home.rpartition(":")
             options |= {"host": host.strip("[]"), "port": int(port)}
-        pool = ConnectionPool(max_connections=64, socket_connect_timeout=2, **options)
+        # With maintenance notifications, redis-py takes a connection that the server has closed for a good one.
+        quiet = MaintNotificationsConfig(enabled=False)
+        pool = ConnectionPool(max_connections=64, socket_connect_timeout=2, maint_notifications_config=quiet, **options)
         return Redis.from_pool(pool)
 
 

@@ -28,6 +28,7 @@ SEND_SECONDS = 10.0
 RETRY_SECONDS = 1.0
 SOCKETS_PER_DEVICE = 5
 DONE = 1000
+RESTARTS = 1012
 OVERLOADED = 1013
 TAKEN_OVER = 4409
 
@@ -129,22 +130,26 @@ class Sockets:
         secret, session = await self._credential(websocket, caller)
         holder: Holder
         holder = caller.as_approver(session) if session else BySecret(secret or "")
-        told, challenged = 0, False
+        told, last, challenged = 0, "", False
 
         async def deliver() -> None:
-            nonlocal told, challenged
+            nonlocal told, last, challenged
             if session:
                 await self._demand(session)
             if challenged:
                 challenged = False
                 await pairings.take_over(pairing_id, mine)
             view = await pairings.view(pairing_id, holder)
-            if view.pairing.version > told:
+            version, status = view.pairing.version, view.pairing.status
+            if version < told or (version == told and status != last):
+                # A failover took back what we have told. On one socket versions only grow, so the truth needs a new one.
+                raise Closing(RESTARTS, "the store went back in time")
+            if version > told:
                 message = wire.PairingMessage(type="pairing", pairing=wire.pairing(view))
                 await send(websocket, message)
-                told = view.pairing.version
+                told, last = version, status
             if view.pairing.final:
-                raise Closing(DONE, view.pairing.status.value)
+                raise Closing(DONE, status.value)
             teller.wake_in(view.expires_in)
 
         teller = Teller(websocket, deliver)

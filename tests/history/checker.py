@@ -5,6 +5,7 @@ Lowe's memory of what has been tried). What changes nothing is taken as soon as 
 Then what a register can't tell: one session per pairing, one pair of keys, sockets in order; and the database's view.
 """
 
+import bisect
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -178,18 +179,24 @@ def _as_read(operation: Operation) -> Operation | None:
 def _boiled_down(history: Sequence[Operation], rules: Rules, reason: str) -> Violation:
     """The shortest beginning of the history that is wrong already, without the reads and refusals it does not need."""
     chosen = sorted(history, key=lambda each: each.invoked)
-    for end in sorted(each.returned for each in chosen if each.returned < NEVER):
-        beginning = [_cut_off(each, end) for each in chosen if each.invoked <= end]
-        found = _order(beginning, rules)
-        if found is not None:
-            chosen, reason = beginning, found
-            break
-    for each in list(reversed(chosen)):
-        if _changes_nothing(each):
-            fewer = [other for other in chosen if other is not each]
-            found = _order(fewer, rules)
+    ends = sorted(each.returned for each in chosen if each.returned < NEVER)
+
+    def until(end: float) -> list[Operation]:
+        return [_cut_off(each, end) for each in chosen if each.invoked <= end]
+
+    # Once wrong, it stays wrong.
+    first = bisect.bisect_left(ends, True, key=lambda end: _order(until(end), rules) is not None)
+    if first < len(ends):
+        chosen = until(ends[first])
+    size = len(chosen)
+    while size:
+        for start in range(len(chosen) - size, -1, -size):
+            dropped = [each for each in chosen[start : start + size] if _changes_nothing(each)]
+            fewer = [each for each in chosen if each not in dropped]
+            found = _order(fewer, rules) if dropped else None
             if found is not None:
                 chosen, reason = fewer, found
+        size //= 2
     return Violation(_pairing(chosen), reason, chosen)
 
 

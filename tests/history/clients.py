@@ -91,7 +91,9 @@ class Door:
         self.port = port
         self._idle: list[_Connection] = []
 
-    async def ask(self, method: str, path: str, headers: dict[str, str], body: Any, patience: float = PATIENCE) -> Reply:
+    async def ask(
+        self, method: str, path: str, headers: dict[str, str], body: Any, patience: float = PATIENCE
+    ) -> Reply:
         """Raises NotAsked and NoAnswer."""
         connection = await self._connection()
         try:

@@ -187,7 +187,9 @@ async def scramble(world: World, case: Case) -> None:
             return case.log_in(device, choose(["right", "right", "", "wrong"]))
         if act == "watch":
             return _watch(case, choose(people), 1.0)
-        return case.long_poll(choose(people), case.random.randint(0, 3), 1) if act == "poll" else case.read(choose(people))
+        return (
+            case.long_poll(choose(people), case.random.randint(0, 3), 1) if act == "poll" else case.read(choose(people))
+        )
 
     for _ in range(case.random.randint(3, 6)):
         await _at_once(case, [anything for _ in range(case.random.randint(1, 6))])

@@ -1,22 +1,22 @@
 """Redis fails under the servers: closed rather than open, sockets that stay, and the truth once it is back.
 
-Every test stops a Redis of its own.
+Every test breaks a Redis of its own.
 """
 
 import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 import websockets
 
-from tests.client import Api, device_headers, socket, told
+from tests.client import Api, device_headers, socket, told, until
 from tests.conftest import NO_LIMITS
 from tests.embedded import fresh_phone
-from tests.processes.conftest import at, refusal
+from tests.processes.conftest import at, ready, refusal
 from tests.servers import RedisServer, Server, running
 from tests.web.test_answers import assert_safe
 
@@ -24,10 +24,10 @@ UNAVAILABLE = (503, "unavailable")
 
 
 @asynccontextmanager
-async def on_own_redis(folder: Path, **settings: str) -> AsyncIterator[tuple[Server, Api, RedisServer]]:
-    redis = RedisServer(folder)
+async def on_own_redis(folder: Path, *options: str, **settings: str) -> AsyncIterator[tuple[Server, Api, RedisServer]]:
+    redis = RedisServer(folder, *options)
     try:
-        with running(folder, REDIS_URL=redis.url, **NO_LIMITS, **settings) as server:
+        with running(folder, **({"REDIS_URL": redis.url} | NO_LIMITS | settings)) as server:
             async with Api(server.url) as api:
                 yield server, api, redis
     finally:
@@ -70,10 +70,7 @@ async def test_without_redis_every_call_that_needs_it_says_when_to_come_back(tmp
             assert message["retryAfter"] > 0
             assert connection.close_code == 1013
         redis.start()
-        for _ in range(200):
-            if (await api.http.get(f"{server.url}/readyz")).status_code == 200:
-                break
-            await asyncio.sleep(0.05)
+        await ready(api)
         assert refusal(await device.poll()) == (404, "not_found")
         fresh = await api.new_pairing()
         async with fresh.socket() as connection:
@@ -163,6 +160,105 @@ async def test_sockets_learn_the_truth_when_redis_comes_back_with_its_memory(tmp
                 assert (await phone.claim(kept.pairing)).status_code == 200
                 async with asyncio.timeout(20):
                     assert (await told(one))["status"] == "scanned"
+
+
+async def test_sockets_outlive_a_redis_that_restarts_with_what_it_wrote_to_disk(tmp_path: Path) -> None:
+    async with on_own_redis(tmp_path, "--appendonly", "yes", "--appendfsync", "always") as (server, api, redis):
+        phone = await fresh_phone(api, tmp_path)
+        devices = [await api.new_pairing() for _ in range(4)]
+        async with AsyncExitStack() as stack:
+            connections = [await stack.enter_async_context(device.socket()) for device in devices]
+            for connection in connections:
+                await told(connection)
+            asking = []
+            for device in devices[:2]:
+                await phone.claim(device.pairing)
+                # Killed with the approval under way: it was made, or it was not, and nothing else.
+                asking.append(asyncio.create_task(phone.approve(device.id)))
+            await asyncio.sleep(0)
+            redis.stop()
+            outcomes = {answer.status_code for answer in await asyncio.gather(*asking)}
+            assert outcomes <= {200, 503}
+            assert refusal(await devices[3].poll()) == UNAVAILABLE
+            redis.start()
+            await ready(api)
+            for device, connection in zip(devices[:2], connections, strict=False):
+                assert (await phone.approve(device.id)).json()["version"] == 3
+                async with asyncio.timeout(20):
+                    await until(connection, "approved")
+                assert (await device.log_in()).status_code == 200
+            assert (await phone.claim(devices[2].pairing)).status_code == 200
+            async with asyncio.timeout(20):
+                assert (await told(connections[2]))["status"] == "scanned"
+            untouched = (await devices[3].poll()).json()
+            assert (untouched["status"], untouched["version"]) == ("pending", 1)
+            assert connections[3].close_code is None
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "denied"])
+async def test_a_socket_that_was_told_what_a_failover_took_back_starts_anew_and_learns_the_truth(
+    tmp_path: Path, meanwhile: str
+) -> None:
+    async with on_own_redis(tmp_path) as (server, api, redis):
+        phone, device = await fresh_phone(api, tmp_path), await api.new_pairing()
+        await phone.claim(device.pairing)
+        name = f"pairing:{{{device.id}}}"
+        with redis.client() as own:
+            before = own.dump(name)
+            async with device.socket() as connection:
+                await told(connection)
+                await phone.approve(device.id)
+                await until(connection, "approved")
+                own.restore(name, 0, before, replace=True)
+                if meanwhile == "denied":
+                    # The same version once more, with another meaning.
+                    assert (await phone.deny(device.id)).json()["version"] == 3
+                own.client_kill_filter(_type="pubsub")
+                async with asyncio.timeout(15):
+                    await connection.wait_closed()
+                assert connection.close_code == 1012
+        async with device.socket() as connection:
+            assert (await told(connection))["status"] == ("denied" if meanwhile == "denied" else "scanned")
+
+
+async def test_a_full_redis_refuses_what_is_new_and_loses_nothing_of_what_it_has(tmp_path: Path) -> None:
+    async with on_own_redis(tmp_path, PAIRING_LIMIT_REFRESH="60/minute") as (server, api, redis):
+        phone = await fresh_phone(api, tmp_path)
+        pending, scanned, approved = [await api.new_pairing() for _ in range(3)]
+        for device in (scanned, approved):
+            await phone.claim(device.pairing)
+        await phone.approve(approved.id)
+        async with scanned.socket() as connection:
+            await told(connection)
+            redis.command("CONFIG", "SET", "maxmemory", "1")
+            body = {"refreshKey": phone.keys["refreshKey"]}
+            refused = await asyncio.gather(
+                api.http.post("/pairings", headers=device_headers()),
+                phone.post("/pairings"),
+                phone.claim(pending.pairing),
+                phone.approve(scanned.id),
+                approved.log_in(),
+                # Closed rather than open: what can't be counted is refused.
+                api.http.post("/sessions/refresh", json=body),
+            )
+            for answer in refused:
+                assert refusal(answer) == UNAVAILABLE
+                assert int(answer.headers["retry-after"]) > 0
+            seen = [(await device.poll()).json() for device in (pending, scanned, approved)]
+            assert [(each["status"], each["version"]) for each in seen] == [
+                ("pending", 1),
+                ("scanned", 2),
+                ("approved", 3),
+            ]
+            redis.command("CONFIG", "SET", "maxmemory", "0")
+            assert (await phone.claim(pending.pairing)).status_code == 200
+            assert (await phone.approve(scanned.id)).status_code == 200
+            async with asyncio.timeout(10):
+                await until(connection, "approved")
+            for device in (scanned, approved):
+                assert (await device.log_in()).status_code == 200
+            assert (await api.http.post("/sessions/refresh", json=body)).status_code == 200
+            await api.new_pairing()
 
 
 async def test_every_device_finishes_at_the_other_process_when_its_own_is_stopped(tmp_path: Path) -> None:
