@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 from pairing_ws import codes
 from pairing_ws.accounts import service as accounts
-from pairing_ws.adapters.bells import stop
+from pairing_ws.adapters.bells import Bells, stop
 from pairing_ws.adapters.database import close_database, migrate, open_database
 from pairing_ws.adapters.limits import RateLimits
 from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
@@ -64,6 +64,7 @@ class Parts:
 
     services: Services
     store: PairingStore
+    bus: Bells
     accounts_store: SqlAccounts
     tokens: KeyRing
     engine: AsyncEngine
@@ -176,8 +177,7 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
     )
 
     async def end_pairings(device_ids: Sequence[str]) -> None:
-        for device_id in device_ids:
-            await pairings.end_all_of(device_id)
+        await pairings.end_all_of(device_ids)
 
     account_service = accounts.AccountService(
         accounts_store,
@@ -216,7 +216,7 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
     )
     services = Services(settings, pairings, account_service, settings.proxies, clock, random, Drain())
     opened = [bus, push] if isinstance(push, AbstractAsyncContextManager) else [bus]
-    return Parts(services, store, accounts_store, tokens, engine, opened)
+    return Parts(services, store, bus, accounts_store, tokens, engine, opened)
 
 
 def _short_lived(settings: Settings, clock: Clock) -> tuple[MemoryBus | RedisBus, PairingStore, Commands | None]:

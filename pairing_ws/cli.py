@@ -191,6 +191,9 @@ async def _examine(parts: Parts) -> bool:
             except Refused as refused:
                 bad = True
                 print(f"refused  {name}: {refused.detail}")
+        if not bad:
+            for warning in await parts.bus.warnings():
+                print(f"warning  Redis: {warning}")
     finally:
         await parts.engine.dispose()
     return bad

@@ -277,8 +277,10 @@ class Cluster(Kind):
         wait_for(lambda: len(self.masters()) == 3 and dead not in self.masters(), "a replica that takes over")
         dead.start()
 
-    def move_slot(self, key: str) -> None:
-        """Give the key's slot, and what is in it, to another master while clients go on."""
+    @contextmanager
+    def moving_slot(self, key: str) -> Iterator[None]:
+        """Give the key's slot to another master while clients go on. Inside, the slot's keys have gone already, and
+        both nodes know that it is on its way."""
         source = self.master_of(key)
         target = next(each for each in self.masters() if each is not source)
         with source.client() as here, target.client() as there:
@@ -287,6 +289,7 @@ class Cluster(Kind):
             here.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", self._ids[target.port])
             for name in here.execute_command("CLUSTER GETKEYSINSLOT", slot, 1000):
                 here.execute_command("MIGRATE", "127.0.0.1", target.port, name, 0, 2000)
+            yield
             for each in (there, here):
                 each.execute_command("CLUSTER SETSLOT", slot, "NODE", self._ids[target.port])
 

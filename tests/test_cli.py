@@ -211,6 +211,16 @@ def test_a_doctor_warns_of_what_is_allowed_and_unwise(run: Run) -> None:
     assert "note     beyond this machine `serve` would refuse: PAIRING_PUBLIC_URL should be https" in done.out
 
 
+def test_a_doctor_warns_of_a_redis_that_would_drop_what_others_wait_for(run: Run, tmp_path: Path) -> None:
+    redis = RedisServer(tmp_path)
+    redis.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    done = run("doctor", REDIS_URL=redis.url)
+    redis.stop()
+    assert done.code == 0
+    assert "allkeys-lru" in done.out
+    assert "noeviction" in done.out
+
+
 def test_a_doctor_finds_redis_and_says_when_it_is_away(run: Run, redis_server: RedisServer) -> None:
     done = run("doctor", REDIS_URL=redis_server.url)
     assert (done.code, "ok       Redis" in done.out) == (0, True)

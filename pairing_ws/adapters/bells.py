@@ -48,6 +48,10 @@ class Bells:
     def _unlisten(self, channels: Sequence[str]) -> None:
         """The last watcher of each of these is gone."""
 
+    async def warnings(self) -> Sequence[str]:
+        """What the operator should know of the servers behind it. Raises Unavailable."""
+        return []
+
     def _rang(self, channel: str, note: str) -> None:
         # A copy: a wake may end a watcher.
         for wake in list(self._watchers.get(channel, ())):

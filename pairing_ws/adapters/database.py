@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]
 import sqlalchemy as sa
 from alembic import command, config
-from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -18,11 +18,12 @@ from pairing_ws.errors import Code, Refused
 # At most so many connections to PostgreSQL in each process.
 POOL_SIZE = 20
 # How long a whole transaction may take, the wait for a connection included; what hangs longer is told to come back.
-PATIENCE = 6.0
+# Less than the 5 s that calls under way are given when the process is stopped.
+PATIENCE = 4.5
 # One answer, and one connection: shorter, so that it is the connection that is given up, and all like it.
-_COMMAND_SECONDS = 4.0
+_COMMAND_SECONDS = 3.5
 # Each of several hosts gets less: the one after it has to get its turn.
-_CONNECT_SECONDS, _CONNECT_SECONDS_EACH = 4.0, 2.0
+_CONNECT_SECONDS, _CONNECT_SECONDS_EACH = 3.5, 1.5
 # A connection that a firewall forgot looks alive: none gets old enough to be forgotten.
 _RECYCLE_SECONDS = 240
 _CLOSE_SECONDS = 2.0
@@ -30,7 +31,7 @@ _CLOSE_SECONDS = 2.0
 # its hands (stopped, or behind a dead line) loses it.
 _SESSION = {
     "application_name": "pairing_ws",
-    "lock_timeout": "3s",
+    "lock_timeout": "2500ms",
     "idle_in_transaction_session_timeout": "10s",
 }
 # "Cannot execute … in a read-only transaction": a primary that has become a standby.
@@ -78,20 +79,40 @@ def _open_postgresql(address: DatabaseAddress) -> AsyncEngine:
         isolation_level="READ COMMITTED",
     )
 
+    # Kept here, for the pool tells nobody which of its connections nobody uses.
+    idle: set[Any] = set()
+
+    @sa.event.listens_for(engine.sync_engine, "checkin")
+    def _given_back(_: object, record: Any) -> None:
+        idle.add(record)
+
     @sa.event.listens_for(engine.sync_engine, "checkout")
-    def _replace_closed(_: object, record: Any, __: object) -> None:
+    def _taken(_: object, record: Any, __: object) -> None:
+        idle.discard(record)
         # Costs nothing, unlike asking the server: what a restart closed is replaced before anybody fails with it.
         if record.driver_connection.is_closed():
-            raise InvalidatePoolError
+            raise DisconnectionError
 
     @sa.event.listens_for(engine.sync_engine, "handle_error")
-    def _distrust(context: sa.engine.ExceptionContext) -> None:
-        # Then all connections made before are replaced, so that not each of them costs somebody the same wait.
-        error = context.original_exception
-        if isinstance(error, TimeoutError) or getattr(error, "sqlstate", None) == _READ_ONLY:
+    def _give_up(context: sa.engine.ExceptionContext) -> None:
+        error, connection = context.original_exception, context.connection
+        hangs = isinstance(error, TimeoutError)
+        if connection is not None and (hangs or isinstance(error, asyncio.CancelledError)):
             context.is_disconnect = True
+            # Else it would be closed politely, which takes two seconds more of who has waited long enough.
+            _terminate(connection.connection)
+        if hangs or getattr(error, "sqlstate", None) == _READ_ONLY:
+            context.is_disconnect = True
+            # Those made before are most likely no better, and each would cost somebody the same wait.
+            for record in idle:
+                _terminate(record)
 
     return engine
+
+
+def _terminate(connection: Any) -> None:
+    if connection.driver_connection is not None:
+        connection.driver_connection.terminate()
 
 
 def _connector(address: DatabaseAddress, command_seconds: float | None) -> Callable[[], Awaitable[Any]]:

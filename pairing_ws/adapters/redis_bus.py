@@ -13,7 +13,7 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from pairing_ws.adapters.bells import Bells, stop
-from pairing_ws.adapters.redis_commands import Commands
+from pairing_ws.adapters.redis_commands import Commands, translated
 from pairing_ws.adapters.redis_servers import Servers
 from pairing_ws.errors import Unavailable
 
@@ -76,6 +76,11 @@ class RedisBus(Bells):
             await self._commands.ask(channel, self.verbs.ring, channel, note)
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("bus.ring_failed", error=repr(error))
+
+    async def warnings(self) -> Sequence[str]:
+        with translated():
+            await self._servers.refresh()
+            return [each for home in self._servers.homes for each in await self._servers.warnings(home)]
 
     async def _listen(self, channels: Sequence[str], new: Sequence[str]) -> None:
         for channel in new:

@@ -3,8 +3,9 @@
 Every change is `read → machine → replace`; a lost `replace` reads again, so a race has one winner and honest losers.
 """
 
-from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -12,7 +13,7 @@ from prometheus_client import Counter
 
 from pairing_ws import codes
 from pairing_ws.clock import iso
-from pairing_ws.errors import Code, Refused
+from pairing_ws.errors import Code, Refused, Unavailable
 from pairing_ws.network import Network, block, compare, is_public
 from pairing_ws.pairing.machine import (
     Event,
@@ -312,8 +313,15 @@ class PairingService(Generic[SessionT]):
             if await self._swap(event, pairing, final):
                 return view._replace(pairing=final, number=None), True
 
-    async def end_all_of(self, device_id: str) -> None:
-        """Deny whatever this device could still approve: its keys have been revoked."""
+    async def end_all_of(self, device_ids: Sequence[str]) -> None:
+        """Deny whatever these devices could still approve: their keys have been revoked.
+
+        Without the store that has to be left: who logs in is let in only if the approver's session stands.
+        """
+        with suppress(Unavailable):
+            await asyncio.gather(*map(self._end_all_of, device_ids))
+
+    async def _end_all_of(self, device_id: str) -> None:
         for pairing_id in await self._store.open_of(device_id):
             while (loaded := await self._store.get(pairing_id)) is not None:
                 pairing, now = loaded

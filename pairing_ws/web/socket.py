@@ -142,7 +142,7 @@ class Sockets:
             view = await pairings.view(pairing_id, holder)
             version, status = view.pairing.version, view.pairing.status
             if version < told or (version == told and status != last):
-                # A failover took back what we have told. On one socket versions only grow, so the truth needs a new one.
+                # A failover took back what we told. On one socket versions only grow, so the truth needs a new one.
                 raise Closing(RESTARTS, "the store went back in time")
             if version > told:
                 message = wire.PairingMessage(type="pairing", pairing=wire.pairing(view))

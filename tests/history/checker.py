@@ -188,6 +188,7 @@ def _boiled_down(history: Sequence[Operation], rules: Rules, reason: str) -> Vio
     first = bisect.bisect_left(ends, True, key=lambda end: _order(until(end), rules) is not None)
     if first < len(ends):
         chosen = until(ends[first])
+        reason = _order(chosen, rules) or reason
     size = len(chosen)
     while size:
         for start in range(len(chosen) - size, -1, -size):

@@ -207,6 +207,10 @@ class Line:
             body.get("pairingStatus", ""),
         )
 
+    def close(self) -> None:
+        for door in self.doors:
+            door.close()
+
     async def watch(
         self, pairing: str, party: Party, process: int, awaited: frozenset[str], seconds: float = NEVER
     ) -> tuple[str, Seen | None]:

@@ -4,13 +4,15 @@ import asyncio
 import random
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from tests.history.record import Recorder
 from tests.history.stand import Stand, kill, signal_all
+from tests.postgres import PostgresServer
 from tests.proxy import FaultProxy
-from tests.servers import Server
+from tests.redis_kinds import PASSWORD, Cluster, SentinelTrio
+from tests.servers import RedisServer, Server
 
 
 class Fault(NamedTuple):
@@ -23,16 +25,33 @@ class Fault(NamedTuple):
 
 
 class Faults:
-    """All that can befall a stand. `restarts`: the servers that may be restarted, of which a leak can't be told."""
+    """All that can befall a stand, or only what is named. `restarts`: the servers that may be restarted."""
 
-    def __init__(self, stand: Stand, recorder: Recorder, chance: random.Random, restarts: list[Server]) -> None:
-        self._stand, self._recorder, self._random = stand, recorder, chance
+    def __init__(
+        self,
+        stand: Stand,
+        recorder: Recorder,
+        chance: random.Random,
+        restarts: Sequence[Server],
+        only: Sequence[str] = (),
+    ) -> None:
+        self._recorder, self._random = recorder, chance
         self.counts: Counter[str] = Counter()
-        self._kinds = [*self._of_redis()]
+        redis = stand.redis
+        kinds = self._of_redis(redis) if isinstance(redis, RedisServer) else self._of_many(redis)
+        if stand.postgres:
+            kinds += self._of_sql(stand.postgres)
         for place, server in enumerate(stand.servers):
-            self._kinds += self._of_server(server, f"server {place + 1}", server in restarts)
+            kinds += self._of_server(server, f"server {place + 1}", server in restarts)
         for name, link in stand.links.items():
-            self._kinds += self._of_link(link, name)
+            kinds += self._of_link(link, name)
+        self._kinds = [each for each in kinds if not only or each.name in only]
+        self._names = {each.name for each in self._kinds}
+
+    @property
+    def all_seen(self) -> bool:
+        """Whether each kind has happened at least once."""
+        return self._names == set(self.counts)
 
     async def run(self, goes_on: Callable[[], bool]) -> None:
         """As from a pack of cards: in any order, and none a second time before each has had its turn."""
@@ -80,9 +99,7 @@ class Faults:
             faults += [Fault("server killed", name, 2, killed), Fault("server rolled", name, 2, rolled)]
         return faults
 
-    def _of_redis(self) -> list[Fault]:
-        redis = self._stand.redis
-
+    def _of_redis(self, redis: RedisServer) -> list[Fault]:
         async def pause() -> None:
             redis.pause()
             try:
@@ -108,6 +125,40 @@ class Faults:
             Fault("pub/sub links killed", "Redis", 3, lambda: kill_links("pubsub", 10)),
             Fault("command links killed", "Redis", 2, lambda: kill_links("normal", 5)),
         ]
+
+    def _of_many(self, redis: SentinelTrio | Cluster) -> list[Fault]:
+        async def fail_over() -> None:
+            event = self._recorder.begin_event("failover")
+            await asyncio.to_thread(redis.fail_over)
+            event.returned = self._recorder.now()
+
+        def kill_links(kind: str) -> None:
+            nodes = redis.masters() if isinstance(redis, Cluster) else [redis.master()]
+            options = {} if isinstance(redis, Cluster) else {"password": PASSWORD}
+            for node in nodes:
+                with node.client(**options) as client:
+                    client.client_kill_filter(_type=kind)
+
+        return [
+            Fault("failover", "Redis", 3, fail_over),
+            Fault("pub/sub links killed", "Redis", 2, lambda: asyncio.to_thread(kill_links, "pubsub")),
+            Fault("command links killed", "Redis", 2, lambda: asyncio.to_thread(kill_links, "normal")),
+        ]
+
+    def _of_sql(self, postgres: PostgresServer) -> list[Fault]:
+        async def pause() -> None:
+            postgres.pause()
+            try:
+                await self._wait(0.3, 3)
+            finally:
+                postgres.resume()
+
+        async def restart() -> None:
+            await asyncio.to_thread(postgres.stop)
+            await self._wait(0, 2)
+            await asyncio.to_thread(postgres.start)
+
+        return [Fault("PostgreSQL paused", "SQL", 2, pause), Fault("PostgreSQL crashed", "SQL", 2, restart)]
 
     def _of_link(self, link: FaultProxy, to: str) -> list[Fault]:
         async def during(begin: Callable[[], object], end: Callable[[], None], least: float, most: float) -> None:

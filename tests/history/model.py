@@ -163,9 +163,11 @@ def _claim(register: Register, call: Operation, when: Window, rules: Rules) -> I
         return
     elif register.status != "pending":
         refused = Expected(409, "already_claimed") if register.status in LIVE else _final(register)
-    if refused:
-        yield NOT_FOUND if typed else refused, register
-        return
+    if refused or (typed and rules.failovers):
+        # After a failover the typed code's own entry may be lost, and the pairing not.
+        yield NOT_FOUND if typed else refused or NOT_FOUND, register
+        if refused:
+            return
     yield (
         SHOWN,
         _after(

@@ -1,11 +1,14 @@
-"""The servers of a run: two processes of pairing_ws, Redis, SQL, and a proxy on each link of the first process."""
+"""The servers of a run: two of pairing_ws, Redis of some kind, SQL, and a proxy on each link of the first server."""
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
@@ -17,7 +20,9 @@ from tests.history.checker import Row
 from tests.history.clients import Door, Line, Party
 from tests.history.model import Rules
 from tests.history.record import Recorder
+from tests.postgres import PostgresServer
 from tests.proxy import FaultProxy
+from tests.redis_kinds import Cluster, SentinelTrio
 from tests.servers import RedisServer, Server
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -33,6 +38,14 @@ SETTINGS = {
         for name in ("CREATE", "CLAIM", "USER_CODE", "NUMBER", "REFRESH", "SOCKETS", "PAIRINGS", "DEVICES")
     },
 }
+KINDS = {"single": RedisServer, "sentinel": SentinelTrio, "cluster": Cluster}
+
+
+class Use(NamedTuple):
+    """What a server holds: resident memory in KiB, and open files."""
+
+    kib: int
+    files: int
 
 
 @dataclass
@@ -41,41 +54,65 @@ class Stand:
 
     folder: Path
     servers: list[Server]
-    redis: RedisServer
+    redis: RedisServer | SentinelTrio | Cluster
     database_url: str
+    postgres: PostgresServer | None = None
     links: dict[str, FaultProxy] = field(default_factory=dict)
 
     @property
     def rules(self) -> Rules:
-        return Rules(ttl=TTL_SECONDS * 1000.0, redeem=REDEEM_SECONDS * 1000.0)
+        alone = isinstance(self.redis, RedisServer)
+        return Rules(ttl=TTL_SECONDS * 1000.0, redeem=REDEEM_SECONDS * 1000.0, failovers=not alone)
 
     def line(self, recorder: Recorder) -> Line:
         return Line(recorder, [Door(server.port) for server in self.servers])
 
 
 @contextmanager
-def standing(folder: Path, package: Path = ROOT, workers: int = 1) -> Iterator[Stand]:
-    """All of it, the servers' code from `package`. Everything ends with it."""
+def standing(*, redis: str = "single", sql: str = "sqlite", workers: int = 1, package: Path = ROOT) -> Iterator[Stand]:
+    """All of it, in a folder that goes with it; the servers' code is what is in `package`."""
     with ExitStack() as stack:
-        redis = RedisServer(folder)
-        stack.callback(redis.stop)
-        database_url = f"sqlite:///{folder / 'pairing.db'}"
-        link = stack.enter_context(FaultProxy(redis.port))
-        shared = SETTINGS | {"DATABASE_URL": database_url, "PYTHONPATH": str(package), "WEB_CONCURRENCY": str(workers)}
-        one = Server(folder, **shared, REDIS_URL=f"redis://127.0.0.1:{link.port}/0")
-        stack.callback(kill, one)
-        two = Server(folder, **shared, REDIS_URL=redis.url, PAIRING_PUBLIC_URL=one.public_url)
-        stack.callback(kill, two)
-        yield Stand(folder, [one, two], redis, database_url, {"Redis": link})
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pairing-history-")))
+        kind = KINDS[redis](folder)
+        stack.callback(kind.stop)
+        links: dict[str, FaultProxy] = {}
+        redis_urls = [kind.url, kind.url]
+        if isinstance(kind, RedisServer):
+            links["Redis"] = stack.enter_context(FaultProxy(kind.port))
+            redis_urls[0] = f"redis://127.0.0.1:{links['Redis'].port}/0"
+        postgres = None
+        database_urls = [f"sqlite:///{folder / 'pairing.db'}"] * 2
+        if sql == "postgres":
+            postgres = PostgresServer()
+            stack.callback(postgres.close)
+            links["SQL"] = stack.enter_context(FaultProxy(postgres.port))
+            url = postgres.url(postgres.empty_database())
+            database_urls = [_at(url, links["SQL"].port), url]
+        shared = SETTINGS | {"PYTHONPATH": str(package), "WEB_CONCURRENCY": str(workers)}
+        servers: list[Server] = []
+        for redis_url, database_url in zip(redis_urls, database_urls, strict=True):
+            one = {"PAIRING_PUBLIC_URL": servers[0].public_url} if servers else {}
+            servers.append(Server(folder, **shared, **one, REDIS_URL=redis_url, DATABASE_URL=database_url))
+            stack.callback(kill, servers[-1])
+        yield Stand(folder, servers, kind, database_urls[1], postgres, links)
 
 
-def signal_all(server: Server, number: int) -> None:
+def _at(url: str, port: int) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{port}")).geturl()
+
+
+def processes(server: Server) -> list[int]:
     """A server's process and, if it has any, its workers."""
     parent = server.process.popen
     if parent.poll() is not None:
-        return
+        return []
     children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
-    for pid in [parent.pid, *map(int, children.read_text().split())]:
+    return [parent.pid, *map(int, children.read_text().split())]
+
+
+def signal_all(server: Server, number: int) -> None:
+    for pid in processes(server):
         with suppress(ProcessLookupError):
             os.kill(pid, number)
 
@@ -84,6 +121,15 @@ def kill(server: Server) -> None:
     """As the machine does when memory is short: at once, all of it."""
     signal_all(server, signal.SIGKILL)
     server.process.popen.wait()
+
+
+def use_of(server: Server) -> Use:
+    kib = files = 0
+    for pid in processes(server):
+        with suppress(OSError):
+            kib += int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0])
+            files += len(os.listdir(f"/proc/{pid}/fd"))
+    return Use(kib, files)
 
 
 async def phones(stand: Stand, line: Line, count: int) -> list[Party]:
@@ -108,9 +154,9 @@ async def phones(stand: Stand, line: Line, count: int) -> list[Party]:
     return found
 
 
-async def sessions(database_url: str) -> list[Row]:
+async def sessions(stand: Stand) -> list[Row]:
     """The sessions that began by a pairing, straight from the database."""
-    engine = open_database(database_url)
+    engine = open_database(stand.database_url)
     query = "SELECT origin, device_id, refresh_hash, user_id FROM sessions WHERE origin LIKE 'pairing:%'"
     try:
         async with engine.connect() as connection:

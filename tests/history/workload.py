@@ -51,18 +51,20 @@ class World:
         async def one_after_the_other() -> None:
             while goes_on():
                 kind = self.random.choices(list(self.mix), list(self.mix.values()))[0]
-                if kind in SLOW and len(waiting) < WAITING:
-                    task = group.create_task(self.one(SLOW[kind]))
+                if kind not in SLOW:
+                    await self.one(kind)
+                elif len(waiting) < WAITING:
+                    task = group.create_task(self.one(kind))
                     waiting.add(task)
                     task.add_done_callback(waiting.discard)
-                elif kind in KINDS:
-                    await self.one(KINDS[kind])
+                else:
+                    await asyncio.sleep(0.05)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(at_once):
                 group.create_task(one_after_the_other())
 
-    async def one(self, kind: "Kind") -> None:
+    async def one(self, kind: str) -> None:
         phones = self.random.sample(self.phones, min(PHONES_IN_A_CASE, len(self.phones)))
         case = Case(self.line, phones, self.random)
         if not await case.create():
@@ -70,7 +72,7 @@ class World:
             await case.pause(0.05, 0.2)
             return
         self.pairings += 1
-        await kind(self, case)
+        await KINDS[kind](self, case)
         self.settle(case.id)
 
     def settle(self, pairing: str) -> None:
@@ -221,8 +223,11 @@ async def late(world: World, case: Case) -> None:
         await _around_the_end(case, [lambda: case.approve(case.phone), lambda: case.deny(case.phone)])
 
 
-KINDS: dict[str, Kind] = {"honest": honest, "rush": rush, "scramble": scramble, "numbers": numbers}
-SLOW: dict[str, Kind] = {"deadline": deadline, "late": late}
+KINDS: dict[str, Kind] = {
+    each.__name__: each  # type: ignore[attr-defined]
+    for each in (honest, rush, scramble, numbers, deadline, late)
+}
+SLOW = frozenset({"deadline", "late"})
 
 
 async def _around_the_end(case: Case, acts: list[Callable[[], Awaitable[Operation]]]) -> None:

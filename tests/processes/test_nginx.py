@@ -24,7 +24,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.client import Api, NewDevice, Phone, code_of, device_headers, told, until
+from tests.client import Api, NewDevice, Phone, device_headers, told, until
 from tests.conftest import NO_LIMITS
 from tests.embedded import fresh_phone
 from tests.processes.conftest import refusal
@@ -178,3 +178,332 @@ def site(folder: Path, tmp_path_factory: pytest.TempPathFactory, redis_server: R
             running(folder, demo=False, port=ports[1], **settings) as two,
         ):
             yield Site(nginx, (one, two))
+
+
+@pytest.fixture
+async def web(site: Site) -> AsyncIterator[Web]:
+    async with site.web() as client:
+        yield client
+
+
+# What passes
+
+
+async def test_a_shown_code_logs_in_over_https_and_wss(site: Site, web: Web) -> None:
+    phone, device = await site.phone(web), await web.new_pairing()
+    async with web.socket(device.id, **device_secret(device)) as waiting:
+        assert (await told(waiting))["status"] == "pending"
+        await phone.claim(device.pairing)
+        await phone.approve(device.id)
+        await until(waiting, "approved")
+        keys = (await device.log_in()).json()
+        await until(waiting, "consumed")
+    me = await web.http.get("/me", headers={"Auth-Key": keys["authKey"]})
+    assert me.json()["user"] == phone.keys["user"]
+
+
+async def test_a_joined_code_logs_in_over_https_and_wss(site: Site, web: Web) -> None:
+    phone = await site.phone(web)
+    shown = await phone.show_code()
+    assert shown["qr"]["text"].startswith(f"https://{site.nginx.host}/join/")
+    async with web.socket(shown["id"], authKey=phone.keys["authKey"]) as showing:
+        await told(showing)
+        device = await web.join(shown)
+        await until(showing, "scanned")
+        await phone.approve(device.id)
+        assert (await device.log_in()).status_code == 200
+        await until(showing, "consumed")
+
+
+async def test_a_long_poll_passes_and_may_take_longer_than_it_ever_does(site: Site, web: Web) -> None:
+    phone, device = await site.phone(web), await web.new_pairing()
+    waiting = asyncio.create_task(device.poll("?since=1&wait=30"))
+    await asyncio.sleep(0.2)
+    await phone.claim(device.pairing)
+    assert (await waiting).json()["status"] == "scanned"
+    assert (await device.poll("?since=2&wait=1")).json()["status"] == "scanned"
+    text = CONFIGURATION.read_text()
+    poll = text.index("location ~ ^/api/v1/pairings/[^/]+$")
+    sockets = text.index("location ~ ^/api/v1/(pairings/[^/]+/)?socket$")
+    seconds = [int(re.compile(r"proxy_read_timeout (\d+)s").search(text, each)[1]) for each in (poll, sockets)]  # type: ignore[index]
+    # Beyond the longest wait, and beyond a ping and its answer.
+    assert seconds[0] > 30
+    assert seconds[1] > 40
+
+
+async def test_pages_and_sockets_at_the_accounts_path_pass_too(site: Site, web: Web) -> None:
+    page = await web.page("/")
+    assert page.status_code == 200
+    assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+    assert page.headers["strict-transport-security"]
+    for found in re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text):
+        assert (await web.page(found)).status_code == 200
+    phone = await site.phone(web)
+    uri = f"wss://{site.nginx.host}/api/v1/socket"
+    address = {"host": "127.0.0.1", "port": site.nginx.port, "ssl": site.nginx.trust}
+    async with websockets.connect(uri, additional_headers=phone.headers, **address) as account:
+        device = await web.new_pairing()
+        await phone.claim(device.pairing)
+        await phone.approve(device.id)
+        await device.log_in()
+        assert json.loads(await account.recv())["type"] == "device.added"
+
+
+async def test_http_2_is_offered(site: Site) -> None:
+    context = ssl.create_default_context(cafile=str(site.nginx.folder / "fullchain.pem"))
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    _, writer = await asyncio.open_connection("127.0.0.1", site.nginx.port, ssl=context, server_hostname=NAME)
+    assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == "h2"
+    writer.close()
+
+
+# Addresses and names
+
+
+@pytest.mark.parametrize(("ip", "network"), [(HOME, "same"), (AWAY, "different")])
+async def test_servers_see_the_clients_own_address(site: Site, web: Web, ip: str, network: str) -> None:
+    phone = await site.phone(web)
+    async with site.web(ip) as there:
+        device = await there.new_pairing()
+    assert (await phone.claim(device.pairing)).json()["newDevice"]["observed"] == {
+        "ip": ip,
+        "network": network,
+        "userAgent": device_user_agent(),
+    }
+
+
+@pytest.mark.parametrize("said", [HOME, f"{HOME}, 127.0.0.1", "8.8.8.8", "127.0.0.1"])
+async def test_a_client_cannot_choose_its_address(site: Site, web: Web, said: str) -> None:
+    phone = await site.phone(web)
+    async with site.web(AWAY) as there:
+        lies = {"X-Forwarded-For": said, "X-Real-IP": said, "Forwarded": f"for={said}"}
+        device = await there.new_pairing(device_headers() | lies)
+    observed = (await phone.claim(device.pairing)).json()["newDevice"]["observed"]
+    assert (observed["ip"], observed["network"]) == (AWAY, "different")
+
+
+async def test_plain_http_leads_to_https_and_nowhere_else(site: Site) -> None:
+    async with httpx2.AsyncClient(headers={"Host": "evil.example"}) as client:
+        answer = await client.get(f"http://127.0.0.1:{site.nginx.plain_port}/pair/x?y=z")
+    assert (answer.status_code, answer.headers["location"]) == (308, f"https://{site.nginx.host}/pair/x?y=z")
+
+
+async def test_other_names_get_no_certificate_and_no_page(site: Site, web: Web) -> None:
+    with pytest.raises(ssl.SSLError):
+        await asyncio.open_connection(
+            "127.0.0.1", site.nginx.port, ssl=site.nginx.trust, server_hostname="evil.example"
+        )
+    for host in ("evil.example", f"evil.example:{site.nginx.port}", "127.0.0.1"):
+        assert (await web.page("/", Host=host)).status_code == 421
+
+
+async def test_what_only_operators_read_stays_inside(site: Site, web: Web) -> None:
+    for path in ("/metrics", "/readyz"):
+        assert (await web.page(path)).status_code == 404
+        assert httpx2.get(f"{site.servers[0].url}{path}").status_code == 200
+    assert (await web.page("/healthz")).status_code == 200
+
+
+async def test_no_query_string_is_logged(site: Site, web: Web) -> None:
+    await web.page("/phone?find-me-in-no-log")
+    wait_for(lambda: any('"/phone"' in line for line in site.nginx.log()), "the line")
+    assert not any("find-me" in line for line in site.nginx.log())
+
+
+# Too much, too slow
+
+
+async def test_a_body_is_at_most_16_kib(web: Web) -> None:
+    async def dribble() -> AsyncIterator[bytes]:
+        for _ in range(5):
+            yield b" " * 4096
+
+    fits = await web.http.post("/pairings", content=b'{"qr":"none"}'.ljust(16384), headers=JSON | device_headers())
+    assert fits.status_code == 201
+    for too_much in (b" " * 16385, b" " * 1_000_000, dribble()):
+        answer = await web.http.post("/pairings", content=too_much, headers=JSON | device_headers())
+        assert refusal(answer) == (413, "too_large")
+
+
+async def test_one_address_cannot_flood_and_others_do_not_suffer(site: Site) -> None:
+    async with site.web("127.0.0.9") as flood, site.web("127.0.0.10") as other:
+        answers = await asyncio.gather(*(flood.page("/healthz") for _ in range(600)))
+        refused = [each for each in answers if each.status_code != 200]
+        assert refused
+        assert {refusal(each) for each in refused} == {(429, "rate_limited")}
+        assert all(int(each.headers["retry-after"]) > 0 for each in refused)
+        assert (await other.page("/healthz")).status_code == 200
+
+
+POST = "POST /api/v1/pairings HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+SLOW = {
+    "says nothing": ("", ""),
+    "silent in the headers": ("GET /healthz HTTP/1.1\r\nHost: {host}\r\n", ""),
+    "dribbling headers": ("GET /healthz HTTP/1.1\r\nHost: {host}\r\nX: ", "x"),
+    "silent in the body": (POST + "Content-Length: 9000\r\n\r\n{{", ""),
+    "dribbling body": (POST + "Content-Length: 9000\r\n\r\n{{", " "),
+    "dribbling chunks": (POST + "Transfer-Encoding: chunked\r\n\r\n", "1\r\n \r\n"),
+    "dribbling where no body is read": ("GET /healthz HTTP/1.1\r\nHost: {host}\r\nContent-Length: 9000\r\n\r\n", "x"),
+}
+
+
+async def test_slow_headers_and_slow_bodies_are_cut_within_15_seconds(site: Site) -> None:
+    async def seconds(start: str, more: str) -> float:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", site.nginx.port, ssl=site.nginx.trust, server_hostname=NAME, local_addr=("127.0.0.11", 0)
+        )
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        writer.write(start.format(host=site.nginx.host).encode())
+
+        async def dribble() -> None:
+            while more:
+                await asyncio.sleep(0.3)
+                writer.write(more.encode())
+                await writer.drain()
+
+        dribbling = asyncio.create_task(dribble())
+        with suppress(ConnectionError, ssl.SSLError, TimeoutError):
+            async with asyncio.timeout(16):
+                while await reader.read(4096):
+                    pass
+        dribbling.cancel()
+        with suppress(ConnectionError, ssl.SSLError, asyncio.CancelledError):
+            await dribbling
+        writer.transport.abort()
+        return clock() - began
+
+    taken = dict(zip(SLOW, await asyncio.gather(*(seconds(*each) for each in SLOW.values())), strict=True))
+    assert {name: after for name, after in taken.items() if after > 15} == {}
+
+
+# A server ends
+
+
+async def test_clients_go_on_while_one_server_is_stopped(site: Site, web: Web) -> None:
+    await _go_on_without(site, web, 0, signal.SIGTERM, 1012)
+
+
+async def test_clients_go_on_when_one_server_is_killed(site: Site, web: Web) -> None:
+    await _go_on_without(site, web, 1, signal.SIGKILL, 1006)
+
+
+async def _go_on_without(site: Site, web: Web, which: int, number: int, code: int) -> None:
+    """Stop one of the two under traffic: no call that can be repeated fails, every socket can be opened anew."""
+    ends, other = site.servers[which], site.servers[1 - which]
+    phone = await site.phone(web)
+    devices = [await web.new_pairing() for _ in range(8)]
+    stopping = asyncio.Event()
+    closed: list[int | None] = []
+    answers: list[httpx2.Response] = []
+
+    async def wait_on(device: NewDevice) -> None:
+        """What a client does: reconnect, with the same secret, until it is let in."""
+        while True:
+            with suppress(websockets.ConnectionClosed, websockets.InvalidStatus):
+                async with web.socket(device.id, **device_secret(device)) as waiting:
+                    try:
+                        await until(waiting, "approved")
+                        return
+                    except websockets.ConnectionClosed:
+                        closed.append(waiting.close_code)
+                        raise
+            await asyncio.sleep(0.05)
+
+    async def keep_asking() -> None:
+        while not (stopping.is_set() and len(answers) > 100):
+            answers.append(await devices[0].poll())
+            answers.append(await web.http.post("/pairings", json={"qr": "none"}, headers=device_headers()))
+            await asyncio.sleep(0.01)
+
+    async with asyncio.timeout(60):
+        waiting = [asyncio.create_task(wait_on(each)) for each in devices]
+        await eventually(lambda: sum(map(open_sockets, site.servers)) == len(devices), "all sockets")
+        open_there = open_sockets(ends)
+        assert open_there, "least_conn spreads sockets over both"
+        asking = asyncio.create_task(keep_asking())
+        await asyncio.sleep(0.2)
+        await asyncio.to_thread(ends.stop, number)
+        stopping.set()
+        await asking
+        for device in devices:
+            await phone.claim(device.pairing)
+            await phone.approve(device.id)
+        await asyncio.gather(*waiting)
+        assert closed == [code] * open_there
+        keys = [await device.log_in() for device in devices]
+    assert [each.status_code for each in keys] == [200] * len(devices)
+    assert {each.status_code for each in answers if each.request.method == "GET"} == {200}
+    # A POST that was on its way may be lost, never doubled: it is told to come again.
+    assert {each.status_code for each in answers if each.request.method == "POST"} <= {201, 503}
+    assert other.process.popen.poll() is None
+    await asyncio.to_thread(ends.start)
+
+
+class Upstream:
+    """What nginx takes for a server. It counts requests, and may be one that dies on each before it answers."""
+
+    def __init__(self, *, dies: bool) -> None:
+        self.port, self.requests, self._dies = free_port(), 0, dies
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Upstream"]:
+        async with await asyncio.start_server(self._serve, "127.0.0.1", self.port):
+            yield self
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                length = re.search(rb"content-length: (\d+)", head.lower())
+                await reader.readexactly(int(length[1]) if length else 0)
+                self.requests += 1
+                if self._dies:
+                    break
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        writer.transport.abort()
+
+
+async def test_a_post_is_never_sent_twice_and_what_can_be_repeated_is(tmp_path: Path) -> None:
+    async with Upstream(dies=True).running() as dying, Upstream(dies=False).running() as well:
+        with started(tmp_path, dying.port, well.port) as nginx:
+            async with Web(f"https://{nginx.host}", nginx=nginx, ip=HOME) as web:
+                seen = []
+                # It is left alone after two failures, hence few.
+                for _ in range(2):
+                    before = dying.requests + well.requests
+                    answer = await web.http.post("/pairings/x/approve", json={"a": "b"})
+                    assert dying.requests + well.requests == before + 1
+                    seen.append(answer.status_code)
+                    if answer.status_code != 200:
+                        assert refusal(answer) == (503, "unavailable")
+                        assert int(answer.headers["retry-after"]) > 0
+                assert sorted(seen) == [200, 503]
+                got = [await web.page("/healthz") for _ in range(4)]
+                assert {each.status_code for each in got} == {200}
+                assert dying.requests >= 2
+
+
+async def test_nobody_there_is_a_503_that_clients_understand(tmp_path: Path) -> None:
+    with started(tmp_path, free_port(), free_port()) as nginx:
+        async with Web(f"https://{nginx.host}", nginx=nginx, ip=HOME) as web:
+            for answer in (await web.http.get("/me"), await web.http.post("/pairings", json={})):
+                assert refusal(answer) == (503, "unavailable")
+                assert int(answer.headers["retry-after"]) > 0
+                assert answer.headers["cache-control"] == "no-store"
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+def device_secret(device: NewDevice) -> dict[str, str]:
+    return {"secret": str(device.pairing["secret"])}
+
+
+def device_user_agent() -> str:
+    return f"python-httpx2/{httpx2.__version__}"
+
+
+def open_sockets(server: Server) -> int:
+    found = re.search(r"^pairing_sockets_open (\d+)", httpx2.get(f"{server.url}/metrics").text, re.M)
+    assert found
+    return int(found[1])

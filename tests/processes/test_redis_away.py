@@ -36,9 +36,9 @@ async def on_own_redis(folder: Path, *options: str, **settings: str) -> AsyncIte
 
 async def test_without_redis_every_call_that_needs_it_says_when_to_come_back(tmp_path: Path) -> None:
     async with on_own_redis(tmp_path) as (server, api, redis):
-        phone, device = await fresh_phone(api, tmp_path), await api.new_pairing()
+        phone, other_phone = await fresh_phone(api, tmp_path), await fresh_phone(api, tmp_path)
+        device, other = await api.new_pairing(), await api.new_pairing()
         await phone.claim(device.pairing)
-        other = await api.new_pairing()
         redis.stop()
         answers = await asyncio.gather(
             api.http.post("/pairings", headers=device_headers()),
@@ -57,7 +57,8 @@ async def test_without_redis_every_call_that_needs_it_says_when_to_come_back(tmp
         for answer in answers:
             assert refusal(answer) == UNAVAILABLE
             assert int(answer.headers["retry-after"]) > 0
-        # What does not need it goes on.
+        # What does not need it goes on, logging out in particular.
+        assert (await api.http.delete("/sessions/current", headers=other_phone.headers)).status_code == 204
         assert (await api.http.get(f"{server.url}/healthz")).status_code == 200
         assert (await phone.get("/devices")).status_code == 200
         protocols = [websockets.Subprotocol("pairing.v1")]
@@ -97,6 +98,37 @@ async def test_rate_limits_without_redis_are_closed_not_open(tmp_path: Path) -> 
                 await asyncio.sleep(0.05)
             assert answer.status_code == 200
     redis.stop()
+
+
+async def test_a_device_that_is_logged_out_while_redis_hangs_is_out_and_so_is_what_it_approved(tmp_path: Path) -> None:
+    async with on_own_redis(tmp_path) as (_, api, redis):
+        phone, keeper = [await fresh_phone(api, tmp_path, "alice") for _ in range(2)]
+        device = await api.new_pairing()
+        await phone.claim(device.pairing)
+        assert (await phone.approve(device.id)).status_code == 200
+        redis.pause()
+        async with asyncio.timeout(7):
+            gone = await api.http.delete(f"/devices/{phone.keys['device']['id']}", headers=keeper.headers)
+        assert gone.status_code == 204
+        assert refusal(await phone.get("/me")) == (401, "unauthenticated")
+        redis.resume()
+        await ready(api)
+        assert refusal(await device.log_in()) == (403, "pairing_denied")
+
+
+async def test_a_process_ends_in_time_though_redis_hangs(tmp_path: Path) -> None:
+    async with on_own_redis(tmp_path) as (server, api, redis):
+        device = await api.new_pairing()
+        async with device.socket() as connection:
+            await told(connection)
+            redis.pause()
+            asking = [asyncio.create_task(device.poll(query)) for query in ("", "?since=1&wait=30")]
+            await asyncio.sleep(0.1)
+            async with asyncio.timeout(10):
+                await asyncio.to_thread(server.stop)
+            assert connection.close_code == 1012
+        assert {answer.status_code for answer in await asyncio.gather(*asking)} == {503}
+        redis.resume()
 
 
 async def test_sockets_stay_open_while_redis_is_away_and_learn_that_it_forgot_them(tmp_path: Path) -> None:
@@ -163,7 +195,7 @@ async def test_sockets_learn_the_truth_when_redis_comes_back_with_its_memory(tmp
 
 
 async def test_sockets_outlive_a_redis_that_restarts_with_what_it_wrote_to_disk(tmp_path: Path) -> None:
-    async with on_own_redis(tmp_path, "--appendonly", "yes", "--appendfsync", "always") as (server, api, redis):
+    async with on_own_redis(tmp_path, "--appendonly", "yes", "--appendfsync", "always") as (_, api, redis):
         phone = await fresh_phone(api, tmp_path)
         devices = [await api.new_pairing() for _ in range(4)]
         async with AsyncExitStack() as stack:
@@ -199,7 +231,7 @@ async def test_sockets_outlive_a_redis_that_restarts_with_what_it_wrote_to_disk(
 async def test_a_socket_that_was_told_what_a_failover_took_back_starts_anew_and_learns_the_truth(
     tmp_path: Path, meanwhile: str
 ) -> None:
-    async with on_own_redis(tmp_path) as (server, api, redis):
+    async with on_own_redis(tmp_path) as (_, api, redis):
         phone, device = await fresh_phone(api, tmp_path), await api.new_pairing()
         await phone.claim(device.pairing)
         name = f"pairing:{{{device.id}}}"
@@ -222,7 +254,7 @@ async def test_a_socket_that_was_told_what_a_failover_took_back_starts_anew_and_
 
 
 async def test_a_full_redis_refuses_what_is_new_and_loses_nothing_of_what_it_has(tmp_path: Path) -> None:
-    async with on_own_redis(tmp_path, PAIRING_LIMIT_REFRESH="60/minute") as (server, api, redis):
+    async with on_own_redis(tmp_path, PAIRING_LIMIT_REFRESH="60/minute") as (_, api, redis):
         phone = await fresh_phone(api, tmp_path)
         pending, scanned, approved = [await api.new_pairing() for _ in range(3)]
         for device in (scanned, approved):

@@ -160,18 +160,18 @@ async def test_without_a_pub_sub_link_polls_go_on_and_waiting_sockets_learn_the_
             linked.link.black_hole("pubsub")
         polls = [asyncio.create_task(device.poll("?since=2&wait=30")) for device in polled]
         approved_at = await approve_all(linked, phone, devices + polled)
+        fresh = await linked.one.new_pairing()
+        assert (await phone.claim(fresh.pairing)).status_code == 200
         async with asyncio.timeout(TOLD_WITHIN):
-            # A long poll that can't be woken is a slow poll.
-            assert {answer.json()["status"] for answer in await asyncio.gather(*polls)} == {"approved"}
-            assert (await polled[0].log_in()).status_code == 200
-            fresh = await linked.one.new_pairing()
-            assert (await phone.claim(fresh.pairing)).status_code == 200
             # A new socket would be deaf, and is sent elsewhere.
             async with fresh.socket() as connection:
                 assert json.loads(await connection.recv())["type"] == "retry"
                 await connection.wait_closed()
                 assert connection.close_code == 1013
-            assert (await phone.approve(fresh.id)).status_code == 200
+            # A long poll that can't be woken is a slow poll.
+            assert {answer.json()["status"] for answer in await asyncio.gather(*polls)} == {"approved"}
+        assert (await polled[0].log_in()).status_code == 200
+        assert (await phone.approve(fresh.id)).status_code == 200
         if fault == "refused":
             linked.link.accept()
         # Else there is only the sweep, which re-reads every watched pairing at least every 30 s.
@@ -180,6 +180,26 @@ async def test_without_a_pub_sub_link_polls_go_on_and_waiting_sockets_learn_the_
     linked.link.heal()
     async with asyncio.timeout(TOLD_WITHIN), fresh.socket() as connection:
         await until(connection, "approved")
+
+
+async def test_command_links_that_die_without_a_word_are_replaced(linked: Linked) -> None:
+    """A firewall has forgotten them: whoever meets one is told 503 in time, and finds a new one by repeating."""
+    phone = await linked.phone()
+    devices = await claimed(linked, phone, 40)
+    await asyncio.gather(*(device.poll() for device in devices))
+    linked.link.freeze("commands")
+
+    async def approve(device: NewDevice) -> int:
+        for tries in range(1, 4):
+            async with asyncio.timeout(6):
+                answer = await phone.approve(device.id)
+            if answer.status_code == 200:
+                return tries
+            assert refusal(answer) == UNAVAILABLE
+        raise AssertionError("three times in vain")
+
+    assert max(await asyncio.gather(*(approve(device) for device in devices))) > 1
+    assert {(await device.poll()).json()["status"] for device in devices} == {"approved"}
 
 
 async def test_commands_into_a_black_hole_are_503s_within_seconds_and_all_works_by_itself_afterwards(

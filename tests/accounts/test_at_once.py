@@ -1,0 +1,150 @@
+"""Several processes act on one account at once: what must come one after the other does, and nobody waits in a circle."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from pairing_ws.accounts.ports import Session
+from pairing_ws.accounts.service import LoggedIn
+from pairing_ws.errors import Code, Refused
+from tests.accounts.conftest import World, as_approver, code_of, device
+
+
+async def settled(*calls: Awaitable[object]) -> list[object]:
+    """What each gave, or the word it was refused with; any other end is an error."""
+    ends = await asyncio.gather(*calls, return_exceptions=True)
+    for each in ends:
+        if isinstance(each, BaseException) and not isinstance(each, Refused):
+            raise each
+    return [each.code if isinstance(each, Refused) else each for each in ends]
+
+
+def seen_alone(here: World, approver: Session, number: int) -> Awaitable[LoggedIn]:
+    """A login whose approver was looked at before the race began."""
+    return here.another().accounts.log_in(f"pairing-{number}", as_approver(approver), device(), "s" * 43)
+
+
+@pytest.mark.parametrize("round_", range(3))
+async def test_nobody_survives_the_revocation_of_who_let_them_in(here: World, round_: int) -> None:
+    root = await here.by_invite()
+    bad = await here.another(quarantine=0).by_pairing(root)
+    calls: list[Awaitable[object]] = [seen_alone(here, bad, number) for number in range(12)]
+    calls.insert(round_ * 5, here.another().accounts.revoke(root, bad.device.id, "", descendants=True))
+    ends = await settled(*calls)
+    assert {each for each in ends if isinstance(each, Code)} <= {Code.PAIRING_DENIED}
+    assert [each.id for each in await here.accounts.devices(root)] == [root.device.id]
+    assert await code_of(seen_alone(here, bad, 99)) is Code.PAIRING_DENIED
+
+
+@pytest.mark.parametrize("round_", range(3))
+async def test_nobody_is_overlooked_when_all_others_are_revoked(here: World, round_: int) -> None:
+    root = await here.by_invite()
+    bad = await here.another(quarantine=0).by_pairing(root)
+    calls: list[Awaitable[object]] = [seen_alone(here, bad, number) for number in range(12)]
+    calls.insert(round_ * 5, here.another().accounts.revoke_others(root, ""))
+    await settled(*calls)
+    assert [each.id for each in await here.accounts.devices(root)] == [root.device.id]
+
+
+async def test_no_login_is_approved_by_who_has_just_logged_out(here: World) -> None:
+    for _ in range(5):
+        root = await here.by_invite()
+        number = random.Random(root.id).randrange(10**9)
+        ends = await settled(*(seen_alone(here, root, number + n) for n in range(4)), here.accounts.log_out(root, ""))
+        before = len(await here.column("SELECT id FROM sessions"))
+        assert await code_of(seen_alone(here, root, number + 9)) is Code.PAIRING_DENIED
+        assert len(await here.column("SELECT id FROM sessions")) == before
+        assert {each for each in ends if isinstance(each, Code)} <= {Code.PAIRING_DENIED}
+
+
+async def test_a_push_address_ends_up_with_one_device_however_many_claim_it_at_once(here: World) -> None:
+    roomy = here.another(quarantine=0)
+    root = await roomy.by_invite()
+    sessions = [root, *[await roomy.by_pairing(root) for _ in range(7)]]
+    for address in ("one", "two", "three"):
+        await asyncio.gather(
+            *(
+                here.another().accounts.change_device(each, each.device.id, "", name=None, push_token=address)
+                for each in sessions
+            ),
+            roomy.pair(root, device(push_token=address)),
+        )
+        query = "SELECT id FROM devices WHERE push_address = :address"
+        assert len(await here.column(query, address=address)) == 1
+
+
+async def test_of_two_accounts_that_approve_one_pairing_one_gets_the_session(here: World) -> None:
+    # Redis forgot that it was consumed, and even who had claimed it.
+    parties = [as_approver(await here.by_invite(name)) for name in ("alice", "bob")]
+    for number in range(5):
+        new = device()
+        logins = (here.another().accounts.log_in(f"p{number}", each, new, "s" * 43) for each in parties * 4)
+        ends = await settled(*logins)
+        given = {each.answer for each in ends if isinstance(each, LoggedIn)}
+        assert len(given) == 1
+        assert (
+            len(await here.column("SELECT id FROM sessions WHERE origin = :origin", origin=f"pairing:p{number}")) == 1
+        )
+
+
+async def test_an_invite_finds_its_account_even_while_that_is_deleted(here: World) -> None:
+    for _ in range(10):
+        await here.accounts.invite("alice")
+        ends = await settled(
+            *(here.accounts.invite("alice") for _ in range(3)),
+            here.accounts.delete_user("alice"),
+            *(here.accounts.invite("alice") for _ in range(3)),
+        )
+        assert not [each for each in ends if isinstance(each, Code)]
+        assert len(await here.column("SELECT id FROM users WHERE username = 'alice'")) <= 1
+
+
+async def test_a_line_of_activity_for_an_account_that_is_gone_is_dropped(here: World) -> None:
+    root = await here.by_invite()
+    await here.accounts.delete_user("alice")
+    await here.accounts.note("pairing.denied", as_approver(root), device())
+    await here.accounts.log_out(root, "")
+    assert await here.column("SELECT event FROM activity") == []
+
+
+async def test_transactions_of_every_kind_at_once_never_wait_in_a_circle(here: World) -> None:
+    roomy, rng = here.another(quarantine=0, device_limit=0), random.Random(7)
+    names = ("alice", "bob")
+    roots = {name: await roomy.by_invite(name, code=f"{name}-root") for name in names}
+    given = {name: [await roomy.pair(roots[name], device(f"{name}-{n}")) for n in range(4)] for name in names}
+    processes = [roomy.another() for _ in range(4)]
+
+    async def one(number: int) -> object:
+        accounts, name = processes[number % 4].accounts, rng.choice(names)
+        root, keys = roots[name], rng.choice(given[name])
+        party, new = as_approver(root), device(f"{name}-{rng.randrange(4)}", push_token=rng.choice(("", "shared")))
+        kinds: list[Callable[[], Awaitable[object]]] = [
+            lambda: accounts.log_in(f"p{number}", party, new, "s" * 43),
+            lambda: accounts.log_in(f"p{number}", party, new, "s" * 43),
+            lambda: accounts.refresh(keys.answer.refresh_key, ""),
+            lambda: accounts.refresh(keys.answer.refresh_key, ""),
+            lambda: accounts.authenticate(keys.answer.auth_key),
+            lambda: accounts.revoke(root, keys.device.id, "", descendants=number % 2 == 0),
+            lambda: accounts.revoke_others(root, ""),
+            lambda: accounts.change_device(root, root.device.id, "", name="New", push_token="shared"),
+            lambda: accounts.note("pairing.denied", party, new),
+            lambda: accounts.drop_push_address("shared"),
+            lambda: accounts.invite(name),
+            lambda: accounts.lock(name, locked=False),
+            lambda: accounts.tidy(),
+        ]
+        if number >= 350:
+            kinds = [*kinds[:4], lambda: accounts.log_out(root, ""), lambda: accounts.delete_user(name)]
+        end = await rng.choice(kinds)()
+        if isinstance(end, LoggedIn):
+            rng.shuffle(given[name])
+            given[name][0] = end
+        return end
+
+    for start in range(0, 400, 50):
+        ends = await settled(*(one(number) for number in range(start, start + 50)))
+        assert Code.UNAVAILABLE not in ends
+        # From here on there are ended sessions to sweep.
+        here.clock.forward(seconds=90_000 if start == 100 else 1)

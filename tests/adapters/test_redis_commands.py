@@ -1,0 +1,95 @@
+"""Commands on their way to the right server: redirections, orders kept, patience bounded."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import cast
+
+import pytest
+from redis.exceptions import RedisError, ResponseError
+
+from pairing_ws.adapters.redis_commands import COMMAND_SECONDS, PIPELINES, Commands
+from pairing_ws.adapters.redis_servers import servers_at
+from tests.proxy import FaultProxy
+from tests.redis_kinds import Cluster, Kind
+from tests.servers import RedisServer
+
+
+@asynccontextmanager
+async def commands_to(url: str) -> AsyncIterator[Commands]:
+    servers = servers_at(url)
+    yield Commands(servers)
+    await servers.aclose()
+
+
+async def test_a_key_that_moves_is_followed_while_it_does_and_afterwards(redis_kinds: Callable[[str], Kind]) -> None:
+    cluster = cast(Cluster, redis_kinds("cluster"))
+    key = f"moving:{secrets.token_hex(8)}"
+    async with commands_to(cluster.url) as commands:
+        await commands.ask(key, "SET", key, "before")
+        with cluster.moving_slot(key):
+            assert await commands.ask(key, "GET", key) == b"before"
+            assert await asyncio.gather(*(commands.ask(key, "APPEND", key, "!") for _ in range(3))) == [7, 8, 9]
+        # Of a whole pipeline each command is refused, and each is sent once more.
+        assert await asyncio.gather(*(commands.ask(key, "APPEND", key, "?") for _ in range(3))) == [10, 11, 12]
+
+
+async def test_commands_of_one_tick_for_one_key_are_executed_in_order(redis_server: RedisServer) -> None:
+    key = secrets.token_hex(8)
+    async with commands_to(redis_server.url) as commands:
+        answers = await asyncio.gather(*(commands.ask(key, "RPUSH", key, index) for index in range(200)))
+        assert answers == list(range(1, 201))
+        assert await commands.ask(key, "LRANGE", key, 0, -1) == [str(index).encode() for index in range(200)]
+
+
+async def test_one_command_that_redis_refuses_harms_none_of_its_tick(redis_server: RedisServer) -> None:
+    key = secrets.token_hex(8)
+    async with commands_to(redis_server.url) as commands:
+        asked = [commands.ask(key, *words) for words in (("SET", key, "x"), ("HGET", key, "y"), ("GET", key))]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert answers[::2] == [True, b"x"]
+        assert isinstance(answers[1], ResponseError)
+
+
+async def test_however_many_ask_of_a_slow_server_its_connections_are_bounded_and_all_are_answered(
+    redis_server: RedisServer,
+) -> None:
+    with FaultProxy(redis_server.port) as link:
+        link.delay(0.05)
+        async with commands_to(f"redis://127.0.0.1:{link.port}/0") as commands:
+            asked = []
+            for index in range(2000):
+                asked.append(commands.ask("", "ECHO", str(index)))
+                if index % 10 == 0:
+                    await asyncio.sleep(0)
+            assert [int(each) for each in await asyncio.gather(*asked)] == list(range(2000))
+        assert link.opened <= PIPELINES
+
+
+async def test_a_silent_server_costs_no_caller_more_than_its_patience(redis_server: RedisServer) -> None:
+    loop = asyncio.get_running_loop()
+    with FaultProxy(redis_server.port) as link:
+        async with commands_to(f"redis://127.0.0.1:{link.port}/0") as commands:
+            await commands.ask("", "PING")
+            link.black_hole()
+            began = loop.time()
+            asked = []
+            for _ in range(100):
+                asked.append(commands.ask("", "PING"))
+                await asyncio.sleep(0)
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+            assert all(isinstance(each, OSError | RedisError) for each in answers), answers
+            # Not one after the other: those that waited for a connection gave up with the rest.
+            assert loop.time() - began < 3 * COMMAND_SECONDS
+            link.heal()
+            assert await commands.ask("", "PING") in (True, b"PONG")
+
+
+@pytest.mark.parametrize("url", ["redis+sentinel://127.0.0.1:1/main", "redis+cluster://127.0.0.1:1"])
+async def test_where_nobody_tells_who_serves_what_every_command_fails_and_none_hangs(url: str, tmp_path: Path) -> None:
+    async with commands_to(url) as commands:
+        for _ in range(3):
+            answers = await asyncio.gather(*(commands.ask("x", "GET", "x") for _ in range(20)), return_exceptions=True)
+            assert all(isinstance(each, Exception) for each in answers)

@@ -1,0 +1,123 @@
+"""Bugs put in on purpose, each in a copy of the package, to see that the checker finds them."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from tests.history.stand import ROOT
+
+
+class Mutant(NamedTuple):
+    """`changes`: in which file, what, by what. `mix` and `faults` are where such a bug would show."""
+
+    name: str
+    changes: tuple[tuple[str, str, str], ...]
+    mix: dict[str, float]
+    faults: tuple[str, ...] = ()
+
+
+RUSH = {"rush": 0.6, "scramble": 0.2, "honest": 0.2}
+_REMEMBERED = """
+_remembered: dict[object, object] = {}
+
+
+async def _view(caller: Caller, pairing_id: str, holder: Holder) -> View:
+    key = pairing_id, getattr(holder, "secret", "") or holder.approver.session_id, int(caller.services.clock() / 500)
+    if key not in _remembered:
+        _remembered[key] = await caller.services.pairings.view(pairing_id, holder)
+    return _remembered[key]
+"""
+
+MUTANTS = (
+    Mutant(
+        "replace.lua does not compare versions",
+        (("adapters/lua/replace.lua", "stored[1] ~= ARGV[1]", "not stored[1]"),),
+        RUSH,
+    ),
+    Mutant(
+        "a lost swap is taken for a won one",
+        (("pairing/service.py", "await self._store.replace(old, new)", "await self._store.replace(old, new) or True"),),
+        RUSH,
+    ),
+    Mutant(
+        "replace.lua does not look at the deadline",
+        (("adapters/lua/replace.lua", "now >= tonumber(stored[2])", "false"),),
+        {"deadline": 1.0, "rush": 0.2},
+        ("link to Redis slow",),
+    ),
+    Mutant(
+        "a login does not consume the pairing",
+        (("pairing/service.py", "if not await self._swap(Event.LOGIN, pairing, consumed):", "if False:"),),
+        RUSH,
+    ),
+    Mutant(
+        "the database lets a pairing begin two sessions",
+        (
+            (
+                "adapters/migrations/versions/0001_first_tables.py",
+                'sa.Column("origin", sa.String(80), nullable=False, unique=True)',
+                'sa.Column("origin", sa.String(80), nullable=False)',
+            ),
+            (
+                "adapters/sql.py",
+                "known = sa.select(sessions.c.id).where(sessions.c.origin == session.origin)",
+                "known = sa.select(sessions.c.id).where(sa.false())",
+            ),
+        ),
+        RUSH,
+    ),
+    Mutant(
+        "polls are answered from a memory",
+        (
+            (
+                "web/pairings.py",
+                "view = await caller.services.pairings.view(pairing_id, holder)\n    if wait",
+                "view = await _view(caller, pairing_id, holder)\n    if wait",
+            ),
+            ("web/pairings.py", "\n\nasync def claim(", f"{_REMEMBERED}\n\nasync def claim("),
+        ),
+        RUSH,
+    ),
+    Mutant(
+        "whoever claims second is in too",
+        (
+            (
+                "pairing/service.py",
+                "pairing.approver is not None and pairing.approver.session_id == claimant.approver.session_id",
+                "pairing.approver is not None",
+            ),
+        ),
+        RUSH,
+    ),
+    Mutant(
+        "what was denied can be approved",
+        (
+            (
+                "pairing/machine.py",
+                "    (Status.APPROVED, Event.MISS): Status.APPROVED,\n",
+                "    (Status.APPROVED, Event.MISS): Status.APPROVED,\n"
+                "    (Status.DENIED, Event.APPROVE): Status.APPROVED,\n",
+            ),
+        ),
+        RUSH,
+    ),
+)
+
+
+@contextmanager
+def copied(mutant: Mutant) -> Iterator[Path]:
+    """Where the package with that bug is."""
+    with TemporaryDirectory(prefix="pairing-mutant-") as folder:
+        place = Path(folder)
+        for name in ("pairing_ws", "static"):
+            shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name, old, new in mutant.changes:
+            file = place / "pairing_ws" / name
+            text = file.read_text()
+            # The code has moved on: a bug that is not there would not be found.
+            assert text.count(old) == 1, f"{mutant.name}: {old!r} is {text.count(old)} times in {name}"
+            file.write_text(text.replace(old, new))
+        yield place

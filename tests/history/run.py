@@ -1,0 +1,100 @@
+"""One run: servers, people and faults at once, then a look into the database. And what came of it."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tests.history.checker import Violation, database
+from tests.history.faults import Faults
+from tests.history.mutants import Mutant, copied
+from tests.history.record import Recorder
+from tests.history.stand import Stand, Use, phones, sessions, standing, use_of
+from tests.history.workload import World
+
+PHONES = 12
+# Hundreds of operations per second, and the servers still have room to be late.
+AT_ONCE = 16
+USUAL = {"honest": 0.35, "rush": 0.3, "scramble": 0.2, "numbers": 0.08, "deadline": 0.05, "late": 0.02}
+# What a mutant may take until it is found.
+MOST_OPERATIONS = 6000
+MOST_SECONDS = 120.0
+
+
+@dataclass
+class Outcome:
+    """What came of a run. Its violations have been reported when they were found."""
+
+    world: World
+    recorder: Recorder
+    faults: Counter[str] = field(default_factory=Counter)
+    before: list[Use] = field(default_factory=list)
+    after: list[Use] = field(default_factory=list)
+    doubled: list[Violation] = field(default_factory=list)
+
+
+@dataclass
+class Plan:
+    """How a run goes. `goes_on` is asked before each case and each fault."""
+
+    seed: int
+    mix: dict[str, float]
+    report: Callable[[Violation], None]
+    goes_on: Callable[[Outcome], bool]
+    at_once: int = AT_ONCE
+    # Places of servers that are never restarted, so that what they hold at the end can be compared with the start.
+    lasting: tuple[int, ...] = ()
+    only: tuple[str, ...] = ()
+    progress: Callable[[Outcome], None] | None = None
+    every: float = 60.0
+
+
+async def run(stand: Stand, plan: Plan) -> Outcome:
+    """The run. Faults are over before the last cases are, so that these can end."""
+    recorder, chance = Recorder(), random.Random(plan.seed)
+    line = stand.line(recorder)
+    people = await phones(stand, line, PHONES)
+    world = World(line, people, stand.rules, chance, plan.mix, plan.report)
+    restarts = [server for place, server in enumerate(stand.servers) if place not in plan.lasting]
+    faults = Faults(stand, recorder, random.Random(plan.seed + 1), restarts, plan.only)
+    outcome = Outcome(world, recorder, faults.counts)
+    for _ in range(20):
+        # Some work first: what is loaded and filled once only is no leak.
+        await world.one("honest")
+    outcome.before = [use_of(server) for server in stand.servers]
+
+    def goes_on() -> bool:
+        return plan.goes_on(outcome)
+
+    async def show() -> None:
+        while plan.progress:
+            await asyncio.sleep(plan.every)
+            plan.progress(outcome)
+
+    showing = asyncio.create_task(show())
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(faults.run(goes_on))
+            group.create_task(world.run(plan.at_once, goes_on))
+    finally:
+        showing.cancel()
+    outcome.after = [use_of(server) for server in stand.servers]
+    for violation in database(world.kept, await sessions(stand), line.digests):
+        world.violations.append(violation)
+        plan.report(violation)
+    line.close()
+    return outcome
+
+
+async def hunt(mutant: Mutant, seed: int) -> tuple[int, Violation | None]:
+    """After how many operations that bug was found, and as what."""
+    with copied(mutant) as package, standing(package=package) as stand:
+        end = asyncio.get_running_loop().time() + MOST_SECONDS
+
+        def goes_on(outcome: Outcome) -> bool:
+            late = outcome.recorder.count > MOST_OPERATIONS or asyncio.get_running_loop().time() > end
+            return not outcome.world.violations and not late
+
+        found = await run(stand, Plan(seed, mutant.mix, lambda _: None, goes_on, only=mutant.faults or ("none",)))
+        return found.recorder.count, found.world.violations[0] if found.world.violations else None
