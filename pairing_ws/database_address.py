@@ -62,9 +62,7 @@ class DatabaseAddress:
             raise ValueError
         query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
         if query.get("channel_binding") == "require":
-            raise _Unsafe(
-                "asks for channel_binding=require, which its driver can't do; ask for sslmode=verify-full"
-            )
+            raise _Unsafe("asks for channel_binding=require, which its driver can't do; ask for sslmode=verify-full")
         kept = {name: value for name, value in query.items() if name not in _FOR_LIBPQ}
         hosts = _hosts(parts.netloc.rpartition("@")[2] or query.get("host", ""), query.get("port", ""))
         if not (parts.path.strip("/") or kept.keys() & {"dbname", "database", "service"}):

@@ -20,7 +20,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from pairing_ws.adapters.redis_servers import Servers
+from pairing_ws.adapters.redis_servers import Servers, name_of
 from pairing_ws.errors import Unavailable
 
 log = structlog.get_logger()
@@ -117,8 +117,8 @@ class Commands:
         try:
             await self._servers.refresh()
         except Exception as error:
-            # Whatever it was, nobody may be left waiting.
-            self._fail(asked, error)
+            for each in asked:
+                self._settle(each, error)
             return
         self._route(asked)
 
@@ -128,7 +128,7 @@ class Commands:
             try:
                 home = self._servers.home(each.key)
             except RedisError as error:
-                self._fail([each], error)
+                self._settle(each, error)
                 continue
             self._waiting[home].append(each)
             homes.add(home)
@@ -143,51 +143,56 @@ class Commands:
             self._start(self._execute(home, batch))
 
     async def _execute(self, home: str, batch: list[_Asked]) -> None:
-        answers: Sequence[Any]
         try:
-            async with asyncio.timeout_at(batch[0].deadline):
-                async with self._servers.client(home).pipeline(transaction=False) as pipe:
-                    for each in batch:
-                        pipe.execute_command(*each.command)
-                    answers = await pipe.execute(raise_on_error=False)
-        except Exception as error:
-            log.warning("redis.failed", server=home, error=repr(error), commands=len(batch))
-            answers = [error] * len(batch)
+            answers = await self._pipeline(home, batch)
         finally:
             self._under_way[home] -= 1
             self._next(home)
-        moved = []
+        moved: list[_Asked] = []
+        leaving: defaultdict[str, list[_Asked]] = defaultdict(list)
         for each, answer in zip(batch, answers, strict=True):
             # Refused, hence not executed: the key has another home now, or this server is no master any more.
-            if isinstance(answer, MovedError | ReadOnlyError) and not each.moves:
-                each.moves += 1
+            if isinstance(answer, AskError) and not each.moves:
+                leaving[name_of(answer.host, answer.port)].append(each)
+            elif isinstance(answer, MovedError | ReadOnlyError) and not each.moves:
                 moved.append(each)
-            elif isinstance(answer, AskError) and not each.moves:
-                each.moves += 1
-                self._start(self._ask_elsewhere(each, answer))
-            elif isinstance(answer, Exception):
-                self._fail([each], answer)
-            elif not each.answer.done():  # else its caller was cancelled
-                each.answer.set_result(answer)
+            else:
+                self._settle(each, answer)
+            each.moves += 1
+        for target, asked in leaving.items():
+            self._start(self._ask_newcomer(target, asked))
         if moved:
             await self._find_first(moved)
         elif any(map(_is_away, answers)):
             await self._look_again()
 
-    async def _ask_elsewhere(self, asked: _Asked, redirection: AskError) -> None:
-        """The key is on its way to another server, which serves it on request only."""
-        home = f"{redirection.host}:{redirection.port}"
+    async def _ask_newcomer(self, home: str, batch: list[_Asked]) -> None:
+        """Keys on their way to another server, which serves them on request only."""
+        for each, answer in zip(batch, await self._pipeline(home, batch, asking=True), strict=True):
+            self._settle(each, answer)
+
+    async def _pipeline(self, home: str, batch: list[_Asked], *, asking: bool = False) -> Sequence[Any]:
+        """An answer for each, errors included."""
         try:
-            async with asyncio.timeout_at(asked.deadline):
+            async with asyncio.timeout_at(batch[0].deadline):
                 async with self._servers.client(home).pipeline(transaction=False) as pipe:
-                    pipe.execute_command("ASKING")
-                    pipe.execute_command(*asked.command)
-                    _, answer = await pipe.execute(raise_on_error=False)
+                    for each in batch:
+                        if asking:
+                            pipe.execute_command("ASKING")
+                        pipe.execute_command(*each.command)
+                    answers = await pipe.execute(raise_on_error=False)
+                    return answers[1::2] if asking else answers
         except Exception as error:
-            answer = error
+            # Whatever it was, nobody may be left waiting.
+            log.warning("redis.failed", server=home, error=repr(error), commands=len(batch))
+            return [error] * len(batch)
+
+    def _settle(self, asked: _Asked, answer: Any) -> None:
+        if asked.answer.done():
+            return  # its caller was cancelled
         if isinstance(answer, Exception):
-            self._fail([asked], answer)
-        elif not asked.answer.done():
+            asked.answer.set_exception(answer)
+        else:
             asked.answer.set_result(answer)
 
     async def _look_again(self) -> None:
@@ -196,14 +201,6 @@ class Commands:
             await self._servers.refresh()
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("redis.lost", error=repr(error))
-
-    def _fail(self, asked: Sequence[_Asked], error: Exception) -> None:
-        if isinstance(error, RuntimeError):
-            # uvloop's word for a connection that was closed a moment ago.
-            error = ConnectionError(str(error))
-        for each in asked:
-            if not each.answer.done():
-                each.answer.set_exception(error)
 
     def _start(self, work: Any) -> None:
         task = asyncio.create_task(work)

@@ -133,7 +133,7 @@ class SentinelServers(Servers):
 
     async def _find(self) -> None:
         host, port = await self._sentinel.discover_master(self._address.service)
-        self._master = _name(host, port)
+        self._master = name_of(host, port)
 
     async def aclose(self) -> None:
         await super().aclose()
@@ -163,7 +163,7 @@ class ClusterServers(Servers):
 
     @property
     def homes(self) -> set[str]:
-        return {_name(node.host, node.port) for node in self._cluster.get_primaries()}
+        return {name_of(node.host, node.port) for node in self._cluster.get_primaries()}
 
     def home(self, key: str) -> str:
         try:
@@ -172,7 +172,7 @@ class ClusterServers(Servers):
             raise ClusterDownError(str(error)) from error
         if node is None:
             raise ClusterDownError("no node serves this slot")
-        return _name(node.host, node.port)
+        return name_of(node.host, node.port)
 
     async def _find(self) -> None:
         try:
@@ -212,7 +212,8 @@ class NoRetry(Retry):
         return await do()
 
 
-def _name(host: str, port: int | str) -> str:
+def name_of(host: str, port: int | str) -> str:
+    """The home at this address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

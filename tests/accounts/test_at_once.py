@@ -1,10 +1,11 @@
-"""Several processes act on one account at once: what must come one after the other does, and nobody waits in a circle."""
+"""Several processes act on one account at once: what has to come in order does, and nobody waits in a circle."""
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
 import pytest
+import sqlalchemy as sa
 
 from pairing_ws.accounts.ports import Session
 from pairing_ws.accounts.service import LoggedIn
@@ -49,12 +50,13 @@ async def test_nobody_is_overlooked_when_all_others_are_revoked(here: World, rou
 
 
 async def test_no_login_is_approved_by_who_has_just_logged_out(here: World) -> None:
-    for _ in range(5):
-        root = await here.by_invite()
-        number = random.Random(root.id).randrange(10**9)
-        ends = await settled(*(seen_alone(here, root, number + n) for n in range(4)), here.accounts.log_out(root, ""))
+    for round_ in range(5):
+        root = await here.by_invite(f"user{round_}")
+        ends = await settled(
+            *(seen_alone(here, root, 10 * round_ + n) for n in range(4)), here.accounts.log_out(root, "")
+        )
         before = len(await here.column("SELECT id FROM sessions"))
-        assert await code_of(seen_alone(here, root, number + 9)) is Code.PAIRING_DENIED
+        assert await code_of(seen_alone(here, root, 10 * round_ + 9)) is Code.PAIRING_DENIED
         assert len(await here.column("SELECT id FROM sessions")) == before
         assert {each for each in ends if isinstance(each, Code)} <= {Code.PAIRING_DENIED}
 
@@ -107,6 +109,58 @@ async def test_a_line_of_activity_for_an_account_that_is_gone_is_dropped(here: W
     await here.accounts.note("pairing.denied", as_approver(root), device())
     await here.accounts.log_out(root, "")
     assert await here.column("SELECT event FROM activity") == []
+
+
+# What has to do with one device of an account: its own acts, and those of others.
+ACTS: dict[str, Callable[[World, Session, LoggedIn], Awaitable[object]]] = {
+    "log in again": lambda here, root, _: here.accounts.log_in(
+        f"again-{root.user.id}", as_approver(root), device("it", push_token="new"), "s" * 43
+    ),
+    "let another in": lambda here, root, _: here.accounts.log_in(
+        f"another-{root.user.id}", as_approver(root), device(push_token="its own"), "s" * 43
+    ),
+    "refresh": lambda here, _, it: here.accounts.refresh(it.answer.refresh_key, ""),
+    "log out": lambda here, _, it: log_out(here, it),
+    "revoke": lambda here, root, it: here.accounts.revoke(root, it.device.id, "", descendants=True),
+    "rename": lambda here, root, it: here.accounts.change_device(root, it.device.id, "", name="New", push_token=None),
+    "move its address": lambda here, root, _: here.accounts.change_device(
+        root, root.device.id, "", name=None, push_token="its own"
+    ),
+    "delete": lambda here, root, _: here.accounts.delete_user(root.user.username),
+}
+
+
+async def log_out(here: World, it: LoggedIn) -> None:
+    await here.accounts.log_out(await here.known(it), "")
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("held", ["users", "sessions", "devices"])
+async def test_no_two_acts_take_the_rows_of_an_account_in_opposite_orders(here: World, held: str) -> None:
+    """One waits for a row that a third party holds, the other comes after it and takes what it can get before that row.
+
+    When the row is let go, the first one goes on to what the second one holds: then both wait, if the orders differ.
+    """
+    column = {"users": "username = :name", "sessions": "user_id = :id", "devices": "user_id = :id"}[held]
+    hold = sa.text(f"SELECT 1 FROM {held} WHERE {column} FOR UPDATE")
+
+    async def race(first: str, second: str) -> list[object]:
+        root = await here.by_invite(f"{first}, {second}")
+        it = await here.another(quarantine=0).pair(root, device("it", push_token="its own"))
+        async with here.engine.connect() as third:
+            await third.execute(hold, {"name": root.user.username, "id": root.user.id})
+            acts = []
+            for name in (first, second):
+                acts.append(asyncio.create_task(settled(ACTS[name](here.another(), root, it))))
+                # Until it waits, or has ended.
+                await asyncio.wait(acts[-1:], timeout=0.02)
+        return [end for act in acts for end in await act]
+
+    pairs = [(first, second) for first in ACTS for second in ACTS]
+    for start in range(0, len(pairs), 6):
+        ends = await asyncio.gather(*(race(*each) for each in pairs[start : start + 6]))
+        circles = [pair for pair, end in zip(pairs[start:], ends, strict=False) if Code.UNAVAILABLE in end]
+        assert not circles
 
 
 async def test_transactions_of_every_kind_at_once_never_wait_in_a_circle(here: World) -> None:

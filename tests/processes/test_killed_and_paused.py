@@ -102,6 +102,24 @@ async def test_a_process_that_is_killed_under_way_costs_nobody_a_login_and_nothi
         assert me.json()["user"] == phone.keys["user"]
 
 
+async def test_a_process_that_is_killed_between_the_swap_and_the_keys_leaves_the_login_to_the_other(
+    linked: Linked,
+) -> None:
+    phone, device = await linked.phone(), await linked.one.new_pairing()
+    await phone.claim(device.pairing)
+    await phone.approve(device.id)
+    linked.link.lose_answer_to(b'"status":"consumed"', silently=True)
+    under_way = asyncio.create_task(device.log_in())
+    assert await asyncio.to_thread(linked.link.caught.wait, 10)
+    linked.servers[0].stop(signal.SIGKILL)
+    with pytest.raises(httpx2.TransportError):
+        await under_way
+    assert sessions_and_devices(linked, phone) == (1, 1)
+    assert (await at(linked.two, device).log_in()).status_code == 200
+    assert sessions_and_devices(linked, phone) == (2, 2)
+    linked.servers[0].start()
+
+
 @asynccontextmanager
 async def paused(server: Server) -> AsyncIterator[None]:
     server.process.popen.send_signal(signal.SIGSTOP)
