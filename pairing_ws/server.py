@@ -33,7 +33,7 @@ GC_THRESHOLDS = (50_000, 50, 1000)
 LOOK_SECONDS = 0.2
 SIGN_SECONDS = 1.0
 # Importing everything takes a second, and many at once on a busy machine.
-STARTS_WITHIN = 60.0
+STARTS_WITHIN = 30.0
 # No sign of life for so long is a worker that is stopped, or whose event loop is blocked.
 SILENT_FOR = 10.0
 # A worker gives the calls under way 5 s; whoever sent SIGTERM here expects the end within 10.
@@ -65,12 +65,16 @@ def _bind(settings: config.Settings) -> list[socket.socket]:
     # First without sharing: the port of another server is refused, not shared with it.
     with _uvicorn(settings, _application).bind_socket() as probe:
         family, address = probe.family, probe.getsockname()
-    sockets = [socket.socket(family) for _ in range(settings.workers)]
-    for each in sockets:
-        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        each.bind(address)
-    return sockets
+    return [_share(family, address) for _ in range(settings.workers)]
+
+
+def _share(family: int, address: Any) -> socket.socket:
+    """Bound, and in nobody's way before a worker listens on it."""
+    bound = socket.socket(family)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    bound.bind(address)
+    return bound
 
 
 def _return_on_signals() -> None:
@@ -173,11 +177,10 @@ class Worker:
 
 
 class Workers:
-    """One worker per socket until a signal ends it; on SIGHUP each is replaced by a new one.
+    """One worker per socket until a signal ends it; on SIGHUP each is replaced by a new one, on the same socket.
 
-    A socket outlives its worker: connections that wait there are served by the next one. Not uvicorn's own supervisor:
-    there, a worker that hangs holds up the end of all, a blocked event loop goes unnoticed, and one that fails to start
-    (the database may be away) takes down those that serve.
+    Not uvicorn's own supervisor: there, a worker that hangs holds up the end of all, a blocked event loop goes
+    unnoticed, and one that fails to start (the database may be away) takes down those that serve.
     """
 
     def __init__(self, settings: config.Settings, sockets: list[socket.socket], metrics: str) -> None:
@@ -240,7 +243,7 @@ class Workers:
 
     def _end(self) -> None:
         self._ending = True
-        # Held open here, it would let connections in that nobody serves any more.
+        # Held open here, they would let connections in that nobody serves any more.
         for each in self._sockets:
             each.close()
 
@@ -253,6 +256,11 @@ class Workers:
         if worker.leaving or self._ending:
             return
         log.error("worker.died", pid=pid, code=code)
+        if not any(each.listening is worker.listening for each in self._workers):
+            # Held open here, it would go on taking its share of the connections.
+            new = _share(worker.listening.family, worker.listening.getsockname())
+            self._sockets[self._sockets.index(worker.listening)] = new
+            worker.listening.close()
         if worker.ready:
             return
         self._start_after = now + RETRY_SECONDS

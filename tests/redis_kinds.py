@@ -2,11 +2,13 @@
 
 import datetime
 import ipaddress
+import random
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,13 @@ class Kind:
         """A master dies, with `kill -9`; returns once another one has its place. The dead one comes back as its
         replica."""
         raise NotImplementedError
+
+    @contextmanager
+    def silenced(self, key: str) -> Iterator[None]:
+        """The master of this key hangs. Inside, another one has its place; afterwards the first one wakes up, and
+        believes for a moment that it is still the master."""
+        raise NotImplementedError
+        yield
 
     def stop(self) -> None:
         for each in self.nodes:
@@ -184,6 +193,17 @@ class SentinelTrio(Kind):
                     return bool(client.role()[0] == b"master")
         return False
 
+    @contextmanager
+    def silenced(self, key: str) -> Iterator[None]:
+        wait_for(self._settled, "a replica to fail over to")
+        before = self.master()
+        before.pause()
+        try:
+            wait_for(lambda: self._elected(before), "a new master")
+            yield
+        finally:
+            before.resume()
+
     def fail_over(self) -> None:
         wait_for(self._settled, "a replica to fail over to")
         before = self.master()
@@ -209,9 +229,11 @@ class Cluster(Kind):
     SLOTS = 16384
 
     def build(self, folder: Path) -> None:
+        self._buses: list[int] = []
         options = ["--cluster-enabled", "yes", "--cluster-node-timeout", str(PATIENCE_MS)]
         for _ in range(6):
-            self.nodes.append(Node(folder, *options, port=_with_bus_port()))
+            self._buses.append(_bus_port())
+            self.nodes.append(Node(folder, *options, "--cluster-port", str(self._buses[-1])))
         for each in self.nodes:
             wait_for(each.answers, "a Cluster's node")
         self._ids = {}
@@ -223,7 +245,7 @@ class Cluster(Kind):
                     client.execute_command("CLUSTER ADDSLOTSRANGE", first, end - 1)
                 client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
                 if number:
-                    client.execute_command("CLUSTER MEET", "127.0.0.1", self.nodes[0].port)
+                    client.execute_command("CLUSTER MEET", "127.0.0.1", self.nodes[0].port, self._buses[0])
         wait_for(lambda: all(len(self._known(each)) == 6 for each in self.nodes), "six nodes that know each other")
         for replica, master in zip(self.nodes[3:], self.nodes[:3], strict=True):
             with replica.client() as client:
@@ -262,11 +284,12 @@ class Cluster(Kind):
         return []
 
     def master_of(self, key: str) -> Node:
-        with self.nodes[0].client() as client:
-            slot = int(client.execute_command("CLUSTER KEYSLOT", key))
-            for first, end, (_, port, *_), *_ in client.execute_command("CLUSTER SLOTS"):  # type: ignore[misc]
-                if first <= slot <= end:
-                    return next(each for each in self.nodes if each.port == port)
+        for node in self.nodes:
+            with suppress(redis.RedisError, OSError), node.client() as client:
+                slot = int(client.execute_command("CLUSTER KEYSLOT", key))
+                for first, end, (_, port, *_), *_ in client.execute_command("CLUSTER SLOTS"):  # type: ignore[misc]
+                    if first <= slot <= end:
+                        return next(each for each in self.nodes if each.port == port)
         raise AssertionError(f"no node serves {key}")
 
     def fail_over(self, node: Node | None = None) -> None:
@@ -276,6 +299,17 @@ class Cluster(Kind):
         dead.kill()
         wait_for(lambda: len(self.masters()) == 3 and dead not in self.masters(), "a replica that takes over")
         dead.start()
+
+    @contextmanager
+    def silenced(self, key: str) -> Iterator[None]:
+        wait_for(self._settled, "replicas to fail over to")
+        before = self.master_of(key)
+        before.pause()
+        try:
+            wait_for(lambda: before not in self.masters() and len(self.masters()) == 3, "a replica that takes over")
+            yield
+        finally:
+            before.resume()
 
     @contextmanager
     def moving_slot(self, key: str) -> Iterator[None]:
@@ -294,11 +328,13 @@ class Cluster(Kind):
                 each.execute_command("CLUSTER SETSLOT", slot, "NODE", self._ids[target.port])
 
 
-def _with_bus_port() -> int:
-    """The nodes of a Cluster talk to one another on the port 10000 above."""
-    while (port := free_port()) > 55_535:
-        pass
-    return port
+def _bus_port() -> int:
+    """Where the nodes of a Cluster talk to one another: below the ports that the system gives to any connection."""
+    while True:
+        port = random.randint(20_000, 32_000)
+        with suppress(OSError), closing(socket.socket()) as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 KINDS: dict[str, type[Kind]] = {

@@ -404,7 +404,7 @@ class AccountService:
     async def invite(self, username: str) -> NewInvite:
         """A link that logs one device in, for 15 minutes, once. Makes the account if there is none of that name."""
         name = _normal(username)
-        if not 1 <= len(name) <= 64 or not name.isprintable():
+        if not _usable(name):
             raise Refused(Code.BAD_REQUEST, "a user name is 1 to 64 printable characters")
         now = self._clock()
         code = codes.token(self._random, 24)
@@ -418,14 +418,14 @@ class AccountService:
         return await self._store.users()
 
     async def lock(self, username: str, *, locked: bool) -> User:
-        return await self._told(await self._store.lock(_normal(username), self._clock() if locked else None))
+        return await self._told(await self._store.lock(_known(username), self._clock() if locked else None))
 
     async def delete_user(self, username: str) -> User:
-        return await self._told(await self._store.delete_user(_normal(username)))
+        return await self._told(await self._store.delete_user(_known(username)))
 
     async def _told(self, user: User | None) -> User:
         if user is None:
-            raise Refused(Code.NOT_FOUND, "no such user")
+            raise no_such_user()
         await self._changed(user.id)
         return user
 
@@ -451,8 +451,24 @@ def _normal(username: str) -> str:
     return unicodedata.normalize("NFC", username).strip()
 
 
+def _usable(name: str) -> bool:
+    return 1 <= len(name) <= 64 and name.isprintable()
+
+
+def _known(username: str) -> str:
+    """A name that somebody may have: the database is never asked for one that it can't even spell."""
+    name = _normal(username)
+    if not _usable(name):
+        raise no_such_user()
+    return name
+
+
 def account_channel(user_id: str) -> str:
     return f"account:{{{user_id}}}"
+
+
+def no_such_user() -> Refused:
+    return Refused(Code.NOT_FOUND, "no such user")
 
 
 def no_such_device() -> Refused:

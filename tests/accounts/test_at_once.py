@@ -1,7 +1,6 @@
 """Several processes act on one account at once: what has to come in order does, and nobody waits in a circle."""
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -116,9 +115,6 @@ ACTS: dict[str, Callable[[World, Session, LoggedIn], Awaitable[object]]] = {
     "log in again": lambda here, root, _: here.accounts.log_in(
         f"again-{root.user.id}", as_approver(root), device("it", push_token="new"), "s" * 43
     ),
-    "let another in": lambda here, root, _: here.accounts.log_in(
-        f"another-{root.user.id}", as_approver(root), device(push_token="its own"), "s" * 43
-    ),
     "refresh": lambda here, _, it: here.accounts.refresh(it.answer.refresh_key, ""),
     "log out": lambda here, _, it: log_out(here, it),
     "revoke": lambda here, root, it: here.accounts.revoke(root, it.device.id, "", descendants=True),
@@ -163,42 +159,13 @@ async def test_no_two_acts_take_the_rows_of_an_account_in_opposite_orders(here: 
         assert not circles
 
 
-async def test_transactions_of_every_kind_at_once_never_wait_in_a_circle(here: World) -> None:
-    roomy, rng = here.another(quarantine=0, device_limit=0), random.Random(7)
-    names = ("alice", "bob")
-    roots = {name: await roomy.by_invite(name, code=f"{name}-root") for name in names}
-    given = {name: [await roomy.pair(roots[name], device(f"{name}-{n}")) for n in range(4)] for name in names}
-    processes = [roomy.another() for _ in range(4)]
-
-    async def one(number: int) -> object:
-        accounts, name = processes[number % 4].accounts, rng.choice(names)
-        root, keys = roots[name], rng.choice(given[name])
-        party, new = as_approver(root), device(f"{name}-{rng.randrange(4)}", push_token=rng.choice(("", "shared")))
-        kinds: list[Callable[[], Awaitable[object]]] = [
-            lambda: accounts.log_in(f"p{number}", party, new, "s" * 43),
-            lambda: accounts.log_in(f"p{number}", party, new, "s" * 43),
-            lambda: accounts.refresh(keys.answer.refresh_key, ""),
-            lambda: accounts.refresh(keys.answer.refresh_key, ""),
-            lambda: accounts.authenticate(keys.answer.auth_key),
-            lambda: accounts.revoke(root, keys.device.id, "", descendants=number % 2 == 0),
-            lambda: accounts.revoke_others(root, ""),
-            lambda: accounts.change_device(root, root.device.id, "", name="New", push_token="shared"),
-            lambda: accounts.note("pairing.denied", party, new),
-            lambda: accounts.drop_push_address("shared"),
-            lambda: accounts.invite(name),
-            lambda: accounts.lock(name, locked=False),
-            lambda: accounts.tidy(),
-        ]
-        if number >= 350:
-            kinds = [*kinds[:4], lambda: accounts.log_out(root, ""), lambda: accounts.delete_user(name)]
-        end = await rng.choice(kinds)()
-        if isinstance(end, LoggedIn):
-            rng.shuffle(given[name])
-            given[name][0] = end
-        return end
-
-    for start in range(0, 400, 50):
-        ends = await settled(*(one(number) for number in range(start, start + 50)))
-        assert Code.UNAVAILABLE not in ends
-        # From here on there are ended sessions to sweep.
-        here.clock.forward(seconds=90_000 if start == 100 else 1)
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+async def test_tidying_passes_over_what_somebody_holds_and_sweeps_it_the_next_time(here: World) -> None:
+    sessions = [await here.by_invite(f"user{number}") for number in range(3)]
+    here.clock.forward(ms=here.policy.session + 2 * 86_400_000)
+    async with here.engine.connect() as third:
+        await third.execute(sa.text("SELECT 1 FROM sessions WHERE id = :id FOR UPDATE"), {"id": sessions[1].id})
+        await asyncio.gather(here.accounts.tidy(), here.another().accounts.tidy())
+        assert await here.column("SELECT id FROM sessions") == [sessions[1].id]
+    await here.accounts.tidy()
+    assert await here.column("SELECT id FROM sessions") == []

@@ -259,6 +259,21 @@ async def test_a_chain_is_followed_through_a_device_that_has_left_already(here: 
     assert await names_left(here, made["root"]) == {"root", "b"}
 
 
+async def test_what_a_device_let_in_can_be_revoked_after_it_has_left_itself(here: World) -> None:
+    made = await family(here)
+    await here.accounts.log_out(made["a"], "")
+    here.ended.clear()
+    assert await code_of(here.accounts.revoke(made["root"], made["a"].device.id, "")) is Code.NOT_FOUND
+    await here.accounts.revoke(made["root"], made["a"].device.id, "192.0.2.1", descendants=True)
+    assert await names_left(here, made["root"]) == {"root", "b"}
+    assert set(here.ended) == {made[name].device.id for name in "cd"}
+    line = (await here.accounts.activity(made["root"]))[0]
+    assert (line.event, line.device_name, line.ip) == ("device.revoked", "a", "192.0.2.1")
+    # Once more changes nothing and leaves no line.
+    await here.accounts.revoke(made["root"], made["a"].device.id, "", descendants=True)
+    assert (await here.accounts.activity(made["root"]))[0] == line
+
+
 async def test_devices_that_let_each_other_in_are_a_cycle_that_ends(here: World) -> None:
     free = here.another(quarantine=0)
     made = await family(here)
@@ -339,7 +354,7 @@ async def test_deleting_a_user_leaves_nothing_of_it_and_all_of_others(here: Worl
     assert [each.username for each in await here.accounts.users()] == ["bob"]
 
 
-@pytest.mark.parametrize("name", ["nobody", "ALICE", ""])
+@pytest.mark.parametrize("name", ["nobody", "ALICE", "", "a\x00", "\udcff", "x" * 100_000])
 async def test_an_unknown_user_is_not_found(here: World, name: str) -> None:
     await here.by_invite("alice")
     for call in (here.accounts.lock(name, locked=True), here.accounts.delete_user(name)):

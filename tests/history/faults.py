@@ -55,7 +55,7 @@ class Faults:
 
     async def run(self, goes_on: Callable[[], bool]) -> None:
         """As from a pack of cards: in any order, and none a second time before each has had its turn."""
-        while goes_on():
+        while self._kinds and goes_on():
             pack = [each for each in self._kinds for _ in range(each.often)]
             self._random.shuffle(pack)
             while pack and goes_on():

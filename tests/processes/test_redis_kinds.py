@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 
 import httpx2
@@ -136,6 +136,34 @@ async def test_a_failover_in_the_middle_loses_no_pairing_and_gives_each_device_o
                 assert (await in_time(lambda: phone.claim(fresh.pairing))).status_code == 200
                 async with asyncio.timeout(BACK_WITHIN):
                     await until(connection, "scanned")
+
+
+@pytest.mark.parametrize("name", ["sentinel", "cluster"])
+async def test_a_master_that_was_only_silent_wakes_up_and_is_believed_by_nobody(tmp_path: Path, name: str) -> None:
+    with running_kind(name, tmp_path) as kind:
+        async with own_pair(kind, tmp_path) as pair:
+            phone, device = await pair.phone(), await pair.one.new_pairing()
+            assert (await phone.claim(device.pairing)).status_code == 200
+            async with device.socket(pair.servers[1].ws_url) as connection:
+                assert (await told(connection))["status"] == "scanned"
+                with await asyncio.to_thread(_entered, kind.silenced(pairing_channel(device.id))):
+                    assert (await in_time(lambda: phone.approve(device.id))).status_code == 200
+                    assert (await in_time(at(pair.two, device).poll)).json()["status"] == "approved"
+                # The old master still holds that nobody has approved.
+                seen = [(await in_time(at(api, device).poll)).json() for _ in range(20) for api in (pair.one, pair.two)]
+                assert {each["status"] for each in seen} == {"approved"}
+                async with asyncio.timeout(BACK_WITHIN):
+                    await until(connection, "approved")
+                assert (await in_time(at(pair.two, device).log_in)).status_code == 200
+                async with asyncio.timeout(BACK_WITHIN):
+                    await until(connection, "consumed")
+
+
+def _entered(manager: AbstractContextManager[None]) -> ExitStack:
+    """Enter where waiting harms nobody; leaving is quick."""
+    with ExitStack() as stack:
+        stack.enter_context(manager)
+        return stack.pop_all()
 
 
 @pytest.mark.parametrize("name", ["tls", "valkey"])
