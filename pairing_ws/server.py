@@ -36,6 +36,7 @@ SIGN_SECONDS = 1.0
 STARTS_WITHIN = 30.0
 # No sign of life for so long is a worker that is stopped, or whose event loop is blocked.
 SILENT_FOR = 10.0
+ARRIVING_SECONDS = 0.2
 # A worker gives the calls under way 5 s; whoever sent SIGTERM here expects the end within 10.
 LEAVES_WITHIN = 7.0
 RETRY_SECONDS = 1.0
@@ -51,7 +52,7 @@ def run(settings: config.Settings) -> None:
     _return_on_signals()
     if settings.workers == 1:
         SERVING.set(1)
-        uvicorn.Server(_uvicorn(settings, functools.partial(_application, settings))).run()
+        Server(_uvicorn(settings, functools.partial(_application, settings))).run()
         return
     sockets = _bind(settings)
     with tempfile.TemporaryDirectory(prefix="pairing-metrics-") as folder:
@@ -109,6 +110,15 @@ def _uvicorn(settings: config.Settings, application: Callable[..., Starlette]) -
         # Sockets are closed at once; this is for calls under way, of which a long poll would take 30 s.
         timeout_graceful_shutdown=5,
     )
+
+
+class Server(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for each in self.servers:
+            each.close()
+        # Who was let in a moment ago has not said yet what for; uvicorn hangs up on whoever asks for nothing.
+        await asyncio.sleep(ARRIVING_SECONDS)
+        await super().shutdown(sockets)
 
 
 def _application(settings: config.Settings) -> Starlette:
@@ -284,22 +294,21 @@ def _work(settings: config.Settings, listening: socket.socket, signs: Connection
         tasks.append(asyncio.get_running_loop().create_task(_give_signs(server, signs)))
         return _application(settings)
 
-    server = uvicorn.Server(_uvicorn(settings, application))
+    server = Server(_uvicorn(settings, application))
     server.run([listening])
 
 
-async def _give_signs(server: uvicorn.Server, signs: Connection) -> None:
+async def _give_signs(server: Server, signs: Connection) -> None:
     os.set_blocking(signs.fileno(), False)
-    while not server.started:
-        await asyncio.sleep(SIGN_SECONDS / 10)
-    SERVING.set(1)
     while True:
-        try:
-            # A parent that does not read for long has time to miss some.
-            with suppress(BlockingIOError):
-                os.write(signs.fileno(), b".")
-        except OSError:
-            # The parent is gone, killed perhaps: whoever starts a new one needs the port.
-            signal.raise_signal(signal.SIGTERM)
-            return
-        await asyncio.sleep(SIGN_SECONDS)
+        if server.started:
+            SERVING.set(1)
+            try:
+                # A parent that does not read for long has time to miss some.
+                with suppress(BlockingIOError):
+                    os.write(signs.fileno(), b".")
+            except OSError:
+                # The parent is gone, killed perhaps: whoever starts a new one needs the port.
+                signal.raise_signal(signal.SIGTERM)
+                return
+        await asyncio.sleep(SIGN_SECONDS if server.started else SIGN_SECONDS / 10)

@@ -56,7 +56,9 @@ class Http(asyncio.Protocol):
         self._buffer = data = self._buffer + data
         head = data.find(b"\r\n\r\n")
         length = _LENGTH.search(data, 0, head + 2) if head >= 0 else None
-        if length is None or len(data) < head + 4 + int(length[1]):
+        # A 204 has no body, hence no length.
+        empty = head >= 0 and data.startswith(b"HTTP/1.1 204")
+        if not empty and (length is None or len(data) < head + 4 + int(length[1])):
             return
         self._buffer = b""
         if self._answer is None or self._answer.done():

@@ -16,6 +16,7 @@ import uvicorn
 from pairing_ws.app import build, create_app
 from pairing_ws.clock import Clock, system_clock
 from pairing_ws.config import Settings
+from pairing_ws.web.frames import WebSocketProtocol
 from tests.client import Api, Phone
 from tests.servers import wait_for
 
@@ -47,7 +48,9 @@ class Embedded:
 
 
 @contextmanager
-def embedded(folder: Path, **settings: Any) -> Iterator[Embedded]:
+def embedded(
+    folder: Path, *, frames: type[WebSocketProtocol] = WebSocketProtocol, **settings: Any
+) -> Iterator[Embedded]:
     """Memory and SQLite in `folder`; `settings` by the names of `config.Settings`."""
     clock = MovedClock()
     with socket.socket() as listening:
@@ -56,7 +59,7 @@ def embedded(folder: Path, **settings: Any) -> Iterator[Embedded]:
         chosen = _settings(folder, **({"port": port, "public_url": f"http://localhost:{port}"} | settings))
         config = uvicorn.Config(
             create_app(chosen, clock=clock),
-            ws="websockets-sansio",
+            ws=frames,
             ws_max_size=4096,
             ws_per_message_deflate=False,
             log_config=None,

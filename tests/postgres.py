@@ -58,15 +58,15 @@ class PostgresServer(Postgres):
     def __init__(self, *options: str) -> None:
         # PostgreSQL will not run as root, and its own user can't enter pytest's folders.
         self._user = "postgres" if os.getuid() == 0 else None
-        self._folder = Path(tempfile.mkdtemp(prefix="pairing-postgres-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="pairing-postgres-"))
         if self._user:
-            shutil.chown(self._folder, self._user, self._user)
+            shutil.chown(self.folder, self._user, self._user)
         self.port = free_port()
         super().__init__(f"postgresql://postgres@127.0.0.1:{self.port}/postgres?sslmode=disable")
         self._options = options
         made = Process(
             [_binary("initdb"), "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
-            self._folder,
+            self.folder,
             "initdb.log",
             user=self._user,
         )
@@ -75,13 +75,12 @@ class PostgresServer(Postgres):
         self.start()
 
     def start(self) -> None:
-        settings = [f"port={self.port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={self._folder}"]
+        settings = [f"port={self.port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={self.folder}"]
         # What is committed outlives the process, if not the machine: that is what tests need of it.
         settings += ["fsync=off", "full_page_writes=off", "shared_buffers=32MB", *self._options]
         flags = [word for each in settings for word in ("-c", each)]
-        self._process = Process(
-            [_binary("postgres"), "-D", "data", *flags], self._folder, "server.log", user=self._user
-        )
+        command = [_binary("postgres"), "-D", "data", *flags]
+        self._process = Process(command, self.folder, "server.log", user=self._user)
         wait_for(self._answers, "postgres")
 
     def stop(self) -> None:
@@ -96,10 +95,25 @@ class PostgresServer(Postgres):
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
 
+    def come_back(self) -> None:
+        """Whatever happened to it."""
+        if self._process.popen.poll() is None:
+            self.resume()
+        else:
+            self.start()
+
+    def give(self, *names: str) -> None:
+        """Files in its folder, which it shall be able to read and nobody else."""
+        for name in names:
+            (self.folder / name).chmod(0o600)
+            if self._user:
+                shutil.chown(self.folder / name, self._user, self._user)
+
     def close(self) -> None:
-        self.resume()
+        if self._process.popen.poll() is None:
+            self.resume()
         self.stop()
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self.folder)
 
     def _signal(self, number: signal.Signals) -> None:
         # First the one that would start more; each connection has a process of its own.

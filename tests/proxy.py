@@ -40,7 +40,7 @@ class FaultProxy:
         self._listener: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
         self.opened = 0
-        self.delay_seconds = 0.0
+        self._delay: tuple[float, Which] = (0.0, "every")
         self._holes: set[tuple[Which, Way]] = set()
         self._refused: Which | None = None
         self._awaited: tuple[re.Pattern[bytes], _Fate] | None = None
@@ -58,11 +58,11 @@ class FaultProxy:
         self._loop.close()
         self._reserved.close()
 
-    def delay(self, seconds: float) -> None:
+    def delay(self, seconds: float, which: Which = "every") -> None:
         """From now on, every byte comes that much later, in each direction; 0 ends it."""
 
         async def change() -> None:
-            self.delay_seconds = seconds
+            self._delay = (seconds, which)
 
         self._run(change)
 
@@ -160,6 +160,10 @@ class FaultProxy:
         """Connections open now."""
         return len(self._connections)
 
+    def delay_of(self, connection: "_Connection") -> float:
+        seconds, which = self._delay
+        return seconds if connection.is_one_of(which) else 0.0
+
     def is_held(self, connection: "_Connection", way: Way) -> bool:
         return connection.frozen or any(held == way and connection.is_one_of(which) for which, held in self._holes)
 
@@ -253,7 +257,7 @@ class _Connection:
                 data = await reader.read(_CHUNK)
                 if data and way == "commands":
                     self._look_at(data)
-                queue.put_nowait((asyncio.get_running_loop().time() + self._proxy.delay_seconds, data))
+                queue.put_nowait((asyncio.get_running_loop().time() + self._proxy.delay_of(self), data))
                 if not data:
                     await sending
                     return

@@ -190,7 +190,10 @@ class Commands:
     def _settle(self, asked: _Asked, answer: Any) -> None:
         if asked.answer.done():
             return  # its caller was cancelled
-        if isinstance(answer, Exception):
+        if isinstance(answer, RuntimeError):
+            # uvloop's word for a connection that was closed a moment ago; callers expect the driver's errors.
+            asked.answer.set_exception(ConnectionError(str(answer)))
+        elif isinstance(answer, Exception):
             asked.answer.set_exception(answer)
         else:
             asked.answer.set_result(answer)

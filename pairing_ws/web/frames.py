@@ -1,10 +1,34 @@
 """How WebSocket frames come and go: uvicorn's protocol, made safe against clients that don't read."""
 
+from asyncio import TimerHandle
+from asyncio.transports import BaseTransport
+
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """Costs a bounded amount of memory per client, and ends within a minute with each that takes nothing."""
+    """Costs a bounded amount of memory per client, and ends with each that has taken nothing for `patience` seconds."""
+
+    patience = 40.0
+    _cut_off: TimerHandle | None = None
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        super().connection_made(transport)
+        # Paused, then, is whoever has not taken all.
+        self.transport.set_write_buffer_limits(high=0)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        # Every sender waits for it, and even a close would, for as long as its machine says that it is alive.
+        self._cut_off = self.loop.call_later(self.patience, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._stop_waiting()
 
     def handle_ping(self) -> None:
         if self.writable.is_set():
@@ -13,8 +37,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             # uvicorn reads on, and every pong would stay in memory. Only the latest ping needs one (RFC 6455, 5.5.3).
             self.conn.data_to_send()
 
-    def keepalive_timeout(self) -> None:
-        super().keepalive_timeout()
-        # It has closed the transport, which waits for ever until all is taken; so would every sender.
-        if self.transport.get_write_buffer_size():
-            self.transport.abort()
+    def _stop_waiting(self) -> None:
+        if self._cut_off:
+            self._cut_off.cancel()
+            self._cut_off = None

@@ -1,4 +1,4 @@
-"""One pairing from its first call to its last: who takes part, what each of them can ask, and how a patient one asks."""
+"""One pairing from first call to last: who takes part, what each of them can ask, and how a patient client asks."""
 
 import asyncio
 import random

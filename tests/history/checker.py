@@ -23,9 +23,12 @@ LATE_READER = 1_000.0
 
 
 class Violation(NamedTuple):
+    """`doubled`: somebody was logged in twice."""
+
     pairing: str
     reason: str
     operations: Sequence[Operation]
+    doubled: bool = False
 
     def __str__(self) -> str:
         return f"pairing {self.pairing}: {self.reason}\n{timeline(self.operations)}"
@@ -182,7 +185,9 @@ def _boiled_down(history: Sequence[Operation], rules: Rules, reason: str) -> Vio
     ends = sorted(each.returned for each in chosen if each.returned < NEVER)
 
     def until(end: float) -> list[Operation]:
-        return [_cut_off(each, end) for each in chosen if each.invoked <= end]
+        # Who had not been answered by then, and was refused later, did nothing.
+        past = [each for each in chosen if each.invoked <= end]
+        return [_cut_off(each, end) for each in past if each.returned <= end or not _changes_nothing(each)]
 
     # Once wrong, it stays wrong.
     first = bisect.bisect_left(ends, True, key=lambda end: _order(until(end), rules) is not None)
@@ -263,7 +268,7 @@ def logins(history: Sequence[Operation], rules: Rules) -> Iterator[Violation]:
     used = [each for each in history if each.call == "use"]
     maybe = [each for each in asked if not each.known]
     if len({(each.answer.keys, each.answer.device) for each in given if each.answer}) > 1:
-        yield Violation(_pairing(history), "one pairing, more than one session", [*given, *used])
+        yield Violation(_pairing(history), "one pairing, more than one session", [*given, *used], True)
     first = min((each.returned for each in given), default=NEVER)
     for each in given:
         if each.invoked > first + GRACE + rules.slack:
@@ -298,7 +303,7 @@ def database(histories: dict[str, list[Operation]], rows: Sequence[Row], digests
             if each.answer:
                 of_keys[each.answer.keys].add(pairing)
         if len(sessions) > 1:
-            found.append(Violation(pairing, f"{len(sessions)} sessions in the database", asked))
+            found.append(Violation(pairing, f"{len(sessions)} sessions in the database", asked, True))
         if given and not sessions:
             found.append(Violation(pairing, "a login was answered, and the database has no session", asked))
         if sessions and not given and not maybe:

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -17,6 +16,8 @@ PHONES = 12
 # Hundreds of operations per second, and the servers still have room to be late.
 AT_ONCE = 16
 USUAL = {"honest": 0.35, "rush": 0.3, "scramble": 0.2, "numbers": 0.08, "deadline": 0.05, "late": 0.02}
+# Seconds after which the servers have all they need.
+SETTLED = 20.0
 # What a mutant may take until it is found.
 MOST_OPERATIONS = 6000
 MOST_SECONDS = 120.0
@@ -28,10 +29,9 @@ class Outcome:
 
     world: World
     recorder: Recorder
-    faults: Counter[str] = field(default_factory=Counter)
+    faults: Faults
     before: list[Use] = field(default_factory=list)
     after: list[Use] = field(default_factory=list)
-    doubled: list[Violation] = field(default_factory=list)
 
 
 @dataclass
@@ -58,12 +58,7 @@ async def run(stand: Stand, plan: Plan) -> Outcome:
     world = World(line, people, stand.rules, chance, plan.mix, plan.report)
     restarts = [server for place, server in enumerate(stand.servers) if place not in plan.lasting]
     faults = Faults(stand, recorder, random.Random(plan.seed + 1), restarts, plan.only)
-    outcome = Outcome(world, recorder, faults.counts)
-    for _ in range(20):
-        # Some work first: what is loaded and filled once only is no leak.
-        await world.one("honest")
-    outcome.before = [use_of(server) for server in stand.servers]
-
+    outcome = Outcome(world, recorder, faults)
     def goes_on() -> bool:
         return plan.goes_on(outcome)
 
@@ -72,13 +67,19 @@ async def run(stand: Stand, plan: Plan) -> Outcome:
             await asyncio.sleep(plan.every)
             plan.progress(outcome)
 
-    showing = asyncio.create_task(show())
+    async def measure() -> None:
+        # Under load: what is loaded and opened once only is no leak.
+        await asyncio.sleep(SETTLED)
+        outcome.before = [use_of(server) for server in stand.servers]
+
+    beside = [asyncio.create_task(show()), asyncio.create_task(measure())]
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(faults.run(goes_on))
             group.create_task(world.run(plan.at_once, goes_on))
     finally:
-        showing.cancel()
+        for task in beside:
+            task.cancel()
     outcome.after = [use_of(server) for server in stand.servers]
     for violation in database(world.kept, await sessions(stand), line.digests):
         world.violations.append(violation)
@@ -91,10 +92,16 @@ async def hunt(mutant: Mutant, seed: int) -> tuple[int, Violation | None]:
     """After how many operations that bug was found, and as what."""
     with copied(mutant) as package, standing(package=package) as stand:
         end = asyncio.get_running_loop().time() + MOST_SECONDS
+        found: list[tuple[int, Violation]] = []
+        count = 0
 
         def goes_on(outcome: Outcome) -> bool:
-            late = outcome.recorder.count > MOST_OPERATIONS or asyncio.get_running_loop().time() > end
-            return not outcome.world.violations and not late
+            nonlocal count
+            count = outcome.recorder.count
+            return not found and count < MOST_OPERATIONS and asyncio.get_running_loop().time() < end
 
-        found = await run(stand, Plan(seed, mutant.mix, lambda _: None, goes_on, only=mutant.faults or ("none",)))
-        return found.recorder.count, found.world.violations[0] if found.world.violations else None
+        def report(violation: Violation) -> None:
+            found.append((count, violation))
+
+        await run(stand, Plan(seed, mutant.mix, report, goes_on, only=mutant.faults or ("none",)))
+        return found[0] if found else (count, None)

@@ -1,8 +1,10 @@
 """The servers of a run: two of pairing_ws, Redis of some kind, SQL, and a proxy on each link of the first server."""
 
+import json
 import os
 import signal
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -63,6 +65,18 @@ class Stand:
     def rules(self) -> Rules:
         alone = isinstance(self.redis, RedisServer)
         return Rules(ttl=TTL_SECONDS * 1000.0, redeem=REDEEM_SECONDS * 1000.0, failovers=not alone)
+
+    def errors(self) -> Counter[str]:
+        """What the servers' logs say went wrong inside of them, by the end of its traceback."""
+        found: Counter[str] = Counter()
+        for server in self.servers:
+            for line in server.log_text().splitlines():
+                if '"level": "error"' in line:
+                    logged = json.loads(line)
+                    trace = [each.strip() for each in logged.get("exception", "").splitlines()]
+                    ours = [each for each in trace if "pairing_ws" in each]
+                    found[" ".join([logged["event"].strip(), *ours[-1:], *trace[-1:]])] += 1
+        return found
 
     def line(self, recorder: Recorder) -> Line:
         return Line(recorder, [Door(server.port) for server in self.servers])

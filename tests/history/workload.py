@@ -1,7 +1,7 @@
 """What people do, hundreds at once and not always in order: the kinds of cases, and the world that they happen in.
 
-An honest case is a client as the documentation asks for: it repeats and reconnects, with the same secret, until it is in
-or its time is over. In the others people race, repeat, guess, change their minds and come too late.
+An honest case is a client as the documentation asks for: it repeats and reconnects, with the same secret, until it is
+in or its time is over. In the others people race, repeat, guess, change their minds and come too late.
 """
 
 import asyncio
@@ -128,7 +128,7 @@ async def leave(case: Case) -> None:
         await case.use("me")
     if case.random.random() < 0.3:
         await case.log_in(case.device)
-    if case.random.random() < 0.8:
+    if case.random.random() < 0.95:
         await case.persist(lambda: case.use("logout"))
 
 

@@ -74,7 +74,10 @@ ON_EACH_DATABASE = pytest.mark.parametrize(
 async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
     servers = request.getfixturevalue(getattr(request, "param", "two_servers"))
     async with Api(servers[0].url) as one, Api(servers[1].url) as two:
-        yield Pair(one, two, servers)
+        try:
+            yield Pair(one, two, servers)
+        finally:
+            revive(servers)
 
 
 @dataclass
@@ -99,11 +102,21 @@ def linked_servers(folder: Path, redis_server: RedisServer) -> Iterator[tuple[Fa
 async def linked(linked_servers: tuple[FaultProxy, tuple[Server, Server]]) -> AsyncIterator[Linked]:
     link, servers = linked_servers
     async with Api(servers[0].url) as one, Api(servers[1].url) as two:
-        yield Linked(one, two, servers, link)
-        link.accept()
-        link.delay(0)
-        link.heal()
+        try:
+            yield Linked(one, two, servers, link)
+        finally:
+            link.accept()
+            link.delay(0)
+            link.heal()
+            revive(servers)
         await ready(one)
+
+
+def revive(servers: tuple[Server, Server]) -> None:
+    """Start what a test that failed half-way has left dead."""
+    for server in servers:
+        if server.process.popen.poll() is not None:
+            server.start()
 
 
 async def ready(api: Api, within: float = 15.0) -> None:

@@ -1,9 +1,7 @@
 """Redis did what it was asked and its answer got lost: the caller is told 503, repeats, and finds it done. Once."""
 
 import asyncio
-import sqlite3
 from collections.abc import Awaitable, Callable
-from contextlib import closing
 
 import httpx2
 import pytest
@@ -17,12 +15,6 @@ UNAVAILABLE = (503, "unavailable")
 def stored(status: str) -> bytes:
     """The swap to that state, as it goes over the line."""
     return b'"status":"%s"' % status.encode()
-
-
-def count(linked: Linked, table: str, phone: Phone) -> int:
-    with closing(sqlite3.connect(linked.servers[0].folder / "pairing.db")) as database:
-        query = f"SELECT count(*) FROM {table} WHERE user_id = ?"
-        return int(database.execute(query, [phone.keys["user"]["id"]]).fetchone()[0])
 
 
 async def lost(linked: Linked, command: bytes, call: Callable[[], Awaitable[httpx2.Response]]) -> None:
@@ -122,13 +114,13 @@ async def test_a_login_whose_swap_was_not_answered_is_finished_by_the_same_secre
     await lost(linked, stored("consumed"), device.log_in)
     assert (await at(linked.two, device).poll()).json()["status"] == "consumed"
     # Consumed, and nobody has keys yet.
-    assert (count(linked, "sessions", phone), count(linked, "devices", phone)) == (1, 1)
+    assert await linked.sessions_and_devices(phone) == (1, 1)
     stranger = NewDevice(linked.two, device.pairing | {"secret": "x" * 43}, device.device)
     assert refusal(await stranger.log_in()) == (404, "not_found")
     answers = await asyncio.gather(*(at((linked.one, linked.two)[index % 2], device).log_in() for index in range(20)))
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.json()["refreshKey"] for answer in answers}) == 1
-    assert (count(linked, "sessions", phone), count(linked, "devices", phone)) == (2, 2)
+    assert await linked.sessions_and_devices(phone) == (2, 2)
 
 
 async def test_a_wrong_number_whose_answer_got_lost_has_still_been_one_of_three(linked: Linked) -> None:

@@ -166,6 +166,35 @@ async def test_fifty_refreshes_at_once_over_two_processes_leave_one_live_branch(
     assert (await pair.two.http.post("/sessions/refresh", json={"refreshKey": won[0]["refreshKey"]})).is_success
 
 
+@ON_POSTGRESQL
+async def test_of_many_devices_let_in_at_once_no_more_get_in_than_the_account_may_have(pair: Pair) -> None:
+    phone = await pair.phone()
+    devices = [await approved(pair, phone) for _ in range(20)]
+    answers = await asyncio.gather(
+        *(at((pair.one, pair.two)[index % 2], device).log_in() for index, device in enumerate(devices))
+    )
+    assert [answer.status_code for answer in answers].count(200) == 4
+    assert {refusal(answer) for answer in answers if not answer.is_success} == {(409, "device_limit")}
+    assert await pair.sessions_and_devices(phone) == (5, 5)
+
+
+@ON_EACH_DATABASE
+@pytest.mark.parametrize("round_", range(2))
+async def test_nobody_survives_the_revocation_of_the_device_that_let_them_in(pair: Pair, round_: int) -> None:
+    phone = await pair.phone()
+    keys = (await (await approved(pair, phone)).log_in()).json()
+    thief = Phone(pair.two, keys)
+    devices = [await approved(pair, thief) for _ in range(3)]
+    logins = [at((pair.one, pair.two)[index % 2], devices[index % 3]).log_in() for index in range(30)]
+    path = f"/devices/{keys['device']['id']}?descendants=true"
+    calls = [*logins[: 10 * round_], pair.one.http.delete(path, headers=phone.headers), *logins[10 * round_ :]]
+    answers = await asyncio.gather(*calls)
+    assert {answer.status_code for answer in answers} <= {200, 204, 403, 409}
+    assert [each["current"] for each in (await phone.get("/devices")).json()["devices"]] == [True]
+    for device in devices:
+        assert not (await device.log_in()).is_success
+
+
 async def test_wrong_numbers_at_both_processes_are_three_attempts_together(pair: Pair) -> None:
     phone, device = await pair.phone(), await pair.one.new_pairing()
     await phone.post("/pairings/claim", {"userCode": device.pairing["userCode"]})

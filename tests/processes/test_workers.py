@@ -6,7 +6,7 @@ import os
 import re
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx2
@@ -49,9 +49,13 @@ def each_call_anew(server: Server) -> Api:
 
 def workers(server: Server) -> set[int]:
     parent = server.process.popen.pid
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    # Beside them there is Python's own keeper of shared resources.
-    return {int(each) for each in children if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()}
+    found = set()
+    for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        with suppress(OSError):
+            # Beside them there is Python's own keeper of shared resources.
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.add(int(pid))
+    return found
 
 
 async def metrics(server: Server) -> dict[str, float]:
@@ -63,8 +67,10 @@ async def metrics(server: Server) -> dict[str, float]:
 async def in_time(check: Callable[[], Awaitable[bool]], within: float = 30) -> None:
     async with asyncio.timeout(within):
         while True:
-            if await check():
-                return
+            # A connection may just have been given to one that is killed.
+            with suppress(httpx2.TransportError):
+                if await check():
+                    return
             await asyncio.sleep(0.1)
 
 

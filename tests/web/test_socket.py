@@ -7,13 +7,15 @@ import signal
 import socket as plain
 import struct
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 import websockets
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from pairing_ws.web.frames import WebSocketProtocol
 from tests.client import Api, NewDevice, Phone, device_headers, socket, told, until
 from tests.conftest import NO_LIMITS
 from tests.embedded import NO_LIMITS_INSIDE, Embedded, embedded, fresh_phone
@@ -506,6 +508,30 @@ async def test_a_client_that_reads_nothing_delays_nobody(api: Api, server: Serve
                 assert (await told(waiting))["status"] == "approved"
                 assert (await device.log_in()).status_code == 200
                 assert (await told(waiting))["status"] == "consumed"
+
+
+class Impatient(WebSocketProtocol):
+    patience = 1.0
+
+
+async def test_a_client_that_reads_nothing_is_cut_off_in_the_end(tmp_path: Path) -> None:
+    """Not merely closed: a close waits until everything has been taken, which is never."""
+
+    async def ask_without_end(deaf: plain.socket) -> None:
+        pings, rest = _frame(9, b"x" * 125) * 500, b""
+        while True:
+            rest = rest or pings
+            with suppress(BlockingIOError):
+                rest = rest[deaf.send(rest) :]
+            await asyncio.sleep(0.01)
+
+    with embedded(tmp_path, frames=Impatient, **NO_LIMITS_INSIDE) as server:
+        async with Api(server.url) as api:
+            device = await api.new_pairing()
+            with _handshake(server, f"/pairings/{device.id}/socket", Pairing_Secret=device.pairing["secret"]) as deaf:
+                deaf.setblocking(False)
+                with pytest.raises(ConnectionError):
+                    await asyncio.wait_for(ask_without_end(deaf), CAP)
 
 
 async def test_a_socket_path_asked_by_plain_http_is_no_server_error(api: Api, server: Server) -> None:
