@@ -155,5 +155,5 @@ class Load:
 
 async def _closed(attempts: Sequence[Attempt]) -> None:
     async with asyncio.timeout(PATIENCE):
-        while any(each.socket and each.socket.open for each in attempts):
-            await asyncio.sleep(0.01)  # noqa: ASYNC110
+        while any(each.socket and each.socket.open for each in attempts):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)

@@ -76,16 +76,18 @@ class Redis:
         with self._client.monitor() as self._monitor:
             yield
 
-    def sent(self) -> int:
-        """Commands sent since the last call, those that scripts run in turn not included; while `watching`."""
+    def sent(self) -> tuple[int, int]:
+        """Commands and rings since the last call, while `watching`. What scripts run counts as a ring, or not at all."""
         self._client.echo("that is all")
-        names: Counter[str] = Counter()
+        commands, rings = Counter[str](), 0
         for line in iter(self._monitor.next_command, None):
-            if line["command"] == "ECHO that is all":
+            name = line["command"].split()[0].upper()
+            if name == "ECHO":
                 break
-            if line["client_type"] != "lua":
-                names[line["command"].split()[0].upper()] += 1
-        return names.total() - names["PING"] - names["CLIENT"]
+            rings += name == "PUBLISH"
+            commands[name] += line["client_type"] != "lua"
+        # Links are checked, whoever comes or not.
+        return commands.total() - commands["PING"], rings
 
     def ring_us(self, rings: int, others: int, listeners: int) -> float:
         """CPU of one PUBLISH in µs: so many more processes are connected, of which so many watch this channel."""
@@ -147,8 +149,3 @@ class Sql:
     async def syncs(self) -> tuple[int, float]:
         """How often what is committed was forced to the disk, and the milliseconds that took. It lags by seconds."""
         return tuple(await self._connection.fetchrow("SELECT wal_sync, wal_sync_time FROM pg_stat_wal"))
-
-    async def connections(self) -> int:
-        """Those of pairing_ws."""
-        query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pairing_ws'"
-        return int(await self._connection.fetchval(query))

@@ -176,6 +176,7 @@ async def test_a_host_that_is_silent_leaves_the_next_one_its_time_and_is_asked_l
         ("postgresql://postgres:{secret}@127.0.0.1:{port}/nowhere", 'database "nowhere" does not exist'),
         ("postgresql://nobody:{secret}@127.0.0.1:{port}/{name}", 'role "nobody" does not exist'),
         ("postgresql://postgres:{secret}@127.0.0.1:{dead}/{name}", "Connect call failed"),
+        ("postgresql://postgres:{secret}@no..where:{port}/{name}", "idna"),
         ("postgresql://postgres:{secret}@127.0.0.1:{port}/{name}?sslmode=sometimes", "sslmode"),
         (
             "postgresql://postgres:{secret}@localhost:{port}/{name}?sslmode=verify-full&sslrootcert=/no.crt",
@@ -216,7 +217,8 @@ async def test_a_database_that_can_not_hold_every_name_is_refused(own: PostgresS
 
 async def test_of_many_that_migrate_at_once_each_finds_the_newest_schema(own: PostgresServer) -> None:
     empty = own.url(own.empty_database())
-    await asyncio.gather(*(migrate(empty) for _ in range(6)))
+    async with asyncio.timeout(BOUND):
+        await asyncio.gather(*(migrate(empty) for _ in range(6)))
     async with store_at(empty) as store:
         assert await store.users() == []
 
@@ -265,12 +267,25 @@ async def test_more_calls_than_connections_all_end_in_time_when_the_line_is_a_bl
         assert all(await asyncio.gather(*(refused(store.ping()) for _ in range(3 * POOL_SIZE))))
         assert time.monotonic() - start < BOUND
         line.heal()
-        await store.ping()
+        await asyncio.gather(*(store.ping() for _ in range(POOL_SIZE)))
         line.black_hole()
         start = time.monotonic()
-    # Nor does the end wait for it.
+    # Nor does the end wait for each of them.
     assert time.monotonic() - start < BOUND
     line.heal()
+
+
+async def test_a_line_so_slow_that_each_answer_comes_but_all_together_take_too_long_ends_in_time_as_well(
+    own: PostgresServer, line: FaultProxy, url: str
+) -> None:
+    await make_account(url, "slow")
+    async with store_at(through(line, own, url)) as store:
+        await store.lock("slow", None)
+        line.delay(1)
+        start = time.monotonic()
+        assert await refused(store.lock("slow", 1))
+        assert time.monotonic() - start < BOUND
+        line.delay(0)
 
 
 async def test_connections_that_a_restart_closed_are_replaced_before_anybody_fails(
@@ -278,9 +293,8 @@ async def test_connections_that_a_restart_closed_are_replaced_before_anybody_fai
 ) -> None:
     async with store_at(url) as store:
         await asyncio.gather(*(store.ping() for _ in range(10)))
-        own.stop()
-        assert await refused(store.ping())
-        own.start()
+        await asyncio.to_thread(own.stop)
+        await asyncio.to_thread(own.start)
         await asyncio.gather(*(store.ping() for _ in range(10)))
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import signal
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from tests.history.stand import Stand, kill, signal_all
 from tests.postgres import PostgresServer
 from tests.proxy import FaultProxy
 from tests.redis_kinds import PASSWORD, Cluster, SentinelTrio
-from tests.servers import RedisServer, Server
+from tests.servers import RedisServer, Server, wait_for
 
 
 class Fault(NamedTuple):
@@ -49,9 +50,9 @@ class Faults:
         self._names = {each.name for each in self._kinds}
 
     @property
-    def all_seen(self) -> bool:
-        """Whether each kind has happened at least once."""
-        return self._names == set(self.counts)
+    def enough(self) -> bool:
+        """Whether each kind has happened, and a failover some times."""
+        return self._names == set(self.counts) and self.counts["master killed"] >= 5 * ("master killed" in self._names)
 
     async def run(self, goes_on: Callable[[], bool]) -> None:
         """As from a pack of cards: in any order, and none a second time before each has had its turn."""
@@ -132,15 +133,28 @@ class Faults:
             await asyncio.to_thread(redis.fail_over)
             event.returned = self._recorder.now()
 
+        options = {} if isinstance(redis, Cluster) else {"password": PASSWORD}
+
+        async def silence() -> None:
+            event = self._recorder.begin_event("split")
+            await asyncio.to_thread(silent_for_a_while, f"{self._random.random()}")
+            event.returned = self._recorder.now()
+
+        def silent_for_a_while(key: str) -> None:
+            before = redis.master_of(key) if isinstance(redis, Cluster) else redis.master()
+            with redis.silenced(key):
+                time.sleep(0.5)
+            with before.client(**options) as client:
+                wait_for(lambda: client.role()[0] == b"slave", "the end of the old master's belief")
+
         def kill_links(kind: str) -> None:
-            nodes = redis.masters() if isinstance(redis, Cluster) else [redis.master()]
-            options = {} if isinstance(redis, Cluster) else {"password": PASSWORD}
-            for node in nodes:
+            for node in redis.masters() if isinstance(redis, Cluster) else [redis.master()]:
                 with node.client(**options) as client:
                     client.client_kill_filter(_type=kind)
 
         return [
-            Fault("failover", "Redis", 3, fail_over),
+            Fault("master killed", "Redis", 6, fail_over),
+            Fault("master silent", "Redis", 3, silence),
             Fault("pub/sub links killed", "Redis", 2, lambda: asyncio.to_thread(kill_links, "pubsub")),
             Fault("command links killed", "Redis", 2, lambda: asyncio.to_thread(kill_links, "normal")),
         ]

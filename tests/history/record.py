@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 NEVER = float("inf")
 # Calls of clients; a socket's messages and close are reads that the server chose the moment of.
 CALLS = ("create", "read", "claim", "approve", "deny", "cancel", "login", "use", "close")
-# What befell Redis: its memory was lost as a whole, or a replica that lacked the last writes took over.
-EVENTS = ("wipe", "failover")
+# What befell Redis: its memory was lost as a whole; a replica that lacked the last writes took over; for a while there
+# were two masters, for the old one was only silent.
+EVENTS = ("wipe", "failover", "split")
 
 
 class Seen(NamedTuple):

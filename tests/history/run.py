@@ -59,6 +59,7 @@ async def run(stand: Stand, plan: Plan) -> Outcome:
     restarts = [server for place, server in enumerate(stand.servers) if place not in plan.lasting]
     faults = Faults(stand, recorder, random.Random(plan.seed + 1), restarts, plan.only)
     outcome = Outcome(world, recorder, faults)
+
     def goes_on() -> bool:
         return plan.goes_on(outcome)
 

@@ -306,6 +306,12 @@ def test_a_failover_excuses_nothing_else(history: list[Operation]) -> None:
     assert check(history, WITH_FAILOVERS) is not None
 
 
+def test_while_there_are_two_masters_nobody_is_logged_in_twice_and_no_more_is_promised() -> None:
+    split = op("split", "Redis", 5, 200)
+    assert check([CREATE, CLAIM, split, op("read", "B1", 30, 31, PENDING)], WITH_FAILOVERS) is None
+    assert check([CREATE, CLAIM, APPROVE, split, LOGIN, op("login", "B1", 55, 65, keys("others"))], RULES) is not None
+
+
 def test_what_is_shown_is_the_beginning_that_is_wrong_and_nothing_it_does_not_need() -> None:
     second = op("claim", "A2", 15, 25, told("scanned", 2))
     around = [op("read", "B1", 11, 12, PENDING), op("read", "A1", 40, 41, told("scanned", 2)), APPROVE, LOGIN]

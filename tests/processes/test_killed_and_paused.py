@@ -10,7 +10,7 @@ import httpx2
 import pytest
 import websockets
 
-from tests.client import Api, NewDevice, told, until
+from tests.client import Api, NewDevice, Phone, device_headers, told, until
 from tests.processes.conftest import Linked, Pair, at, refusal
 from tests.servers import Server
 
@@ -58,6 +58,7 @@ async def test_a_process_that_is_killed_under_way_costs_nobody_a_login_and_nothi
     pair: Pair, after: float
 ) -> None:
     phone, rng = await pair.phone(), random.Random(after)
+    others = [await pair.phone() for _ in range(10)]
     devices = [await pair.one.new_pairing() for _ in range(60)]
     listening = asyncio.Semaphore(0)
 
@@ -73,15 +74,28 @@ async def test_a_process_that_is_killed_under_way_costs_nobody_a_login_and_nothi
         await (polled if index % 4 == 0 else approval_told)(pair, device, listening)
         return await wherever(pair, lambda api: at(api, device).log_in())
 
+    async def refresh(other: Phone) -> None:
+        await asyncio.sleep(rng.uniform(0, 0.2))
+        body = {"refreshKey": other.keys["refreshKey"]}
+        answer = await wherever(pair, lambda api: api.http.post("/sessions/refresh", json=body))
+        assert answer.status_code == 200, answer.text
+        other.keys = answer.json()
+
+    async def create() -> None:
+        await asyncio.sleep(rng.uniform(0, 0.2))
+        answer = await wherever(pair, lambda api: api.http.post("/pairings", headers=device_headers()))
+        assert answer.status_code == 201, answer.text
+
     living = [asyncio.create_task(live(index)) for index in range(len(devices))]
     async with asyncio.timeout(20):
         for _ in devices:
             await listening.acquire()
-    approving = [asyncio.create_task(approve(device)) for device in devices]
+    under_way = [*(approve(device) for device in devices), *map(refresh, others), *(create() for _ in range(10))]
+    calling = [asyncio.create_task(each) for each in under_way]
     await asyncio.sleep(after)
     pair.servers[0].stop(signal.SIGKILL)
     async with asyncio.timeout(30):
-        await asyncio.gather(*approving)
+        await asyncio.gather(*calling)
         answers = await asyncio.gather(*living)
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.json()["refreshKey"] for answer in answers}) == len(devices)
@@ -89,9 +103,9 @@ async def test_a_process_that_is_killed_under_way_costs_nobody_a_login_and_nothi
     pair.servers[0].start()
     mine = (await phone.get("/devices")).json()["devices"]
     assert len(mine) == 1 + len(devices)
-    for answer in answers[:5]:
-        me = await pair.one.http.get("/me", headers={"Auth-Key": answer.json()["authKey"]})
-        assert me.json()["user"] == phone.keys["user"]
+    for keys, owner in [*((answer.json(), phone) for answer in answers[:5]), *((each.keys, each) for each in others)]:
+        me = await pair.one.http.get("/me", headers={"Auth-Key": keys["authKey"]})
+        assert me.json()["user"] == owner.keys["user"]
 
 
 async def test_a_process_that_is_killed_between_the_swap_and_the_keys_leaves_the_login_to_the_other(
@@ -138,13 +152,31 @@ async def test_sockets_of_a_process_that_stood_still_are_told_what_happened_mean
         if end == "consumed":
             await at(linked.two, device).log_in()
 
+    async def first_told(device: NewDevice) -> str:
+        async with device.socket() as connection:
+            return str((await told(connection))["status"])
+
     async with AsyncExitStack() as stack:
         connections = await asyncio.gather(*(stack.enter_async_context(device.socket()) for device in everybody))
         assert {(await told(connection))["version"] for connection in connections} == {1}
+        polled = await linked.one.new_pairing()
+        polling = asyncio.create_task(polled.poll("?since=1&wait=30"))
+        await asyncio.sleep(0.1)
         # Longer than its links' patience and than the 5 s after which it checks them.
         async with paused(linked.servers[0]):
+            calls = (
+                linked.one.http.post("/pairings", headers=device_headers()),
+                linked.one.http.post("/sessions/refresh", json={"refreshKey": phone.keys["refreshKey"]}),
+                at(linked.one, phone).get("/me"),
+            )
+            calling = [asyncio.create_task(call) for call in calls]
+            connecting = asyncio.create_task(first_told(polled))
             await asyncio.gather(*(bring_to(end, device) for end in ends for device in devices[end]))
+            await phone.claim(polled.pairing)
             await asyncio.sleep(6)
+        # Answered late, and by what is true then.
+        assert [answer.status_code for answer in await asyncio.gather(*calling)] == [201, 200, 200]
+        assert (await polling).json()["status"] == await connecting == "scanned"
         wanted = [end for end in ends for _ in devices[end]]
         async with asyncio.timeout(15):
             await asyncio.gather(*(until(*each) for each in zip(connections, wanted, strict=True)))

@@ -149,6 +149,9 @@ async def test_while_it_is_gone_what_needs_it_says_so_and_the_new_device_goes_on
         )
         for answer in await asyncio.gather(*(call() for call in needing)):
             assert_come_back(answer)
+        async with socket(own.servers[1].ws_url, shown["id"], authKey=there.keys["authKey"]) as unknown:
+            await unknown.wait_closed()
+            assert unknown.close_code == 1013
         # Create, poll, socket, scan, cancel: nobody is asked who that is.
         other = await own.one.new_pairing()
         assert (await other.poll()).json()["status"] == "pending"

@@ -16,7 +16,7 @@ import websockets
 from tests.client import Api, NewDevice, told, until
 from tests.conftest import NO_LIMITS
 from tests.embedded import fresh_phone
-from tests.servers import RedisServer, Server, eventually, run_cli, running, wait_for
+from tests.servers import RedisServer, Server, clean_environment, eventually, run_cli, running, wait_for
 
 WORKERS = 3
 
@@ -204,7 +204,7 @@ async def test_what_keeps_a_new_worker_from_starting_leaves_the_others_alone(cre
 
 async def test_the_port_of_a_running_server_is_refused_and_not_shared(crew: Server, settings: dict[str, str]) -> None:
     done = await asyncio.to_thread(
-        run_cli, "serve", "--port", str(crew.port), folder=crew.folder, env=os.environ | crew.env
+        run_cli, "serve", "--port", str(crew.port), folder=crew.folder, env=clean_environment() | crew.env
     )
     assert done.returncode != 0
     assert "in use" in done.stderr
