@@ -77,7 +77,7 @@ class Redis:
             yield
 
     def sent(self) -> tuple[int, int]:
-        """Commands and rings since the last call, while `watching`. What scripts run counts as a ring, or not at all."""
+        """Commands and rings since the last call, while `watching`; of what scripts run, the rings alone."""
         self._client.echo("that is all")
         commands, rings = Counter[str](), 0
         for line in iter(self._monitor.next_command, None):

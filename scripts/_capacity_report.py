@@ -121,7 +121,7 @@ def _sizes(measured: Measured) -> str:
     return _text(
         f"A GiB holds {_rate(measured.socket_kib / 2**20)} open sockets ({measured.socket_kib:.0f} KiB each, beside"
         f" {measured.process_kib / 1024:.0f} MiB per process) or, in Redis, {_rate(measured.pairing_kib / 2**20)} codes"
-        f" ({measured.pairing_kib:.1f} KiB each; finished {measured.finished_kib:.1f}, kept for {KEPT_SECONDS} s in all;"
+        f" ({measured.pairing_kib:.1f} KiB each; finished {measured.finished_kib:.1f}; kept for {KEPT_SECONDS} s;"
         f" {measured.subscription_kib:.1f} per watched one, {measured.counter_kib:.1f} per address or account that a"
         f" limit counts). A million logins take {measured.row_kib * 1e6 / 2**20:.1f} GiB of PostgreSQL."
     )
@@ -156,8 +156,8 @@ def _peak(measured: Measured, login: Costs) -> str:
     text = (
         f"That is {memory:.1f} GiB for the processes and {redis_memory:.1f} for Redis. PostgreSQL commits"
         f" {commits:.0f} times a second and writes {wal[0]:.0f} MiB of WAL, right after a checkpoint {wal[-1]:.0f};"
-        f" forcing it to the disk took {measured.sync_ms:.1f} ms here and served {measured.commits_per_sync:.1f} commits"
-        f" (more, where more wait). The processes may open {processes * POOL_SIZE:.0f} connections, {POOL_SIZE} each:"
+        f" forcing it to the disk took {measured.sync_ms:.1f} ms here and served {measured.commits_per_sync:.1f}"
+        f" commits (more, where more wait). The processes may open {processes * POOL_SIZE:.0f} connections, {POOL_SIZE} each:"
         f" raise `max_connections`, which is 100 by default."
     )
     return "\n".join(lines) + "\n\n" + _text(text)

@@ -203,7 +203,8 @@ async function call(method, path, { by = {}, body = undefined, signal = undefine
 
 /**
  * Watches one pairing until its end, by socket, and by long polling while no socket can be had. Each version is
- * reported at most once and never out of order, whichever way it came.
+ * reported at most once and never out of order, whichever way it came; only a server that lost its last moments in a
+ * failover makes it go back.
  *
  * @param {Pairing} pairing  as last seen; only newer versions are reported
  * @param {LastingCredential} credential
@@ -227,6 +228,7 @@ class Watch {
 
   #id;
   #version;
+  #status;
   #credential;
   #socket;
   #stopped = false;
@@ -238,6 +240,7 @@ class Watch {
     Object.assign(this, handlers);
     this.#id = pairing.id;
     this.#version = pairing.version;
+    this.#status = pairing.status;
     this.#credential = credential;
     if (isFinal(pairing)) {
       this.#stopped = true;
@@ -249,6 +252,8 @@ class Watch {
         if (message.type !== 'pairing') return;
         this.#stopPolling();
         this.#report('socket');
+        // Either it crossed with a newer answer, or the server has gone back: a read tells.
+        if (this.#isBehind(message.pairing)) this.read();
         this.take(message.pairing);
       },
       onDown: (pause) => this.#startPolling(pause),
@@ -311,6 +316,7 @@ class Watch {
   take(pairing) {
     if (this.#stopped || pairing.version <= this.#version) return;
     this.#version = pairing.version;
+    this.#status = pairing.status;
     if (isFinal(pairing)) this.stop();
     this.onPairing(pairing);
   }
@@ -327,15 +333,24 @@ class Watch {
     this.onStop(code);
   }
 
+  #isBehind({ version, status }) {
+    return version < this.#version || (version === this.#version && status !== this.#status);
+  }
+
   async #ask(options = {}) {
+    const before = this.#version;
     const by = 'secret' in this.#credential ? this.#credential : { authKey: await this.#credential.authKey() };
+    let pairing;
     try {
-      this.take(await readPairing(this.#id, by, options));
+      pairing = await readPairing(this.#id, by, options);
     } catch (error) {
       if (error.http !== 401 || 'secret' in this.#credential) throw error;
       const authKey = await this.#credential.authKey(by.authKey);
-      this.take(await readPairing(this.#id, { authKey }, options));
+      pairing = await readPairing(this.#id, { authKey }, options);
     }
+    // Read after we knew better: the server has lost its last moments, and what it says now is the truth.
+    
+    this.take(pairing);
   }
 
   #stopPolling() {

@@ -76,6 +76,8 @@ class RedisBus(Bells):
             await self._commands.ask(channel, self.verbs.ring, channel, note)
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("bus.ring_failed", error=repr(error))
+            # Whom it concerns may well be here: a revocation is SQL's, and ends sockets while Redis is away.
+            self._rang(channel, note)
 
     async def warnings(self) -> Sequence[str]:
         with translated():

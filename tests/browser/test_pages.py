@@ -10,6 +10,8 @@ import zxingcpp
 from PIL import Image
 from playwright.async_api import WebSocketRoute, expect
 
+from tests.client import Api
+
 from .conftest import Device, heading, shown_code, shown_link, type_code
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -22,6 +24,22 @@ SHOW = """() => {
     delete document.visibilityState;
     document.dispatchEvent(new Event('visibilitychange'));
 }"""
+
+
+WATCH = """async () => {
+    const { createPairing, newSecret, watchPairing } = await import('/static/pairing.js');
+    const by = { secret: newSecret(), device: { 'X-Device-Code': 'rolled-back', 'X-Device-Name': 'Rolled back' } };
+    const pairing = await createPairing(by);
+    window.seen = [];
+    watchPairing(pairing, by, { onPairing: ({ status }) => seen.push(status) });
+    return pairing;
+}"""
+
+
+async def last_seen(page, status: str) -> None:
+    async with asyncio.timeout(15):
+        while await page.evaluate("() => seen.at(-1)") != status:
+            await asyncio.sleep(0.05)
 
 
 def calls_of(page, method: str = "POST") -> list[str]:
@@ -159,6 +177,27 @@ async def test_the_page_returns_by_itself_when_the_server_restarts(phone, new_de
     await type_code(reading, code)
     await heading(page, "Scanned")
     assert len(opened) > 1
+
+
+async def test_a_page_follows_a_server_that_lost_its_last_moments_in_a_failover(
+    new_device, another_server, redis_server
+):
+    async with another_server(REDIS_URL=redis_server.url) as server, Api(server.url) as api:
+        phone = await api.log_in_by_invite((await server.invite("rosa")).split("#")[1])
+        page = await (await new_device(at=server)).open("/")
+        pairing = await page.evaluate(WATCH)
+        assert (await phone.claim(pairing)).status_code == 200
+        key = f"pairing:{{{pairing['id']}}}"
+        with redis_server.client() as redis:
+            before = redis.dump(key)
+            assert (await phone.approve(pairing["id"])).status_code == 200
+            await last_seen(page, "approved")
+            redis.restore(key, 60_000, before, replace=True)
+            redis.publish(key, "")
+            await last_seen(page, "scanned")
+            # Its version is the one that the page has seen the approval with.
+            assert (await phone.deny(pairing["id"])).status_code == 200
+            await last_seen(page, "denied")
 
 
 async def test_a_login_that_was_taken_over_stops_and_can_be_fetched_back(new_device):

@@ -50,6 +50,10 @@ class Faults:
         self._names = {each.name for each in self._kinds}
 
     @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+    @property
     def enough(self) -> bool:
         """Whether each kind has happened, and a failover some times."""
         return self._names == set(self.counts) and self.counts["master killed"] >= 5 * ("master killed" in self._names)

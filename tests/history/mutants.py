@@ -45,7 +45,7 @@ MUTANTS = (
     Mutant(
         "replace.lua does not look at the deadline",
         (("adapters/lua/replace.lua", "now >= tonumber(stored[2])", "false"),),
-        {"deadline": 1.0, "rush": 0.2},
+        {"deadline": 1.0},
         ("link to Redis slow",),
     ),
     Mutant(

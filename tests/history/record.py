@@ -137,8 +137,9 @@ def _line(operation: Operation, start: float) -> str:
     asked = " ".join(filter(None, (operation.call, operation.how)))
     where = f" socket {operation.socket}" if operation.socket else ""
     at = f"at {operation.process + 1}" if operation.call not in EVENTS else ""
+    told = _told(operation.answer) if operation.call not in EVENTS else ""
     span = _span(operation.invoked, operation.returned, start)
-    return f"{span}  {operation.actor:<9} {asked:<16} {at:<5} {_told(operation.answer)}{where}"
+    return f"{span}  {operation.actor:<9} {asked:<16} {at:<5} {told}{where}"
 
 
 def _span(since: float, until: float, start: float) -> str:

@@ -24,7 +24,10 @@ def runs(outcomes: dict[str, Outcome]) -> str:
         ["of them without an answer, or 503", *(one.recorder.unknown for one in each)],
         ["pairings", *(one.world.pairings for one in each)],
         ["logins", *(one.world.logins for one in each)],
-        ["faults", *(sum(one.faults.counts.values()) for one in each)],
+        ["faults", *(one.faults.total for one in each)],
+        ["approved and awaited by a patient client", *(one.world.approved for one in each)],
+        ["**of them lost**", *(f"**{len(one.world.lost)}**" for one in each)],
+        ["of them forgotten, because Redis lost its memory", *(one.world.forgotten for one in each)],
         ["**violations**", *(f"**{len(one.world.violations)}**" for one in each)],
     ]
     kinds = sorted({kind for one in each for kind in one.faults.counts})
@@ -47,7 +50,7 @@ def soak(outcome: Outcome, minutes: float) -> str:
         ["logins", world.logins],
         ["approved and awaited by a patient client", world.approved],
         ["**of them lost**", f"**{len(world.lost)}**"],
-        ["of them forgotten by Redis, whose memory was lost", world.forgotten],
+        ["of them forgotten, because Redis lost its memory", world.forgotten],
         ["**logged in twice**", f"**{sum(each.doubled for each in world.violations)}**"],
         ["**violations in all**", f"**{len(world.violations)}**"],
         ["from approval to knowing, ms (p50 / p99 / worst)", told(world.told)],
