@@ -349,7 +349,7 @@ class Watch {
       pairing = await readPairing(this.#id, { authKey }, options);
     }
     // Read after we knew better: the server has lost its last moments, and what it says now is the truth.
-    
+    if (this.#version === before && this.#isBehind(pairing)) this.#version = 0;
     this.take(pairing);
   }
 

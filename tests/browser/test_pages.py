@@ -38,7 +38,7 @@ WATCH = """async () => {
 
 async def last_seen(page, status: str) -> None:
     async with asyncio.timeout(15):
-        while await page.evaluate("() => seen.at(-1)") != status:
+        while await page.evaluate("() => seen.at(-1)") != status:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
