@@ -3,6 +3,7 @@
 What may live here: what follows from the numbers, worked out anew each time, and the words between them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import fill
@@ -31,8 +32,11 @@ WAITING = IN_USE = 100_000
 CODE_SECONDS = Settings.model_fields["ttl_seconds"].default
 KEY_SECONDS = Settings.model_fields["auth_key_seconds"].default
 KEPT_SECONDS = CODE_SECONDS + AFTERLIFE_MS // 1000
+CODES_A_SECOND, RENEWALS_A_SECOND = WAITING / CODE_SECONDS, IN_USE / KEY_SECONDS
 # A core that is busier makes everybody queue.
 BUSY = 0.6
+# Of a large machine, but none out of the ordinary.
+CORES = 16
 
 Costs = Mapping[str, float]
 
@@ -67,14 +71,18 @@ class Measured:
 
 def markdown(measured: Measured) -> str:
     login = _sum(measured.calls, *STEPS)
+    rows = _peak(measured, login)
+    total = {part: sum(max(costs[part], 0) for costs in rows.values()) for part in PARTS}
+    processes = math.ceil(total["server"] / BUSY)
     parts = (
         _costs(measured, login),
         _ratios(measured, login),
-        _cluster(measured, login),
         _sizes(measured),
-        _peak(measured, login),
+        _peak_table(rows, total, processes),
+        _peak_sizes(measured, processes),
+        _steps(measured, login, processes),
     )
-    return "\n\n".join(("<!-- capacity -->\n" + parts[0], *parts[1:-1], parts[-1] + "\n<!-- /capacity -->"))
+    return "<!-- capacity -->\n" + "\n\n".join(parts) + "\n<!-- /capacity -->"
 
 
 def _costs(measured: Measured, login: Costs) -> str:
@@ -95,25 +103,11 @@ def _costs(measured: Measured, login: Costs) -> str:
 def _ratios(measured: Measured, login: Costs) -> str:
     (two, _, ring), (many, _, same_ring), (_, _, dear_ring) = measured.ring_us
     return _text(
-        f"A core carries {_rate(login['server'])} logins a second in a process, {_rate(login['sql'])} in PostgreSQL,"
-        f" {_rate(login['redis'])} in Redis: **processes saturate first.** {login['server'] / login['sql']:.0f} full"
-        f" ones fill a core of PostgreSQL, {login['server'] / login['redis']:.0f} the one core that Redis uses. A login"
-        f" rings {round(sum(measured.rings[step] for step in STEPS))} times; a ring costs Redis {ring:.1f} µs with"
-        f" {two} processes connected, {same_ring:.1f} µs with {many}, and {dear_ring:.1f} µs only if all {many} watch"
-        f" that very pairing."
-    )
-
-
-def _cluster(measured: Measured, login: Costs) -> str:
-    home, other = measured.cluster["home"], measured.cluster["other"]
-    # The first digit is noise already where it is next to nothing.
-    counting = max(home - other, 5e-6)
-    return _text(
-        f"On a Cluster of three masters with replicas, a login costs {_ms(home + 2 * other)} ms of Redis in all, since"
-        f" each round trip takes fewer commands along, and {_ms(home)} on the busiest node: three carry"
-        f" {login['redis'] / home:.1f} times what one server does. {_ms(counting)} ms of that is `live-pairings`, the"
-        f" one key that counts all pairings and stays on one node: it would fill a core at {_rate(counting)} logins a"
-        f" second."
+        f"A core carries {_rate(login['server'])} logins a second in a process, {_rate(login['sql'])} in PostgreSQL and"
+        f" {_rate(login['redis'])} in Redis: {login['server'] / login['sql']:.0f} full processes fill a core of"
+        f" PostgreSQL, {login['server'] / login['redis']:.0f} the one core that Redis uses. A login rings"
+        f" {round(sum(measured.rings[step] for step in STEPS))} times; a ring costs Redis {ring:.1f} µs with {two}"
+        f" processes connected, {same_ring:.1f} with {many}, and {dear_ring:.1f} only if all {many} watch that pairing."
     )
 
 
@@ -121,46 +115,67 @@ def _sizes(measured: Measured) -> str:
     return _text(
         f"A GiB holds {_rate(measured.socket_kib / 2**20)} open sockets ({measured.socket_kib:.0f} KiB each, beside"
         f" {measured.process_kib / 1024:.0f} MiB per process) or, in Redis, {_rate(measured.pairing_kib / 2**20)} codes"
-        f" ({measured.pairing_kib:.1f} KiB each; finished {measured.finished_kib:.1f}; kept for {KEPT_SECONDS} s;"
+        f" ({measured.pairing_kib:.1f} KiB each, finished {measured.finished_kib:.1f}, for {KEPT_SECONDS} s;"
         f" {measured.subscription_kib:.1f} per watched one, {measured.counter_kib:.1f} per address or account that a"
         f" limit counts). A million logins take {measured.row_kib * 1e6 / 2**20:.1f} GiB of PostgreSQL."
     )
 
 
-def _peak(measured: Measured, login: Costs) -> str:
-    codes, renewals = WAITING / CODE_SECONDS, IN_USE / KEY_SECONDS
-    rows = {
+def _peak(measured: Measured, login: Costs) -> dict[str, Costs]:
+    return {
         f"{LOGINS_A_SECOND} logins a second": _times(login, LOGINS_A_SECOND),
         f"{WAITING:,} sockets wait": _times(measured.calls["wait"], WAITING),
-        f"their codes run out after {CODE_SECONDS} s: {codes:.0f} new ones a second": _times(
-            _sum(measured.calls, "create", "open", "give_up"), codes
+        f"their codes run out after {CODE_SECONDS} s: {CODES_A_SECOND:.0f} new ones a second": _times(
+            _sum(measured.calls, "create", "open", "give_up"), CODES_A_SECOND
         ),
-        f"{IN_USE:,} devices in use: {renewals:.0f} renew their keys each second": _times(
-            measured.calls["renew_keys"], renewals
+        f"{IN_USE:,} devices in use: {RENEWALS_A_SECOND:.0f} renew their keys each second": _times(
+            measured.calls["renew_keys"], RENEWALS_A_SECOND
         ),
     }
-    total = {part: sum(max(costs[part], 0) for costs in rows.values()) for part in PARTS}
-    rows["**cores, all busy**"] = total
-    processes = -(-total["server"] // BUSY)
-    lines = ["| at a morning's peak | processes | Redis | PostgreSQL |", "|---|---:|---:|---:|"]
-    for what, costs in rows.items():
+
+
+def _peak_table(rows: Mapping[str, Costs], total: Costs, processes: int) -> str:
+    lines = ["| cores, at a morning's peak | processes | Redis | PostgreSQL |", "|---|---:|---:|---:|"]
+    for what, costs in (rows | {"together, all busy": total}).items():
         lines.append(f"| {what} | " + " | ".join(f"{max(costs[part], 0):.2f}" for part in PARTS) + " |")
     rest = " | ".join(f"**{total[part] / BUSY:.1f}**" for part in ("redis", "sql"))
-    lines.append(f"| **to have, {BUSY:.0%} busy** | **{processes:.0f}** | {rest} |")
+    lines.append(f"| **to have, {BUSY:.0%} busy** | **{processes}** | {rest} |")
+    return "\n".join(lines)
 
+
+def _peak_sizes(measured: Measured, processes: int) -> str:
     memory = (WAITING * measured.socket_kib + processes * measured.process_kib) / 2**20
-    kept = KEPT_SECONDS * (codes * measured.pairing_kib + LOGINS_A_SECOND * measured.finished_kib)
+    kept = KEPT_SECONDS * (CODES_A_SECOND * measured.pairing_kib + LOGINS_A_SECOND * measured.finished_kib)
     redis_memory = (kept + WAITING * measured.subscription_kib) / 2**20
-    commits = LOGINS_A_SECOND + 2 * renewals
     wal = sorted(LOGINS_A_SECOND * each / 1024 for each in measured.wal_kib)
-    text = (
-        f"That is {memory:.1f} GiB for the processes and {redis_memory:.1f} for Redis. PostgreSQL commits"
-        f" {commits:.0f} times a second and writes {wal[0]:.0f} MiB of WAL, right after a checkpoint {wal[-1]:.0f};"
-        f" forcing it to the disk took {measured.sync_ms:.1f} ms here and served {measured.commits_per_sync:.1f}"
-        f" commits (more, where more wait). The processes may open {processes * POOL_SIZE:.0f} connections, {POOL_SIZE} each:"
-        f" raise `max_connections`, which is 100 by default."
+    return _text(
+        f"That takes {memory:.1f} GiB in the processes and {redis_memory:.1f} in Redis (and a higher"
+        f" `PAIRING_LIMIT_PAIRINGS`); {LOGINS_A_SECOND + 2 * RENEWALS_A_SECOND:.0f} commits a second; per second"
+        f" {wal[0]:.0f} MiB of WAL for the logins, right after a checkpoint {wal[-1]:.0f}. What is full first, and what"
+        f" to do then:"
     )
-    return "\n".join(lines) + "\n\n" + _text(text)
+
+
+def _steps(measured: Measured, login: Costs, processes: int) -> str:
+    home, other = measured.cluster["home"], measured.cluster["other"]
+    # Where it is next to nothing, its first digit is noise.
+    counting = max(home - other, 5e-6)
+    steps = (
+        f"**The processes.** Add some, on any machine: they share Redis, PostgreSQL and the key file, and nothing else."
+        f" Each opens up to {POOL_SIZE} connections to PostgreSQL, these {processes * POOL_SIZE}: raise its"
+        f" `max_connections`.",
+        f"**Redis** works on one core, which is {BUSY:.0%} busy with {_rate(login['redis'] / BUSY)} logins a second."
+        f" Then go to a Cluster (`redis+cluster://…`), which spreads pairings and their rings by the pairing's id."
+        f" Three masters with replicas carry {login['redis'] / home:.1f} times what one server does: a login costs"
+        f" {_ms(home + 2 * other)} ms there instead of {_ms(login['redis'])}, for each round trip takes fewer"
+        f" commands along, and replicas are told. `live-pairings`, the key that counts all and stays on one node, is"
+        f" {_ms(counting)} ms of it: it alone would fill a core at {_rate(counting)} logins a second.",
+        f"**PostgreSQL** grows with its machine: {CORES} cores, {BUSY:.0%} busy, would carry"
+        f" {_rate(login['sql'] / CORES / BUSY)} logins a second. It needs a disk that syncs fast (here in"
+        f" {measured.sync_ms:.1f} ms, for {measured.commits_per_sync:.1f} commits at a time, and more where more wait),"
+        f" and no shards.",
+    )
+    return "\n".join(_text(f"{number}. {text}", "   ") for number, text in enumerate(steps, 1))
 
 
 def _sum(calls: Mapping[str, Costs], *steps: str) -> Costs:
@@ -182,5 +197,5 @@ def _rate(seconds: float) -> str:
     return f"{round(rate, 2 - len(str(int(rate)))):,.0f}"
 
 
-def _text(text: str) -> str:
-    return fill(text, 120, break_long_words=False, break_on_hyphens=False)
+def _text(text: str, indent: str = "") -> str:
+    return fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

@@ -8,6 +8,7 @@ import signal
 import tempfile
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -120,7 +121,9 @@ class PostgresServer(Postgres):
         pid = self._process.popen.pid
         self._process.popen.send_signal(number)
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            os.kill(int(child), number)
+            # One whose client has gone may have ended since.
+            with suppress(ProcessLookupError):
+                os.kill(int(child), number)
 
     def _answers(self) -> bool:
         assert self._process.popen.poll() is None, self._process.log.read_text()

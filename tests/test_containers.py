@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import redis
 import yaml
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from pairing_ws import config
 from tests.servers import Process, clean_environment, free_port, wait_for
@@ -219,7 +221,7 @@ def test_redis_starts_with_its_configuration_asks_for_the_password_and_evicts_no
         with redis.Redis(port=port, password=service["environment"]["REDISCLI_AUTH"]) as client:
             assert client.config_get("maxmemory-policy")["maxmemory-policy"] == "noeviction"
             assert client.config_get("save", "appendonly") == {"save": "", "appendonly": "no"}
-        with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
+        with redis.Redis(port=port, retry=Retry(NoBackoff(), 0)) as stranger, pytest.raises(redis.AuthenticationError):
             stranger.ping()
     finally:
         server.stop(signal.SIGKILL)

@@ -36,7 +36,9 @@ def test_of_several_hosts_the_one_that_takes_writes_is_wanted_unless_the_url_say
 
 
 def test_what_only_libpq_understands_is_left_out_and_the_rest_is_kept() -> None:
-    url = "postgres://db/p?channel_binding=prefer&connect_timeout=10&keepalives=1&sslmode=verify-full&sslrootcert=/a.crt"
+    url = (
+        "postgres://db/p?channel_binding=prefer&connect_timeout=10&keepalives=1&sslmode=verify-full&sslrootcert=/a.crt"
+    )
     assert DatabaseAddress.parse(url).url == "postgresql://db/p?sslmode=verify-full&sslrootcert=%2Fa.crt"
 
 

@@ -96,8 +96,10 @@ def _open_postgresql(address: DatabaseAddress) -> AsyncEngine:
     @sa.event.listens_for(engine.sync_engine, "handle_error")
     def _give_up(context: sa.engine.ExceptionContext) -> None:
         error, connection = context.original_exception, context.connection
+        if connection is None or connection.invalidated:
+            return
         hangs = isinstance(error, TimeoutError)
-        if connection is not None and (hangs or isinstance(error, asyncio.CancelledError)):
+        if hangs or isinstance(error, asyncio.CancelledError):
             context.is_disconnect = True
             # Else it would be closed politely, which takes two seconds more of who has waited long enough.
             _terminate(connection.connection)

@@ -56,11 +56,12 @@ class Case:
         how: str = "",
         process: int | None = None,
         patience: float = PATIENCE,
+        **headers: str,
     ) -> Operation:
         """Ask a process, any unless it is named. What comes back holds the answer, as far as there was one."""
         place = self.random.randrange(len(self.line.doors)) if process is None else process
         operation = Operation(call, party.name, 0.0, pairing=self.id, process=place, how=how)
-        reply = await self.line.call(operation, method, path, party, body, patience)
+        reply = await self.line.call(operation, method, path, party, body, patience, **headers)
         if reply is not None:
             self.number = reply.body.get("number", self.number)
             if operation.answer and operation.answer.seen:
@@ -106,6 +107,10 @@ class Case:
 
     async def read(self, party: Party, **more: Any) -> Operation:
         return await self.ask("read", party, "GET", f"/pairings/{self.id}", **more)
+
+    async def read_if_news(self, party: Party, known: int) -> Operation:
+        """Unless the version is the known one."""
+        return await self.read(party, how="if news", **{"If-None-Match": f'"{known}"'})
 
     async def long_poll(self, party: Party, since: int, wait: int, **more: Any) -> Operation:
         path = f"/pairings/{self.id}?since={since}&wait={wait}"

@@ -1,6 +1,7 @@
 """What goes wrong in a run: at random, one thing or two at a time, each for seconds, each made good again."""
 
 import asyncio
+import os
 import random
 import signal
 import time
@@ -9,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from tests.history.record import Recorder
-from tests.history.stand import Stand, kill, signal_all
+from tests.history.stand import Stand, kill, processes, signal_all
 from tests.postgres import PostgresServer
 from tests.proxy import FaultProxy
 from tests.redis_kinds import PASSWORD, Cluster, SentinelTrio
@@ -90,16 +91,34 @@ class Faults:
             finally:
                 signal_all(server, signal.SIGCONT)
 
+        async def start() -> None:
+            """As whoever runs it does: again, if it ends because a store is away just now."""
+            for _ in range(20):
+                try:
+                    await asyncio.to_thread(server.start)
+                    return
+                except AssertionError:
+                    await asyncio.to_thread(kill, server)
+                    await self._wait(0.2, 1)
+            raise RuntimeError(f"{name} does not start: {server.log_text()[-2000:]}")
+
         async def killed() -> None:
             await asyncio.to_thread(kill, server)
             await self._wait(0, 1)
-            await asyncio.to_thread(server.start)
+            await start()
 
         async def rolled() -> None:
             await asyncio.to_thread(server.stop)
-            await asyncio.to_thread(server.start)
+            await start()
+
+        async def worker_killed() -> None:
+            workers = processes(server)[1:]
+            if workers:
+                os.kill(self._random.choice(workers), signal.SIGKILL)
 
         faults = [Fault("server paused", name, 3, pause)]
+        if len(processes(server)) > 1:
+            faults.append(Fault("worker killed", name, 3, worker_killed))
         if restarts:
             faults += [Fault("server killed", name, 2, killed), Fault("server rolled", name, 2, rolled)]
         return faults

@@ -9,7 +9,7 @@ from tests.history.checker import Violation, database
 from tests.history.faults import Faults
 from tests.history.mutants import Mutant, copied
 from tests.history.record import Recorder
-from tests.history.stand import Stand, Use, phones, sessions, standing, use_of
+from tests.history.stand import Stand, Use, everlasting, phones, sessions, standing, use_of
 from tests.history.workload import World
 
 PHONES = 12
@@ -82,7 +82,8 @@ async def run(stand: Stand, plan: Plan) -> Outcome:
         for task in beside:
             task.cancel()
     outcome.after = [use_of(server) for server in stand.servers]
-    for violation in database(world.kept, await sessions(stand), line.digests):
+    kept = [Violation("?", f"Redis would keep {key} for ever", []) for key in everlasting(stand)]
+    for violation in (*database(world.kept, await sessions(stand), line.digests), *kept):
         world.violations.append(violation)
         plan.report(violation)
     line.close()

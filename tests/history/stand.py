@@ -75,7 +75,8 @@ class Stand:
                     logged = json.loads(line)
                     trace = [each.strip() for each in logged.get("exception", "").splitlines()]
                     ours = [each for each in trace if "pairing_ws" in each]
-                    found[" ".join([logged["event"].strip(), *ours[-1:], *trace[-1:]])] += 1
+                    what = logged["event"].strip().splitlines()
+                    found[" ".join([*what[:1], *ours[-1:], *trace[-1:], *what[1:][-1:]])] += 1
         return found
 
     def line(self, recorder: Recorder) -> Line:
@@ -121,8 +122,10 @@ def processes(server: Server) -> list[int]:
     parent = server.process.popen
     if parent.poll() is not None:
         return []
-    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
-    return [parent.pid, *map(int, children.read_text().split())]
+    with suppress(OSError):
+        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+        return [parent.pid, *map(int, children.read_text().split())]
+    return [parent.pid]
 
 
 def signal_all(server: Server, number: int) -> None:
@@ -140,10 +143,19 @@ def kill(server: Server) -> None:
 def use_of(server: Server) -> Use:
     kib = files = 0
     for pid in processes(server):
-        with suppress(OSError):
+        # IndexError: it has died, and its parent has not noticed yet.
+        with suppress(OSError, IndexError):
             kib += int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0])
             files += len(os.listdir(f"/proc/{pid}/fd"))
     return Use(kib, files)
+
+
+def everlasting(stand: Stand) -> list[str]:
+    """Keys that Redis would keep for ever. Of many servers nobody is asked."""
+    if not isinstance(stand.redis, RedisServer):
+        return []
+    with stand.redis.client() as client:
+        return [key.decode() for key in client.scan_iter(count=1000) if client.pttl(key) == -1]
 
 
 async def phones(stand: Stand, line: Line, count: int) -> list[Party]:

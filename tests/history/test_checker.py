@@ -44,6 +44,7 @@ TYPED = op("claim", "A1", 15, 25, told("scanned", 2, verification="number"), "ty
 APPROVE_WITH_NUMBER = op("approve", "A1", 30, 40, told("approved", 3, verification="number"))
 EXPIRED = told("expired", 2, CREATED, "undecided")
 LOST_CLAIM, LOST_APPROVE = op("claim", "A1", 15, NEVER), op("approve", "A1", 30, NEVER)
+TOO_LATE = refused(410, "pairing_expired")
 MISS = refused(403, "number_mismatch", attempts_left=2)
 
 GOOD = {
@@ -85,7 +86,7 @@ GOOD = {
         op("read", "B1", 500, 510, told("scanned", 2)),
         op("read", "B1", 900, 910, told("approved", 3)),
     ],
-    "time that ends a code": [CREATE, op("claim", "A1", 10_100, 10_110, refused(410, "pairing_expired"))],
+    "time that ends a code": [CREATE, op("claim", "A1", 10_100, 10_110, TOO_LATE)],
     "a claim that came through just before the end": [
         CREATE,
         op("claim", "A1", 9_990, 10_200, told("scanned", 2, 69_995)),
@@ -131,6 +132,11 @@ GOOD = {
         op("read", "B1", 90, 110, told("scanned", 2)),
         op("read", "B1", 150, 250, UNKNOWN),
     ],
+    "Redis that forgot while this pairing was made": [
+        CREATE,
+        op("wipe", "Redis", 4, 8),
+        op("read", "B1", 20, 30, UNKNOWN),
+    ],
     "Redis that forgot before this pairing was made": [
         op("wipe", "Redis", -50, 5),
         CREATE,
@@ -175,6 +181,12 @@ BAD = {
         op("read", "B1", 120, 130, PENDING),
     ],
     "an end before its time": [CREATE, op("read", "B1", 9_000, 9_010, EXPIRED)],
+    "a refusal because of a time that is not over": [CREATE, op("claim", "A1", 9_000, 9_010, TOO_LATE)],
+    "a finished pairing that is unknown too soon": [
+        CREATE,
+        op("cancel", "B1", 30, 40, DONE),
+        op("read", "B1", 200_050, 200_060, UNKNOWN),
+    ],
     "a claim after its time": [CREATE, op("claim", "A1", 10_050, 10_060, told("scanned", 2, 70_055))],
     "a claim of what somebody saw expire": [
         CREATE,
@@ -251,6 +263,15 @@ GOOD_WITH_FAILOVERS = {
         APPROVE,
         FAILOVER,
         op("deny", "A1", 210, 220, told("denied", 3)),
+    ],
+    "a late answer that is about the second time": [
+        CREATE,
+        CLAIM,
+        APPROVE,
+        op("approve", "A1", 45, 400, told("approved", 3)),
+        FAILOVER,
+        op("read", "B1", 210, 220, told("scanned", 2)),
+        op("read", "B1", 410, 420, told("approved", 3)),
     ],
     "a login that SQL remembers": [
         CREATE,

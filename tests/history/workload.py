@@ -175,8 +175,8 @@ async def scramble(world: World, case: Case) -> None:
     def anything() -> Awaitable[object]:
         choose = case.random.choice
         act = case.random.choices(
-            ("claim", "typed", "wrong", "approve", "deny", "cancel", "login", "read", "poll", "watch"),
-            (20, 4, 2, 20, 4, 4, 16, 14, 8, 6),
+            ("claim", "typed", "wrong", "approve", "deny", "cancel", "login", "read", "if news", "poll", "watch"),
+            (20, 4, 2, 20, 4, 4, 16, 10, 4, 8, 6),
         )[0]
         phone, device = choose([case.phone, case.phone, *case.phones[:3]]), choose([case.device, *devices])
         if act in ("claim", "typed", "wrong"):
@@ -187,11 +187,12 @@ async def scramble(world: World, case: Case) -> None:
             return case.cancel(choose([case.creator, *people]))
         if act == "login":
             return case.log_in(device, choose(["right", "right", "", "wrong"]))
+        anybody, version = choose(people), case.random.randint(1, 4)
         if act == "watch":
-            return _watch(case, choose(people), 1.0)
-        return (
-            case.long_poll(choose(people), case.random.randint(0, 3), 1) if act == "poll" else case.read(choose(people))
-        )
+            return _watch(case, anybody, 1.0)
+        if act == "poll":
+            return case.long_poll(anybody, version - 1, 1)
+        return case.read(anybody) if act == "read" else case.read_if_news(anybody, version)
 
     for _ in range(case.random.randint(3, 6)):
         await _at_once(case, [anything for _ in range(case.random.randint(1, 6))])
