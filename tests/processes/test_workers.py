@@ -22,8 +22,10 @@ WORKERS = 3
 
 
 @pytest.fixture(scope="module")
-def settings(redis_server: RedisServer) -> dict[str, str]:
-    return {"REDIS_URL": redis_server.url, "WEB_CONCURRENCY": str(WORKERS), **NO_LIMITS}
+def settings(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    # A parent that is killed can't remove what its workers counted in.
+    scratch = str(tmp_path_factory.mktemp("metrics"))
+    return {"REDIS_URL": redis_server.url, "WEB_CONCURRENCY": str(WORKERS), "TMPDIR": scratch, **NO_LIMITS}
 
 
 @pytest.fixture(scope="module")
