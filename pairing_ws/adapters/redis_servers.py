@@ -12,9 +12,12 @@ from redis.asyncio import ConnectionPool, Redis, Sentinel
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import SSLConnection
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import MasterNotFoundError
 from redis.backoff import NoBackoff
 from redis.exceptions import ClusterDownError, RedisClusterException, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.maint_notifications import MaintNotificationsConfig
+from redis.utils import str_if_bytes
 
 from pairing_ws.redis_address import TLS_OPTIONS, RedisAddress
 
@@ -132,8 +135,47 @@ class SentinelServers(Servers):
         return self._master
 
     async def _find(self) -> None:
-        host, port = await self._sentinel.discover_master(self._address.service)
-        self._master = name_of(host, port)
+        """The freshest word counts. One Sentinel that has not heard of the failover yet still names the old master,
+        which may have come back empty."""
+        asked = [self._word_of(sentinel) for sentinel in self._sentinel.sentinels]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        words = [answer for answer in answers if not isinstance(answer, BaseException)]
+        _, name, away = max(words, default=(0, "", True))
+        if away:
+            raise MasterNotFoundError(f"no master is in service for {self._address.service}: {answers}")
+        self._master = name
+
+    async def _word_of(self, sentinel: Redis) -> tuple[int, str, bool]:
+        """Which configuration it knows (they count up), who is master in it, and whether it takes that one for dead."""
+        service = self._address.service
+        # In this order: the address is then at least as new as the number, never older.
+        state: Any = await sentinel.sentinel_master(service)
+        address: Any = await sentinel.sentinel_get_master_addr_by_name(service)
+        name = name_of(str_if_bytes(address[0]), address[1])
+        away = state["is_sdown"] or state["is_odown"]
+        return state["config-epoch"], name, away and name == name_of(state["ip"], state["port"])
+
+    def _connect(self, home: str, **options: Any) -> Redis:
+        async def greet(connection: Any) -> None:
+            try:
+                await connection.on_connect()
+                await self._look_anew()
+                if self._master != home:
+                    raise RedisConnectionError(f"{home} is the master no more")
+            except BaseException:
+                # redis-py would keep a connection whose greeting was cut short, and use it.
+                await connection.disconnect(nowait=True)
+                raise
+
+        return super()._connect(home, redis_connect_func=greet, **options)
+
+    async def _look_anew(self) -> None:
+        """A look that begins now, not one that is under way: a server that died and came back without its memory says
+        that it is the master until a Sentinel tells it otherwise."""
+        if self._finding and not self._finding.done():
+            with suppress(RedisError, OSError, TimeoutError):
+                await asyncio.shield(self._finding)
+        await self.refresh()
 
     async def aclose(self) -> None:
         await super().aclose()

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import cast
@@ -13,8 +13,16 @@ from redis.exceptions import RedisError, ResponseError
 from pairing_ws.adapters.redis_commands import COMMAND_SECONDS, PIPELINES, Commands
 from pairing_ws.adapters.redis_servers import servers_at
 from tests.proxy import FaultProxy
-from tests.redis_kinds import Cluster, Kind
-from tests.servers import RedisServer
+from tests.redis_kinds import PASSWORD, Cluster, Kind, running_kind
+from tests.servers import RedisServer, wait_for
+
+
+@pytest.fixture
+def key(redis_server: RedisServer) -> Iterator[str]:
+    """Of one test alone; other tests look at every key of the run's Redis."""
+    name = secrets.token_hex(8)
+    yield name
+    redis_server.command("DEL", name)
 
 
 @asynccontextmanager
@@ -36,16 +44,14 @@ async def test_a_key_that_moves_is_followed_while_it_does_and_afterwards(redis_k
         assert await asyncio.gather(*(commands.ask(key, "APPEND", key, "?") for _ in range(3))) == [10, 11, 12]
 
 
-async def test_commands_of_one_tick_for_one_key_are_executed_in_order(redis_server: RedisServer) -> None:
-    key = secrets.token_hex(8)
+async def test_commands_of_one_tick_for_one_key_are_executed_in_order(redis_server: RedisServer, key: str) -> None:
     async with commands_to(redis_server.url) as commands:
         answers = await asyncio.gather(*(commands.ask(key, "RPUSH", key, index) for index in range(200)))
         assert answers == list(range(1, 201))
         assert await commands.ask(key, "LRANGE", key, 0, -1) == [str(index).encode() for index in range(200)]
 
 
-async def test_one_command_that_redis_refuses_harms_none_of_its_tick(redis_server: RedisServer) -> None:
-    key = secrets.token_hex(8)
+async def test_one_command_that_redis_refuses_harms_none_of_its_tick(redis_server: RedisServer, key: str) -> None:
     async with commands_to(redis_server.url) as commands:
         asked = [commands.ask(key, *words) for words in (("SET", key, "x"), ("HGET", key, "y"), ("GET", key))]
         answers = await asyncio.gather(*asked, return_exceptions=True)
@@ -87,6 +93,27 @@ async def test_a_silent_server_costs_no_caller_more_than_its_patience(redis_serv
             # What the silence held back arrives now, at nobody's.
             echoes = [commands.ask("", "ECHO", str(index)) for index in range(200)]
             assert [int(each) for each in await asyncio.gather(*echoes)] == list(range(200))
+
+
+async def test_a_master_that_comes_back_empty_is_asked_by_nobody(tmp_path: Path) -> None:
+    def fail_over() -> None:
+        # One Sentinel sleeps through it, and goes on naming the one it knew when it wakes up.
+        trio.sentinels[0].pause()
+        before = trio.master(trio.sentinels[1])
+        trio.fail_over(trio.sentinels[1])
+        wait_for(lambda: before.answers(password=PASSWORD), "the old master, without its memory")
+        trio.sentinels[0].resume()
+
+    with running_kind("sentinel", tmp_path) as trio:
+        async with commands_to(trio.url) as known, commands_to(trio.url) as fresh:
+            await known.ask("x", "SET", "x", "kept")
+            assert await known.ask("x", "WAIT", 1, 5000) == 1
+            await asyncio.to_thread(fail_over)
+            for commands in (known, fresh):
+                seen: list[object] = []
+                while b"kept" not in seen:
+                    seen += await asyncio.gather(commands.ask("x", "GET", "x"), return_exceptions=True)
+                assert None not in seen
 
 
 @pytest.mark.parametrize("url", ["redis+sentinel://127.0.0.1:1/main", "redis+cluster://127.0.0.1:1"])
