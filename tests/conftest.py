@@ -11,6 +11,8 @@ from tests.postgres import Postgres, PostgresServer
 from tests.redis_kinds import KINDS, Kind
 from tests.servers import RedisServer, Server, running
 
+pytest_plugins = ["tests.evidence"]
+
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:

@@ -211,6 +211,7 @@ def test_a_doctor_warns_of_what_is_allowed_and_unwise(run: Run) -> None:
     assert "note     beyond this machine `serve` would refuse: PAIRING_PUBLIC_URL should be https" in done.out
 
 
+@pytest.mark.security(26)
 def test_a_doctor_warns_of_a_redis_that_would_drop_what_others_wait_for(run: Run, tmp_path: Path) -> None:
     redis = RedisServer(tmp_path)
     redis.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
@@ -263,6 +264,7 @@ def test_a_database_that_cannot_be_opened_is_one_clear_line(run: Run, command: l
 # serve: what it refuses
 
 
+@pytest.mark.security(31)
 def test_several_workers_without_redis_are_refused_and_the_text_says_why(run: Run) -> None:
     for done in (run("serve", "--workers", "2"), run("serve", WEB_CONCURRENCY="2")):
         assert done.code == 1
@@ -276,12 +278,14 @@ def test_listening_beyond_loopback_without_a_public_address_is_refused(run: Run)
     assert done.err.startswith("pairing-ws: PAIRING_PUBLIC_URL is needed when listening on 0.0.0.0")
 
 
+@pytest.mark.security(31)
 def test_listening_beyond_loopback_without_https_is_refused(run: Run) -> None:
     done = run("serve", "--host", "0.0.0.0", PAIRING_PUBLIC_URL="http://192.168.1.7:8000")
     assert done.code == 1
     assert done.err.startswith("pairing-ws: PAIRING_PUBLIC_URL should be https")
 
 
+@pytest.mark.security(31)
 def test_a_demo_on_a_public_address_is_refused(run: Run) -> None:
     done = run("serve", "--demo", PAIRING_PUBLIC_URL="https://login.example.com")
     assert done.code == 1
@@ -290,6 +294,7 @@ def test_a_demo_on_a_public_address_is_refused(run: Run) -> None:
         assert run("serve", "--demo", "--host", host).code == 1
 
 
+@pytest.mark.security(31)
 def test_a_server_refuses_a_key_file_that_others_can_read(run: Run) -> None:
     run("keys", "rotate")
     Path("pairing-keys.json").chmod(0o644)

@@ -167,6 +167,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.security(31)
 @pytest.mark.parametrize(("name", "value", "should"), WRONG)
 def test_a_wrong_setting_stops_with_its_name_and_what_it_should_be(
     environment: Set, name: str, value: str, should: str

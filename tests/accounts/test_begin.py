@@ -148,6 +148,7 @@ async def test_an_answer_is_not_repeated_once_its_session_was_ended(here: World,
     assert await code_of(log_in(SECRET)) is SPENT[how]  # type: ignore[operator]
 
 
+@pytest.mark.security(17)
 async def test_nothing_stored_gives_a_key_or_a_secret_away(here: World) -> None:
     log_in = await begin(here, "pairing")
     given = await log_in(SECRET)  # type: ignore[operator]
@@ -213,6 +214,7 @@ async def test_a_quarantined_device_can_end_itself_and_change_nothing_of_others(
     assert [each.name for each in await here.accounts.devices(old)] == ["Old"]
 
 
+@pytest.mark.security(13)
 async def test_revoking_others_does_not_end_a_quarantine(here: World) -> None:
     old = await here.by_invite()
     new = await here.by_pairing(old)
@@ -226,6 +228,7 @@ async def test_revoking_others_does_not_end_a_quarantine(here: World) -> None:
 # Device records
 
 
+@pytest.mark.security(18)
 async def test_who_brings_an_existing_devices_code_inherits_nothing_and_ends_the_older_session(here: World) -> None:
     root = await here.by_invite()
     first = await here.by_invite(code="same", name="First", push_token="address", os="Android")
@@ -259,6 +262,7 @@ async def test_one_code_in_two_accounts_is_two_records_that_do_not_touch(here: W
     assert await here.column("SELECT push_address FROM devices") == ["address", "address"]
 
 
+@pytest.mark.security(18)
 async def test_a_push_address_belongs_to_one_device_of_an_account(here: World) -> None:
     first = await here.by_invite(push_token="address")
     second = await here.by_pairing(first, push_token="address")
@@ -300,6 +304,7 @@ async def test_the_account_is_full_at_its_device_limit_and_nobody_is_evicted(her
     await small.accounts.accept_invite(made.code, fourth, None)
 
 
+@pytest.mark.security(18)
 async def test_the_device_limit_holds_against_many_at_once(here: World) -> None:
     small = here.another(device_limit=5)
     party = as_approver(await small.by_invite())
@@ -353,6 +358,7 @@ async def test_a_pairing_that_redis_forgot_to_have_consumed_still_logs_in_once(h
     assert len(await here.column("SELECT id FROM sessions WHERE origin = 'pairing:pairing'")) == 1
 
 
+@pytest.mark.security(30)
 async def test_sixty_four_logins_of_different_pairings_at_once_all_succeed(here: World) -> None:
     roomy = here.another(device_limit=0)
     roots = [await roomy.by_invite(f"user{n}") for n in range(4)]
@@ -389,6 +395,7 @@ async def test_an_approval_is_worth_nothing_once_the_approver_has_gone(here: Wor
     assert await here.column("SELECT id FROM devices") == before
 
 
+@pytest.mark.security(29)
 async def test_a_login_that_was_aborted_leaves_nothing_half_done(here: World) -> None:
     party = as_approver(await here.by_invite())
     for turns in range(40):

@@ -184,6 +184,7 @@ async def test_an_auth_key_lives_for_as_long_as_the_setting_says(here: World) ->
 # Log out, revoke
 
 
+@pytest.mark.security(16)
 async def test_logging_out_ends_the_session_its_keys_and_its_push_address(here: World) -> None:
     root = await here.by_invite()
     given = await here.pair(root, device(push_token="address"))

@@ -158,6 +158,7 @@ async def pushing(google: Google, folder: Path, timeout: float = 5.0, base_url: 
         yield Pusher(push, gone, {name: counted(name) for name in OUTCOMES})
 
 
+@pytest.mark.security(21)
 async def test_a_message_is_sent_with_a_fresh_bearer_and_exactly_this_body(google: Google, tmp_path: Path) -> None:
     async with pushing(google, tmp_path) as pusher:
         await pusher.sends("sent")

@@ -157,6 +157,7 @@ BAD_HEADERS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.security(15)
 @pytest.mark.parametrize("bad", list(BAD_HEADERS))
 def test_a_header_other_than_ours_is_refused_even_with_our_signature(
     ring: KeyRing, clock: FakeClock, path: Path, bad: str
@@ -194,6 +195,7 @@ BAD_CLAIMS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.security(15)
 @pytest.mark.parametrize("bad", list(BAD_CLAIMS))
 def test_claims_other_than_ours_are_refused_even_with_our_signature(
     ring: KeyRing, clock: FakeClock, path: Path, bad: str
@@ -224,6 +226,7 @@ def public_forms(path: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.security(15)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("says", ["HS256", "ES256"])
 def test_the_public_key_is_no_hmac_secret(ring: KeyRing, clock: FakeClock, path: Path, form: str, says: str) -> None:
@@ -282,6 +285,7 @@ MALFORMED: dict[str, Callable[[str], str]] = {
 }
 
 
+@pytest.mark.security(15)
 @pytest.mark.parametrize("what", list(MALFORMED))
 def test_what_is_no_token_is_refused_quickly_and_without_an_error(ring: KeyRing, clock: FakeClock, what: str) -> None:
     text = MALFORMED[what](issue(ring, clock))
@@ -399,6 +403,7 @@ BROKEN = [
 ]  # fmt: skip
 
 
+@pytest.mark.security(31)
 @pytest.mark.parametrize("broken", BROKEN)
 def test_a_weak_or_broken_key_file_is_refused(path: Path, broken: Callable[[dict[str, Any]], None]) -> None:
     content = json.loads(path.read_bytes())

@@ -184,6 +184,8 @@ async def test_a_code_that_the_phone_shows_can_be_typed_on_the_new_device(phone,
     await is_logged_in_as(typing, "ada")
 
 
+@pytest.mark.security(10)
+@pytest.mark.mitigation("6.1.14")
 async def test_deny_tells_the_new_device_and_leaves_nobody_logged_in(phone, new_device, camera):
     laptop = await new_device()
     showing = await laptop.open("/")
@@ -209,6 +211,8 @@ async def test_cancel_on_the_new_device_ends_the_question_on_the_phone(phone, ne
     await heading(showing, "Log in with a device you trust")
 
 
+@pytest.mark.security(19)
+@pytest.mark.mitigation("6.1.14")
 async def test_not_me_keeps_nothing_and_ends_the_session(phone, new_device, camera):
     laptop = await new_device()
     showing = await laptop.open("/")
@@ -223,6 +227,7 @@ async def test_not_me_keeps_nothing_and_ends_the_session(phone, new_device, came
     await heading(showing, "Log in with a device you trust")
 
 
+@pytest.mark.security(19)
 async def test_a_reload_before_the_answer_asks_again_who_that_is(phone, new_device, camera):
     laptop = await new_device()
     showing = await laptop.open("/")
@@ -235,6 +240,8 @@ async def test_a_reload_before_the_answer_asks_again_who_that_is(phone, new_devi
     await is_logged_in_as(showing, "ada")
 
 
+@pytest.mark.security(19)
+@pytest.mark.mitigation("6.1.6")
 async def test_the_device_that_was_just_let_in_can_be_logged_out_again(phone, new_device, camera):
     laptop = await new_device()
     showing = await laptop.open("/")
@@ -276,6 +283,8 @@ async def test_everything_up_to_allow_works_by_keyboard_alone(phone, new_device)
     await heading(page, "Type this number on the new device")
 
 
+@pytest.mark.security(10)
+@pytest.mark.mitigation("6.1.14")
 async def test_allow_is_inert_at_first_so_that_a_hasty_press_approves_nothing(phone, new_device):
     laptop = await new_device()
     showing = await laptop.open("/")
@@ -293,6 +302,7 @@ async def test_allow_is_inert_at_first_so_that_a_hasty_press_approves_nothing(ph
     await heading(reading, "Type this number on the new device")
 
 
+@pytest.mark.mitigation("6.1.13", "6.1.14")
 async def test_a_code_of_another_site_is_named_and_not_opened(phone, camera):
     import qrcode
 

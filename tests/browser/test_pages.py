@@ -144,6 +144,7 @@ async def test_after_ten_minutes_a_new_code_needs_a_press(new_device):
     await expect(page.locator(".user-code [aria-hidden]")).not_to_have_text(first)
 
 
+@pytest.mark.mitigation("6.1.2")
 async def test_a_code_whose_time_is_over_is_put_away(new_device, another_server):
     async with another_server(PAIRING_TTL_SECONDS="10") as server:
         phone = await new_device(at=server)
@@ -324,6 +325,8 @@ async def test_a_page_under_a_foreign_name_is_told_so_without_an_endless_try_aga
 # --- Landings
 
 
+@pytest.mark.security(19, 23)
+@pytest.mark.mitigation("6.1.14")
 async def test_the_landing_page_strips_the_code_and_claims_only_on_a_press(phone, new_device):
     laptop = await new_device()
     showing = await laptop.open("/")
@@ -352,6 +355,7 @@ async def test_a_landing_in_a_browser_that_is_not_logged_in_explains_what_to_do(
     assert calls == []
 
 
+@pytest.mark.security(19)
 async def test_joining_waits_for_a_press_too(phone, new_device):
     laptop = await new_device()
     showing = await phone.open("/phone")
@@ -368,6 +372,7 @@ async def test_joining_waits_for_a_press_too(phone, new_device):
     await heading(showing, "Let this device in?")
 
 
+@pytest.mark.security(19)
 async def test_a_logged_in_browser_never_joins_again(phone, server):
     showing = await phone.open("/phone")
     await showing.get_by_role("button", name="Show a code instead").click()
@@ -381,6 +386,7 @@ async def test_a_logged_in_browser_never_joins_again(phone, server):
     assert calls == []
 
 
+@pytest.mark.security(19)
 async def test_an_invitation_is_used_by_a_press_and_only_once(new_device, server):
     first, second = await new_device(), await new_device()
     link = await server.invite("yara")
@@ -444,6 +450,7 @@ async def test_a_reload_before_the_answer_leads_to_the_page_that_was_asked_for(n
     await expect(page.locator(".device")).to_have_count(1)
 
 
+@pytest.mark.security(18, 19)
 async def test_a_device_that_logs_in_again_is_news_again(new_device):
     phone, laptop = await new_device(), await new_device()
     await phone.log_in("zora")
@@ -467,6 +474,7 @@ async def test_a_name_that_nobody_can_see_is_refused_in_plain_words(new_device):
     await expect(page.get_by_role("alert")).to_have_text("A name needs a visible character.")
 
 
+@pytest.mark.security(19)
 async def test_a_logged_in_browser_is_told_so_instead_of_being_logged_in_again(phone):
     page = await phone.open("/")
     await heading(page, re.compile("You are already logged in as ada", re.IGNORECASE))

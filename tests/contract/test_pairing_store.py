@@ -97,6 +97,7 @@ async def test_of_approve_deny_and_cancel_at_once_one_wins(backend: Backend) -> 
             assert loaded.pairing == rivals[won.index(True)]
 
 
+@pytest.mark.security(9)
 async def test_a_deadline_is_judged_on_the_stores_own_clock(backend: Backend) -> None:
     # As a process whose clock is late, or that was paused, would try it.
     old = await backend.added(expires_in=-1)
@@ -115,6 +116,7 @@ async def test_a_deadline_that_passes_between_reading_and_writing_refuses_the_wr
     assert not await backend.store.replace(old, new)
 
 
+@pytest.mark.security(4)
 async def test_expiry_against_approval_has_one_winner_and_every_process_agrees(backend: Backend) -> None:
     # Approvals start before the deadline and go on past it: each either happened in time or not at all.
     async def approve(store: PairingStore, pairing: Pairing) -> bool:
@@ -298,6 +300,7 @@ async def raw(url: str) -> AsyncIterator[Redis]:
         await client.aclose()
 
 
+@pytest.mark.security(26)
 async def test_every_redis_key_has_a_time_to_live_and_none_goes_before_its_pairing(redis_url: str) -> None:
     async with raw(redis_url) as redis:
         await redis.flushdb()
@@ -377,6 +380,7 @@ async def test_a_store_that_refuses_writes_is_unavailable_and_still_read(tmp_pat
     server.stop()
 
 
+@pytest.mark.security(29)
 async def test_a_command_aborted_in_mid_flight_never_gives_its_answer_to_another(redis_url: str) -> None:
     async with on_redis(redis_url) as backend:
         pairings = [await backend.added() for _ in range(20)]

@@ -8,6 +8,8 @@ import struct
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 from tests.client import NewDevice, code_of, device_headers, told, until
 from tests.processes.conftest import Pair, at
 from tests.servers import RedisServer, Server, eventually
@@ -50,6 +52,7 @@ def redis_connections(redis_server: RedisServer) -> int:
         return len(own.client_list())
 
 
+@pytest.mark.security(29)
 async def test_five_hundred_calls_aborted_at_any_moment_leave_nothing_half_done_and_no_foreign_answer(
     pair: Pair, redis_server: RedisServer
 ) -> None:
@@ -113,6 +116,7 @@ async def test_five_hundred_calls_aborted_at_any_moment_leave_nothing_half_done_
         assert "Traceback" not in server.log_text()
 
 
+@pytest.mark.security(29)
 async def test_what_was_aborted_is_forgotten(pair: Pair, redis_server: RedisServer) -> None:
     """Sockets and long polls whose clients are gone must not be watched for ever."""
     device = await pair.one.new_pairing()
@@ -128,6 +132,7 @@ async def test_what_was_aborted_is_forgotten(pair: Pair, redis_server: RedisServ
     assert "pairing_sockets_open 0.0" in metrics
 
 
+@pytest.mark.security(25)
 async def test_a_socket_that_asks_and_does_not_read_costs_little_memory(pair: Pair) -> None:
     device = await pair.one.new_pairing()
     before = memory(pair.servers[0])

@@ -108,6 +108,7 @@ async def test_a_process_that_is_killed_under_way_costs_nobody_a_login_and_nothi
         assert me.json()["user"] == owner.keys["user"]
 
 
+@pytest.mark.security(7)
 async def test_a_process_that_is_killed_between_the_swap_and_the_keys_leaves_the_login_to_the_other(
     linked: Linked,
 ) -> None:
@@ -201,6 +202,7 @@ MEANWHILE = {
 }
 
 
+@pytest.mark.security(6, 9)
 @pytest.mark.parametrize(("call", "meanwhile"), MEANWHILE, ids=[" while ".join(each) for each in MEANWHILE])
 async def test_a_process_that_stood_still_between_reading_and_writing_overwrites_nothing(
     linked: Linked, call: str, meanwhile: str

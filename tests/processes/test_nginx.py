@@ -272,6 +272,7 @@ async def test_servers_see_the_clients_own_address(site: Site, web: Web, ip: str
     }
 
 
+@pytest.mark.security(24)
 @pytest.mark.parametrize("said", [HOME, f"{HOME}, 127.0.0.1", "8.8.8.8", "127.0.0.1"])
 async def test_a_client_cannot_choose_its_address(site: Site, web: Web, said: str) -> None:
     phone = await site.phone(web)
@@ -304,6 +305,7 @@ async def test_what_only_operators_read_stays_inside(site: Site, web: Web) -> No
     assert (await web.page("/healthz")).status_code == 200
 
 
+@pytest.mark.security(21)
 async def test_no_query_string_is_logged(site: Site, web: Web) -> None:
     await web.page("/phone?find-me-in-no-log")
     wait_for(lambda: any('"/phone"' in line for line in site.nginx.log()), "the line")
@@ -347,6 +349,7 @@ SLOW = {
 }
 
 
+@pytest.mark.security(32)
 async def test_slow_headers_and_slow_bodies_are_cut_within_15_seconds(site: Site) -> None:
     async def cut(start: str, more: str) -> tuple[float, bytes]:
         reader, writer = await asyncio.open_connection(

@@ -76,6 +76,7 @@ def assert_come_back(answer: httpx2.Response) -> None:
     assert int(answer.headers["retry-after"]) > 0
 
 
+@pytest.mark.security(30)
 async def test_logins_and_refreshes_come_through_its_restarts_each_once(own: OnOwn) -> None:
     phone, apis = await own.phone(), (own.one, own.two)
     asked = 0
@@ -120,6 +121,7 @@ async def test_logins_and_refreshes_come_through_its_restarts_each_once(own: OnO
         assert await own.sessions_and_devices(each) == (1, 1)
 
 
+@pytest.mark.security(30)
 async def test_while_it_is_gone_what_needs_it_says_so_and_the_new_device_goes_on(own: OnOwn) -> None:
     phone, there = await own.phone(), at(own.two, await own.phone())
     scanned, approved, shown = await own.one.new_pairing(), await own.one.new_pairing(), await phone.show_code()

@@ -29,6 +29,8 @@ async def known(pair: Pair, phone: Phone) -> Phone:
     return phone
 
 
+@pytest.mark.security(3)
+@pytest.mark.mitigation("6.1.3")
 async def test_of_sixty_accounts_that_claim_one_code_one_wins_and_only_it_can_approve(pair: Pair) -> None:
     phones = [at((pair.one, pair.two)[index % 2], await pair.phone()) for index in range(60)]
     await asyncio.gather(*(known(pair, phone) for phone in phones))
@@ -45,6 +47,7 @@ async def test_of_sixty_accounts_that_claim_one_code_one_wins_and_only_it_can_ap
     assert (await winner.approve(device.id)).status_code == 200
 
 
+@pytest.mark.security(4)
 async def test_approve_deny_and_cancel_at_once_end_in_one_state_that_both_processes_see(pair: Pair) -> None:
     phone = await known(pair, await pair.phone())
     apis = (pair.one, pair.two)
@@ -77,6 +80,7 @@ async def _decide(api: Api, call: str, phone: Phone, device: NewDevice) -> httpx
     return await api.http.post(f"/pairings/{device.id}/{call}", headers=phone.headers)
 
 
+@pytest.mark.security(4)
 @ON_EACH_DATABASE
 @pytest.mark.parametrize("round_", range(3))
 async def test_login_against_deny_ends_in_a_session_or_a_denial_never_in_both(pair: Pair, round_: int) -> None:
@@ -95,6 +99,8 @@ async def test_login_against_deny_ends_in_a_session_or_a_denial_never_in_both(pa
     assert await pair.sessions_and_devices(phone) == ((2, 2) if status == "consumed" else (1, 1))
 
 
+@pytest.mark.security(5)
+@pytest.mark.mitigation("6.1.3")
 @ON_EACH_DATABASE
 async def test_a_hundred_logins_at_once_over_two_processes_are_one_session_one_device_one_key(pair: Pair) -> None:
     phone = await pair.phone()
@@ -108,6 +114,7 @@ async def test_a_hundred_logins_at_once_over_two_processes_are_one_session_one_d
     assert (await pair.two.http.post("/sessions/refresh", json={"refreshKey": key})).status_code == 200
 
 
+@pytest.mark.security(5)
 @ON_EACH_DATABASE
 async def test_the_same_holds_when_redis_is_wiped_between_the_tries(pair: Pair, redis_server: RedisServer) -> None:
     phone = await pair.phone()
@@ -128,6 +135,8 @@ async def test_the_same_holds_when_redis_is_wiped_between_the_tries(pair: Pair, 
     assert sessions <= 2
 
 
+@pytest.mark.security(5, 6)
+@pytest.mark.mitigation("6.1.3")
 @ON_EACH_DATABASE
 async def test_a_pairing_brought_back_by_a_lost_write_gives_no_second_session(
     pair: Pair, redis_server: RedisServer
@@ -151,6 +160,7 @@ async def test_a_pairing_brought_back_by_a_lost_write_gives_no_second_session(
     assert await pair.sessions_and_devices(phone) == (2, 2)
 
 
+@pytest.mark.security(14)
 @ON_EACH_DATABASE
 async def test_fifty_refreshes_at_once_over_two_processes_leave_one_live_branch(pair: Pair) -> None:
     phone = await pair.phone()
@@ -166,6 +176,7 @@ async def test_fifty_refreshes_at_once_over_two_processes_leave_one_live_branch(
     assert (await pair.two.http.post("/sessions/refresh", json={"refreshKey": won[0]["refreshKey"]})).is_success
 
 
+@pytest.mark.security(18)
 @ON_POSTGRESQL
 async def test_of_many_devices_let_in_at_once_no_more_get_in_than_the_account_may_have(pair: Pair) -> None:
     phone = await pair.phone()
@@ -178,6 +189,8 @@ async def test_of_many_devices_let_in_at_once_no_more_get_in_than_the_account_ma
     assert await pair.sessions_and_devices(phone) == (5, 5)
 
 
+@pytest.mark.security(7, 19)
+@pytest.mark.mitigation("6.1.6")
 @ON_EACH_DATABASE
 @pytest.mark.parametrize("round_", range(2))
 async def test_nobody_survives_the_revocation_of_the_device_that_let_them_in(pair: Pair, round_: int) -> None:
@@ -195,6 +208,7 @@ async def test_nobody_survives_the_revocation_of_the_device_that_let_them_in(pai
         assert not (await device.log_in()).is_success
 
 
+@pytest.mark.security(11)
 async def test_wrong_numbers_at_both_processes_are_three_attempts_together(pair: Pair) -> None:
     phone, device = await pair.phone(), await pair.one.new_pairing()
     await phone.post("/pairings/claim", {"userCode": device.pairing["userCode"]})

@@ -34,6 +34,7 @@ async def on_own_redis(folder: Path, *options: str, **settings: str) -> AsyncIte
         redis.stop()
 
 
+@pytest.mark.security(26)
 async def test_without_redis_every_call_that_needs_it_says_when_to_come_back(tmp_path: Path) -> None:
     async with on_own_redis(tmp_path) as (server, api, redis):
         phone, other_phone = await fresh_phone(api, tmp_path), await fresh_phone(api, tmp_path)
@@ -81,6 +82,8 @@ async def test_without_redis_every_call_that_needs_it_says_when_to_come_back(tmp
                 assert (await told(connection))["status"] == "scanned"
 
 
+@pytest.mark.security(26)
+@pytest.mark.mitigation("6.1.11")
 async def test_rate_limits_without_redis_are_closed_not_open(tmp_path: Path) -> None:
     redis = RedisServer(tmp_path)
     with running(tmp_path, REDIS_URL=redis.url) as server:
@@ -100,6 +103,7 @@ async def test_rate_limits_without_redis_are_closed_not_open(tmp_path: Path) -> 
     redis.stop()
 
 
+@pytest.mark.security(26)
 async def test_a_device_that_is_logged_out_while_redis_hangs_is_out_and_so_is_what_it_approved(tmp_path: Path) -> None:
     async with on_own_redis(tmp_path) as (_, api, redis):
         phone, keeper = [await fresh_phone(api, tmp_path, "alice") for _ in range(2)]
@@ -131,6 +135,7 @@ async def test_a_process_ends_in_time_though_redis_hangs(tmp_path: Path) -> None
         redis.resume()
 
 
+@pytest.mark.security(9)
 async def test_sockets_stay_open_while_redis_is_away_and_learn_that_it_forgot_them(tmp_path: Path) -> None:
     async with on_own_redis(tmp_path) as (server, api, redis):
         phone = await fresh_phone(api, tmp_path)
@@ -159,6 +164,7 @@ async def _pong(connection: websockets.ClientConnection) -> bool:
     return True
 
 
+@pytest.mark.security(9)
 async def test_sockets_learn_the_truth_when_redis_comes_back_with_its_memory(tmp_path: Path) -> None:
     async with on_own_redis(tmp_path) as (server, api, redis):
         phone = await fresh_phone(api, tmp_path)
@@ -253,6 +259,7 @@ async def test_a_socket_that_was_told_what_a_failover_took_back_starts_anew_and_
             assert (await told(connection))["status"] == ("denied" if meanwhile == "denied" else "scanned")
 
 
+@pytest.mark.security(26)
 async def test_a_full_redis_refuses_what_is_new_and_loses_nothing_of_what_it_has(tmp_path: Path) -> None:
     async with on_own_redis(tmp_path, PAIRING_LIMIT_REFRESH="60/minute") as (_, api, redis):
         phone = await fresh_phone(api, tmp_path)
@@ -293,6 +300,7 @@ async def test_a_full_redis_refuses_what_is_new_and_loses_nothing_of_what_it_has
             await api.new_pairing()
 
 
+@pytest.mark.security(28)
 async def test_every_device_finishes_at_the_other_process_when_its_own_is_stopped(tmp_path: Path) -> None:
     async with on_own_redis(tmp_path) as (server, api, redis):
         phone = await fresh_phone(api, tmp_path)
@@ -326,6 +334,8 @@ async def test_every_device_finishes_at_the_other_process_when_its_own_is_stoppe
                 assert len(set(ids)) == len(devices)
 
 
+@pytest.mark.security(9)
+@pytest.mark.mitigation("6.1.2")
 @pytest.mark.parametrize("call", ["claim", "approve", "login"])
 async def test_a_process_that_was_paused_cannot_use_a_pairing_whose_time_was_over_meanwhile(
     tmp_path: Path, call: str
@@ -360,6 +370,7 @@ def _let_time_pass(redis: RedisServer, pairing_id: str) -> None:
         own.hset(name, mapping={"record": json.dumps(record), "deadline": record["expires_at"]})
 
 
+@pytest.mark.security(21, 22)
 async def test_a_failure_of_the_server_itself_is_a_safe_problem_that_tells_nothing(tmp_path: Path) -> None:
     async with on_own_redis(tmp_path) as (server, api, redis):
         device, other = await api.new_pairing(), await api.new_pairing()

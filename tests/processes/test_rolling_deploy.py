@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import httpx2
+import pytest
 import websockets
 
 from tests.client import Api, NewDevice, told
@@ -78,6 +79,7 @@ async def replace(server: Server) -> float:
     return ended - started
 
 
+@pytest.mark.security(28)
 async def test_five_hundred_waiting_devices_all_log_in_once_while_both_processes_are_replaced(pair: Pair) -> None:
     clients = Clients(pair, 2026)
     phones = [await pair.phone("rolled") for _ in range(APPROVERS)]

@@ -95,6 +95,7 @@ def spellings(value: str) -> set[bytes]:
     return {each for each in found if len(each) >= 8 and b'"alg"' not in each and not each.startswith(b"eyJhbGci")}
 
 
+@pytest.mark.security(17, 21)
 async def test_no_secret_is_in_a_log_in_redis_or_in_the_database(
     pair: Pair, secrets_: dict[str, str], redis_server: RedisServer
 ) -> None:
@@ -127,6 +128,7 @@ def _dump(server: RedisServer) -> bytes:
     return b"\n".join(parts)
 
 
+@pytest.mark.security(21)
 async def test_control_characters_never_reach_a_log_raw(pair: Pair, secrets_: dict[str, str]) -> None:
     del secrets_
     for server in pair.servers:
@@ -134,6 +136,7 @@ async def test_control_characters_never_reach_a_log_raw(pair: Pair, secrets_: di
         assert not [each for each in content if (each < 0x20 and each not in b"\n") or each == 0x7F]
 
 
+@pytest.mark.security(26)
 async def test_every_key_in_redis_has_a_time_to_live(
     pair: Pair, secrets_: dict[str, str], redis_server: RedisServer
 ) -> None:
@@ -146,6 +149,7 @@ async def test_every_key_in_redis_has_a_time_to_live(
             assert own.pttl(key) != -1, key
 
 
+@pytest.mark.security(17)
 async def test_a_dump_of_redis_opens_nothing(pair: Pair, redis_server: RedisServer) -> None:
     phone, device = await pair.phone(), await pair.one.new_pairing()
     await phone.claim(device.pairing)
@@ -161,6 +165,7 @@ async def test_a_dump_of_redis_opens_nothing(pair: Pair, redis_server: RedisServ
         assert claimed.status_code == 404
 
 
+@pytest.mark.security(17, 26)
 async def test_limits_keep_no_secret_in_redis_either(tmp_path: Path) -> None:
     own_redis = RedisServer(tmp_path)
     try:

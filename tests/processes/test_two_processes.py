@@ -5,6 +5,7 @@ import json
 import time
 from contextlib import AsyncExitStack
 
+import pytest
 import websockets
 
 from tests.client import NewDevice, Phone, code_of, device_headers, socket, told, until
@@ -61,6 +62,7 @@ async def test_a_long_poll_at_one_process_hears_of_the_other(pair: Pair) -> None
     assert answer.json()["status"] == "scanned"
 
 
+@pytest.mark.security(27)
 async def test_a_newer_socket_at_the_other_process_takes_over(pair: Pair) -> None:
     device = await pair.one.new_pairing()
     async with device.socket() as first:
@@ -103,6 +105,8 @@ async def let_in(pair: Pair, phone: Phone) -> Phone:
     return Phone(pair.one, (await device.log_in()).json())
 
 
+@pytest.mark.security(16)
+@pytest.mark.mitigation("6.1.6")
 async def test_a_revoked_devices_key_is_dead_on_both_processes_within_5_seconds(pair: Pair) -> None:
     phone = await pair.phone()
     second = await let_in(pair, phone)
@@ -120,6 +124,7 @@ async def test_a_revoked_devices_key_is_dead_on_both_processes_within_5_seconds(
         await asyncio.sleep(0.05)
 
 
+@pytest.mark.security(16)
 async def test_a_revoked_devices_sockets_at_the_other_process_close_though_it_has_just_been_busy_there(
     pair: Pair,
 ) -> None:
@@ -141,6 +146,7 @@ async def test_a_revoked_devices_sockets_at_the_other_process_close_though_it_ha
         assert (account.close_code, pairing.close_code) == (4401, 4401)
 
 
+@pytest.mark.security(7)
 async def test_a_locked_account_is_locked_on_both_processes(pair: Pair) -> None:
     phone = await pair.phone("locked-everywhere")
     for api in (pair.one, pair.two):
@@ -182,6 +188,7 @@ async def test_a_client_that_changes_between_socket_and_polling_at_two_processes
         assert [each["version"] for each in seen] == [1, 2, 3, 4]
 
 
+@pytest.mark.security(3)
 async def test_a_claimant_without_luck_at_the_other_process_learns_nothing(pair: Pair) -> None:
     phone, late = await pair.phone(), await pair.phone()
     device: NewDevice = await pair.one.new_pairing(device_headers(name="Private"))

@@ -29,6 +29,7 @@ def seeded() -> random.Random:
     return random.Random(20_260_131)
 
 
+@pytest.mark.security(9)
 async def test_two_thousand_approvals_around_the_moment_of_connecting_are_all_told(
     pair: Pair, seeded: random.Random
 ) -> None:
@@ -63,6 +64,7 @@ async def test_two_thousand_approvals_around_the_moment_of_connecting_are_all_to
     assert sorted(delays)[APPROVALS // 2] < 1.0
 
 
+@pytest.mark.security(9)
 async def test_devices_are_told_though_the_links_are_cut_while_they_connect_and_are_approved(
     pair: Pair, redis_server: RedisServer, seeded: random.Random
 ) -> None:
@@ -94,6 +96,7 @@ async def test_devices_are_told_though_the_links_are_cut_while_they_connect_and_
     assert max(delays) < 10.0 + 1.5
 
 
+@pytest.mark.security(9)
 async def test_a_link_cut_at_the_very_moment_of_approval_is_made_up_for(pair: Pair, redis_server: RedisServer) -> None:
     phone = await pair.phone()
     devices = [await (pair.one, pair.two)[index % 2].new_pairing() for index in range(60)]
@@ -112,6 +115,7 @@ async def test_a_link_cut_at_the_very_moment_of_approval_is_made_up_for(pair: Pa
     assert max(told_at) - approved_at < 10.0
 
 
+@pytest.mark.security(9)
 async def test_long_polls_hear_of_approvals_while_the_links_are_cut(pair: Pair, redis_server: RedisServer) -> None:
     phone = await pair.phone()
     devices = [await (pair.one, pair.two)[index % 2].new_pairing() for index in range(50)]

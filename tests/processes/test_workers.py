@@ -212,6 +212,7 @@ async def test_the_port_of_a_running_server_is_refused_and_not_shared(crew: Serv
     assert "in use" in done.stderr
 
 
+@pytest.mark.security(28)
 async def test_sigterm_ends_all_workers_within_10_seconds_and_every_device_finishes_later(
     crew: Server, api: Api
 ) -> None:

@@ -36,6 +36,7 @@ def assert_safe(headers: "websockets.Headers | object") -> None:
     assert headers["x-frame-options"] == "DENY"  # type: ignore[index]
 
 
+@pytest.mark.security(22)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE", "PUT", "OPTIONS"])
 async def test_every_answer_has_the_safe_headers(api: Api, server: Server, method: str) -> None:
     for path in PATHS:
@@ -65,6 +66,7 @@ async def test_successes_are_never_stored_either(api: Api, new_phone: NewPhone) 
         assert_safe(answer.headers)
 
 
+@pytest.mark.security(24)
 async def test_no_link_in_an_answer_comes_from_the_requests_host(api: Api, server: Server) -> None:
     evil = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example"}
     for path in PATHS:
@@ -75,6 +77,7 @@ async def test_no_link_in_an_answer_comes_from_the_requests_host(api: Api, serve
     assert "evil.example" not in made.text
 
 
+@pytest.mark.security(22)
 async def test_a_page_asked_for_by_another_name_of_this_machine_leads_to_the_public_one(
     api: Api, server: Server
 ) -> None:
@@ -84,6 +87,7 @@ async def test_a_page_asked_for_by_another_name_of_this_machine_leads_to_the_pub
     assert_safe(answer.headers)
 
 
+@pytest.mark.security(23)
 async def test_opening_a_page_or_peeking_at_a_pairing_changes_nothing(
     api: Api, server: Server, new_phone: NewPhone
 ) -> None:
@@ -103,6 +107,7 @@ async def test_opening_a_page_or_peeking_at_a_pairing_changes_nothing(
     assert (await phone.get(f"/pairings/{shown['id']}")).json()["version"] == 1
 
 
+@pytest.mark.security(24)
 async def test_an_unknown_host_is_refused_where_the_public_address_is_public(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

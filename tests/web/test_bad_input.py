@@ -68,6 +68,7 @@ async def credentials(api: Api, phone: Phone) -> dict[str, dict[str, str]]:
 JSON = {"Content-Type": "application/json"}
 
 
+@pytest.mark.security(23, 25)
 @pytest.mark.parametrize("name", WITH_BODY)
 async def test_malformed_json_is_a_bad_request_whoever_sends_it(
     api: Api, credentials: dict[str, dict[str, str]], name: str
@@ -116,6 +117,7 @@ OTHER_TYPES = [
 ]  # fmt: skip
 
 
+@pytest.mark.security(23)
 @pytest.mark.parametrize("name", WITH_BODY)
 async def test_another_content_type_is_refused(api: Api, credentials: dict[str, dict[str, str]], name: str) -> None:
     call = WITH_BODY[name]
@@ -132,6 +134,7 @@ async def test_content_types_may_have_parameters_and_any_case(api: Api) -> None:
         assert (await api.http.post("/pairings", content=b"{}", headers=headers)).status_code == 201
 
 
+@pytest.mark.security(23)
 @pytest.mark.parametrize("name", WITH_BODY)
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_a_body_over_16_kib_is_too_large(
@@ -229,6 +232,7 @@ ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
 queries = st.dictionaries(st.sampled_from(["since", "wait", "descendants", "x"]), st.text(max_size=5), max_size=2)
 
 
+@pytest.mark.security(25)
 @settings(max_examples=150, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     call=st.sampled_from(CALLS),
@@ -277,6 +281,7 @@ def _close_clients() -> Any:
         client.close()
 
 
+@pytest.mark.security(25)
 @pytest.mark.parametrize(
     "request_text",
     [

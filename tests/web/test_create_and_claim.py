@@ -18,6 +18,7 @@ TOKEN = re.compile(r"[A-Za-z0-9_-]{22,}")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
+@pytest.mark.security(1)
 async def test_a_new_device_gets_an_id_a_code_and_a_secret_that_have_nothing_in_common(
     api: Api, server: Server
 ) -> None:
@@ -38,6 +39,7 @@ async def test_a_new_device_gets_an_id_a_code_and_a_secret_that_have_nothing_in_
     assert re.fullmatch(r"[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4}", made["userCode"])
 
 
+@pytest.mark.mitigation("6.1.15")
 async def test_a_logged_in_device_gets_a_join_address_and_no_secret(
     api: Api, server: Server, new_phone: NewPhone
 ) -> None:
@@ -55,6 +57,8 @@ async def test_the_picture_comes_in_the_kind_that_was_asked_for(api: Api, wanted
         assert made["qr"]["png"].startswith("data:image/png;base64,")
 
 
+@pytest.mark.security(1)
+@pytest.mark.mitigation("6.1.4")
 async def test_ids_codes_and_secrets_never_come_twice(api: Api) -> None:
     made = [(await api.new_pairing()).pairing for _ in range(50)]
     for values in (
@@ -73,6 +77,7 @@ async def test_a_device_may_bring_a_secret_of_its_own(api: Api) -> None:
     assert (await made.poll()).status_code == 200
 
 
+@pytest.mark.security(1)
 @pytest.mark.parametrize("bad", ["short", "x" * 21, "x" * 129, "has a space in it, and commas", "ümläut" * 5])
 async def test_a_secret_too_weak_or_too_odd_is_refused_where_it_is_chosen(
     api: Api, new_phone: NewPhone, server: Server, bad: str
@@ -128,6 +133,7 @@ async def test_each_side_of_flow_1_sees_its_own_part(api: Api, new_phone: NewPho
     assert seen.keys() == PARTY_NEUTRAL | {"scannedAt", "newDevice"}
 
 
+@pytest.mark.security(10)
 async def test_the_approver_sees_what_the_device_says_apart_from_what_the_server_saw(
     api: Api, new_phone: NewPhone
 ) -> None:
@@ -140,6 +146,7 @@ async def test_the_approver_sees_what_the_device_says_apart_from_what_the_server
     assert seen["observed"] == {"ip": "127.0.0.1", "userAgent": "Fridge/1", "network": "same"}
 
 
+@pytest.mark.security(2)
 async def test_a_scan_is_never_consent(api: Api, new_phone: NewPhone) -> None:
     phone, device = await new_phone(), await api.new_pairing()
     assert refusal(await device.log_in()) == (409, "not_approved")
@@ -175,6 +182,7 @@ async def test_nobody_cancels_what_the_other_made(api: Api, new_phone: NewPhone)
     assert refusal(await api.http.delete(f"/pairings/{joined.id}", headers=joined.headers)) == (409, "wrong_direction")
 
 
+@pytest.mark.security(8)
 async def test_nobody_approves_his_own_pairing(api: Api, new_phone: NewPhone) -> None:
     code = "same-installation"
     phone = await new_phone(**{"X-Device-Code": code})
@@ -191,6 +199,8 @@ async def test_nobody_approves_his_own_pairing(api: Api, new_phone: NewPhone) ->
         assert refusal(answer) == (401, "unauthenticated")
 
 
+@pytest.mark.security(3)
+@pytest.mark.mitigation("6.1.3")
 async def test_the_same_claimant_again_is_told_the_same_and_another_is_turned_away(
     api: Api, new_phone: NewPhone
 ) -> None:
@@ -217,6 +227,7 @@ async def test_a_joining_device_with_its_own_secret_may_repeat_a_claim_whose_ans
     assert refusal(without) == (409, "already_claimed")
 
 
+@pytest.mark.security(8)
 async def test_wrong_code_unknown_id_and_foreign_id_cannot_be_told_apart(api: Api, new_phone: NewPhone) -> None:
     phone, stranger = await new_phone(), await new_phone()
     device, other = await api.new_pairing(), await api.new_pairing()
@@ -247,6 +258,7 @@ async def test_wrong_code_unknown_id_and_foreign_id_cannot_be_told_apart(api: Ap
     assert len({answer.text for answer in (*claims, *others)}) == 1
 
 
+@pytest.mark.security(1)
 async def test_all_that_a_qr_code_says_opens_nothing(api: Api, new_phone: NewPhone) -> None:
     phone, device = await new_phone(), await api.new_pairing()
     await phone.claim(device.pairing)
@@ -261,6 +273,7 @@ async def test_all_that_a_qr_code_says_opens_nothing(api: Api, new_phone: NewPho
         assert (await api.http.get(f"/pairings/{device.id}")).status_code == 401
 
 
+@pytest.mark.security(8)
 async def test_a_secret_is_worth_nothing_on_another_pairing(api: Api, new_phone: NewPhone) -> None:
     phone = await new_phone()
     mine, other = await api.new_pairing(), await api.new_pairing()
@@ -287,6 +300,8 @@ async def test_of_60_accounts_that_claim_one_code_at_once_one_wins_and_only_it_c
     assert (await winner.approve(device.id)).status_code == 200
 
 
+@pytest.mark.security(10)
+@pytest.mark.mitigation("6.1.6")
 async def test_a_report_is_noted_in_the_reporters_activity(api: Api, new_phone: NewPhone) -> None:
     phone, device = await new_phone(), await api.new_pairing(device_headers(name="Phisher"))
     await phone.claim(device.pairing)

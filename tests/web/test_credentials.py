@@ -71,6 +71,7 @@ async def test_two_different_credentials_at_once_are_refused(api: Api, new_phone
         assert refusal(made) == (400, "bad_request")
 
 
+@pytest.mark.security(21)
 async def test_no_credential_is_taken_from_a_query_string(api: Api, phone: Phone) -> None:
     device = await api.new_pairing()
     key, secret = phone.keys["authKey"], device.pairing["secret"]
@@ -105,6 +106,7 @@ async def test_an_auth_key_says_what_the_contract_says(api: Api, server: Server,
     assert not any("d" in key for key in public)
 
 
+@pytest.mark.security(15)
 async def test_forged_tokens_get_401(api: Api, server: Server, phone: Phone) -> None:
     key = phone.keys["authKey"]
     head, claims, signature = key.split(".")
@@ -160,6 +162,8 @@ async def test_forged_tokens_get_401(api: Api, server: Server, phone: Phone) -> 
         assert refusal(answer) == (401, "unauthenticated"), name
 
 
+@pytest.mark.security(15)
+@pytest.mark.mitigation("6.1.10")
 async def test_an_auth_key_dies_with_its_time_and_the_refresh_key_lives_on(
     clocked: Embedded, clocked_api: Api, clocked_phone: NewPhone
 ) -> None:
@@ -173,6 +177,7 @@ async def test_an_auth_key_dies_with_its_time_and_the_refresh_key_lives_on(
     assert (await Phone(clocked_api, renewed.json()).get("/me")).status_code == 200
 
 
+@pytest.mark.security(15)
 async def test_signing_keys_rotate_under_a_running_server_and_old_keys_stay_valid(
     api: Api, server: Server, new_phone: NewPhone
 ) -> None:

@@ -27,6 +27,7 @@ DIRTY = {
 }
 
 
+@pytest.mark.security(22)
 @pytest.mark.parametrize("clean", DIRTY, ids=lambda each: each.encode("ascii", "replace").decode())
 async def test_the_approver_is_shown_a_cleaned_name(api: Api, new_phone: NewPhone, clean: str) -> None:
     device = await api.new_pairing(device_headers(name=quote(DIRTY[clean])))
@@ -42,6 +43,7 @@ async def test_a_name_may_come_as_raw_utf_8(api: Api, new_phone: NewPhone) -> No
     assert seen["newDevice"]["reported"]["name"] == "Küche 日本"
 
 
+@pytest.mark.security(22)
 async def test_every_label_is_cut_to_128_characters(api: Api, new_phone: NewPhone) -> None:
     long = quote("ü" * 500)
     device = await api.new_pairing(
@@ -52,6 +54,7 @@ async def test_every_label_is_cut_to_128_characters(api: Api, new_phone: NewPhon
     assert seen["observed"]["userAgent"] == "u" * 128
 
 
+@pytest.mark.security(22)
 @pytest.mark.parametrize(
     ("header", "value", "code"),
     [
@@ -71,12 +74,14 @@ async def test_what_cannot_be_cleaned_is_refused(api: Api, header: str, value: s
     assert refusal(answer) == (400, code)
 
 
+@pytest.mark.security(22)
 async def test_raw_bytes_that_are_no_utf_8_are_refused(api: Api) -> None:
     raw = {name.encode(): value.encode() for name, value in device_headers().items()}
     answer = await api.http.post("/pairings", headers=raw | {b"X-Device-Name": b"\xff\xfe\x80"})
     assert refusal(answer) == (400, "bad_request")
 
 
+@pytest.mark.security(10)
 async def test_what_the_approver_saw_is_what_gets_registered(api: Api, new_phone: NewPhone) -> None:
     phone = await new_phone()
     own = device_headers(name="Seen", **{"X-Os-Device": "Plan 9", "X-App-Version-Number": "7"})
@@ -97,6 +102,7 @@ async def test_another_device_code_at_login_is_refused_and_costs_nothing(api: Ap
     assert (await device.log_in(None, **device.device)).status_code == 200
 
 
+@pytest.mark.security(18)
 async def test_the_same_code_under_two_accounts_is_two_devices(api: Api, new_phone: NewPhone) -> None:
     own = device_headers("shared-tablet")
     ids = set()
@@ -110,6 +116,7 @@ async def test_the_same_code_under_two_accounts_is_two_devices(api: Api, new_pho
     assert len(ids) == 2
 
 
+@pytest.mark.security(18)
 async def test_a_login_with_a_known_code_renews_that_record_and_ends_its_older_session(
     api: Api, new_phone: NewPhone
 ) -> None:

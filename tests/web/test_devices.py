@@ -80,6 +80,7 @@ async def test_a_device_renames_itself_and_others_and_the_name_is_cleaned(api: A
     assert refusal(empty) == (400, "bad_request")
 
 
+@pytest.mark.security(13, 18)
 async def test_a_push_address_is_ones_own_affair(api: Api, server: Server, phone: Phone) -> None:
     second = await let_in(api, phone)
     foreign = await api.http.patch(f"/devices/{id_of(second)}", json={"pushToken": "mine-now"}, headers=phone.headers)
@@ -100,6 +101,7 @@ def _push_addresses(server: Server) -> dict[str, str]:
         return dict(rows.fetchall())
 
 
+@pytest.mark.security(8)
 async def test_another_accounts_devices_are_unknown(api: Api, new_phone: NewPhone) -> None:
     phone, stranger = await new_phone(), await new_phone()
     for target in (id_of(stranger), "0" * 32, "x"):
@@ -112,6 +114,8 @@ async def test_another_accounts_devices_are_unknown(api: Api, new_phone: NewPhon
 # Revoke
 
 
+@pytest.mark.security(16)
+@pytest.mark.mitigation("6.1.6")
 async def test_a_revoked_devices_keys_die_its_sockets_close_and_its_open_pairings_end(
     api: Api, server: Server, phone: Phone
 ) -> None:
@@ -147,6 +151,8 @@ async def test_a_revoked_devices_keys_die_its_sockets_close_and_its_open_pairing
     assert refusal(again) == (404, "not_found")
 
 
+@pytest.mark.security(19)
+@pytest.mark.mitigation("6.1.6")
 async def test_revoking_with_descendants_ends_all_that_a_device_let_in(api: Api, phone: Phone) -> None:
     child = await let_in(api, phone)
     grandchild = await let_in(api, child)
@@ -167,6 +173,7 @@ async def test_revoking_without_descendants_leaves_them(api: Api, phone: Phone) 
     assert [each["id"] for each in await known(grandchild)] == [id_of(phone), id_of(grandchild)]
 
 
+@pytest.mark.security(19)
 async def test_one_call_revokes_all_others(api: Api, server: Server, phone: Phone) -> None:
     others = [await let_in(api, phone) for _ in range(3)]
     async with account_socket(server, others[0]) as account:
@@ -187,6 +194,8 @@ async def test_a_device_may_revoke_itself(api: Api, phone: Phone) -> None:
 # Events and activity
 
 
+@pytest.mark.security(19)
+@pytest.mark.mitigation("6.1.6")
 async def test_all_other_devices_hear_who_came_and_who_went(api: Api, server: Server, new_phone: NewPhone) -> None:
     phone = await new_phone("hearer")
     second = await let_in(api, phone)
@@ -241,6 +250,7 @@ async def test_the_activity_tells_what_happened_newest_first(api: Api, phone: Ph
     assert all(line["ip"] == "127.0.0.1" and line["at"].endswith("Z") for line in lines)
 
 
+@pytest.mark.security(18)
 async def test_the_cap_on_devices_refuses_the_login_and_evicts_nobody(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
@@ -279,6 +289,8 @@ async def strict_api(strict: Server) -> AsyncIterator[Api]:
         yield client
 
 
+@pytest.mark.security(13)
+@pytest.mark.mitigation("6.1.9")
 async def test_a_device_in_quarantine_can_neither_let_in_nor_lock_out(strict: Server, strict_api: Api) -> None:
     api = strict_api
     owner = await fresh_phone(api, strict.folder)
@@ -310,6 +322,7 @@ async def test_a_device_in_quarantine_can_neither_let_in_nor_lock_out(strict: Se
     assert len(await known(owner)) == 1
 
 
+@pytest.mark.security(13)
 async def test_quarantine_ends_by_no_login_refresh_or_invite(strict: Server, strict_api: Api) -> None:
     api = strict_api
     owner = await fresh_phone(api, strict.folder, "owner-2")

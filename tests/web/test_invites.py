@@ -4,12 +4,15 @@ import asyncio
 import json
 import secrets
 
+import pytest
+
 from tests.client import Api, device_headers
 from tests.embedded import Embedded, invite_in
 from tests.servers import Server
 from tests.web.conftest import NewPhone, refusal
 
 
+@pytest.mark.mitigation("6.1.3")
 async def test_the_command_line_prints_an_invite_that_works_once(api: Api, server: Server) -> None:
     done = server.cli("invite", "iris", "--json")
     made = json.loads(done.stdout)
@@ -29,6 +32,7 @@ async def test_an_unknown_invite_is_not_found(api: Api) -> None:
         assert refusal(answer) == (404, "not_found")
 
 
+@pytest.mark.mitigation("6.1.2")
 async def test_an_invite_lives_15_minutes(clocked: Embedded, clocked_api: Api) -> None:
     code = await invite_in(clocked.folder, "late", clocked.clock)
     clocked.clock.advance(15 * 60 + 1)

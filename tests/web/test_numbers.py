@@ -32,6 +32,8 @@ def _wrong(number: str) -> str:
     return f"{(int(number) + 1) % 1000:03}"
 
 
+@pytest.mark.security(11, 12)
+@pytest.mark.mitigation("6.1.1", "6.1.16")
 @pytest.mark.parametrize(
     ("policy", "far", "typed", "asked"),
     [
@@ -65,6 +67,8 @@ async def test_the_policy_network_and_way_of_entry_decide_whether_a_number_is_as
             assert (await device.log_in(body)).status_code == 200
 
 
+@pytest.mark.security(24)
+@pytest.mark.mitigation("6.1.1")
 async def test_an_address_in_a_forwarded_header_counts_from_declared_proxies_alone(always: Embedded) -> None:
     async with Api(always.url) as api:
         phone = await fresh_phone(api, always.folder)
@@ -75,6 +79,8 @@ async def test_an_address_in_a_forwarded_header_counts_from_declared_proxies_alo
         assert (observed["ip"], observed["network"]) == ("127.0.0.1", "same")
 
 
+@pytest.mark.security(24)
+@pytest.mark.mitigation("6.1.1")
 async def test_behind_an_undeclared_proxy_the_network_is_unknown_and_the_number_asked_for(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
@@ -87,6 +93,8 @@ async def test_behind_an_undeclared_proxy_the_network_is_unknown_and_the_number_
             assert (seen["newDevice"]["observed"]["network"], seen["verification"]) == ("unknown", "number")
 
 
+@pytest.mark.security(11)
+@pytest.mark.mitigation("6.1.16")
 async def test_only_the_approver_sees_the_number_and_only_between_approval_and_login(always: Embedded) -> None:
     async with approved(always) as (phone, device, number):
         assert len(number) == 3
@@ -123,6 +131,8 @@ async def test_asking_without_a_number_costs_no_attempt(always: Embedded) -> Non
         assert (await device.log_in({"number": number})).status_code == 200
 
 
+@pytest.mark.security(11)
+@pytest.mark.mitigation("6.1.16")
 async def test_the_third_wrong_number_denies_the_pairing(always: Embedded) -> None:
     async with approved(always) as (phone, device, number):
         left = []
@@ -159,6 +169,8 @@ async def test_an_approval_with_a_number_leaves_twice_the_time(always: Embedded)
         assert 119 <= (await phone.approve(device.id)).json()["expiresIn"] <= 120
 
 
+@pytest.mark.security(11)
+@pytest.mark.mitigation("6.1.11")
 async def test_a_new_pairing_does_not_reset_the_accounts_count_of_wrong_numbers(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

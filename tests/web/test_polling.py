@@ -98,6 +98,8 @@ async def test_a_bad_since_or_wait_is_refused(api: Api, query: str) -> None:
     assert refusal(await device.poll(f"?{query}")) == (400, "bad_request")
 
 
+@pytest.mark.security(6)
+@pytest.mark.mitigation("6.1.2")
 async def test_polling_keeps_nothing_alive(clocked: Embedded, clocked_api: Api) -> None:
     device = await clocked_api.new_pairing()
     for _ in range(4):

@@ -37,6 +37,7 @@ async def reported(api: Api, phone: Phone) -> None:
     assert (await phone.deny(device.id, {"report": True})).status_code == 200
 
 
+@pytest.mark.security(10, 24)
 async def test_what_a_trusted_proxy_forwards_is_what_the_approver_sees(api: Api, proxied: Server) -> None:
     phone = await phone_of(api, proxied, "viewer")
     device = await api.new_pairing(device_headers() | {"X-Forwarded-For": "1.1.1.1, 9.9.9.9"})
@@ -45,6 +46,8 @@ async def test_what_a_trusted_proxy_forwards_is_what_the_approver_sees(api: Api,
     assert seen["network"] == "different"
 
 
+@pytest.mark.security(10)
+@pytest.mark.mitigation("6.1.6")
 async def test_a_report_hides_that_origin_from_the_reporter_and_from_nobody_else(api: Api, proxied: Server) -> None:
     victim, other = await phone_of(api, proxied, "victim"), await phone_of(api, proxied, "other")
     await reported(api, victim)
@@ -57,6 +60,8 @@ async def test_a_report_hides_that_origin_from_the_reporter_and_from_nobody_else
     assert "pairing.reported" in events
 
 
+@pytest.mark.security(10)
+@pytest.mark.mitigation("6.1.6")
 async def test_an_origin_that_several_accounts_report_can_make_no_more_pairings(api: Api, proxied: Server) -> None:
     for username in ("first", "second", "third"):
         phone = await phone_of(api, proxied, username)

@@ -61,6 +61,7 @@ async def test_a_login_can_be_repeated_until_its_refresh_key_was_used(api: Api, 
     assert refusal(await device.log_in()) == (409, "pairing_consumed")
 
 
+@pytest.mark.security(7)
 async def test_a_login_is_refused_once_its_approver_was_logged_out(api: Api, new_phone: NewPhone) -> None:
     first = await new_phone()
     phone = Phone(api, (await (await approved(api, first)).log_in()).json())
@@ -70,6 +71,7 @@ async def test_a_login_is_refused_once_its_approver_was_logged_out(api: Api, new
     assert len((await first.get("/devices")).json()["devices"]) == 1
 
 
+@pytest.mark.security(7)
 async def test_a_locked_account_lets_nobody_in(api: Api, server: Server, new_phone: NewPhone) -> None:
     phone = await new_phone("lucky")
     device = await approved(api, phone)
@@ -114,6 +116,7 @@ async def _until_allowed(phone: Phone) -> None:
 # Refresh
 
 
+@pytest.mark.security(14)
 async def test_a_refresh_gives_a_new_pair_and_the_old_key_dies(api: Api, phone: Phone) -> None:
     new = (await refresh(api, phone.keys["refreshKey"])).json()
     assert new["refreshKey"] != phone.keys["refreshKey"]
@@ -146,6 +149,7 @@ async def test_fifty_refreshes_at_once_leave_one_live_branch(api: Api, phone: Ph
     assert (await refresh(api, won[0]["refreshKey"])).status_code == 200
 
 
+@pytest.mark.security(14)
 async def test_fifty_refreshes_whose_winners_go_on_at_once_still_leave_one_live_branch(api: Api, phone: Phone) -> None:
     async def refresh_and_use() -> str | None:
         answer = await refresh(api, phone.keys["refreshKey"])
@@ -160,6 +164,8 @@ async def test_fifty_refreshes_whose_winners_go_on_at_once_still_leave_one_live_
     assert (await refresh(api, keys.pop())).status_code == 200
 
 
+@pytest.mark.security(14)
+@pytest.mark.mitigation("6.1.6")
 async def test_an_old_key_after_the_grace_ends_the_session_with_all_its_keys(
     clocked: Embedded, clocked_api: Api, clocked_phone: NewPhone
 ) -> None:
@@ -178,6 +184,8 @@ async def test_an_invented_key_ends_nobodys_session(api: Api, phone: Phone) -> N
     assert (await phone.get("/me")).status_code == 200
 
 
+@pytest.mark.security(14)
+@pytest.mark.mitigation("6.1.10")
 async def test_a_session_ends_when_it_was_idle_too_long_and_at_its_absolute_end(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
@@ -198,6 +206,7 @@ async def test_a_session_ends_when_it_was_idle_too_long_and_at_its_absolute_end(
             assert refusal(await Phone(api, last).get("/me")) == (401, "unauthenticated")
 
 
+@pytest.mark.mitigation("6.1.11")
 async def test_refreshes_are_limited_per_device(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = folder_of(tmp_path_factory.mktemp("sessions"), "limited")
     with embedded(folder, limit_refresh="3/minute") as server:
@@ -257,6 +266,7 @@ FOREIGN = [
 ]
 
 
+@pytest.mark.security(20)
 @pytest.mark.parametrize("origin", FOREIGN)
 async def test_refresh_and_logout_by_cookie_demand_exactly_our_origin(
     api: Api, server: Server, phone: Phone, origin: str | None
@@ -308,6 +318,7 @@ async def test_a_logout_ends_the_session_and_no_other(api: Api, phone: Phone) ->
     assert len((await phone.get("/devices")).json()["devices"]) == 1
 
 
+@pytest.mark.security(20)
 @pytest.mark.parametrize("origin", ["null", "http://evil.example", "{own}.evil.example", "{own}0"])
 async def test_cors_lets_in_our_own_origin_alone(api: Api, server: Server, origin: str) -> None:
     ask = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "auth-key"}

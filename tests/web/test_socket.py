@@ -64,6 +64,7 @@ def auth(**credential: str) -> str:
 # Handshake
 
 
+@pytest.mark.security(27)
 async def test_the_subprotocol_is_chosen_and_nothing_is_compressed(api: Api, server: Server) -> None:
     device = await api.new_pairing()
     path, first = f"/pairings/{device.id}/socket", auth(secret=device.pairing["secret"])
@@ -82,6 +83,7 @@ async def test_a_client_that_offers_no_subprotocol_is_served_without_one(api: Ap
         assert (await told(connection))["status"] == "pending"
 
 
+@pytest.mark.security(20)
 @pytest.mark.parametrize(
     "origin",
     ["null", "http://evil.example", "{own}.evil.example", "{own}0", "https://localhost:{port}", "http://localhost",
@@ -109,6 +111,8 @@ async def test_our_own_origin_and_none_are_let_in(api: Api, server: Server) -> N
             assert (await told(connection))["status"] == "pending"
 
 
+@pytest.mark.security(27)
+@pytest.mark.mitigation("6.1.11")
 async def test_sockets_are_limited_per_address_before_the_upgrade(tmp_path_factory: pytest.TempPathFactory) -> None:
     with embedded(tmp_path_factory.mktemp("few"), demo=True, limit_sockets=3) as server:
         async with Api(server.url) as api, AsyncExitStack() as stack:
@@ -148,6 +152,7 @@ BAD_FIRST: dict[str, str | bytes] = {
 }
 
 
+@pytest.mark.security(25)
 @pytest.mark.parametrize("kind", BAD_FIRST)
 async def test_a_malformed_first_message_closes_with_4400(api: Api, server: Server, kind: str) -> None:
     device = await api.new_pairing()
@@ -180,6 +185,7 @@ async def test_an_expired_key_closes_with_4401(clocked: Embedded, clocked_api: A
         assert await close_code(connection) == 4401
 
 
+@pytest.mark.security(27)
 async def test_silence_is_cut_off_with_4401_on_both_sockets(api: Api, server: Server) -> None:
     device = await api.new_pairing()
     async with raw(server, f"/pairings/{device.id}/socket") as one, raw(server, "/socket") as two:
@@ -187,6 +193,7 @@ async def test_silence_is_cut_off_with_4401_on_both_sockets(api: Api, server: Se
     assert codes == [4401, 4401]
 
 
+@pytest.mark.security(1, 8)
 async def test_a_stranger_cannot_tell_a_foreign_pairing_from_none(api: Api, server: Server, phone: Phone) -> None:
     device, other = await api.new_pairing(), await api.new_pairing()
     reasons = set()
@@ -213,6 +220,7 @@ async def test_a_credential_in_a_header_needs_no_first_message(api: Api, server:
             assert (await told(connection))["status"] == "pending"
 
 
+@pytest.mark.security(21)
 async def test_a_cookie_or_query_string_is_no_credential(api: Api, server: Server) -> None:
     device = await api.new_pairing()
     secret = device.pairing["secret"]
@@ -318,6 +326,7 @@ async def test_an_extended_pairing_is_not_told_expired_at_its_old_time(
 # Who else listens
 
 
+@pytest.mark.security(27)
 async def test_the_newest_socket_of_a_new_device_takes_over(api: Api, server: Server, phone: Phone) -> None:
     device = await api.new_pairing()
     async with device.socket() as first:
@@ -408,6 +417,7 @@ async def test_an_account_socket_outlives_its_key_but_not_its_session(
 # Bounds
 
 
+@pytest.mark.security(27)
 @pytest.mark.parametrize("when", ["first", "later"])
 async def test_a_frame_over_4_kib_closes_with_1009(api: Api, server: Server, when: str) -> None:
     device = await api.new_pairing()
@@ -419,6 +429,7 @@ async def test_a_frame_over_4_kib_closes_with_1009(api: Api, server: Server, whe
         assert await close_code(connection) == 1009
 
 
+@pytest.mark.security(27)
 async def test_a_message_over_4_kib_in_small_frames_closes_with_1009(api: Api, server: Server) -> None:
     device = await api.new_pairing()
     async with raw(server, f"/pairings/{device.id}/socket", compression=None) as connection:
@@ -465,6 +476,7 @@ def _handshake(server: Server | Embedded, path: str, **headers: str) -> plain.so
     return connection
 
 
+@pytest.mark.security(25)
 @pytest.mark.parametrize("kind", BAD_FRAMES)
 async def test_a_frame_against_the_rules_ends_that_socket_and_no_more(
     api: Api, server: Server, phone: Phone, kind: str
@@ -483,6 +495,7 @@ async def test_a_frame_against_the_rules_ends_that_socket_and_no_more(
     assert (await device.poll()).status_code == 200
 
 
+@pytest.mark.security(27)
 async def test_a_client_that_reads_nothing_delays_nobody(api: Api, server: Server, phone: Phone) -> None:
     device = await api.new_pairing()
     await phone.claim(device.pairing)
@@ -514,6 +527,7 @@ class Impatient(WebSocketProtocol):
     patience = 1.0
 
 
+@pytest.mark.security(27)
 async def test_a_client_that_reads_nothing_is_cut_off_in_the_end(tmp_path: Path) -> None:
     """Not merely closed: a close waits until everything has been taken, which is never."""
 
@@ -557,6 +571,7 @@ async def test_sigterm_answers_long_polls_with_what_is_known(tmp_path_factory: p
             await stopping
 
 
+@pytest.mark.security(28)
 async def test_sigterm_closes_sockets_with_1012_and_ends_within_ten_seconds(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

@@ -163,6 +163,7 @@ CELLS = [
 assert len({cell[:3] for cell in CELLS}) == len(CELLS)
 
 
+@pytest.mark.security(2, 4, 6)
 @pytest.mark.parametrize(("flow", "state", "call", "want"), CELLS, ids=lambda each: str(each).replace(" ", "-"))
 async def test_each_call_in_each_state_answers_as_the_table_says(
     flow: str,
@@ -203,6 +204,7 @@ async def test_the_winner_who_repeats_its_call_gets_the_same_answer_and_no_new_v
     assert (after["version"], after["status"]) == (before["version"], before["status"])
 
 
+@pytest.mark.security(4)
 @pytest.mark.parametrize("flow", FLOWS)
 async def test_a_denied_pairing_stays_denied_though_its_approver_changes_its_mind(
     flow: str, clocked: Embedded, clocked_api: Api, clocked_phone: NewPhone
@@ -212,6 +214,8 @@ async def test_a_denied_pairing_stays_denied_though_its_approver_changes_its_min
     assert refusal(await scene.log_in()) == (403, "pairing_denied")
 
 
+@pytest.mark.security(5)
+@pytest.mark.mitigation("6.1.3")
 @pytest.mark.parametrize("flow", FLOWS)
 async def test_a_used_login_is_consumed_once_one_of_its_keys_was_used(
     flow: str, clocked: Embedded, clocked_api: Api, clocked_phone: NewPhone
@@ -235,6 +239,7 @@ async def test_a_used_login_is_consumed_after_30_seconds(
     assert refusal(await scene.log_in()) == (409, "pairing_consumed")
 
 
+@pytest.mark.security(6)
 @pytest.mark.parametrize("flow", FLOWS)
 async def test_a_finished_pairing_can_be_read_for_five_minutes_then_it_is_unknown(
     flow: str, clocked: Embedded, clocked_api: Api, clocked_phone: NewPhone
@@ -247,6 +252,7 @@ async def test_a_finished_pairing_can_be_read_for_five_minutes_then_it_is_unknow
     assert refusal(await scene.b.poll()) == (404, "not_found")
 
 
+@pytest.mark.mitigation("6.1.2")
 @pytest.mark.parametrize("flow", FLOWS)
 async def test_a_claim_leaves_a_minute_to_decide_and_an_approval_a_minute_to_log_in(
     flow: str, clocked: Embedded, clocked_api: Api, clocked_phone: NewPhone

@@ -39,6 +39,8 @@ async def test_a_new_device_may_type_the_code_that_a_logged_in_one_shows(api: Ap
     assert answer.json()["secret"]
 
 
+@pytest.mark.security(12)
+@pytest.mark.mitigation("6.1.16")
 async def test_after_a_typed_code_the_number_is_asked_for_on_the_same_network_too(
     api: Api, new_phone: NewPhone
 ) -> None:
@@ -50,6 +52,7 @@ async def test_after_a_typed_code_the_number_is_asked_for_on_the_same_network_to
     assert refusal(await device.log_in()) == (403, "number_required")
 
 
+@pytest.mark.security(12)
 async def test_every_failure_looks_the_same(api: Api, new_phone: NewPhone) -> None:
     phone, late = await new_phone(), await new_phone()
     pending, claimed, cancelled = [await api.new_pairing() for _ in range(3)]
@@ -76,6 +79,8 @@ async def test_every_failure_looks_the_same(api: Api, new_phone: NewPhone) -> No
     assert len({answer.text for answer in answers}) == 1
 
 
+@pytest.mark.security(12)
+@pytest.mark.mitigation("6.1.11")
 async def test_wrong_codes_are_limited_per_account_and_right_ones_are_not_counted(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
@@ -101,6 +106,8 @@ async def test_wrong_codes_are_limited_per_account_and_right_ones_are_not_counte
             assert [answer.status_code for answer in answers] == [404, 404, 404, 429]
 
 
+@pytest.mark.security(26)
+@pytest.mark.mitigation("6.1.11")
 async def test_creating_and_claiming_are_limited_with_the_seconds_to_wait(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
@@ -116,6 +123,7 @@ async def test_creating_and_claiming_are_limited_with_the_seconds_to_wait(
             assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 429, 429]
 
 
+@pytest.mark.security(26)
 async def test_a_full_house_keeps_a_tenth_for_signed_in_devices(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = folder_of(tmp_path_factory.mktemp("limited"), "full")
     with embedded(folder, demo=True, limit_create="0", limit_pairings=10) as server:

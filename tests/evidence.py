@@ -1,0 +1,266 @@
+"""Which tests show which requirement of SECURITY.md and which mitigation of RFC 10027, and whether they all passed.
+
+A pytest plugin: `--evidence FILE` adds the marked tests that passed to FILE, over several runs if need be.
+`python -m tests.evidence FILE` then fails if a row has no test, or one that did not pass. `scripts/docs` draws the
+tables.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+
+REQUIREMENTS = {
+    "1": "Ids, codes and secrets can't be guessed, and what a QR code says opens nothing",
+    "2": "A scan is no consent",
+    "3": "Of many accounts that claim one code, one wins; the others learn nothing",
+    "4": "Approve, deny, cancel and time: one wins, and an end is an end in every process",
+    "5": "One pairing logs in once, however many try and whatever Redis forgets",
+    "6": "Nothing revives or rewrites a finished pairing",
+    "7": "At the login the approver still has to stand",
+    "8": "Nobody approves himself, and nothing of one pairing is worth anything on another",
+    "9": "No wake-up is lost, and only the store's clock decides about time",
+    "10": "The approver sees what the server saw; to refuse, to report or to keep still is easy",
+    "11": "Three wrong numbers end a pairing, and new pairings bring an account no new attempts",
+    "12": "Typed codes: few wrong ones, one answer to all failures, and a number afterwards",
+    "13": "A device that has just come in can neither let in nor lock out others",
+    "14": "Refresh keys rotate, a stolen one ends the session, a lost answer doesn't",
+    "15": "Forged, foreign and outdated tokens are refused; signing keys rotate without a restart",
+    "16": "A revoked device is out of every process within seconds, its sockets and pairings too",
+    "17": "What is stored opens nothing, and is compared in constant time",
+    "18": "Who brings another device's code inherits nothing; an account's devices are bounded",
+    "19": "All other devices hear of a newcomer and can undo it; nobody is logged in as somebody else",
+    "20": "Sockets and CORS are for named origins alone",
+    "21": "No secret in addresses, logs, metrics, pushes or problem documents",
+    "22": "What devices say of themselves is cleaned; every answer has safe headers",
+    "23": "Reading changes nothing; ambiguous or oversized bodies are refused",
+    "24": "Forwarded addresses count from named proxies alone, links never come from a request",
+    "25": "Nothing malformed is a server error, a hang or a growing process",
+    "26": "Everything is bounded, and closed rather than open while Redis is away or full",
+    "27": "Sockets are bounded in size, number and patience, and nobody waits for a slow one",
+    "28": "A stopped process costs no device its login, and all do not return at once",
+    "29": "A call that is aborted anywhere leaves nothing half done",
+    "30": "SQLite and PostgreSQL hold under concurrency, and after a restart",
+    "31": "Insecure settings do not start",
+    "32": "Slow requests are cut off",
+}
+
+
+class Mitigation(NamedTuple):
+    """`answer` says how, or why not; `tested` is off only for what no test of ours can show."""
+
+    title: str
+    answer: str
+    tested: bool = True
+
+
+MITIGATIONS = {
+    "6.1.1": Mitigation(
+        "Establish proximity",
+        "In part. The addresses of both devices are compared as the server saw them; unless they are the same, a"
+        " number is asked for. No radio: a browser has none that it may use for this.",
+    ),
+    "6.1.2": Mitigation(
+        "Short-lived, timebound codes",
+        "120 s to scan, 60 s to decide and to log in (both can be set), on the store's clock.",
+    ),
+    "6.1.3": Mitigation("One-time or limited-use codes", "One claim, one approval, one login; SQL is the judge."),
+    "6.1.4": Mitigation(
+        "Unique codes",
+        "128 random bits each; a typed code is never given to two live pairings, and can be claimed by one account.",
+    ),
+    "6.1.5": Mitigation(
+        "Content filtering",
+        "No: whoever runs mail and chat can do it, this server sees neither. A link always begins with the public"
+        " address followed by `/pair/` or `/join/`, which a filter can look for.",
+        tested=False,
+    ),
+    "6.1.6": Mitigation(
+        "Detect and remediate",
+        "Reports hide an origin and close it where accounts agree; all devices hear of a newcomer; one call revokes it"
+        " with all it let in; a key used twice ends its session.",
+    ),
+    "6.1.7": Mitigation(
+        "Trusted devices",
+        "No: a new device is new, that is what this is for. Where only managed devices may show a code, put the"
+        " proxy's client certificates in front of `POST /pairings`.",
+        tested=False,
+    ),
+    "6.1.8": Mitigation(
+        "Trusted networks",
+        "Not by itself: the reverse proxy can admit an organisation's own networks alone.",
+        tested=False,
+    ),
+    "6.1.9": Mitigation(
+        "Limited scopes",
+        "In part: a new device is in quarantine for an hour and can neither approve nor revoke. What else it may do is"
+        " the host application's, which finds `amr` and the device in the token.",
+    ),
+    "6.1.10": Mitigation(
+        "Short-lived tokens", "An authKey lives ten minutes, a session 30 days unused and a year in all."
+    ),
+    "6.1.11": Mitigation(
+        "Rate limits", "Per address, account and device, counted in Redis over all processes; without it closed."
+    ),
+    "6.1.12": Mitigation(
+        "Sender-constrained tokens",
+        "Refresh keys rotate and a reused one ends its session; in browsers they are in a cookie that no script reads."
+        " An authKey is a bearer token.",
+        tested=False,
+    ),
+    "6.1.13": Mitigation(
+        "User education",
+        "In place, where it is needed: the consent page names what a fake looks like, and a code of another site is"
+        " named and not opened.",
+    ),
+    "6.1.14": Mitigation(
+        "User experience",
+        "Consent shows what was observed apart from what is claimed, refusing is as easy as allowing, a hasty press"
+        " does nothing, and nobody is logged in before he has seen as whom.",
+    ),
+    "6.1.15": Mitigation(
+        "Authenticated flow",
+        "Where the logged-in device shows the code (flow 1), whoever starts has been authenticated; where the new"
+        " device shows it, that is what it can't be yet.",
+    ),
+    "6.1.16": Mitigation(
+        "Request initiation verification",
+        "Three digits that the approving device shows and the person types on the new one: always, or unless both are"
+        " on one network.",
+    ),
+    "6.1.17": Mitigation(
+        "Request binding with out-of-band data",
+        "No: nothing that a person types before the code is shown would be known to this server, which has accounts"
+        " and no attributes. The number of 6.1.16 goes the other way.",
+        tested=False,
+    ),
+}
+
+ROWS = {"security": REQUIREMENTS, "mitigation": MITIGATIONS}
+Marks = dict[str, list[str]]
+
+
+# What the tests say
+
+
+def shown() -> dict[str, Marks]:
+    """For each kind of row, and each row, the tests that are marked with it: `web/test_x.py::test_name`, or the file
+    alone where all of it is."""
+    found: dict[str, Marks] = {kind: {row: [] for row in rows} for kind, rows in ROWS.items()}
+    for path in sorted(TESTS.rglob("test_*.py")):
+        for test, marks in _marked(ast.parse(path.read_text()), str(path.relative_to(TESTS))):
+            for kind, row in marks:
+                if row not in found[kind]:
+                    sys.exit(f"{test} names {kind} {row}, which is no row of tests/evidence.py")
+                found[kind][row].append(test)
+    return found
+
+
+def _marked(module: ast.Module, name: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    for node in module.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield f"{name}::{node.name}", [mark for each in node.decorator_list for mark in _rows_of(each)]
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark":
+            yield name, [mark for each in ast.walk(node.value) for mark in _rows_of(each)]
+
+
+def _rows_of(node: ast.AST) -> list[tuple[str, str]]:
+    if not isinstance(node, ast.Call):
+        return []
+    kind = ast.unparse(node.func).removeprefix("pytest.mark.")
+    return [(kind, str(ast.literal_eval(each))) for each in node.args] if kind in ROWS else []
+
+
+# The tables of SECURITY.md
+
+
+def requirements() -> str:
+    """Every requirement and the tests that show it."""
+    tests = shown()["security"]
+    rows = [f"| {row} | {title} | {_links(tests[row])} |" for row, title in REQUIREMENTS.items()]
+    return "\n".join(["| | what must hold | shown by |", "|---|---|---|", *rows])
+
+
+def mitigations() -> str:
+    """Every mitigation of RFC 10027, section 6.1: how, or why not, and the tests that show it."""
+    tests = shown()["mitigation"]
+    rows = [
+        f"| {row} | {each.title} | {each.answer} | {_links(tests[row]) or 'not tested'} |"
+        for row, each in MITIGATIONS.items()
+    ]
+    return "\n".join(["| section | mitigation | here | shown by |", "|---|---|---|---|", *rows])
+
+
+def _links(tests: list[str]) -> str:
+    return "; ".join(f"[{_sentence(test)}](tests/{test.partition('::')[0]})" for test in tests)
+
+
+def _sentence(test: str) -> str:
+    file, _, name = test.partition("::")
+    return name.removeprefix("test_").replace("_", " ") if name else file
+
+
+# What the run says
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--evidence", metavar="FILE", help="add the tests of SECURITY.md that passed to this file")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(item.get_closest_marker(kind) for kind in ROWS):
+            # Reports have no markers' arguments; these travel with them, also from another process.
+            item.user_properties.append(("evidence", item.nodeid.partition("[")[0].removeprefix("tests/")))
+
+
+class Recorder:
+    """Where pytest-xdist is used, the process that hears from all others."""
+
+    def __init__(self) -> None:
+        self._outcomes: dict[str, bool] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        for name, test in report.user_properties:
+            if name == "evidence" and (report.when == "call" or not report.passed):
+                # All variants of it.
+                self._outcomes[str(test)] = self._outcomes.get(str(test), True) and report.passed
+
+    def passed(self) -> list[str]:
+        return [test for test, passed in self._outcomes.items() if passed]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--evidence") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Recorder(), "evidence-recorder")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    recorder = config.pluginmanager.get_plugin("evidence-recorder")
+    if recorder:
+        with Path(config.getoption("--evidence")).open("a") as file:
+            file.writelines(f"{test}\n" for test in recorder.passed())
+
+
+def missing(passed: set[str]) -> list[str]:
+    """What keeps the tables from being true."""
+    files = {test.partition("::")[0] for test in passed}
+    told = []
+    for kind, marks in shown().items():
+        for row, tests in marks.items():
+            if not tests and not (kind == "mitigation" and not MITIGATIONS[row].tested):
+                told.append(f"{kind} {row}: no test")
+            told += [f"{kind} {row}: {test} has not passed" for test in tests if test not in passed | files]
+    return told
+
+
+if __name__ == "__main__":
+    complaints = missing(set(Path(sys.argv[1]).read_text().split()))
+    print(*complaints, sep="\n", end="\n" if complaints else "")
+    sys.exit(bool(complaints))
