@@ -95,15 +95,15 @@ async def hunt(mutant: Mutant, seed: int) -> tuple[int, Violation | None]:
     with copied(mutant) as package, standing(package=package) as stand:
         end = asyncio.get_running_loop().time() + MOST_SECONDS
         found: list[tuple[int, Violation]] = []
-        count = 0
+        recorder: Recorder
 
         def goes_on(outcome: Outcome) -> bool:
-            nonlocal count
-            count = outcome.recorder.count
-            return not found and count < MOST_OPERATIONS and asyncio.get_running_loop().time() < end
+            nonlocal recorder
+            recorder = outcome.recorder
+            return not found and recorder.count < MOST_OPERATIONS and asyncio.get_running_loop().time() < end
 
         def report(violation: Violation) -> None:
-            found.append((count, violation))
+            found.append((recorder.count, violation))
 
         await run(stand, Plan(seed, mutant.mix, report, goes_on, only=mutant.faults or ("none",)))
-        return found[0] if found else (count, None)
+        return found[0] if found else (recorder.count, None)
