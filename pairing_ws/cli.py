@@ -14,10 +14,11 @@ import typer
 from pairing_ws import config, server
 from pairing_ws.accounts.service import AccountService
 from pairing_ws.adapters import tokens
+from pairing_ws.adapters.database import examine
 from pairing_ws.app import Parts, build
 from pairing_ws.clock import iso, system_clock
 from pairing_ws.database_address import DatabaseAddress
-from pairing_ws.errors import Refused
+from pairing_ws.errors import Refused, Unavailable
 from pairing_ws.log import configure
 from pairing_ws.web import qr
 
@@ -177,11 +178,12 @@ def _can_not_be_made(file: Path) -> bool:
 
 
 async def _examine(parts: Parts) -> bool:
-    """Whether a store does not answer."""
+    """Whether a store can't be used."""
     bad = False
+    settings = parts.services.settings
     checks: list[tuple[str, Callable[[], Awaitable[object]]]] = [
-        ("database", parts.accounts_store.ping),
-        ("Redis" if parts.services.settings.redis_url else "process memory", parts.store.ping),
+        ("database", lambda: examine(settings.database_url)),
+        ("Redis" if settings.redis_url else "process memory", parts.store.examine),
     ]
     try:
         for name, check in checks:
@@ -190,7 +192,9 @@ async def _examine(parts: Parts) -> bool:
                 print(f"ok       {name}")
             except Refused as refused:
                 bad = True
-                print(f"refused  {name}: {refused.detail}")
+                # What the store itself said. Drivers quote addresses, no passwords.
+                reason = f" ({refused.__cause__})" if isinstance(refused, Unavailable) and refused.__cause__ else ""
+                print(f"refused  {name}: {refused.detail}{reason}")
         if not bad:
             for warning in await parts.bus.warnings():
                 print(f"warning  Redis: {warning}")

@@ -17,6 +17,7 @@ _FOR_LIBPQ = frozenset(
     | {"keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "tcp_user_timeout"}
     | {"sslcompression", "sslsni"}
 )
+_SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
 _EXPECTED = (
     "should be sqlite:///file or postgresql://user:password@host/database, special characters of the password as %XX"
 )
@@ -63,6 +64,8 @@ class DatabaseAddress:
         query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
         if query.get("channel_binding") == "require":
             raise _Unsafe("asks for channel_binding=require, which its driver can't do; ask for sslmode=verify-full")
+        if query.get("sslmode", "prefer") not in _SSL_MODES:
+            raise ValueError
         kept = {name: value for name, value in query.items() if name not in _FOR_LIBPQ}
         hosts = _hosts(parts.netloc.rpartition("@")[2] or query.get("host", ""), query.get("port", ""))
         if not (parts.path.strip("/") or kept.keys() & {"dbname", "database", "service"}):

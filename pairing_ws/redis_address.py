@@ -66,6 +66,8 @@ class RedisAddress:
         known = TLS_OPTIONS | {"username", "password", "host", "port", "db", "path", "connection_class"}
         if options.keys() - known or (sentinel_options and kind != "sentinel"):
             raise ValueError
+        if options.get("ssl_cert_reqs") not in (None, "none", "optional", "required"):
+            raise ValueError
         if kind != "server":
             options = {each: value for each, value in options.items() if each not in ("host", "port")}
         return cls(

@@ -51,6 +51,8 @@ def run(settings: config.Settings) -> None:
     """
     _return_on_signals()
     if settings.workers == 1:
+        # There is nobody to take over meanwhile: it leaves in order, for whoever runs it to start it anew.
+        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         SERVING.set(1)
         Server(_uvicorn(settings, functools.partial(_application, settings))).run()
         return

@@ -233,7 +233,7 @@ class Cluster(Kind):
         self._buses: list[int] = []
         options = ["--cluster-enabled", "yes", "--cluster-node-timeout", str(PATIENCE_MS)]
         for _ in range(6):
-            self._buses.append(_bus_port())
+            self._buses.append(bus_port())
             self.nodes.append(Node(folder, *options, "--cluster-port", str(self._buses[-1])))
         for each in self.nodes:
             wait_for(each.answers, "a Cluster's node")
@@ -329,7 +329,7 @@ class Cluster(Kind):
                 each.execute_command("CLUSTER SETSLOT", slot, "NODE", self._ids[target.port])
 
 
-def _bus_port() -> int:
+def bus_port() -> int:
     """Where the nodes of a Cluster talk to one another: below the ports that the system gives to any connection."""
     while True:
         port = random.randint(20_000, 32_000)

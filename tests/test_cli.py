@@ -11,10 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from pairing_ws import cli
+from tests.postgres import Postgres, execute
 from tests.servers import RedisServer, run_cli
 
 Run = Callable[..., "Done"]
@@ -229,6 +231,36 @@ def test_a_doctor_finds_redis_and_says_when_it_is_away(run: Run, redis_server: R
     assert done.code == 1
     assert re.search(r"^refused +Redis: .+", done.out, re.MULTILINE)
     assert "hunter2" not in done.out + done.err
+
+
+def test_a_doctor_says_what_redis_itself_says(run: Run, redis_server: RedisServer, tmp_path: Path) -> None:
+    redis_server.command("ACL", "SETUSER", "reader", "on", ">hunter2", "~*", "&*", "+@read", "+ping", "+info")
+    address = f"127.0.0.1:{redis_server.port}/0"
+    for credentials, said in (("reader:hunter2", "no permissions"), ("reader:wrong-hunter2", "username-password")):
+        done = run("doctor", REDIS_URL=f"redis://{credentials}@{address}")
+        assert done.code == 1
+        assert re.search(rf"^refused +Redis: .+{said}", done.out, re.MULTILINE), done.out
+        assert "hunter2" not in done.out + done.err
+    done = run("doctor", REDIS_URL=f"redis+cluster://{address.removesuffix('/0')}")
+    assert done.code == 1
+    assert re.search(r"^refused +Redis: .+[Cc]luster", done.out, re.MULTILINE), done.out + done.err
+
+
+def test_a_doctor_says_that_a_database_would_be_refused(run: Run, postgres_server: Postgres) -> None:
+    url = postgres_server.database()
+    assert run("doctor", DATABASE_URL=url).code == 0
+    execute(url, "CREATE ROLE pairing_guest LOGIN")
+    try:
+        guest = url.replace(f"//{urlsplit(url).username}", "//pairing_guest")
+        done = run("doctor", DATABASE_URL=guest)
+        assert done.code == 1
+        assert re.search(r"^refused +database: DATABASE_URL .+may not make tables", done.out, re.MULTILINE), done.out
+        done = run("doctor", DATABASE_URL=url.replace("?", "x?"))
+        assert done.code == 1
+        assert "does not exist" in done.out
+    finally:
+        postgres_server.drop(url)
+        execute(postgres_server.url("postgres"), "DROP ROLE pairing_guest")
 
 
 def test_a_doctor_says_when_the_database_cannot_be_opened(run: Run) -> None:

@@ -100,6 +100,7 @@ def test_every_limit_is_turned_off_by_zero(environment: Set, name: str) -> None:
 
 WRONG = [
     ("REDIS_URL", "localhost:6379", "redis://"),
+    ("REDIS_URL", "rediss://localhost?ssl_cert_reqs=maybe", "redis://"),
     ("REDIS_URL", "http://localhost", "redis://"),
     ("REDIS_URL", "redis://localhost:port/0", "redis://"),
     ("REDIS_URL", "redis://localhost:70000/0", "redis://"),

@@ -61,6 +61,7 @@ def test_a_demand_that_the_driver_can_not_meet_is_refused_not_dropped() -> None:
         "postgresql://db:0/pairing",
         "postgresql://db:65536/pairing",
         "postgresql://one,two/pairing?port=1,2,3",
+        "postgresql://db/pairing?sslmode=verify",
         "postgresql://one,,two/pairing",
         "postgresql://[::1/pairing",
         "postgresql://db/pairing?sslmode",

@@ -175,6 +175,23 @@ async def migrate(url: str) -> None:
         await close_database(engine)
 
 
+async def examine(url: str) -> None:
+    """Return if `migrate` could do its work. Changes nothing, and raises as it does."""
+    engine = open_database(url)
+    try:
+        async with engine.connect() as connection:
+            await connection.execute(sa.select(1))
+            if engine.dialect.name == "postgresql":
+                await _demand_utf8(connection)
+                may = sa.select(sa.func.has_schema_privilege(sa.func.current_schema(), "CREATE"))
+                if not (await connection.execute(may)).scalar_one():
+                    raise _unusable("its user may not make tables: make it the owner, or GRANT CREATE ON SCHEMA")
+    except (SQLAlchemyError, OSError) as error:
+        raise _unusable(_words(error)) from error
+    finally:
+        await close_database(engine)
+
+
 def _open_patiently(address: DatabaseAddress) -> AsyncEngine:
     return create_async_engine(
         "postgresql+asyncpg://", async_creator=_connector(address, None), hide_parameters=True, poolclass=NullPool
@@ -186,6 +203,10 @@ async def _take_turn(connection: Any) -> None:
     for name in ("lock_timeout", "idle_in_transaction_session_timeout", "statement_timeout"):
         await connection.execute(sa.select(sa.func.set_config(name, "0", True)))
     await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+    await _demand_utf8(connection)
+
+
+async def _demand_utf8(connection: Any) -> None:
     encoding = (await connection.execute(sa.select(sa.func.current_setting("server_encoding")))).scalar_one()
     if encoding != "UTF8":
         # It would refuse the names of devices.

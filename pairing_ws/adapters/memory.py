@@ -34,6 +34,9 @@ class MemoryPairings:
     async def ping(self) -> None:
         pass
 
+    async def examine(self) -> None:
+        pass
+
     async def now(self, pairing_id: str = "") -> int:
         return self._clock()
 

@@ -12,7 +12,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from pairing_ws.adapters.memory import AFTERLIFE_MS
-from pairing_ws.adapters.redis_commands import Commands, script, translated
+from pairing_ws.adapters.redis_commands import Commands, Script, script, translated
 from pairing_ws.pairing.machine import Pairing
 from pairing_ws.pairing.ports import Loaded, pairing_channel
 
@@ -41,6 +41,10 @@ class RedisPairings:
     async def ping(self) -> None:
         with translated():
             await self._commands.ping()
+
+    async def examine(self) -> None:
+        with translated():
+            await self._commands.examine(Script("return redis.call('SET', KEYS[1], '', 'PX', 1000)"))
 
     async def now(self, pairing_id: str = "") -> int:
         with translated():

@@ -31,6 +31,10 @@ COMMAND_SECONDS = 4.0
 PIPELINES = 16
 
 
+# Of a script that is new to the server, of keys that are or were on their way: seen to in here.
+_USUAL = (NoScriptError, MovedError, AskError)
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Raises Unavailable in place of the driver's errors, which `Commands` has logged."""
@@ -106,6 +110,14 @@ class Commands:
         if len(failures) == len(answers):
             raise failures[0] if failures else ClusterDownError("no server is known")
 
+    async def examine(self, script: Script) -> None:
+        """Run the script with one key on every server. Raises what the first of those that fail says."""
+        await self._servers.refresh()
+        homes = self._servers.homes
+        # Of a few hundred keys, each server has some.
+        keys = {self._servers.home(name): name for name in map("examined:{}".format, range(100 * len(homes)))}
+        await asyncio.gather(*(self.run(script, [key]) for key in keys.values()))
+
     def _send(self) -> None:
         asked, self._asked = self._asked, []
         if self._servers.homes:
@@ -127,7 +139,8 @@ class Commands:
         for each in asked:
             try:
                 home = self._servers.home(each.key)
-            except RedisError as error:
+            except Exception as error:
+                # Whatever it was, nobody may be left waiting.
                 self._settle(each, error)
                 continue
             self._waiting[home].append(each)
@@ -148,6 +161,7 @@ class Commands:
         finally:
             self._under_way[home] -= 1
             self._next(home)
+        self._report(home, answers)
         moved: list[_Asked] = []
         leaving: defaultdict[str, list[_Asked]] = defaultdict(list)
         for each, answer in zip(batch, answers, strict=True):
@@ -165,6 +179,12 @@ class Commands:
             await self._find_first(moved)
         elif any(map(_is_away, answers)):
             await self._look_again()
+
+    def _report(self, home: str, answers: Sequence[Any]) -> None:
+        """Of what a server refuses (it is full, a replica, or these are not this user's commands), say the first."""
+        refused = [each for each in answers if isinstance(each, ResponseError) and not isinstance(each, _USUAL)]
+        if refused:
+            log.warning("redis.refused", server=home, error=str(refused[0]), commands=len(refused))
 
     async def _ask_newcomer(self, home: str, batch: list[_Asked]) -> None:
         """Keys on their way to another server, which serves them on request only."""
@@ -202,7 +222,7 @@ class Commands:
         """A server failed: perhaps another one has its place."""
         try:
             await self._servers.refresh()
-        except (RedisError, OSError, TimeoutError) as error:
+        except Exception as error:
             log.warning("redis.lost", error=repr(error))
 
     def _start(self, work: Any) -> None:

@@ -27,6 +27,10 @@ T = TypeVar("T")
 FIND_SECONDS = 3.0
 
 
+# What redis-py raises where nodes or slots are missing: not all of it is a RedisError.
+_NO_MAP = (RedisError, RedisClusterException, LookupError)
+
+
 class Servers:
     """One server. Subclasses know of several, of which `find` learns who serves what; `home` then tells."""
 
@@ -210,7 +214,7 @@ class ClusterServers(Servers):
     def home(self, key: str) -> str:
         try:
             node = self._cluster.get_node_from_key(key)
-        except RedisError as error:
+        except _NO_MAP as error:
             raise ClusterDownError(str(error)) from error
         if node is None:
             raise ClusterDownError("no node serves this slot")
@@ -219,13 +223,15 @@ class ClusterServers(Servers):
     async def _find(self) -> None:
         try:
             await self._cluster.nodes_manager.initialize()
-        except RedisClusterException:
+        except _NO_MAP:
             # Every node it knew is gone: the names that the operator wrote may lead to others.
             before, anew = self._cluster, self._open()
             try:
                 await anew.nodes_manager.initialize()
-            except BaseException:
+            except BaseException as error:
                 await _close(anew)
+                if isinstance(error, _NO_MAP):
+                    raise ClusterDownError(str(error) or "no slot is served") from error
                 raise
             self._cluster = anew
             await _close(before)

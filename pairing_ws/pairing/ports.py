@@ -24,6 +24,9 @@ class PairingStore(Protocol):
     async def ping(self) -> None:
         """Return if the store answers."""
 
+    async def examine(self) -> None:
+        """Return if it also does all that a pairing needs: more than a ping, for who looks at it once."""
+
     async def now(self, pairing_id: str = "") -> int:
         """The store's clock: the only one that decides about deadlines. A store of several servers has a clock in each;
         it is asked for the one that decides about this pairing."""

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from redis.crc import key_slot
 from redis.exceptions import RedisError, ResponseError
 
 from pairing_ws.adapters.redis_commands import COMMAND_SECONDS, PIPELINES, Commands
 from pairing_ws.adapters.redis_servers import servers_at
 from tests.proxy import FaultProxy
-from tests.redis_kinds import PASSWORD, Cluster, Kind, running_kind
+from tests.redis_kinds import PASSWORD, Cluster, Kind, Node, bus_port, running_kind
 from tests.servers import RedisServer, wait_for
 
 
@@ -114,6 +115,42 @@ async def test_a_master_that_comes_back_empty_is_asked_by_nobody(tmp_path: Path)
                 while b"kept" not in seen:
                     seen += await asyncio.gather(commands.ask("x", "GET", "x"), return_exceptions=True)
                 assert None not in seen
+
+
+@pytest.mark.parametrize("slots", [0, 8000])
+async def test_where_a_cluster_serves_no_slot_its_keys_fail_and_no_others(tmp_path: Path, slots: int) -> None:
+    options = ["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"]
+    node = Node(tmp_path, *options, "--cluster-port", str(bus_port()))
+    try:
+        await asyncio.to_thread(wait_for, node.answers, "a node")
+        with node.client() as client:
+            if slots:
+                client.execute_command("CLUSTER ADDSLOTSRANGE", 0, slots - 1)
+                wait_for(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok", "its slots")
+        async with commands_to(f"redis+cluster://127.0.0.1:{node.port}") as commands:
+            names = [f"key-{index}" for index in range(40)]
+            asked = [commands.ask(name, "SET", name, "x") for name in names]
+            async with asyncio.timeout(20):
+                answers = await asyncio.gather(*asked, return_exceptions=True)
+            served = [key_slot(name.encode()) < slots for name in names]
+            assert [answer is True for answer in answers] == served
+            assert all(answer is True or isinstance(answer, RedisError) for answer in answers), answers
+    finally:
+        node.kill()
+
+
+async def test_what_a_server_refuses_is_said_in_the_log(
+    tmp_path: Path, redis_server: RedisServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    replica = Node(tmp_path, "--replicaof", "127.0.0.1", str(redis_server.port))
+    try:
+        await asyncio.to_thread(wait_for, replica.answers, "a replica")
+        async with commands_to(f"redis://127.0.0.1:{replica.port}/0") as commands:
+            with pytest.raises(RedisError):
+                await commands.ask("x", "SET", "x", "y")
+        assert "redis.refused" in capfd.readouterr().out
+    finally:
+        replica.kill()
 
 
 @pytest.mark.parametrize("url", ["redis+sentinel://127.0.0.1:1/main", "redis+cluster://127.0.0.1:1"])

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx2
 import pytest
 import websockets
+from websockets.exceptions import ConnectionClosed
 
 from tests.client import Api, NewDevice, told, until
 from tests.conftest import NO_LIMITS
@@ -256,6 +257,19 @@ async def test_workers_do_not_outlive_a_killed_parent(crew: Server, api: Api) ->
         assert waiting.close_code == 1012
     await asyncio.to_thread(crew.start)
     await finish(api, crew.folder, [device])
+
+
+async def test_one_process_that_is_told_to_reload_leaves_in_order(tmp_path: Path) -> None:
+    with running(tmp_path, **NO_LIMITS) as server:
+        async with Api(server.url) as api:
+            device = await api.new_pairing()
+            async with device.socket() as connection:
+                await told(connection)
+                assert await asyncio.to_thread(server.stop, signal.SIGHUP) == 0
+                with pytest.raises(ConnectionClosed) as closed:
+                    await connection.recv()
+                assert closed.value.rcvd
+                assert closed.value.rcvd.code == 1012
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
