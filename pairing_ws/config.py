@@ -123,6 +123,7 @@ class Settings(BaseSettings):
     limit_number: Rate = Field("10/hour", description="wrong verification numbers per account, over all its pairings")
     limit_refresh: Rate = Field("60/minute", description="refreshes per device")
     limit_sockets: Count = Field(1000, description="open sockets per address and process")
+    limit_all_sockets: Count = Field(50_000, description="open sockets per process, of all addresses together")
     limit_pairings: Count = Field(100_000, description="live pairings in total, a tenth kept for signed-in devices")
     limit_devices: Count = Field(20, description="devices per account")
 

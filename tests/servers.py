@@ -131,6 +131,11 @@ class Server:
     def log_text(self) -> str:
         return self.process.log.read_text(errors="replace")
 
+    def memory(self) -> float:
+        """MiB of it in memory."""
+        lines = Path(f"/proc/{self.process.popen.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+
     def _environment(self) -> dict[str, str]:
         return clean_environment() | self.env
 

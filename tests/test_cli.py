@@ -336,6 +336,30 @@ def test_a_server_refuses_a_key_file_that_others_can_read(run: Run) -> None:
     assert "Traceback" not in done.err
 
 
+@pytest.mark.security(31)
+@pytest.mark.parametrize("origins", ["*", "https://*.example.com", "null"])
+def test_a_server_refuses_origins_that_are_not_exact(run: Run, origins: str) -> None:
+    done = run("serve", PAIRING_ALLOWED_ORIGINS=origins)
+    assert done.code == 1
+    assert done.err.startswith("pairing-ws: PAIRING_ALLOWED_ORIGINS should be exact origins")
+    assert os.listdir() == []
+
+
+@pytest.mark.security(31)
+def test_a_server_refuses_a_weak_key(run: Run) -> None:
+    run("keys", "rotate")
+    file = Path("pairing-keys.json")
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps(content | {"pepper": "c2hvcnQ"}))
+    short = run("serve")
+    file.write_text(json.dumps(content | {"keys": [{"kty": "oct", "k": "c2VjcmV0", "kid": "1", "made": 0}]}))
+    shared = run("serve")
+    for done in (short, shared):
+        assert done.code == 1
+        assert "PAIRING_SIGNING_KEY_FILE" in done.err
+        assert "Traceback" not in done.err
+
+
 # The real thing
 
 

@@ -46,7 +46,8 @@ def test_the_defaults_are_the_contracts() -> None:
     assert (settings.limit_create, settings.limit_claim, settings.limit_user_code, settings.limit_refresh) == (
         "120/minute", "60/minute", "10/hour", "60/minute",
     )  # fmt: skip
-    assert (settings.limit_sockets, settings.limit_pairings, settings.limit_devices) == (1000, 100_000, 20)
+    assert (settings.limit_sockets, settings.limit_all_sockets) == (1000, 50_000)
+    assert (settings.limit_pairings, settings.limit_devices) == (100_000, 20)
 
 
 def test_settings_come_from_the_environment_and_the_command_line_wins(environment: Set) -> None:
@@ -163,6 +164,7 @@ WRONG = [
     ("PAIRING_LIMIT_NUMBER", "x", "120/minute"),
     ("PAIRING_LIMIT_REFRESH", "x", "120/minute"),
     ("PAIRING_LIMIT_SOCKETS", "-1", "0"),
+    ("PAIRING_LIMIT_ALL_SOCKETS", "-1", "0"),
     ("PAIRING_LIMIT_PAIRINGS", "many", "integer"),
     ("PAIRING_LIMIT_DEVICES", "1.5", "integer"),
 ]

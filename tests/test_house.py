@@ -86,6 +86,19 @@ def test_a_story_reads_no_clock_and_no_randomness_of_its_own(path: Path) -> None
     assert not {"time", "datetime", "random", "secrets", "os", "uuid"} & {each.split(".")[0] for each in imports(path)}
 
 
+@pytest.mark.security(17)
+@pytest.mark.parametrize("path", [each for each in MODULES if room_of(each) in ("pairing", "accounts")], ids=name_of)
+def test_digests_are_compared_in_constant_time_alone(path: Path) -> None:
+    """`codes.matches` does; `==` stops at the first difference."""
+    operands = [
+        ast.unparse(each)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Compare) and any(isinstance(each, ast.Eq | ast.NotEq) for each in node.ops)
+        for each in (node.left, *node.comparators)
+    ]
+    assert not [each for each in operands if "hash" in each or "digest" in each or "secret" in each]
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_the_environment_is_read_in_config_alone(path: Path) -> None:
     reads = [

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from pairing_ws.accounts.ports import Retired, Session
-from pairing_ws.codes import RandomBytes, digest, token
+from pairing_ws.codes import RandomBytes, digest, matches, token
 
 # How long the holder of the old key, or of the secret, may ask again for an answer that got lost.
 GRACE_MS = 30_000
@@ -59,12 +59,12 @@ class Verdict(Enum):
 
 def judge(session: Session, key: RefreshKey, now: int) -> Verdict:
     """What a key of this session's family deserves (RFC 9700, section 4.14.2)."""
-    if key.hash == session.refresh_hash:
+    if matches(str(key), session.refresh_hash):
         return Verdict.ROTATE
     newest = session.retired[-1] if session.retired else None
-    if newest and newest.hash == key.hash and now < newest.at + GRACE_MS:
+    if newest and matches(str(key), newest.hash) and now < newest.at + GRACE_MS:
         return Verdict.REPEAT if session.sealed and now < session.sealed_until else Verdict.LATE
-    if any(old.hash == key.hash and now < old.at + GRACE_MS for old in session.retired):
+    if any(matches(str(key), old.hash) and now < old.at + GRACE_MS for old in session.retired):
         return Verdict.LATE
     return Verdict.STOLEN
 

@@ -110,6 +110,7 @@ class Sockets:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._open = 0
         self._per_address: Counter[str] = Counter()
         self._per_device: defaultdict[str, deque[Teller]] = defaultdict(deque)
 
@@ -236,6 +237,7 @@ class Sockets:
         if refused:
             await websocket.send_denial_response(problem(refused))
             return
+        self._open += 1
         self._per_address[address] += 1
         OPEN.inc()
         try:
@@ -254,6 +256,7 @@ class Sockets:
             await close(websocket, 1011, Code.INTERNAL.value)
         finally:
             OPEN.dec()
+            self._open -= 1
             self._per_address[address] -= 1
             if not self._per_address[address]:
                 del self._per_address[address]
@@ -264,6 +267,8 @@ class Sockets:
             return Refused(Code.FOREIGN_ORIGIN, "sockets are open to this site's own origin only")
         if settings.limit_sockets and self._per_address[address] >= settings.limit_sockets:
             return Refused(Code.RATE_LIMITED, "too many open sockets from this address", retry_after=10)
+        if settings.limit_all_sockets and self._open >= settings.limit_all_sockets:
+            return Refused(Code.UNAVAILABLE, "too many open sockets; poll, or try again", retry_after=10)
         return None
 
     async def _turn_away(self, websocket: WebSocket, error: Refused) -> None:

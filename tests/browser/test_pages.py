@@ -180,6 +180,43 @@ async def test_the_page_returns_by_itself_when_the_server_restarts(phone, new_de
     assert len(opened) > 1
 
 
+STORM = """async (count) => {
+    const { createPairing, newSecret, watchPairing } = await import('/static/pairing.js');
+    for (let each = 0; each < count; each++) {
+        const by = { secret: newSecret(), device: { 'X-Device-Code': `storm-${each}`, 'X-Device-Name': 'Storm' } };
+        watchPairing(await createPairing(by), by, {});
+    }
+}"""
+
+
+@pytest.mark.security(28)
+async def test_devices_that_fell_together_do_not_return_together(new_device):
+    page = await (await new_device()).open("/devices")
+    opened: dict[str, list[float]] = {}
+    sockets: list[WebSocketRoute] = []
+    clock = asyncio.get_running_loop().time
+
+    def remember(socket: WebSocketRoute) -> None:
+        opened.setdefault(socket.url, []).append(clock())
+        sockets.append(socket)
+        socket.connect_to_server()
+
+    async def all_opened(times: int) -> None:
+        async with asyncio.timeout(20):
+            while sorted(map(len, opened.values()))[:1] != [times] or len(opened) < 40:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+    await page.route_web_socket(re.compile("pairings/.*/socket$"), remember)
+    await page.evaluate(STORM, 40)
+    await all_opened(1)
+    for each in list(sockets):
+        await each.close(code=1012)
+    await all_opened(2)
+    back = sorted(times[1] for times in opened.values())
+    # Three seconds are for the return of all; of 40, some 13 would come within any one of them.
+    assert max(sum(start <= each < start + 1 for each in back) for start in back) < 30
+
+
 async def test_a_page_follows_a_server_that_lost_its_last_moments_in_a_failover(
     new_device, another_server, redis_server
 ):

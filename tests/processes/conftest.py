@@ -1,6 +1,7 @@
 """What tests over several processes share: two servers on one Redis, a client of each, the same device at either."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -136,3 +137,13 @@ def at(api: Api, party: Party) -> Party:
 def refusal(answer: httpx2.Response) -> tuple[int, str]:
     assert answer.headers["content-type"] == "application/problem+json", answer.text
     return answer.status_code, answer.json()["code"]
+
+
+def end_in(redis: RedisServer, pairing_id: str, milliseconds: int) -> None:
+    """Move the pairing's deadline there instead of waiting for it."""
+    name = f"pairing:{{{pairing_id}}}"
+    with redis.client() as own:
+        record = json.loads(own.hget(name, "record"))
+        seconds, microseconds = own.time()
+        record["expires_at"] = seconds * 1000 + microseconds // 1000 + milliseconds
+        own.hset(name, mapping={"record": json.dumps(record), "deadline": record["expires_at"]})

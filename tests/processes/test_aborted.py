@@ -6,7 +6,6 @@ import random
 import socket as sockets
 import struct
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -135,7 +134,7 @@ async def test_what_was_aborted_is_forgotten(pair: Pair, redis_server: RedisServ
 @pytest.mark.security(25)
 async def test_a_socket_that_asks_and_does_not_read_costs_little_memory(pair: Pair) -> None:
     device = await pair.one.new_pairing()
-    before = memory(pair.servers[0])
+    before = pair.servers[0].memory()
     with sockets.socket() as deaf:
         # What it does not take piles up at the server.
         deaf.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 1024)
@@ -144,7 +143,7 @@ async def test_a_socket_that_asks_and_does_not_read_costs_little_memory(pair: Pa
         assert deaf.recv(12) == b"HTTP/1.1 101"
         await flood(deaf)
         assert (await device.poll()).status_code == 200
-        assert memory(pair.servers[0]) - before < 16
+        assert pair.servers[0].memory() - before < 16
 
 
 async def flood(connection: sockets.socket) -> None:
@@ -156,9 +155,3 @@ async def flood(connection: sockets.socket) -> None:
         async with asyncio.timeout(5):
             for _ in range(512):
                 await loop.sock_sendall(connection, ping * 500)
-
-
-def memory(server: Server) -> float:
-    """MiB of it in memory."""
-    lines = Path(f"/proc/{server.process.popen.pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))

@@ -217,3 +217,17 @@ async def test_wrong_numbers_at_both_processes_are_three_attempts_together(pair:
     answers = await asyncio.gather(*(at((pair.one, pair.two)[index % 2], device).log_in(wrong) for index in range(60)))
     assert Counter(refusal(answer)[1] for answer in answers) == {"number_mismatch": 3, "pairing_denied": 57}
     assert refusal(await device.log_in({"number": number})) == (403, "pairing_denied")
+
+
+@pytest.mark.security(30)
+async def test_sixty_four_devices_log_in_at_once_on_sqlite_and_none_is_lost(pair: Pair) -> None:
+    phones = [await pair.phone() for _ in range(4)]
+    devices = [await approved(pair, phones[index % 4]) for index in range(64)]
+    answers = await asyncio.gather(
+        *(at((pair.one, pair.two)[index % 2], device).log_in() for index, device in enumerate(devices))
+    )
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["refreshKey"] for answer in answers}) == 64
+    for phone in phones:
+        assert await pair.sessions_and_devices(phone) == (17, 17)
+        assert len((await phone.get("/devices")).json()["devices"]) == 17

@@ -16,8 +16,8 @@ import websockets
 from tests.client import Api, device_headers, socket, told, until
 from tests.conftest import NO_LIMITS
 from tests.embedded import fresh_phone
-from tests.processes.conftest import at, ready, refusal
-from tests.servers import RedisServer, Server, running
+from tests.processes.conftest import at, end_in, ready, refusal
+from tests.servers import RedisServer, Server, eventually, running
 from tests.web.test_answers import assert_safe
 
 UNAVAILABLE = (503, "unavailable")
@@ -300,6 +300,14 @@ async def test_a_full_redis_refuses_what_is_new_and_loses_nothing_of_what_it_has
             await api.new_pairing()
 
 
+@pytest.mark.security(26)
+async def test_a_redis_that_evicts_is_warned_about_at_start(tmp_path: Path) -> None:
+    async with on_own_redis(tmp_path, "--maxmemory-policy", "allkeys-lru") as (server, _, _):
+        await eventually(lambda: "redis.misconfigured" in server.log_text(), "the warning")
+        assert "allkeys-lru" in server.log_text()
+        assert "set noeviction" in server.log_text()
+
+
 @pytest.mark.security(28)
 async def test_every_device_finishes_at_the_other_process_when_its_own_is_stopped(tmp_path: Path) -> None:
     async with on_own_redis(tmp_path) as (server, api, redis):
@@ -354,20 +362,10 @@ async def test_a_process_that_was_paused_cannot_use_a_pairing_whose_time_was_ove
         server.process.popen.send_signal(signal.SIGSTOP)
         asking = asyncio.create_task(asks[call]())
         await asyncio.sleep(0.1)
-        _let_time_pass(redis, device.id)
+        end_in(redis, device.id, -1)
         server.process.popen.send_signal(signal.SIGCONT)
         assert refusal(await asking) == (410, "pairing_expired")
         assert (await device.poll()).json()["status"] == "expired"
-
-
-def _let_time_pass(redis: RedisServer, pairing_id: str) -> None:
-    """Move the deadline instead of waiting for it."""
-    name = f"pairing:{{{pairing_id}}}"
-    with redis.client() as own:
-        record = json.loads(own.hget(name, "record"))
-        seconds, microseconds = own.time()
-        record["expires_at"] = seconds * 1000 + microseconds // 1000 - 1
-        own.hset(name, mapping={"record": json.dumps(record), "deadline": record["expires_at"]})
 
 
 @pytest.mark.security(21, 22)

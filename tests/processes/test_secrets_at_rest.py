@@ -1,16 +1,26 @@
-"""What a thief of logs, of Redis's memory or of the database file finds after whole flows: nothing he can use."""
+"""What a thief of logs, metrics, problem documents, pushes, of Redis's memory or of the database finds after whole
+flows: nothing he can use."""
 
 import base64
 import json
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
+import sqlalchemy as sa
 
+from pairing_ws.adapters.database import open_database
+from pairing_ws.adapters.tables import metadata
+from tests.adapters.test_fcm import Google, credentials, google, key  # noqa: F401
 from tests.client import Api, code_of, device_headers, socket, told
+from tests.conftest import NO_LIMITS
 from tests.embedded import fresh_phone
+from tests.postgres import Postgres
 from tests.processes.conftest import Pair, at
-from tests.servers import RedisServer, running
+from tests.servers import RedisServer, eventually, running
+
+ADDRESS = "push-address-of-the-new-device"
 
 
 async def whole_flows(pair: Pair) -> dict[str, str]:
@@ -19,7 +29,7 @@ async def whole_flows(pair: Pair) -> dict[str, str]:
     phone = await pair.phone("at-rest")
     found |= {"invited authKey": phone.keys["authKey"], "invited refreshKey": phone.keys["refreshKey"]}
 
-    device = await pair.two.new_pairing(device_headers(name="log%0Ainjection%1b[31m"))
+    device = await pair.two.new_pairing(device_headers(name="log%0Ainjection%1b[31m") | {"X-Device-Token": ADDRESS})
     found |= _of_pairing("flow 2", device.pairing)
     async with device.socket() as connection:
         await told(connection)
@@ -65,11 +75,11 @@ def _of_keys(name: str, keys: dict[str, Any]) -> dict[str, str]:
 
 async def _failures(pair: Pair, found: dict[str, str]) -> None:
     """Secrets in all the wrong places: what is refused must not be written down either."""
-    secret, key = found["left open secret"], found["refreshed refreshKey"]
+    secret, refresh_key = found["left open secret"], found["refreshed refreshKey"]
     for api in (pair.one, pair.two):
-        await api.http.get(f"/pairings/{secret}?secret={secret}&code={key}", headers={"Pairing-Secret": secret})
-        await api.http.get("/me", headers={"Auth-Key": key})
-        broken = json.dumps({"refreshKey": key})[:-1]
+        await api.http.get(f"/pairings/{secret}?secret={secret}&code={refresh_key}", headers={"Pairing-Secret": secret})
+        await api.http.get("/me", headers={"Auth-Key": refresh_key})
+        broken = json.dumps({"refreshKey": refresh_key})[:-1]
         await api.http.post("/sessions/refresh", content=broken, headers={"Content-Type": "application/json"})
         await api.http.get("/me", headers={"Auth-Key": found["flow 2 authKey"] + "x"})
 
@@ -95,21 +105,96 @@ def spellings(value: str) -> set[bytes]:
     return {each for each in found if len(each) >= 8 and b'"alg"' not in each and not each.startswith(b"eyJhbGci")}
 
 
+def assert_in_none(found: dict[str, str], places: dict[str, bytes]) -> None:
+    for name, value in found.items():
+        for spelling in spellings(value):
+            for where, content in places.items():
+                assert spelling not in content, f"{name} is in {where}"
+
+
 @pytest.mark.security(17, 21)
 async def test_no_secret_is_in_a_log_in_redis_or_in_the_database(
     pair: Pair, secrets_: dict[str, str], redis_server: RedisServer
 ) -> None:
     places = {
-        **{f"log of process {index}": server.process.log.read_bytes() for index, server in enumerate(pair.servers)},
+        **_logs(pair),
         **{path.name: path.read_bytes() for path in pair.servers[0].folder.glob("pairing.db*")},
         "Redis": _dump(redis_server),
     }
     assert b"at-rest" in b"".join(content for name, content in places.items() if name.startswith("pairing.db"))
     assert b"Test device" in places["Redis"]
-    for name, value in secrets_.items():
-        for where, content in places.items():
-            for spelling in spellings(value):
-                assert spelling not in content, f"{name} is in {where}"
+    assert_in_none(secrets_, places)
+
+
+@pytest.mark.security(17, 21)
+async def test_no_secret_is_in_metrics_problems_pushes_or_postgresql(
+    tmp_path: Path,
+    google: Google,  # noqa: F811
+    redis_server: RedisServer,
+    postgres_server: Postgres,
+) -> None:
+    shared = {
+        "REDIS_URL": redis_server.url,
+        "DATABASE_URL": postgres_server.database(),
+        "PAIRING_FCM_CREDENTIALS_FILE": str(credentials(tmp_path, google)),
+        "PAIRING_FCM_URL": google.url,
+        "PAIRING_QUARANTINE_SECONDS": "0",
+        **NO_LIMITS,
+    }
+    with running(tmp_path, **shared) as one, running(tmp_path, **shared, PAIRING_PUBLIC_URL=one.public_url) as two:
+        async with Api(one.url) as first, Api(two.url) as second:
+            pair, problems = Pair(first, second, (one, two)), Problems()
+            for api in (first, second):
+                api.http.event_hooks = {"response": [problems.note]}
+            found = await whole_flows(pair)
+            await eventually(lambda: google.messages, "the push message")
+            places = {
+                **_logs(pair),
+                **{
+                    f"metrics of {api.url}": (await api.http.get(f"{api.url}/metrics")).content
+                    for api in (first, second)
+                },
+                "problems": b"\n".join(problems.seen),
+                "pushes": json.dumps(google.messages).encode(),
+                "PostgreSQL": await _rows(pair.database_url),
+                "Redis": _dump(redis_server),
+            }
+    assert len(problems.seen) >= 8
+    assert ADDRESS.encode() in places["pushes"]
+    assert b"at-rest" in places["PostgreSQL"]
+    assert all(b"pairing_events_total" in content for name, content in places.items() if name.startswith("metrics"))
+    # The address is nobody's secret to PostgreSQL, which has to know it, but to all others.
+    others = {name: content for name, content in places.items() if name not in ("pushes", "PostgreSQL", "Redis")}
+    assert_in_none({"push address": ADDRESS}, others)
+    assert_in_none(found, places)
+
+
+class Problems:
+    """Every problem document that a client was given."""
+
+    def __init__(self) -> None:
+        self.seen: list[bytes] = []
+
+    async def note(self, answer: httpx2.Response) -> None:
+        if answer.headers.get("content-type") == "application/problem+json":
+            # Its headers too: whatever leaves with it.
+            self.seen.append(await answer.aread() + str(answer.headers.multi_items()).encode())
+
+
+def _logs(pair: Pair) -> dict[str, bytes]:
+    return {f"log of process {index}": server.process.log.read_bytes() for index, server in enumerate(pair.servers)}
+
+
+async def _rows(database_url: str) -> bytes:
+    """Every value of every table."""
+    engine = open_database(database_url)
+    parts: list[bytes] = []
+    async with engine.connect() as connection:
+        for table in metadata.sorted_tables:
+            for row in (await connection.execute(sa.select(table))).all():
+                parts += [value if isinstance(value, bytes) else str(value).encode() for value in row]
+    await engine.dispose()
+    return b"\n".join(parts)
 
 
 def _dump(server: RedisServer) -> bytes:

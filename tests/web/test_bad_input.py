@@ -1,6 +1,7 @@
 """Malformed requests of every kind, to every call: each gets its problem document, none a 5xx."""
 
 import json
+import secrets
 import socket
 from typing import Any
 
@@ -312,3 +313,17 @@ async def test_what_is_hardly_http_ends_in_no_5xx_and_no_harm(server: Server, ap
     if received:
         assert received.split()[1][:1] in (b"2", b"4"), received[:200]
     assert (await api.http.get(f"{server.url}/healthz")).status_code == 200
+
+
+@pytest.mark.security(25)
+async def test_malformed_requests_do_not_make_the_process_grow(server: Server, api: Api) -> None:
+    async def some(rounds: range) -> None:
+        for number in rounds:
+            for kind, content in MALFORMED.items():
+                await api.http.post(f"/pairings/{number}/claim", content=content, headers=JSON | {"Auth-Key": kind * 9})
+                await api.http.get(f"/{number}/{secrets.token_hex(8)}", headers={"Pairing-Secret": str(number)})
+
+    await some(range(10))
+    before = server.memory()
+    await some(range(10, 60))
+    assert server.memory() - before < 8

@@ -133,6 +133,23 @@ async def test_sockets_are_limited_per_address_before_the_upgrade(tmp_path_facto
                 raise AssertionError("a closed socket left no room")
 
 
+@pytest.mark.security(27)
+async def test_sockets_are_limited_in_total_whatever_their_addresses(tmp_path_factory: pytest.TempPathFactory) -> None:
+    options: dict[str, Any] = {"limit_sockets": 2, "limit_all_sockets": 3, "trusted_proxies": ("127.0.0.1",)}
+    with embedded(tmp_path_factory.mktemp("full"), demo=True, **options) as server:
+        async with AsyncExitStack() as stack:
+            for address in ("9.9.9.1", "9.9.9.1", "9.9.9.2"):
+                headers = {"X-Forwarded-For": address}
+                await stack.enter_async_context(raw(server, "/socket", additional_headers=headers))
+            own = await refused(server, "/socket", additional_headers={"X-Forwarded-For": "9.9.9.1"})
+            other = await refused(server, "/socket", additional_headers={"X-Forwarded-For": "9.9.9.3"})
+            assert [(status, problem["code"]) for status, problem, _ in (own, other)] == [
+                (429, "rate_limited"),
+                (503, "unavailable"),
+            ]
+            assert int(other[2]["retry-after"]) > 0
+
+
 # First message
 
 BAD_FIRST: dict[str, str | bytes] = {

@@ -1,0 +1,73 @@
+"""How long the server waits for a client that does not go on, with its own times: the only tests that wait for them."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from tests.client import Api, device_headers
+from tests.processes.test_aborted import raw, upgrade
+from tests.servers import Server
+
+PING = 0x89
+
+
+@pytest.mark.security(27, 32)
+async def test_half_open_sockets_are_gone_within_a_minute_and_slow_bodies_within_15_seconds(
+    server: Server, api: Api
+) -> None:
+    device = await api.new_pairing()
+    slow = raw(server, "POST", "/pairings", device_headers() | {"Content-Length": "100"})
+    (pinged, gone), (answer, cut) = await asyncio.gather(
+        half_open(server, upgrade(server, device.id, device.headers)), dribble(server, slow)
+    )
+    assert cut < 15
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":"request_timeout"' in answer
+    assert pinged < 25
+    assert gone < 60
+    metrics = (await api.http.get(f"{server.url}/metrics")).text
+    assert "pairing_sockets_open 0.0" in metrics
+
+
+async def half_open(server: Server, handshake: bytes) -> tuple[float, float]:
+    """Seconds until the first ping, and until the end, of a client that reads and never says a word again."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    clock = asyncio.get_running_loop().time
+    began, pinged = clock(), 0.0
+    writer.write(handshake)
+    async with asyncio.timeout(70):
+        assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+        with suppress(ConnectionError):
+            while frame := await reader.read(4096):
+                if frame[0] == PING and not pinged:
+                    pinged = clock() - began
+    writer.transport.abort()
+    assert pinged
+    return pinged, clock() - began
+
+
+async def dribble(server: Server, start: bytes) -> tuple[bytes, float]:
+    """What is answered to a body that comes byte by byte, and after how many seconds."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    clock, answer = asyncio.get_running_loop().time, b""
+    began = clock()
+    writer.write(start)
+
+    async def go_on() -> None:
+        with suppress(ConnectionError):
+            while True:
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.5)
+
+    going = asyncio.create_task(go_on())
+    async with asyncio.timeout(30):
+        with suppress(ConnectionError):
+            while read := await reader.read(4096):
+                answer += read
+    took = clock() - began
+    going.cancel()
+    await asyncio.gather(going, return_exceptions=True)
+    writer.transport.abort()
+    return answer, took
