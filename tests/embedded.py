@@ -6,12 +6,13 @@ Only what needs the inside may live here; every other test starts `pairing-ws se
 import secrets
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from pairing_ws.app import build, create_app
 from pairing_ws.clock import Clock, system_clock
@@ -49,16 +50,20 @@ class Embedded:
 
 @contextmanager
 def embedded(
-    folder: Path, *, frames: type[WebSocketProtocol] = WebSocketProtocol, **settings: Any
+    folder: Path,
+    *,
+    frames: type[WebSocketProtocol] = WebSocketProtocol,
+    wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+    **settings: Any,
 ) -> Iterator[Embedded]:
-    """Memory and SQLite in `folder`; `settings` by the names of `config.Settings`."""
+    """Memory and SQLite in `folder`; `settings` by the names of `config.Settings`. `wrap` may break the app."""
     clock = MovedClock()
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
         chosen = _settings(folder, **({"port": port, "public_url": f"http://localhost:{port}"} | settings))
         config = uvicorn.Config(
-            create_app(chosen, clock=clock),
+            wrap(create_app(chosen, clock=clock)),
             ws=frames,
             ws_max_size=4096,
             ws_per_message_deflate=False,
