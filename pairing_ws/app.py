@@ -19,16 +19,19 @@ from starlette.responses import Response
 
 from pairing_ws import codes
 from pairing_ws.accounts import service as accounts
+from pairing_ws.accounts.step_up import CHALLENGE_MS, StepUpService
 from pairing_ws.adapters.bells import Bells, stop
 from pairing_ws.adapters.database import close_database, migrate, open_database
+from pairing_ws.adapters.host import HostKeyError, HostKeys
 from pairing_ws.adapters.limits import RateLimits
 from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
 from pairing_ws.adapters.redis import RedisPairings
 from pairing_ws.adapters.redis_bus import RedisBus
 from pairing_ws.adapters.redis_commands import Commands
 from pairing_ws.adapters.redis_servers import servers_at
-from pairing_ws.adapters.sql import SqlAccounts
+from pairing_ws.adapters.sql_passkeys import SqlPasskeys
 from pairing_ws.adapters.tokens import KeyRing, make_key_file
+from pairing_ws.adapters.webauthn import WebAuthn
 from pairing_ws.clock import Clock, system_clock
 from pairing_ws.config import Settings, SettingsError
 from pairing_ws.errors import Code, Refused
@@ -47,8 +50,8 @@ log = structlog.get_logger()
 
 TIDY_SECONDS = 3600
 # Rates that are no settings. An account's report hides an origin from it for a day, three accounts' reports within an
-# hour close it for all, and a pairing is reported once. Renames leave a line in the activity.
-RATES = {"reported_by": "1/day", "reported": "3/hour", "report": "1/day", "rename": "30/hour"}
+# hour close it for all, and a pairing is reported once. Renames leave a line in the activity, step-ups a challenge.
+RATES = {"reported_by": "1/day", "reported": "3/hour", "report": "1/day", "rename": "30/hour", "step_up": "60/hour"}
 
 
 class NoPush:
@@ -65,7 +68,7 @@ class Parts:
     services: Services
     store: PairingStore
     bus: Bells
-    accounts_store: SqlAccounts
+    accounts_store: SqlPasskeys
     tokens: KeyRing
     engine: AsyncEngine
     opened: Sequence[AbstractAsyncContextManager[object]]
@@ -162,7 +165,7 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
     make_key_file(settings.signing_key_file, clock)
     tokens = KeyRing(settings.signing_key_file, settings.public_url, clock)
     engine = open_database(settings.database_url)
-    accounts_store = SqlAccounts(engine)
+    accounts_store = SqlPasskeys(engine)
     bus, store, commands = _short_lived(settings, clock)
     limits = RateLimits(
         {
@@ -196,6 +199,17 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
         random,
         end_pairings,
     )
+    step_ups = StepUpService(
+        accounts_store,
+        bus,
+        limits,
+        account_service,
+        WebAuthn(settings.public_url, CHALLENGE_MS),
+        _host(settings, clock),
+        settings.step_up_seconds * 1000,
+        clock,
+        random,
+    )
     push = _push(settings, account_service)
     pairings: pairing.PairingService[accounts.LoggedIn] = pairing.PairingService(
         store,
@@ -214,7 +228,7 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
         random,
         tokens.pepper,
     )
-    services = Services(settings, pairings, account_service, settings.proxies, clock, random, Drain())
+    services = Services(settings, pairings, account_service, step_ups, settings.proxies, clock, random, Drain())
     opened = [bus, push] if isinstance(push, AbstractAsyncContextManager) else [bus]
     return Parts(services, store, bus, accounts_store, tokens, engine, opened)
 
@@ -228,6 +242,15 @@ def _short_lived(settings: Settings, clock: Clock) -> tuple[MemoryBus | RedisBus
     commands = Commands(servers)
     bus = RedisBus(servers, commands)
     return bus, RedisPairings(commands, bus.verbs.ring), commands
+
+
+def _host(settings: Settings, clock: Clock) -> HostKeys | None:
+    if settings.host_key_file is None:
+        return None
+    try:
+        return HostKeys(settings.host_key_file, settings.public_url, clock)
+    except HostKeyError as error:
+        raise SettingsError(f"PAIRING_HOST_KEY_FILE should be the host application's public key: {error}") from None
 
 
 def _push(settings: Settings, account_service: accounts.AccountService) -> Push:

@@ -102,6 +102,15 @@ class Settings(BaseSettings):
     quarantine_seconds: int = Field(
         3600, ge=0, description="how long a new device can neither approve nor revoke others; `--demo` makes it 0"
     )
+    step_up_seconds: int = Field(
+        0,
+        ge=0,
+        le=86_400,
+        description="how long ago who approves may have proved to be there (passkey, or the host's word); 0: not asked",
+    )
+    host_key_file: Path | None = Field(
+        None, description="your application's public key (PEM or JWKS, P-256), by which it vouches for a step-up"
+    )
     signing_key_file: Path = Field(
         Path("pairing-keys.json"), description="signing keys, made on first start, shared by all processes"
     )
@@ -173,7 +182,7 @@ class Settings(BaseSettings):
         DatabaseAddress.parse(value)
         return value
 
-    @field_validator("fcm_credentials_file")
+    @field_validator("fcm_credentials_file", "host_key_file")
     @classmethod
     def _check_credentials(cls, value: Path | None) -> Path | None:
         if value and not os.access(value, os.R_OK):
@@ -216,12 +225,16 @@ class Settings(BaseSettings):
         elif not is_loopback(self.host) and urlsplit(self.public_url).scheme != "https":
             raise _wrong("PAIRING_PUBLIC_URL", f"should be https when listening on {self.host}; --demo allows http")
         if not self.allowed_origins:
-            object.__setattr__(self, "allowed_origins", (_origin(urlsplit(self.public_url)),))
+            object.__setattr__(self, "allowed_origins", (self.public_origin,))
         return self
 
     @property
     def public_host(self) -> str:
         return urlsplit(self.public_url).hostname or ""
+
+    @property
+    def public_origin(self) -> str:
+        return _origin(urlsplit(self.public_url))
 
     @property
     def has_public_address(self) -> bool:

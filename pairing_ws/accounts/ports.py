@@ -48,6 +48,7 @@ class NewSession(msgspec.Struct, frozen=True, kw_only=True):
     refresh_hash: str
     sealed: bytes
     sealed_until: int
+    verified_at: int | None = None
 
 
 class Retired(msgspec.Struct, frozen=True):
@@ -58,7 +59,10 @@ class Retired(msgspec.Struct, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """A session with its account and device, as one read gives them."""
+    """A session with its account and device, as one read gives them.
+
+    `verified_at`: when a person last proved to be there, rather than a key: an invite, a passkey, the host's word.
+    """
 
     id: str
     user: User
@@ -72,6 +76,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     sealed: bytes | None = None
     sealed_until: int = 0
     revoked_at: int | None = None
+    verified_at: int | None = None
 
     @property
     def amr(self) -> str:

@@ -170,6 +170,8 @@ class AccountService:
                 refresh_hash=key.hash,
                 sealed=keys.seal(answer, secret, self._random),
                 sealed_until=now + keys.GRACE_MS,
+                # Who has just been handed an invite was there; a scan shows only that the other device was.
+                verified_at=None if approved_by else now,
             ),
             device,
             approved_by,

@@ -64,6 +64,36 @@ sessions = sa.Table(
     sa.Column("retired", sa.LargeBinary, nullable=False),
     sa.Column("sealed", sa.LargeBinary),
     sa.Column("sealed_until", sa.BigInteger, nullable=False),
+    # When a person, not only a key, was last known to be there.
+    sa.Column("verified_at", sa.BigInteger),
+)
+
+passkeys = sa.Table(
+    "passkeys",
+    metadata,
+    sa.Column("id", sa.String(22), primary_key=True),
+    _owner(),
+    # The authenticator's name for it, unique in the world.
+    sa.Column("credential_id", sa.LargeBinary, nullable=False, unique=True),
+    # As COSE.
+    sa.Column("public_key", sa.LargeBinary, nullable=False),
+    sa.Column("sign_count", sa.BigInteger, nullable=False),
+    sa.Column("transports", sa.String(128), nullable=False),
+    sa.Column("name", sa.String(128), nullable=False),
+    # The device that added it; no foreign key, for the passkey stays when that device goes.
+    sa.Column("device_id", sa.String(32), nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("last_used_at", sa.BigInteger),
+)
+
+# What an authenticator is to sign: one per session and purpose, gone with its first use.
+challenges = sa.Table(
+    "challenges",
+    metadata,
+    sa.Column("session_id", sa.ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("purpose", sa.String(16), primary_key=True),
+    sa.Column("challenge", sa.LargeBinary, nullable=False),
+    sa.Column("expires_at", sa.BigInteger, nullable=False),
 )
 
 invites = sa.Table(

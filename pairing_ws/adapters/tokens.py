@@ -78,7 +78,7 @@ class KeyRing:
 
     def verify(self, token: str, now: int) -> Claims | None:
         """The claims, or None. One algorithm, our own three header members and no others (RFC 8725, section 3)."""
-        header = _header(token)
+        header = read_header(token)
         if header is None or header.keys() != HEADER or header["alg"] != "ES256" or header["typ"] != "at+jwt":
             return None
         kid = str(header["kid"])
@@ -195,7 +195,8 @@ def _jwk(stored: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in stored.items() if name != "made"}
 
 
-def _header(token: str) -> dict[str, Any] | None:
+def read_header(token: str) -> dict[str, Any] | None:
+    """A JWT's header, unverified; None if it can't be one, or is too long to be one of ours."""
     if len(token) > MAX_TOKEN or token.count(".") != 2:
         return None
     first = token.partition(".")[0]

@@ -260,6 +260,8 @@ class PairingService(Generic[SessionT]):
                 approved_at=now,
                 expires_at=max(pairing.expires_at, now + self._policy.redeem * with_number),
             )
+            # Last of all: nobody is asked for a passkey over what can't be approved anyway.
+            await holder.step_up()
             if await self._swap(Event.APPROVE, pairing, approved):
                 self._push_approval(approved, now)
                 return self._approvers_view(approved, now)

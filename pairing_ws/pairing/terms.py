@@ -1,6 +1,6 @@
 """Who asks, and what they are told: the types that the story and the edge exchange. Data only."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -47,10 +47,12 @@ class BySecret:
 
 @dataclass(frozen=True)
 class ByKey:
-    """The caller proves to be a logged-in device. `refuse_approval` raises if it may not approve (yet)."""
+    """The caller proves to be a logged-in device. `refuse_approval` raises if it may not approve (yet), `step_up` if
+    nobody has lately proved to be there."""
 
     approver: Approver
     refuse_approval: Callable[[], None]
+    step_up: Callable[[], Awaitable[None]]
 
 
 Holder = BySecret | ByKey

@@ -133,11 +133,14 @@ def _refusals(codes: Iterable[Code]) -> Json:
 
 def asyncapi(public_url: str) -> Json:
     """AsyncAPI 3.0 for both sockets."""
-    types = [wire.AuthMessage, wire.PairingMessage, wire.RetryMessage, wire.DeviceMessage]
+    types = [wire.AuthMessage, wire.PairingMessage, wire.RetryMessage, wire.DeviceMessage, wire.PasskeyMessage]
     messages = {kind.__name__: {"payload": {"$ref": f"#/components/schemas/{kind.__name__}"}} for kind in types}
     public = urlsplit(public_url)
     closes = "; ".join(f"{code}: {meaning}" for code, meaning in CLOSE_CODES.items())
-    told = {"pairing": ["PairingMessage", "RetryMessage"], "account": ["DeviceMessage", "RetryMessage"]}
+    told = {
+        "pairing": ["PairingMessage", "RetryMessage"],
+        "account": ["DeviceMessage", "PasskeyMessage", "RetryMessage"],
+    }
     channels: Json = {
         "pairing": {
             "address": f"{API}/pairings/{{id}}/socket",

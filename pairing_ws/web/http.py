@@ -15,6 +15,7 @@ from starlette.responses import Response
 from pairing_ws import codes
 from pairing_ws.accounts.ports import Session
 from pairing_ws.accounts.service import AccountService, LoggedIn, unauthenticated
+from pairing_ws.accounts.step_up import StepUpService
 from pairing_ws.clock import Clock
 from pairing_ws.config import Network, Settings
 from pairing_ws.errors import Code, Refused
@@ -42,6 +43,7 @@ class Services:
     settings: Settings
     pairings: PairingService[LoggedIn]
     accounts: AccountService
+    step_ups: StepUpService
     proxies: tuple[Network, ...]
     clock: Clock
     random: codes.RandomBytes
@@ -95,7 +97,11 @@ class Caller:
 
     def as_approver(self, session: Session) -> ByKey:
         approver = Approver(user_id=session.user.id, session_id=session.id, device_id=session.device.id, ip=self.ip)
-        return ByKey(approver, lambda: self.services.accounts.refuse_quarantined(session))
+        return ByKey(
+            approver,
+            lambda: self.services.accounts.refuse_quarantined(session),
+            lambda: self.services.step_ups.demand(session),
+        )
 
     def by_secret(self) -> BySecret:
         auth_key, secret = self.either()

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from pairing_ws.errors import Code, Refused
-from pairing_ws.web import accounts, pairings, wire
+from pairing_ws.web import accounts, pairings, passkeys, wire
 from pairing_ws.web.errors import problem
 from pairing_ws.web.http import Caller, Services
 from pairing_ws.web.socket import Sockets
@@ -59,7 +59,8 @@ CALLS: tuple[Call, ...] = (
     ),
     Call(
         "POST", f"{API}/pairings/{{id}}/approve", pairings.approve, 200, wire.PairingView,
-        proofs=(KEY,), refusals=(Code.NOT_FOUND, Code.NOT_SCANNED, Code.DEVICE_QUARANTINED, *_ENDED),
+        proofs=(KEY,),
+        refusals=(Code.NOT_FOUND, Code.NOT_SCANNED, Code.DEVICE_QUARANTINED, Code.STEP_UP_REQUIRED, *_ENDED),
     ),
     Call(
         "POST", f"{API}/pairings/{{id}}/deny", pairings.deny, 200, wire.PairingView, wire.DenyRequest,
@@ -84,6 +85,14 @@ CALLS: tuple[Call, ...] = (
     Call(
         "DELETE", f"{API}/sessions/current", accounts.log_out, 204, proofs=(KEY,), refusals=(Code.FOREIGN_ORIGIN,)
     ),
+    Call(
+        "POST", f"{API}/sessions/current/step-up/options", passkeys.step_up_options, 200, wire.CeremonyOptions,
+        proofs=(KEY,), refusals=(Code.NOT_FOUND,),
+    ),
+    Call(
+        "POST", f"{API}/sessions/current/step-up", passkeys.step_up, 200, wire.SteppedUp, wire.StepUpRequest,
+        proofs=(KEY,), refusals=(Code.STEP_UP_REFUSED,),
+    ),
     Call("GET", f"{API}/me", accounts.me, 200, wire.Me, proofs=(KEY,)),
     Call("GET", f"{API}/devices", accounts.devices, 200, wire.Devices, proofs=(KEY,)),
     Call(
@@ -97,6 +106,20 @@ CALLS: tuple[Call, ...] = (
     Call(
         "POST", f"{API}/devices/revoke-others", accounts.revoke_others, 200, wire.Revoked,
         proofs=(KEY,), refusals=(Code.DEVICE_QUARANTINED,),
+    ),
+    Call("GET", f"{API}/passkeys", passkeys.passkeys, 200, wire.Passkeys, proofs=(KEY,)),
+    Call(
+        "POST", f"{API}/passkeys/options", passkeys.passkey_options, 200, wire.CeremonyOptions,
+        proofs=(KEY,), refusals=(Code.DEVICE_QUARANTINED, Code.STEP_UP_REQUIRED, Code.PASSKEY_LIMIT),
+    ),
+    Call(
+        "POST", f"{API}/passkeys", passkeys.add_passkey, 201, wire.PasskeyView, wire.PasskeyRequest,
+        proofs=(KEY,),
+        refusals=(Code.DEVICE_QUARANTINED, Code.STEP_UP_REQUIRED, Code.PASSKEY_REFUSED, Code.PASSKEY_LIMIT),
+    ),
+    Call(
+        "DELETE", f"{API}/passkeys/{{id}}", passkeys.remove_passkey, 204,
+        proofs=(KEY,), refusals=(Code.NOT_FOUND, Code.DEVICE_QUARANTINED, Code.STEP_UP_REQUIRED),
     ),
     Call("GET", f"{API}/activity", accounts.activity, 200, wire.ActivityLog, proofs=(KEY,)),
     Call(

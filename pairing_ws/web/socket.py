@@ -11,6 +11,7 @@ from prometheus_client import Gauge
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
 from pairing_ws import codes
+from pairing_ws.accounts.passkeys import Passkey
 from pairing_ws.accounts.ports import Device, Session
 from pairing_ws.errors import Code, Refused
 from pairing_ws.network import block
@@ -187,14 +188,20 @@ class Sockets:
         if session is None:
             raise Closing(4401, "an authKey is needed here")
         known: dict[str, Device] | None = None
+        passkeys: dict[str, Passkey] = {}
 
         async def deliver() -> None:
-            nonlocal known
+            nonlocal known, passkeys
             standing = await self._demand(session)
             now = {each.id: each for each in await accounts.devices(standing)}
-            before, known = known, now
+            held = {each.id: each for each in await self._services.step_ups.passkeys(standing)}
+            (before, known), (held_before, passkeys) = (known, now), (passkeys, held)
             if before is None:
                 return
+            for added in held.keys() - held_before.keys():
+                await self._tell_of(websocket, "passkey.added", held[added])
+            for removed in held_before.keys() - held.keys():
+                await self._tell_of(websocket, "passkey.removed", held_before[removed])
             for each in now.values():
                 # A device that logged in anew has a new age.
                 if each.id != session.device.id and each.created_at != getattr(before.get(each.id), "created_at", 0):
@@ -220,6 +227,10 @@ class Sockets:
     async def _tell(self, websocket: WebSocket, kind: str, device: Device) -> None:
         view = wire.device(device, None, self._services.clock())
         message = wire.DeviceMessage(type=kind, device=view)  # type: ignore[arg-type]
+        await send(websocket, message)
+
+    async def _tell_of(self, websocket: WebSocket, kind: str, passkey: Passkey) -> None:
+        message = wire.PasskeyMessage(type=kind, passkey=wire.passkey(passkey))  # type: ignore[arg-type]
         await send(websocket, message)
 
     async def _demand(self, session: Session) -> Session:

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from pairing_ws.accounts import ports as accounts
+from pairing_ws.accounts.passkeys import Passkey
 from pairing_ws.accounts.service import LoggedIn
 from pairing_ws.clock import iso
 from pairing_ws.pairing.machine import Pairing
@@ -57,6 +58,20 @@ class AcceptRequest(Json):
 class DeviceRequest(Json):
     name: Text | None = None
     push_token: Annotated[str, Meta(max_length=4096)] | None = None
+
+
+class PasskeyRequest(Json):
+    """`credential`: what `navigator.credentials.create` gave, as its `toJSON` spells it."""
+
+    name: Text
+    credential: dict[str, Any]
+
+
+class StepUpRequest(Json):
+    """One of them: what `navigator.credentials.get` gave, or the host application's word."""
+
+    credential: dict[str, Any] | None = None
+    host_token: Annotated[str, Meta(max_length=4096)] | None = None
 
 
 class AuthMessage(Json):
@@ -180,6 +195,30 @@ class Revoked(Json, omit_defaults=False):
     revoked: int
 
 
+class CeremonyOptions(Json):
+    """`publicKey` is for `navigator.credentials`, bytes as base64url."""
+
+    public_key: dict[str, Any]
+    expires_in: int
+
+
+class PasskeyView(Json):
+    id: str
+    name: str
+    created_at: str
+    added_by: str
+    last_used_at: str | None = None
+
+
+class Passkeys(Json):
+    passkeys: list[PasskeyView]
+
+
+class SteppedUp(Json):
+    verified_at: str
+    expires_in: int
+
+
 class ActivityLine(Json):
     at: str
     event: str
@@ -208,6 +247,8 @@ class Problem(Json):
     pairing_status: str | None = None
     initiator: str | None = None
     attempts_left: int | None = None
+    methods: list[Literal["webauthn", "host"]] | None = None
+    max_age: int | None = None
 
 
 # Messages on sockets
@@ -228,6 +269,11 @@ class RetryMessage(Json):
 class DeviceMessage(Json):
     type: Literal["device.added", "device.revoked"]
     device: DeviceView
+
+
+class PasskeyMessage(Json):
+    type: Literal["passkey.added", "passkey.removed"]
+    passkey: PasskeyView
 
 
 # From the stories' records
@@ -320,6 +366,16 @@ def me(session: accounts.Session, now: int) -> Me:
             id=session.id, created_at=iso(session.created_at), expires_at=iso(session.ends_at), amr=[session.amr]
         ),
         quarantine_until=None if until is msgspec.UNSET else until,
+    )
+
+
+def passkey(record: Passkey) -> PasskeyView:
+    return PasskeyView(
+        id=record.id,
+        name=record.name,
+        created_at=iso(record.created_at),
+        added_by=record.device_id,
+        last_used_at=iso(record.last_used_at) if record.last_used_at else None,
     )
 
 

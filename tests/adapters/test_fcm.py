@@ -260,6 +260,10 @@ class Anybody:
         pass
 
 
+async def somebody_is_there() -> None:
+    pass
+
+
 @pytest.mark.parametrize("mood", ["kind", "refusing", "silent", "no tokens"])
 async def test_whatever_the_push_service_does_the_approval_stands_and_is_told_to_its_device(
     google: Google, tmp_path: Path, mood: str
@@ -267,7 +271,7 @@ async def test_whatever_the_push_service_does_the_approval_stands_and_is_told_to
     google.tokens = mood != "no tokens"
     google.answer = {"refusing": (500, {}), "silent": None}.get(mood, google.answer)
     clock, bus = FakeClock(), MemoryBus()
-    approver = ByKey(Approver(user_id="u", session_id="s", device_id="d"), lambda: None)
+    approver = ByKey(Approver(user_id="u", session_id="s", device_id="d"), lambda: None, somebody_is_there)
     async with pushing(google, tmp_path, timeout=0.2) as pusher:
         service: PairingService[str] = PairingService(
             MemoryPairings(bus, clock),

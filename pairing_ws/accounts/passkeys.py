@@ -1,0 +1,109 @@
+"""Passkeys and the host's word: the records, and what a step-up asks of its store and its judges. Times in ms."""
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any, Protocol
+
+import msgspec
+
+from pairing_ws.accounts.ports import Activity, Session, User
+
+
+class Passkey(msgspec.Struct, frozen=True, kw_only=True):
+    """A public key whose private half is in somebody's authenticator. `device_id` added it."""
+
+    id: str
+    user_id: str
+    credential_id: bytes
+    public_key: bytes
+    sign_count: int
+    transports: str
+    name: str
+    device_id: str
+    created_at: int
+    last_used_at: int | None = None
+
+
+class Attested(msgspec.Struct, frozen=True):
+    """What a registration showed. `transports`: how to reach the authenticator again, separated by commas."""
+
+    credential_id: bytes
+    public_key: bytes
+    sign_count: int
+    transports: str
+
+
+class Vouched(msgspec.Struct, frozen=True, kw_only=True):
+    """What the host application says: this person was there at `auth_time` (seconds, as in the JWT)."""
+
+    sub: str
+    sid: str
+    auth_time: int
+
+
+class Purpose(Enum):
+    """What a challenge is for: one made for the one is worth nothing for the other."""
+
+    ADD = "add"
+    STEP_UP = "step-up"
+
+
+class Added(Enum):
+    DONE = "done"
+    KNOWN = "some account has it already"
+    FULL = "the account has as many as it may"
+    NOT_FIRST = "it was to be the first, and is not"
+    ENDED = "the session has ended meanwhile"
+
+
+class PasskeyStore(Protocol):
+    """Passkeys, challenges, and when a session was last verified. Every method is one transaction; any call raises
+    Unavailable when the database is away."""
+
+    async def session(self, session_id: str) -> Session | None: ...
+
+    async def passkeys(self, user_id: str) -> Sequence[Passkey]:
+        """Oldest first."""
+
+    async def add_passkey(self, passkey: Passkey, session_id: str, limit: int, line: Activity, *, first: bool) -> Added:
+        """Store it and write the line, or say why not. `first`: only as the account's first, however close the race."""
+
+    async def remove_passkey(self, user_id: str, passkey_id: str, line: Activity) -> Passkey | None: ...
+
+    async def put_challenge(self, session_id: str, purpose: Purpose, challenge: bytes, expires_at: int) -> None:
+        """It takes the place of the one that this session had for this purpose."""
+
+    async def take_challenge(self, session_id: str, purpose: Purpose, now: int) -> bytes | None:
+        """Gives it to exactly one caller, whatever comes of it; None if there is none, or it is too old."""
+
+    async def use_passkey(self, passkey: Passkey, sign_count: int, session_id: str, now: int, copied: Activity) -> bool:
+        """Write down that it was used and the session verified.
+
+        False, and the line `copied` written instead, if the count has not grown: of parallel uses with one count, one
+        gets True. An authenticator that doesn't count always says 0. False without a line if the passkey is gone.
+        """
+
+    async def verify_session(self, session_id: str, at: int) -> bool:
+        """True if the session had not been verified at that time or later: the same word counts once."""
+
+
+class WebAuthnJudge(Protocol):
+    """The relying party's half of WebAuthn: what the browser is asked, and whether its answer holds."""
+
+    def creation_options(self, user: User, known: Sequence[Passkey], challenge: bytes) -> dict[str, Any]: ...
+    def request_options(self, known: Sequence[Passkey], challenge: bytes) -> dict[str, Any]: ...
+
+    def attested(self, credential: dict[str, Any], challenge: bytes) -> Attested | None:
+        """None whatever is wrong with it: challenge, origin, relying party, no verified user, no sense."""
+
+    def credential_id(self, credential: dict[str, Any]) -> bytes: ...
+
+    def asserted(self, credential: dict[str, Any], challenge: bytes, public_key: bytes) -> int | None:
+        """The authenticator's count of signatures, for the store to judge; None as above, or a wrong signature."""
+
+
+class Host(Protocol):
+    """The application beside which, or in which, this server runs."""
+
+    def vouched(self, token: str, now: int) -> Vouched | None:
+        """What its signed word says, or None whatever is wrong with it."""
