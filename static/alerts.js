@@ -1,7 +1,8 @@
 // Tells a logged-in page what happens to the account while it is open: a device more, a device less.
 
-import { revokeDevice, watchAccount } from './pairing.js';
+import { removePasskey, revokeDevice, watchAccount } from './pairing.js';
 import * as session from './session.js';
+import { withProof } from './step-up.js';
 import { button, h, icon, row } from './ui.js';
 
 const place = () => document.getElementById('alerts');
@@ -18,9 +19,10 @@ const recent = (/** @type {number | undefined} */ at) => at !== undefined && Dat
 /** @param {() => void} [onChange]  the list of devices is no longer what it was */
 export function watchAlerts(onChange = () => {}) {
   const watch = watchAccount(session.credential, {
-    onEvent: ({ type, device }) => {
+    onEvent: ({ type, device, passkey }) => {
       if (type === 'device.added') drawAdded(device);
-      if (type === 'device.added' || type === 'device.revoked') onChange();
+      if (type === 'passkey.added' && passkey.addedBy !== session.device()?.id) drawPasskey(passkey);
+      if (/^(device|passkey)\./.test(type)) onChange();
     },
   });
   session.events.addEventListener('signed-out', () => watch.stop(), { once: true });
@@ -47,19 +49,35 @@ function drawAdded(device) {
     await session.withKey((key) => revokeDevice(device.id, key, { descendants: true }));
     close();
   };
-  const alert = h(
-    'div',
-    { class: 'notice alarm', role: 'alert', 'data-device': device.id },
-    icon('warning'),
-    h(
-      'div',
-      {},
-      h('p', {}, h('strong', {}, 'A new device has just logged in: '), device.name || 'without a name'),
-      row(
-        button('It was me', close, { kind: 'small secondary' }),
-        button('Log it out', undo, { kind: 'small secondary' }),
-      ),
-    ),
+  const alert = alarm(
+    { 'data-device': device.id },
+    ['A new device has just logged in: ', device.name || 'without a name'],
+    button('It was me', close, { kind: 'small secondary' }),
+    button('Log it out', undo, { kind: 'small secondary' }),
   );
-  place()?.append(alert);
+}
+
+function drawPasskey({ id, name }) {
+  const close = () => alert.remove();
+  const undo = async () => {
+    await withProof((key) => removePasskey(id, key));
+    close();
+  };
+  const alert = alarm(
+    { 'data-passkey': id },
+    ['Another device has just added a passkey: ', name],
+    button('It was me', close, { kind: 'small secondary' }),
+    button('Remove it', undo, { kind: 'small secondary' }),
+  );
+}
+
+function alarm(attributes, [what, name], ...buttons) {
+  const node = h(
+    'div',
+    { class: 'notice alarm', role: 'alert', ...attributes },
+    icon('warning'),
+    h('div', {}, h('p', {}, h('strong', {}, what), name), row(...buttons)),
+  );
+  place()?.append(node);
+  return node;
 }

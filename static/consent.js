@@ -4,6 +4,7 @@ import { approvePairing, denyPairing, isFinal, revokeDevice, watchPairing } from
 import { acknowledge } from './alerts.js';
 import { browserName, osName } from './device.js';
 import * as session from './session.js';
+import { withProof } from './step-up.js';
 import {
   address,
   button,
@@ -78,7 +79,7 @@ function drawCard(way) {
   const [tone, network] = NETWORKS[observed.network] ?? NETWORKS.unknown;
   const report = h('input', { type: 'checkbox', id: 'report' });
 
-  const approve = button('Allow', () => act(way, () => session.withKey((key) => approvePairing(pairing.id, key))), {
+  const approve = button('Allow', () => act(way, () => withProof((key) => approvePairing(pairing.id, key))), {
     kind: 'verdict approve',
     icon: 'check',
   });

@@ -5,12 +5,13 @@ import { root } from './pairing.js';
 const VERSION = '1.0.0';
 const CODE = `pairing-device:${root.pathname}`;
 
+export const deviceName = () => `${browserName(navigator.userAgent)} on ${osName(navigator.userAgent)}`;
+
 /** The five headers of the wire contract, but for the push address, which a page has none of. */
 export function deviceHeaders() {
-  const name = `${browserName(navigator.userAgent)} on ${osName(navigator.userAgent)}`;
   return {
     'X-Device-Code': deviceCode(),
-    'X-Device-Name': encodeURIComponent(name),
+    'X-Device-Name': encodeURIComponent(deviceName()),
     'X-Os-Device': encodeURIComponent(osName(navigator.userAgent)),
     'X-App-Version-Number': VERSION,
   };

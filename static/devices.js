@@ -3,6 +3,7 @@
 import { listActivity, listDevices, renameDevice, revokeDevice, revokeOthers } from './pairing.js';
 import { enter } from './log-in.js';
 import { watchAlerts } from './alerts.js';
+import { passkeySection, refreshPasskeys } from './passkeys.js';
 import * as session from './session.js';
 import { attempt, button, h, icon, moment, notice, row, say, step, to } from './ui.js';
 import { explain } from './words.js';
@@ -35,6 +36,7 @@ function draw() {
     { title: 'Your devices', lead: 'Each of them can use your account. Log out what you do not know.', wide: true },
     list,
     all,
+    passkeySection(),
     h('h2', {}, 'What happened lately'),
     activity,
   );
@@ -49,6 +51,7 @@ async function refresh() {
     // A half-typed name is not taken away from under the fingers.
     if (!list.querySelector('form')) list.replaceChildren(...devices.map((device) => drawDevice(device, devices)));
     all.replaceChildren(...(devices.length > 1 ? [drawOthers(devices.length - 1)] : []));
+    refreshPasskeys(devices);
     activity.replaceChildren(...(happened.activity ?? []).map(drawEvent));
   } catch (error) {
     if (session.user()) list.replaceChildren(h('li', {}, notice('problem', explain(error).text)));
@@ -214,6 +217,9 @@ const EVENTS = {
   'device.revoked_others': 'All other devices were logged out',
   'session.logged_out': 'A device logged itself out',
   'session.key_reused': 'A copied key was stopped',
+  'passkey.added': 'A passkey was added',
+  'passkey.removed': 'A passkey was removed',
+  'passkey.copied': 'A copied passkey was stopped',
   'pairing.denied': 'A login was denied',
   'pairing.number_missed': 'A login ended after three wrong numbers',
   'pairing.reported': 'A login was reported',

@@ -139,6 +139,21 @@ export const revokeDevice = (/** @type {string} */ id, /** @type {string} */ aut
 export const revokeOthers = (/** @type {string} */ authKey) =>
   call('POST', 'devices/revoke-others', { by: { authKey } });
 
+/** What to ask `navigator.credentials` for, bytes as base64url. */
+export const passkeyOptions = (/** @type {string} */ authKey) => call('POST', 'passkeys/options', { by: { authKey } });
+export const stepUpOptions = (/** @type {string} */ authKey) =>
+  call('POST', 'sessions/current/step-up/options', { by: { authKey } });
+export const addPasskey = (/** @type {string} */ name, /** @type {object} */ credential, /** @type {string} */ authKey) =>
+  call('POST', 'passkeys', { by: { authKey }, body: { name, credential } });
+export const listPasskeys = (/** @type {string} */ authKey) => call('GET', 'passkeys', { by: { authKey } });
+export const removePasskey = (/** @type {string} */ id, /** @type {string} */ authKey) =>
+  call('DELETE', `passkeys/${encodeURIComponent(id)}`, { by: { authKey } });
+/** After a 403 `step_up_required`; then repeat the call. */
+export const stepUp = (
+  /** @type {{credential: object} | {hostToken: string}} */ proof,
+  /** @type {string} */ authKey,
+) => call('POST', 'sessions/current/step-up', { by: { authKey }, body: proof });
+
 /**
  * Repeats a call that may be repeated (the same holder gets the same answer) while nothing but the network is wrong.
  * @template T
@@ -386,9 +401,9 @@ class Watch {
 }
 
 /**
- * The account's own news, for a logged-in device: `device.added`, `device.revoked`.
+ * The account's own news, for a logged-in device: `device.added`, `device.revoked`, `passkey.added`, `passkey.removed`.
  * @param {LastingCredential} credential
- * @param {{onEvent: (event: {type: string, device: any}) => void, onStop?: (code: string) => void}} handlers
+ * @param {{onEvent: (event: {type: string, device?: any, passkey?: any}) => void, onStop?: (code: string) => void}} handlers
  */
 export function watchAccount(credential, { onEvent, onStop = () => {} }) {
   const wake = () => socket.renew();

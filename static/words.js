@@ -40,6 +40,12 @@ const PROBLEMS = {
     'Your account has as many devices as it may have. Log one out under “Your devices”, then try again.',
   ],
   bad_name: ['The name does not work', 'A name needs a visible character.'],
+  step_up_refused: ['That was no proof', 'The server did not accept this passkey. Try again, or use another one.'],
+  passkey_refused: ['The passkey was not added', 'The server did not accept this passkey. Try again, or use another one.'],
+  passkey_limit: ['Too many passkeys', 'Your account has as many passkeys as it may have. Remove one first.'],
+  passkey_cancelled: ['No passkey', 'You did not use a passkey, or it took too long. Try again when you are ready.'],
+  passkey_known: ['You have that passkey', 'This passkey is in your account already.'],
+  passkey_unavailable: ['No passkey here', 'This browser cannot use passkeys at this address.'],
   foreign_origin: [
     'Open this site by its own address',
     'This page was opened under another name than the server’s own, and there it cannot keep you logged in. Type the address that the server was set up with.',
@@ -50,6 +56,7 @@ const PROBLEMS = {
 /** @param {any} error @returns {{title: string, text: string}} */
 export function explain(error) {
   if (error?.code === 'wrong_direction') return wrongDirection(error.members.initiator);
+  if (error?.code === 'step_up_required') return stepUpRequired(error.members.methods ?? []);
   const over = error?.code === 'invalid_state' ? ENDS[error.members?.pairingStatus] : undefined;
   const [title, text] = over ?? PROBLEMS[error?.code] ?? [
     'That did not work',
@@ -58,6 +65,19 @@ export function explain(error) {
   const extra = error?.retryAfter ? ` Try again in ${about(error.retryAfter)}.` : '';
   if (!PROBLEMS[error?.code]) console.error(error);
   return { title, text: text + extra };
+}
+
+/** Where the page could not ask for the proof itself. @param {string[]} methods */
+function stepUpRequired(methods) {
+  const title = 'Show that it is you';
+  if (methods.includes('host'))
+    return { title, text: 'First confirm in the app that it is you, where you have logged in. Then try again.' };
+  if (methods.includes('webauthn'))
+    return { title, text: 'This needs your passkey, which this browser cannot use. Do it with another device.' };
+  return {
+    title,
+    text: 'This needs a passkey, and your account has none. Ask whoever runs this server for an invitation, log out all your devices, log in with it and add a passkey under “Your devices” at once.',
+  };
 }
 
 /** @param {import('./pairing.js').Initiator} initiator  who showed the code */

@@ -1,0 +1,108 @@
+// The part of `/devices` about passkeys: which there are, one more, one less.
+
+import { listPasskeys, removePasskey } from './pairing.js';
+import { deviceName } from './device.js';
+import * as session from './session.js';
+import { knowsPasskeys, makePasskey, withProof } from './step-up.js';
+import { attempt, button, h, moment, notice, row, say } from './ui.js';
+import { explain } from './words.js';
+
+const list = h('ul', { class: 'devices', 'aria-label': 'Passkeys' });
+/** @type {{id: string, name: string}[]} */
+let devices = [];
+
+export function passkeySection() {
+  return h(
+    'section',
+    { class: 'passkeys', 'aria-labelledby': 'passkeys' },
+    h('h2', { id: 'passkeys' }, 'Passkeys'),
+    h(
+      'p',
+      { class: 'quiet' },
+      'With a passkey you show that it is you, by finger, face or PIN. You may be asked for it before you let a device in.',
+    ),
+    list,
+    knowsPasskeys() ? drawForm() : h('p', { class: 'quiet' }, 'This browser cannot use passkeys at this address.'),
+  );
+}
+
+/** @param {{id: string, name: string}[]} [known]  who may have added them */
+export async function refreshPasskeys(known = devices) {
+  devices = known;
+  try {
+    const { passkeys } = await session.withKey(listPasskeys);
+    list.replaceChildren(...passkeys.map(drawPasskey));
+    list.hidden = !passkeys.length;
+  } catch (error) {
+    if (session.user()) list.replaceChildren(h('li', {}, notice('problem', explain(error).text)));
+  }
+}
+
+function drawForm() {
+  const input = h('input', { id: 'passkey-name', maxlength: '128', required: true, value: deviceName() });
+  const submit = h('button', { type: 'submit', class: 'secondary' }, h('span', {}, 'Add a passkey'));
+  const add = async () => {
+    const name = input.value.trim();
+    if (!name) {
+      input.focus();
+      throw Object.assign(new Error('no name'), { code: 'bad_name' });
+    }
+    await makePasskey(name);
+    input.value = deviceName();
+    say(`The passkey ${name} was added`);
+    await refreshPasskeys();
+  };
+  return h(
+    'form',
+    {
+      novalidate: true,
+      onsubmit: (event) => {
+        event.preventDefault();
+        attempt(submit, add);
+      },
+    },
+    h('label', { for: 'passkey-name' }, 'Name for a new passkey'),
+    input,
+    row(submit),
+  );
+}
+
+function drawPasskey({ id, name, createdAt, lastUsedAt, addedBy }) {
+  const item = h('li', { class: 'device', 'data-passkey': id });
+  const by = devices.find((device) => device.id === addedBy);
+  const rest = () =>
+    item.replaceChildren(
+      h(
+        'div',
+        { class: 'device-text' },
+        h('h3', {}, name),
+        h('p', { class: 'quiet' }, 'Added ', moment(createdAt), by ? ` by ${by.name}` : ' by a device that has left'),
+        lastUsedAt && h('p', { class: 'quiet' }, 'Last used ', moment(lastUsedAt)),
+      ),
+      row(button('Remove', confirm, { kind: 'small secondary', describe: `Remove the passkey ${name}` })),
+    );
+  const confirm = () => {
+    const question = h('p', { tabindex: '-1' }, h('strong', {}, `Remove the passkey ${name}?`));
+    const go = async () => {
+      await withProof((key) => removePasskey(id, key));
+      say(`The passkey ${name} was removed`);
+      await refreshPasskeys();
+      document.getElementById('passkey-name')?.focus();
+    };
+    const back = () => {
+      rest();
+      item.querySelector('button')?.focus();
+    };
+    item.replaceChildren(
+      h(
+        'div',
+        {},
+        question,
+        row(button('Remove', go, { kind: 'small danger' }), button('Cancel', back, { kind: 'small secondary' })),
+      ),
+    );
+    question.focus();
+  };
+  rest();
+  return item;
+}
