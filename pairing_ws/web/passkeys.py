@@ -24,12 +24,12 @@ async def passkey_options(caller: Caller, _: Request) -> Response:
 
 
 async def add_passkey(caller: Caller, request: Request) -> Response:
-    """Add a passkey: never from quarantine; beside or with `PAIRING_STEP_UP_SECONDS` only after a recent proof."""
+    """Add a passkey: never from quarantine, and only after a recent proof (see `PAIRING_STEP_UP_SECONDS`)."""
+    session = await caller.session()
     wanted = await body(request, wire.PasskeyRequest)
     name = label(wanted.name)
     if not name:
         raise Refused(Code.BAD_REQUEST, "a name needs a visible character")
-    session = await caller.session()
     added = await caller.services.step_ups.add_passkey(session, name, wanted.credential, caller.ip)
     return JsonResponse(wire.passkey(added), 201)
 
@@ -47,8 +47,8 @@ async def step_up_options(caller: Caller, _: Request) -> Response:
 
 async def step_up(caller: Caller, request: Request) -> Response:
     """Prove that somebody is there, by a passkey's `credential` or the host application's `hostToken`."""
-    wanted = await body(request, wire.StepUpRequest)
     session = await caller.session()
+    wanted = await body(request, wire.StepUpRequest)
     step_ups = caller.services.step_ups
     if wanted.credential is not None and wanted.host_token is None:
         at = await step_ups.by_passkey(session, wanted.credential, caller.ip)

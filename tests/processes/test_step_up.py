@@ -144,7 +144,6 @@ async def test_no_proof_is_asked_for_what_cannot_be_approved_and_none_for_a_refu
     assert refusal(await guest.approve(shown["id"])) == (409, "invalid_state")
 
 
-@pytest.mark.security(8)
 async def test_the_proof_of_another_session_is_worth_nothing(
     owner: Phone, key: Authenticator, guest: Phone, asking: NewDevice
 ) -> None:
@@ -186,7 +185,6 @@ async def test_an_assertion_that_lies_is_refused_and_uses_its_challenge_up(
     assert (await prove(guest, key)).status_code == 200
 
 
-@pytest.mark.security(8)
 async def test_an_assertion_counts_once_over_all_processes(pair: Pair, owner: Phone, guest: Phone) -> None:
     # One that counts would be found out by its count.
     key = Authenticator(pair.servers[0].public_url, counts=False)
@@ -196,7 +194,6 @@ async def test_an_assertion_counts_once_over_all_processes(pair: Pair, owner: Ph
     assert sorted(each.status_code for each in await asyncio.gather(*calls)) == [200] + [403] * 19
 
 
-@pytest.mark.security(8)
 async def test_another_accounts_passkey_proves_nothing(
     pair: Pair, key: Authenticator, guest: Phone, asking: NewDevice
 ) -> None:
