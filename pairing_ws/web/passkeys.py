@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from msgspec import to_builtins
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -25,12 +26,12 @@ async def passkey_options(caller: Caller, _: Request) -> Response:
 
 async def add_passkey(caller: Caller, request: Request) -> Response:
     """Add a passkey: never from quarantine, and only after a recent proof (see `PAIRING_STEP_UP_SECONDS`)."""
-    session = await caller.session()
     wanted = await body(request, wire.PasskeyRequest)
     name = label(wanted.name)
     if not name:
         raise Refused(Code.BAD_REQUEST, "a name needs a visible character")
-    added = await caller.services.step_ups.add_passkey(session, name, wanted.credential, caller.ip)
+    session = await caller.session()
+    added = await caller.services.step_ups.add_passkey(session, name, to_builtins(wanted.credential), caller.ip)
     return JsonResponse(wire.passkey(added), 201)
 
 
@@ -47,11 +48,11 @@ async def step_up_options(caller: Caller, _: Request) -> Response:
 
 async def step_up(caller: Caller, request: Request) -> Response:
     """Prove that somebody is there, by a passkey's `credential` or the host application's `hostToken`."""
-    session = await caller.session()
     wanted = await body(request, wire.StepUpRequest)
+    session = await caller.session()
     step_ups = caller.services.step_ups
     if wanted.credential is not None and wanted.host_token is None:
-        at = await step_ups.by_passkey(session, wanted.credential, caller.ip)
+        at = await step_ups.by_passkey(session, to_builtins(wanted.credential), caller.ip)
     elif wanted.host_token is not None and wanted.credential is None:
         at = await step_ups.by_host(session, wanted.host_token)
     else:

@@ -60,17 +60,24 @@ class DeviceRequest(Json):
     push_token: Annotated[str, Meta(max_length=4096)] | None = None
 
 
-class PasskeyRequest(Json):
-    """`credential`: what `navigator.credentials.create` gave, as its `toJSON` spells it."""
+class Credential(Json):
+    """What `navigator.credentials` gave, as its `toJSON` spells it: bytes as base64url."""
 
+    id: Annotated[str, Meta(max_length=2048)]
+    raw_id: Annotated[str, Meta(max_length=2048)]
+    type: Literal["public-key"]
+    response: dict[str, Any]
+
+
+class PasskeyRequest(Json):
     name: Text
-    credential: dict[str, Any]
+    credential: Credential
 
 
 class StepUpRequest(Json):
-    """One of them: what `navigator.credentials.get` gave, or the host application's word."""
+    """One of them: the passkey's answer, or the host application's word."""
 
-    credential: dict[str, Any] | None = None
+    credential: Credential | None = None
     host_token: Annotated[str, Meta(max_length=4096)] | None = None
 
 

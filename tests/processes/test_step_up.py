@@ -244,10 +244,10 @@ async def test_a_registration_that_lies_is_refused(pair: Pair, owner: Phone) -> 
 async def test_what_is_no_credential_is_refused_without_a_failure(key: Authenticator, owner: Phone) -> None:
     good = key.get(await options(owner))
     for broken in (
-        {},
-        {"id": 7},
-        {**good, "response": None},
+        {**good, "id": "é"},
         {**good, "rawId": "x"},
+        {**good, "response": {}},
+        {**good, "response": {"clientDataJSON": 7, "attestationObject": [], "authenticatorData": {}}},
         {**good, "response": {**good["response"], "authenticatorData": "AAAA"}},
         {**good, "response": {**good["response"], "clientDataJSON": b64(b"[" * 9000)}},
         {**good, "response": {**good["response"], "signature": b64(b"")}},
@@ -257,7 +257,7 @@ async def test_what_is_no_credential_is_refused_without_a_failure(key: Authentic
         await owner.post("/passkeys/options")
         answer = await owner.post("/passkeys", {"name": "x", "credential": broken})
         assert refusal(answer) == (403, "passkey_refused")
-    for neither in ({}, {"credential": good, "hostToken": "x"}):
+    for neither in ({}, {"credential": good, "hostToken": "x"}, {"credential": {}}, {"credential": {"id": 7}}):
         assert refusal(await owner.post(STEP_UP, neither)) == (400, "bad_request")
 
 

@@ -114,7 +114,8 @@ async def test_a_device_in_quarantine_adds_and_removes_no_passkey_however_it_cam
         for newcomer in (by_scan, await another_by_invite(strict, phone)):
             refused = (403, "device_quarantined")
             assert refusal(await add(newcomer, authenticator(strict))) == refused
-            assert refusal(await newcomer.post("/passkeys", {"name": "x", "credential": {}})) == refused
+            body = {"name": "x", "credential": {"id": "", "rawId": "", "type": "public-key", "response": {}}}
+            assert refusal(await newcomer.post("/passkeys", body)) == refused
             removal = await newcomer.api.http.delete(f"/passkeys/{passkey}", headers=newcomer.headers)
             assert refusal(removal) == refused
             assert refusal(await newcomer.approve(device.id)) == (404, "not_found")
