@@ -261,6 +261,7 @@ def test_a_demo_on_a_public_address_is_refused(environment: Set, url: str) -> No
     assert "--demo" in text
 
 
+@pytest.mark.security(13)
 @pytest.mark.parametrize("url", ["http://192.168.1.7:8000", "http://localhost:9000", "http://laptop.local:8000"])
 def test_a_demo_on_a_local_network_may_use_http_and_has_no_quarantine(environment: Set, url: str) -> None:
     environment(PAIRING_PUBLIC_URL=url)

@@ -155,7 +155,10 @@ async def target(urls: list[str], invites: list[str], most: int) -> AsyncIterato
         api.http.event_hooks = {"request": [made.count]}
     try:
         for invite in invites:
-            made.phones.append(await apis[0].log_in_by_invite(invite.rpartition("#")[2], name="Attacker"))
+            try:
+                made.phones.append(await apis[0].log_in_by_invite(invite.rpartition("#")[2], name="Attacker"))
+            except (httpx2.HTTPError, AssertionError) as error:
+                sys.exit(f"can't log in by the invite: {error}")
         yield made
     finally:
         made.most = made.sent + 100

@@ -302,6 +302,26 @@ async def test_allow_is_inert_at_first_so_that_a_hasty_press_approves_nothing(ph
     await heading(reading, "Type this number on the new device")
 
 
+@pytest.mark.security(10)
+@pytest.mark.mitigation("6.1.13", "6.1.14")
+async def test_the_card_tells_claims_from_facts_and_to_refuse_is_as_easy_as_to_allow(phone, new_device):
+    laptop = await new_device()
+    reading = await phone.open("/phone")
+    await type_code(reading, await shown_code(await laptop.open("/")))
+    await heading(reading, "Let this device in?")
+    await expect(reading.locator(".seen")).to_contain_text("The server sees")
+    await expect(reading.locator(".seen")).to_contain_text(re.compile("Address.*Network.*Browser.*Asked", re.DOTALL))
+    await expect(reading.locator(".claims")).to_contain_text("not verified")
+    await expect(reading.get_by_text("If you did not start this yourself, deny.")).to_be_visible()
+    await expect(reading.get_by_text("Without an answer nobody gets in.")).to_be_visible()
+    deny, allow = (reading.get_by_role("button", name=name) for name in ("Deny", "Allow"))
+    one, other = await deny.bounding_box(), await allow.bounding_box()
+    assert one["width"] * one["height"] >= 0.95 * other["width"] * other["height"]
+    await expect(deny).not_to_have_attribute("aria-disabled", "true")
+    await deny.click()
+    await heading(reading, "Denied")
+
+
 @pytest.mark.mitigation("6.1.13", "6.1.14")
 async def test_a_code_of_another_site_is_named_and_not_opened(phone, camera):
     import qrcode

@@ -6,8 +6,9 @@ import secrets
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
-from tests.client import Api, code_of, device_headers
+from tests.client import Api, code_of, device_headers, socket
 from tests.servers import Server
 from tests.web.conftest import NewPhone, refusal
 
@@ -267,6 +268,11 @@ async def test_all_that_a_qr_code_says_opens_nothing(api: Api, new_phone: NewPho
             await phone.approve(device.id)
         for value in (device.id, code_of(device.pairing), device.pairing["userCode"], device.pairing["qr"]["text"]):
             secret, key = {"Pairing-Secret": value}, {"Auth-Key": value}
+            for credential in ("secret", "authKey"):
+                async with socket(api.url.replace("http", "ws"), device.id, **{credential: value}) as connection:
+                    with pytest.raises(ConnectionClosed):
+                        await connection.recv()
+                    assert connection.close_code in (4401, 4404)
             assert (await api.http.get(f"/pairings/{device.id}", headers=secret)).status_code == 404
             assert (await api.http.post(f"/pairings/{device.id}/login", json={}, headers=secret)).status_code == 404
             assert (await api.http.get(f"/pairings/{device.id}", headers=key)).status_code == 401

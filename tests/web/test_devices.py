@@ -80,7 +80,7 @@ async def test_a_device_renames_itself_and_others_and_the_name_is_cleaned(api: A
     assert refusal(empty) == (400, "bad_request")
 
 
-@pytest.mark.security(13, 18)
+@pytest.mark.security(13, 16, 18)
 async def test_a_push_address_is_ones_own_affair(api: Api, server: Server, phone: Phone) -> None:
     second = await let_in(api, phone)
     foreign = await api.http.patch(f"/devices/{id_of(second)}", json={"pushToken": "mine-now"}, headers=phone.headers)
@@ -322,7 +322,7 @@ async def test_a_device_in_quarantine_can_neither_let_in_nor_lock_out(strict: Se
     assert len(await known(owner)) == 1
 
 
-@pytest.mark.security(13)
+@pytest.mark.security(13, 18)
 async def test_quarantine_ends_by_no_login_refresh_or_invite(strict: Server, strict_api: Api) -> None:
     api = strict_api
     owner = await fresh_phone(api, strict.folder, "owner-2")
