@@ -217,7 +217,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(item.get_closest_marker(kind) for kind in ROWS):
             # Reports have no markers' arguments; these travel with them, also from another process.
-            item.user_properties.append(("evidence", item.nodeid.partition("[")[0].removeprefix("tests/")))
+            name = "::".join(item.nodeid.partition("[")[0].removeprefix("tests/").split("::")[:2])
+            item.user_properties.append(("evidence", name))
 
 
 class Recorder:
