@@ -10,32 +10,47 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.client import Api, NewDevice, Phone, code_of, device_headers, socket
-from tests.processes.conftest import Pair, at, end_in, refusal
+from tests.processes.conftest import Linked, Pair, at, end_in, refusal
 from tests.servers import RedisServer
 
 CALLS = 60
-# Milliseconds from the callers' start to the deadline: enough for the first of them, too late for all, and between.
-OFFSETS = (2000, 0, 2, 4, 6, 8, 10, 12, 15, 20, 30, -1)
+# One process's way to Redis, so that time passes between what it reads and what it writes.
+WAY = 0.01
+# Milliseconds from the callers' start to the deadline: enough for all of them, too late for all, and between.
+OFFSETS = (2000, 0, 10, 15, 20, 25, 30, 35, 40, 50, -1)
 
 
 @pytest.mark.security(4, 9)
 @pytest.mark.parametrize("calls", [("approve",), ("deny", "cancel"), ("approve", "deny", "cancel")])
 async def test_time_against_those_who_decide_has_one_winner_that_both_processes_see(
-    pair: Pair, redis_server: RedisServer, calls: tuple[str, ...]
+    linked: Linked, redis_server: RedisServer, calls: tuple[str, ...]
 ) -> None:
-    phone, apis = await pair.phone(), (pair.one, pair.two)
+    phone, apis = await linked.phone(), (linked.one, linked.two)
+    for api in apis:
+        assert (await at(api, phone).get("/me")).is_success
+    linked.link.delay(WAY)
     ends = []
     for offset in OFFSETS:
-        device = await pair.one.new_pairing()
-        await phone.claim(device.pairing)
+        device = await linked.two.new_pairing()
+        await at(linked.two, phone).claim(device.pairing)
         end_in(redis_server, device.id, offset)
-        answers = await asyncio.gather(
-            *(decide(apis[index % 2], calls[index % len(calls)], phone, device) for index in range(CALLS))
-        )
+        watching = [asyncio.create_task(watch(device)) for _ in range(4)]
+
+        async def call(index: int, offset: int = offset, device: NewDevice = device) -> httpx2.Response:
+            # The near process's turn comes when time is over, unless the other one was first.
+            await asyncio.sleep(index % 2 * (max(0, offset) % 2000 + 5) / 1000)
+            return await decide(apis[index % 2], calls[index // 2 % len(calls)], phone, device)
+
+        answers = await asyncio.gather(*map(call, range(CALLS)))
         seen = {(await at(api, device).poll()).json()["status"] for api in apis}
         assert len(seen) == 1
         ends.append(seen.pop())
-        won = Counter(calls[index % len(calls)] for index, answer in enumerate(answers) if answer.is_success)
+        for each in watching:
+            each.cancel()
+        told = set().union(*await asyncio.gather(*watching))
+        # Whoever was told of an end was told the truth.
+        assert told & {"denied", "cancelled", "expired"} <= {ends[-1]}
+        won = Counter(calls[index // 2 % len(calls)] for index, answer in enumerate(answers) if answer.is_success)
         if ends[-1] == "expired":
             assert not won
             assert {refusal(answer) for answer in answers} == {(410, "pairing_expired")}
@@ -46,6 +61,15 @@ async def test_time_against_those_who_decide_has_one_winner_that_both_processes_
             assert not [answer for answer in again if answer.is_success and ends[-1] != "approved"]
     assert ends[0] != "expired"
     assert ends[-1] == "expired"
+
+
+async def watch(device: NewDevice) -> set[str]:
+    """Every status that it is told until it is stopped."""
+    seen: set[str] = set()
+    with suppress(asyncio.CancelledError):
+        while True:
+            seen.add((await device.poll()).json()["status"])
+    return seen
 
 
 async def decide(api: Api, call: str, phone: Phone, device: NewDevice) -> httpx2.Response:
