@@ -204,7 +204,7 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
         bus,
         limits,
         account_service,
-        WebAuthn(settings.public_url, CHALLENGE_MS),
+        WebAuthn(settings.public_host, settings.public_origin, CHALLENGE_MS),
         _host(settings, clock),
         settings.step_up_seconds * 1000,
         clock,

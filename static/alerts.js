@@ -1,4 +1,4 @@
-// Tells a logged-in page what happens to the account while it is open: a device more, a device less.
+// Tells a logged-in page what happens to the account while it is open: a device or a passkey more, or less.
 
 import { removePasskey, revokeDevice, watchAccount } from './pairing.js';
 import * as session from './session.js';
@@ -10,7 +10,7 @@ const place = () => document.getElementById('alerts');
 const known = new Set();
 /** When a device was last told here. @type {Map<string, number>} */
 const toldAt = new Map();
-/** Devices that this page has just let in, until the news of it arrives. @type {Map<string, number>} */
+/** Devices that this page has just let in, and passkeys it removed, until the news of it arrives. @type {Map<string, number>} */
 const expected = new Map();
 /** The news of a login come within this, or belong to another one. */
 const LATE = 60_000;
@@ -22,19 +22,20 @@ export function watchAlerts(onChange = () => {}) {
     onEvent: ({ type, device, passkey }) => {
       if (type === 'device.added') drawAdded(device);
       if (type === 'passkey.added' && passkey.addedBy !== session.device()?.id) drawPasskey(passkey);
+      if (type === 'passkey.removed') drawRemoved(passkey);
       if (/^(device|passkey)\./.test(type)) onChange();
     },
   });
   session.events.addEventListener('signed-out', () => watch.stop(), { once: true });
 }
 
-/** This page let that device in itself: no alarm about it. */
-export function acknowledge(/** @type {string} */ deviceId) {
-  if (!recent(toldAt.get(deviceId))) expected.set(deviceId, Date.now());
-  place()
-    ?.querySelector(`[data-device="${CSS.escape(deviceId)}"]`)
-    ?.remove();
+/** This page let that device in itself, or removed that passkey: no alarm about it. */
+export function acknowledge(/** @type {string} */ id) {
+  if (!recent(toldAt.get(id))) expected.set(id, Date.now());
+  takeAway(id);
 }
+
+const takeAway = (/** @type {string} */ id) => place()?.querySelector(`[data-about="${CSS.escape(id)}"]`)?.remove();
 
 function drawAdded(device) {
   const login = `${device.id} ${device.createdAt}`;
@@ -50,7 +51,7 @@ function drawAdded(device) {
     close();
   };
   const alert = alarm(
-    { 'data-device': device.id },
+    device.id,
     ['A new device has just logged in: ', device.name || 'without a name'],
     button('It was me', close, { kind: 'small secondary' }),
     button('Log it out', undo, { kind: 'small secondary' }),
@@ -60,21 +61,35 @@ function drawAdded(device) {
 function drawPasskey({ id, name }) {
   const close = () => alert.remove();
   const undo = async () => {
-    await withProof((key) => removePasskey(id, key));
-    close();
+    await withProof((key) => {
+      acknowledge(id);
+      return removePasskey(id, key);
+    });
   };
   const alert = alarm(
-    { 'data-passkey': id },
+    id,
     ['Another device has just added a passkey: ', name],
     button('It was me', close, { kind: 'small secondary' }),
     button('Remove it', undo, { kind: 'small secondary' }),
   );
 }
 
-function alarm(attributes, [what, name], ...buttons) {
+function drawRemoved({ id, name }) {
+  takeAway(id);
+  const removedHere = recent(expected.get(id));
+  expected.delete(id);
+  if (removedHere) return;
+  const alert = alarm(
+    id,
+    ['A passkey was removed from your account: ', name],
+    button('I know', () => alert.remove(), { kind: 'small secondary' }),
+  );
+}
+
+function alarm(about, [what, name], ...buttons) {
   const node = h(
     'div',
-    { class: 'notice alarm', role: 'alert', ...attributes },
+    { class: 'notice alarm', role: 'alert', 'data-about': about },
     icon('warning'),
     h('div', {}, h('p', {}, h('strong', {}, what), name), row(...buttons)),
   );

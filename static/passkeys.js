@@ -1,6 +1,7 @@
 // The part of `/devices` about passkeys: which there are, one more, one less.
 
 import { listPasskeys, removePasskey } from './pairing.js';
+import { acknowledge } from './alerts.js';
 import { deviceName } from './device.js';
 import * as session from './session.js';
 import { knowsPasskeys, makePasskey, withProof } from './step-up.js';
@@ -84,7 +85,10 @@ function drawPasskey({ id, name, createdAt, lastUsedAt, addedBy }) {
   const confirm = () => {
     const question = h('p', { tabindex: '-1' }, h('strong', {}, `Remove the passkey ${name}?`));
     const go = async () => {
-      await withProof((key) => removePasskey(id, key));
+      await withProof((key) => {
+        acknowledge(id);
+        return removePasskey(id, key);
+      });
       say(`The passkey ${name} was removed`);
       await refreshPasskeys();
       document.getElementById('passkey-name')?.focus();

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 from webauthn import (
@@ -32,12 +31,11 @@ REQUIRED = UserVerificationRequirement.REQUIRED
 
 
 class WebAuthn:
-    """`public_url` names the relying party and the one origin. See `accounts.passkeys.WebAuthnJudge`."""
+    """`host` is the relying party's name, `timeout` in ms. See `accounts.passkeys.WebAuthnJudge`."""
 
-    def __init__(self, public_url: str, timeout: int) -> None:
-        public = urlsplit(public_url)
-        self._rp_id = public.hostname or ""
-        self._origin = f"{public.scheme}://{public.netloc}"
+    def __init__(self, host: str, origin: str, timeout: int) -> None:
+        self._rp_id = host
+        self._origin = origin
         self._timeout = timeout
 
     def creation_options(self, user: User, known: Sequence[Passkey], challenge: bytes) -> dict[str, Any]:

@@ -32,8 +32,9 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
 
 @pytest.fixture(scope="module")
 def lax(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
-    """Approvals need no proof; there is no quarantine."""
-    with embedded(tmp_path_factory.mktemp("lax"), demo=True, **NO_LIMITS_INSIDE) as started:
+    """Approvals need no proof; there is no quarantine. Mounted, for people, below another application's address."""
+    url = "http://localhost:8000/login"
+    with embedded(tmp_path_factory.mktemp("lax"), demo=True, public_url=url, **NO_LIMITS_INSIDE) as started:
         yield started
 
 
@@ -61,7 +62,7 @@ async def renewed(phone: Phone) -> Phone:
 
 
 def authenticator(at: Embedded) -> Authenticator:
-    return Authenticator(at.settings.public_url)
+    return Authenticator(at.settings.public_origin)
 
 
 async def add(phone: Phone, key: Authenticator) -> httpx2.Response:
