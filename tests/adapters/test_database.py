@@ -177,7 +177,6 @@ async def test_a_host_that_is_silent_leaves_the_next_one_its_time_and_is_asked_l
         ("postgresql://nobody:{secret}@127.0.0.1:{port}/{name}", 'role "nobody" does not exist'),
         ("postgresql://postgres:{secret}@127.0.0.1:{dead}/{name}", "Connect call failed"),
         ("postgresql://postgres:{secret}@no..where:{port}/{name}", "idna"),
-        ("postgresql://postgres:{secret}@127.0.0.1:{port}/{name}?sslmode=sometimes", "sslmode"),
         (
             "postgresql://postgres:{secret}@localhost:{port}/{name}?sslmode=verify-full&sslrootcert=/no.crt",
             "No such file",
