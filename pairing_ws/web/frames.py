@@ -2,6 +2,7 @@
 
 from asyncio import TimerHandle
 from asyncio.transports import BaseTransport
+from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -29,6 +30,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._stop_waiting()
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+            # A refused handshake is complete as well; uvicorn logs an error for each, and strangers can make many.
+            self.handshake_complete = True
 
     def handle_ping(self) -> None:
         if self.writable.is_set():

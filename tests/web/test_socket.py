@@ -101,6 +101,8 @@ async def test_a_foreign_origin_is_refused_before_the_upgrade(
         assert answered["content-type"] == "application/problem+json"
         assert answered["cache-control"] == "no-store"
         assert_safe(answered)
+    # Nor does a stranger write lines into the log.
+    assert "handshake" not in server.log_text()
 
 
 async def test_our_own_origin_and_none_are_let_in(api: Api, server: Server) -> None:
