@@ -25,6 +25,7 @@ from pairing_ws.adapters.database import close_database, migrate, open_database
 from pairing_ws.adapters.host import HostKeyError, HostKeys
 from pairing_ws.adapters.limits import RateLimits
 from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
+from pairing_ws.adapters.proofs import DpopProofs
 from pairing_ws.adapters.redis import RedisPairings
 from pairing_ws.adapters.redis_bus import RedisBus
 from pairing_ws.adapters.redis_commands import Commands
@@ -143,11 +144,12 @@ def create_app(
                     "Auth-Key",
                     "Authorization",
                     "Content-Type",
+                    "DPoP",
                     "If-None-Match",
                     "Pairing-Secret",
                     *docs.DEVICE_HEADERS,
                 ],
-                expose_headers=["ETag", "Location", "Retry-After"],
+                expose_headers=["DPoP-Nonce", "ETag", "Location", "Retry-After", "WWW-Authenticate"],
             ),
         ],
         exception_handlers={Refused: refused, HTTPException: refused_by_framework, Exception: failed},
@@ -228,7 +230,8 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
         random,
         tokens.pepper,
     )
-    services = Services(settings, pairings, account_service, step_ups, settings.proxies, clock, random, Drain())
+    proofs = DpopProofs(settings.public_url, tokens.pepper, clock, commands)
+    services = Services(settings, pairings, account_service, step_ups, proofs, settings.proxies, clock, random, Drain())
     opened = [bus, push] if isinstance(push, AbstractAsyncContextManager) else [bus]
     return Parts(services, store, bus, accounts_store, tokens, engine, opened)
 

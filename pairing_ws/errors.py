@@ -10,6 +10,8 @@ class Code(StrEnum):
     BAD_REQUEST = "bad_request"
     DEVICE_HEADERS_REQUIRED = "device_headers_required"
     UNAUTHENTICATED = "unauthenticated"
+    INVALID_PROOF = "invalid_proof"
+    USE_DPOP_NONCE = "use_dpop_nonce"
     NUMBER_REQUIRED = "number_required"
     NUMBER_MISMATCH = "number_mismatch"
     PAIRING_DENIED = "pairing_denied"

@@ -4,7 +4,10 @@ import msgspec
 
 
 class NewDevice(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Device B. `code` to `push_token` are its own claims; `ip` and `user_agent` are what the server observed."""
+    """Device B. `code` to `push_token` are its own claims; `ip` and `user_agent` are what the server observed.
+
+    With `key_thumbprint` (RFC 7638) it has shown a public key, and has to prove that it holds the private one.
+    """
 
     code: str
     name: str
@@ -13,6 +16,7 @@ class NewDevice(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     push_token: str = ""
     ip: str = ""
     user_agent: str = ""
+    key_thumbprint: str = ""
 
 
 class Approver(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

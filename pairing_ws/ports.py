@@ -1,8 +1,10 @@
 """What both rooms ask of the world. Adapters promise what stands here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
+
+from pairing_ws.errors import Code, Refused
 
 Wake = Callable[[str], None]
 
@@ -29,3 +31,32 @@ class Limits(Protocol):
 
     async def check(self, rule: str, key: str) -> None:
         """As `hit`, without counting."""
+
+
+class Prove(Protocol):
+    """Whether the one who asks holds a private key, as the present request shows. To be called once per request."""
+
+    async def __call__(self, key_thumbprint: str, auth_key: str | None = None) -> None:
+        """Raises INVALID_PROOF and USE_DPOP_NONCE unless the request has a proof by this key, made for it, for
+        `auth_key` and never used before. Where that can't be known, raises Unavailable unless the request is one that
+        only reads or takes away."""
+
+
+async def unproved(key_thumbprint: str, auth_key: str | None = None) -> None:
+    """`Prove` where no request stands behind the call."""
+    raise Refused(Code.INVALID_PROOF, "only the holder of this device's key may do that")
+
+
+class Proofs(Protocol):
+    """Proofs of possession (DPoP, RFC 9449) over all processes."""
+
+    def nonce(self) -> str:
+        """What the next proofs have to hold, for a short while: by it they are new, not by their makers' clocks."""
+
+    def thumbprint(self, jwk: Mapping[str, str]) -> str:
+        """RFC 7638. Raises ValueError if it is no public key on P-256."""
+
+    async def demand(
+        self, given: Sequence[str], method: str, path: str, key_thumbprint: str, auth_key: str | None
+    ) -> None:
+        """See `Prove`. `given` is all that came as proof, `path` the one asked for, below the public address."""

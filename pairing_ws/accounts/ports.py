@@ -49,6 +49,7 @@ class NewSession(msgspec.Struct, frozen=True, kw_only=True):
     sealed: bytes
     sealed_until: int
     verified_at: int | None = None
+    key_thumbprint: str | None = None
 
 
 class Retired(msgspec.Struct, frozen=True):
@@ -62,6 +63,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     """A session with its account and device, as one read gives them.
 
     `verified_at`: when a person last proved to be there, rather than a key: an invite, a passkey, the host's word.
+    With `key_thumbprint` its keys are worth nothing without a proof by that key (see `ports.Prove`).
     """
 
     id: str
@@ -77,6 +79,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     sealed_until: int = 0
     revoked_at: int | None = None
     verified_at: int | None = None
+    key_thumbprint: str | None = None
 
     @property
     def amr(self) -> str:
@@ -197,8 +200,18 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tokens(Protocol):
-    def issue(self, *, user_id: str, session_id: str, device_id: str, amr: str, now: int, expires_at: int) -> str:
-        """A signed authKey."""
+    def issue(
+        self,
+        *,
+        user_id: str,
+        session_id: str,
+        device_id: str,
+        amr: str,
+        now: int,
+        expires_at: int,
+        key_thumbprint: str | None = None,
+    ) -> str:
+        """A signed authKey, which names the key that it is bound to."""
 
     def verify(self, token: str, now: int) -> Claims | None:
         """The claims, or None whatever is wrong with it."""

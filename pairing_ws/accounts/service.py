@@ -27,7 +27,7 @@ from pairing_ws.clock import Clock
 from pairing_ws.errors import Code, Refused
 from pairing_ws.network import block
 from pairing_ws.parties import Approver, NewDevice
-from pairing_ws.ports import Bus, Limits, Wake
+from pairing_ws.ports import Bus, Limits, Prove, Wake, unproved
 
 # Another process learns of a revocation this late at most; the contract allows 5 s.
 SESSION_CACHE_MS = 2_000
@@ -120,7 +120,9 @@ class AccountService:
             quarantine,
         )
 
-    async def accept_invite(self, code: str, device: NewDevice, secret: str | None) -> LoggedIn:
+    async def accept_invite(
+        self, code: str, device: NewDevice, secret: str | None, prove: Prove = unproved
+    ) -> LoggedIn:
         """How the very first device gets in, and the way back. Repeatable like a login, if it came with a secret."""
         await self._limits.hit("claim", block(device.ip))
         invite = await self._store.invite(codes.digest(code))
@@ -128,6 +130,9 @@ class AccountService:
             raise Refused(Code.NOT_FOUND, "no such invite")
         if invite.used_at is None and self._clock() >= invite.expires_at:
             raise Refused(Code.INVITE_EXPIRED, "the invite has expired; ask for a new one")
+        if device.key_thumbprint:
+            # Only now: a proof is remembered for a while, and strangers can make any number of them.
+            await prove(device.key_thumbprint)
         # Without a secret of its own nobody can repeat the answer: it is sealed for one that nobody knows.
         secret = secret or codes.token(self._random, 32)
         return await self._begin(
@@ -156,7 +161,8 @@ class AccountService:
         key = keys.new_family(self._random)
         ends_at = now + self._policy.session
         amr = "qr" if approved_by else "invite"
-        answer = self._answer(user_id, session_id, device_id, amr, key, now, ends_at)
+        bound_to = device.key_thumbprint or None
+        answer = self._answer(user_id, session_id, device_id, amr, key, now, ends_at, bound_to)
         begun = await self._store.begin_session(
             NewSession(
                 id=session_id,
@@ -172,6 +178,7 @@ class AccountService:
                 sealed_until=now + keys.GRACE_MS,
                 # Who has just been handed an invite was there; a scan shows only that the other device was.
                 verified_at=None if approved_by else now,
+                key_thumbprint=bound_to,
             ),
             device,
             approved_by,
@@ -182,27 +189,43 @@ class AccountService:
             await self._changed(user_id)
             return LoggedIn(answer, begun.user, begun.device, now)
         before = await self._store.session_of_origin(origin)
-        if before and before.alive_at(now) and now < before.sealed_until and before.user.locked_at is None:
+        # Of the key that this request has proved: a stolen secret alone gets no answer a second time.
+        same_key = before is not None and before.key_thumbprint == bound_to
+        if before and same_key and before.alive_at(now) and now < before.sealed_until and not before.user.locked_at:
             repeated = keys.unseal(before.sealed, secret)
             if repeated is not None:
                 return LoggedIn(repeated, before.user, before.device, now)
         raise Refused(spent, "this has been used to log in already")
 
     def _answer(
-        self, user_id: str, session_id: str, device_id: str, amr: str, key: RefreshKey, now: int, ends_at: int
+        self,
+        user_id: str,
+        session_id: str,
+        device_id: str,
+        amr: str,
+        key: RefreshKey,
+        now: int,
+        ends_at: int,
+        key_thumbprint: str | None,
     ) -> Answer:
         expires_at = min(now + self._policy.auth_key, ends_at)
         auth_key = self._tokens.issue(
-            user_id=user_id, session_id=session_id, device_id=device_id, amr=amr, now=now, expires_at=expires_at
+            user_id=user_id,
+            session_id=session_id,
+            device_id=device_id,
+            amr=amr,
+            now=now,
+            expires_at=expires_at,
+            key_thumbprint=key_thumbprint,
         )
         return Answer(auth_key, str(key), expires_at)
 
     # Know a session again
 
-    async def authenticate(self, auth_key: str) -> Session:
+    async def authenticate(self, auth_key: str, prove: Prove = unproved) -> Session:
         """The session behind an authKey, whose first use ends its repetition.
 
-        Raises UNAUTHENTICATED and ACCOUNT_LOCKED.
+        Raises UNAUTHENTICATED, ACCOUNT_LOCKED and, for a session that is bound to a key, what `prove` does.
         """
         now = self._clock()
         claims = self._tokens.verify(auth_key, now)
@@ -211,7 +234,10 @@ class AccountService:
         session = await self._session(claims.sub, claims.sid, now, issued_at=claims.iat)
         if session is None or (session.user.id, session.device.id) != (claims.sub, claims.did):
             raise unauthenticated()
-        return session
+        if session.key_thumbprint:
+            # Before anything changes: who has stolen the authKey alone must not cost its owner a lost answer.
+            await prove(session.key_thumbprint, auth_key)
+        return await self._used(session, claims.iat, now)
 
     async def still_stands(self, session: Session) -> Session | None:
         """The session as it is now, for a socket that outlives its authKey; None once it has ended.
@@ -223,8 +249,6 @@ class AccountService:
         return now if alive else None
 
     async def _session(self, user_id: str, session_id: str, now: int, issued_at: int = 0) -> Session | None:
-        """`issued_at` (seconds) tells whether the authKey that was used belongs to the answer that can be repeated: an
-        older one's use must not cost a client the answer of a refresh that got lost."""
         until, session = self._known.get(user_id, {}).get(session_id, (0, None))
         # A key issued since we looked may be the successor of one that another process has exchanged meanwhile.
         newer_key = issued_at >= (until - SESSION_CACHE_MS) // 1000
@@ -233,14 +257,19 @@ class AccountService:
             if session is None:
                 return None
             self._remember(session, now)
-        if session.sealed and issued_at >= (session.sealed_until - keys.GRACE_MS) // 1000:
-            await self._store.forget_sealed(session_id, session.refresh_hash)
-            session = msgspec.structs.replace(session, sealed=None)
-            self._remember(session, now)
         if not session.alive_at(now):
             return None
         if session.user.locked_at is not None:
             raise Refused(Code.ACCOUNT_LOCKED, "the account is locked")
+        return session
+
+    async def _used(self, session: Session, issued_at: int, now: int) -> Session:
+        """`issued_at` (seconds) tells whether the authKey that was used belongs to the answer that can be repeated: an
+        older one's use must not cost a client the answer of a refresh that got lost."""
+        if session.sealed and issued_at >= (session.sealed_until - keys.GRACE_MS) // 1000:
+            await self._store.forget_sealed(session.id, session.refresh_hash)
+            session = msgspec.structs.replace(session, sealed=None)
+            self._remember(session, now)
         return session
 
     def _remember(self, session: Session, now: int) -> None:
@@ -250,7 +279,7 @@ class AccountService:
 
     # Renew
 
-    async def refresh(self, refresh_key: str, ip: str) -> LoggedIn:
+    async def refresh(self, refresh_key: str, ip: str, prove: Prove = unproved) -> LoggedIn:
         """A new pair for the current key. See the contract for a key that was exchanged before."""
         key = RefreshKey.parse(refresh_key)
         counted = False
@@ -262,6 +291,9 @@ class AccountService:
             if session.user.locked_at is not None:
                 raise Refused(Code.ACCOUNT_LOCKED, "the account is locked")
             if not counted:
+                if session.key_thumbprint:
+                    # Before it is counted: who has stolen the refreshKey alone can't use up its owner's rate.
+                    await prove(session.key_thumbprint)
                 await self._limits.hit("refresh", session.device.id)
                 counted = True
             verdict = keys.judge(session, key, now)
@@ -282,7 +314,16 @@ class AccountService:
 
     async def _rotate(self, session: Session, key: RefreshKey, ip: str, now: int) -> LoggedIn | None:
         new = key.successor(self._random)
-        answer = self._answer(session.user.id, session.id, session.device.id, session.amr, new, now, session.ends_at)
+        answer = self._answer(
+            session.user.id,
+            session.id,
+            session.device.id,
+            session.amr,
+            new,
+            now,
+            session.ends_at,
+            session.key_thumbprint,
+        )
         rotation = Rotation(
             session_id=session.id,
             old_hash=key.hash,

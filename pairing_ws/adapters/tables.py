@@ -66,6 +66,7 @@ sessions = sa.Table(
     sa.Column("sealed_until", sa.BigInteger, nullable=False),
     # When a person, not only a key, was last known to be there.
     sa.Column("verified_at", sa.BigInteger),
+    sa.Column("key_thumbprint", sa.String(43)),
 )
 
 passkeys = sa.Table(

@@ -59,7 +59,17 @@ class KeyRing:
         """The secret of keyed digests: 256 bits, never rotated, for user codes would be lost."""
         return self._pepper
 
-    def issue(self, *, user_id: str, session_id: str, device_id: str, amr: str, now: int, expires_at: int) -> str:
+    def issue(
+        self,
+        *,
+        user_id: str,
+        session_id: str,
+        device_id: str,
+        amr: str,
+        now: int,
+        expires_at: int,
+        key_thumbprint: str | None = None,
+    ) -> str:
         """A signed authKey. See `accounts.ports.Tokens`."""
         self._reload()
         claims = {
@@ -72,6 +82,7 @@ class KeyRing:
             "iat": now // 1000,
             "exp": expires_at // 1000,
             "jti": secrets.token_urlsafe(16),
+            **({"cnf": {"jkt": key_thumbprint}} if key_thumbprint else {}),
         }
         header = {"alg": "ES256", "typ": "at+jwt", "kid": self._newest}
         return jwt.encode(header, claims, self._keys[self._newest], algorithms=["ES256"])

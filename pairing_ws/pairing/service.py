@@ -26,7 +26,7 @@ from pairing_ws.pairing.machine import (
 from pairing_ws.pairing.ports import Accounts, Loaded, PairingStore, Push, pairing_channel
 from pairing_ws.pairing.terms import ByKey, BySecret, Created, Holder, Role, View
 from pairing_ws.parties import Approver, NewDevice
-from pairing_ws.ports import Bus, Limits, Wake
+from pairing_ws.ports import Bus, Limits, Prove, Wake, unproved
 
 SessionT = TypeVar("SessionT")
 
@@ -200,6 +200,8 @@ class PairingService(Generic[SessionT]):
             if not pairing.final and _claimed_by(pairing, claimant, chosen):
                 if isinstance(claimant, ByKey):
                     return self._approvers_view(pairing, now), None
+                if pairing.new_device and pairing.new_device.key_thumbprint != claimant.key_thumbprint:
+                    raise Refused(Code.DEVICE_CHANGED, "this is not the key that the approver was asked about")
                 return View(pairing, Role.NEW_DEVICE, now), chosen
             if isinstance(claimant, ByKey):
                 approver, device = claimant.approver, pairing.new_device
@@ -340,12 +342,19 @@ class PairingService(Generic[SessionT]):
     # Log in
 
     async def log_in(
-        self, pairing_id: str, holder: BySecret, number: str | None = None, device_code: str | None = None
+        self,
+        pairing_id: str,
+        holder: BySecret,
+        number: str | None = None,
+        device_code: str | None = None,
+        prove: Prove = unproved,
     ) -> SessionT:
         """Exchange the approved pairing for keys: check, swap to consumed, then SQL, the judge of exactly once.
 
-        Until the SQL transaction has committed, the same secret may come again and finish.
+        Until the SQL transaction has committed, the same secret may come again and finish. A new device that has
+        shown a key has to prove it first.
         """
+        proved = False
         while True:
             view = await self.view(pairing_id, holder)
             pairing, now = view.pairing, view.now
@@ -354,9 +363,13 @@ class PairingService(Generic[SessionT]):
                 raise Refused(Code.DEVICE_CHANGED, "this is not the device that was approved")
             if device is None or approver is None:
                 raise refusal(pairing, Event.LOGIN)
+            if pairing.status not in (Status.APPROVED, Status.CONSUMED):
+                raise refusal(pairing, Event.LOGIN)
+            if device.key_thumbprint and not proved:
+                # Before the number: who has stolen the secret alone must not use up its tries.
+                await prove(device.key_thumbprint)
+                proved = True
             if pairing.status is not Status.CONSUMED:
-                if pairing.status is not Status.APPROVED:
-                    raise refusal(pairing, Event.LOGIN)
                 if pairing.verification is Verification.NUMBER and not await self._number_fits(pairing, now, number):
                     continue
                 await self._accounts.check_login(approver, device)

@@ -27,7 +27,8 @@ async def accept_invite(caller: Caller, request: Request) -> Response:
         raise Refused(Code.BAD_REQUEST, "this device is logged in already; log out first")
     if secret is not None and not codes.is_secret(secret):
         raise Refused(Code.BAD_REQUEST, codes.SHAPE_OF_SECRETS)
-    given = await caller.services.accounts.accept_invite(wanted.code, caller.device(), secret)
+    device = caller.device(wanted.device_key)
+    given = await caller.services.accounts.accept_invite(wanted.code, device, secret, caller.prove)
     return give_keys(given, caller.services, cookie=wanted.keys == "cookie")
 
 
@@ -43,7 +44,7 @@ async def refresh(caller: Caller, request: Request) -> Response:
         caller.demand_own_origin()
     if not key:
         raise unauthenticated()
-    given = await caller.services.accounts.refresh(key, caller.ip)
+    given = await caller.services.accounts.refresh(key, caller.ip, caller.prove)
     return give_keys(given, caller.services, cookie=by_cookie)
 
 

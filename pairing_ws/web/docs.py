@@ -11,7 +11,7 @@ from pairing_ws import __version__
 from pairing_ws.errors import Code
 from pairing_ws.web import wire
 from pairing_ws.web.errors import PROBLEM_JSON, SHAPES
-from pairing_ws.web.routes import API, DEVICE, KEY, SECRET, Call
+from pairing_ws.web.routes import API, DEVICE, KEY, PROVED, SECRET, Call
 from pairing_ws.web.socket import SUBPROTOCOL
 
 Json = dict[str, Any]
@@ -33,13 +33,25 @@ QUERY: dict[str, Json] = {
     "descendants": {"schema": {"type": "boolean"}, "description": "also all devices that this one let in"},
 }
 SECURITY = {
-    KEY: {"type": "apiKey", "in": "header", "name": "Auth-Key", "description": "also as `Authorization: Bearer`"},
+    KEY: {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Auth-Key",
+        "description": "also as `Authorization: Bearer` or `DPoP`; a key-bound device's needs a `DPoP` proof beside it",
+    },
     SECRET: {
         "type": "apiKey",
         "in": "header",
         "name": "Pairing-Secret",
         "description": "what device B proves itself by",
     },
+}
+PROOF = {
+    "name": "DPoP",
+    "in": "header",
+    "description": "from a key-bound device: a proof (RFC 9449) by its key, ES256, with `htu` below the public address,"
+    " `ath` where there is an authKey, and a `nonce` from the last answer's `DPoP-Nonce`",
+    "schema": {"type": "string"},
 }
 CLOSE_CODES = {
     1000: "the final state was delivered",
@@ -79,6 +91,8 @@ def _operation(call: Call) -> Json:
     refusals = [*call.refusals, *USUAL, *(WITH_BODY if call.body else ())]
     if call.proofs:
         refusals.append(Code.UNAUTHENTICATED)
+    if KEY in call.proofs:
+        refusals += PROVED
     operation: Json = {
         "operationId": call.handler.__name__,
         "summary": (call.handler.__doc__ or "").strip(),
@@ -100,6 +114,7 @@ def _operation(call: Call) -> Json:
             for name, text in DEVICE_HEADERS.items()
             if DEVICE in call.proofs
         ),
+        *([PROOF] if Code.INVALID_PROOF in refusals else []),
     ]
     if parameters:
         operation["parameters"] = parameters
@@ -133,13 +148,20 @@ def _refusals(codes: Iterable[Code]) -> Json:
 
 def asyncapi(public_url: str) -> Json:
     """AsyncAPI 3.0 for both sockets."""
-    types = [wire.AuthMessage, wire.PairingMessage, wire.RetryMessage, wire.DeviceMessage, wire.PasskeyMessage]
+    types = [
+        wire.AuthMessage,
+        wire.PairingMessage,
+        wire.RetryMessage,
+        wire.NonceMessage,
+        wire.DeviceMessage,
+        wire.PasskeyMessage,
+    ]
     messages = {kind.__name__: {"payload": {"$ref": f"#/components/schemas/{kind.__name__}"}} for kind in types}
     public = urlsplit(public_url)
     closes = "; ".join(f"{code}: {meaning}" for code, meaning in CLOSE_CODES.items())
     told = {
-        "pairing": ["PairingMessage", "RetryMessage"],
-        "account": ["DeviceMessage", "PasskeyMessage", "RetryMessage"],
+        "pairing": ["PairingMessage", "RetryMessage", "NonceMessage"],
+        "account": ["DeviceMessage", "PasskeyMessage", "RetryMessage", "NonceMessage"],
     }
     channels: Json = {
         "pairing": {

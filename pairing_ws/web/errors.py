@@ -23,6 +23,8 @@ SHAPES: Mapping[Code, Shape] = {
     Code.BAD_REQUEST: Shape(400, "The request is malformed", 4400),
     Code.DEVICE_HEADERS_REQUIRED: Shape(400, "Device headers are missing", 4400),
     Code.UNAUTHENTICATED: Shape(401, "No valid credential", 4401),
+    Code.INVALID_PROOF: Shape(401, "The proof of the device's key is missing or wrong", 4401),
+    Code.USE_DPOP_NONCE: Shape(401, "The proof needs a nonce of this server", 4401),
     Code.NUMBER_REQUIRED: Shape(403, "The verification number is needed"),
     Code.NUMBER_MISMATCH: Shape(403, "The verification number is wrong"),
     Code.PAIRING_DENIED: Shape(403, "The pairing was denied"),
@@ -59,6 +61,14 @@ SHAPES: Mapping[Code, Shape] = {
 }
 
 
+# RFC 9110, section 11.6.1: a 401 names its schemes. RFC 9449, section 7.1: a bad proof names what is wrong with it.
+CHALLENGES: Mapping[Code, str] = {
+    Code.UNAUTHENTICATED: 'Bearer, DPoP algs="ES256"',
+    Code.INVALID_PROOF: 'DPoP error="invalid_dpop_proof", algs="ES256"',
+    Code.USE_DPOP_NONCE: 'DPoP error="use_dpop_nonce", algs="ES256"',
+}
+
+
 class ProblemResponse(Response):
     """RFC 9457. `code` is the stable machine word; members beside the standard ones come from the refusal."""
 
@@ -74,7 +84,8 @@ def problem(refused: Refused) -> Response:
     if refused.retry_after is not None:
         headers["Retry-After"] = str(refused.retry_after)
         document["retryAfter"] = refused.retry_after
-    if refused.code is Code.UNAUTHENTICATED:
-        # RFC 9110, section 11.6.1: a 401 names a scheme.
-        headers["WWW-Authenticate"] = "Bearer"
+    if refused.code in CHALLENGES:
+        headers["WWW-Authenticate"] = CHALLENGES[refused.code]
+    if nonce := refused.extra.get("nonce"):
+        headers["DPoP-Nonce"] = nonce
     return ProblemResponse(msgspec.json.encode(document | refused.extra), shape.status, headers)

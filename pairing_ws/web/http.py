@@ -23,6 +23,7 @@ from pairing_ws.network import parse
 from pairing_ws.pairing.service import PairingService
 from pairing_ws.pairing.terms import ByKey, BySecret, Holder
 from pairing_ws.parties import Approver, NewDevice
+from pairing_ws.ports import Proofs
 from pairing_ws.web import wire
 from pairing_ws.web.drain import Drain
 
@@ -44,6 +45,7 @@ class Services:
     pairings: PairingService[LoggedIn]
     accounts: AccountService
     step_ups: StepUpService
+    proofs: Proofs
     proxies: tuple[Network, ...]
     clock: Clock
     random: codes.RandomBytes
@@ -57,14 +59,18 @@ class Caller:
         self.headers: Headers = connection.headers
         self.services = services
         self.ip = address(connection, services.proxies)
+        self.proofs = self.headers.getlist("dpop")
+        # Whether the one who asks works with a key of its own, and will need a nonce.
+        self.has_key = False
+        self._scope = connection.scope
 
     @property
     def auth_key(self) -> str | None:
-        """From `Auth-Key`, or `Authorization: Bearer`; both at once have to agree."""
+        """From `Auth-Key`, or `Authorization: Bearer` or `DPoP`; both at once have to agree."""
         given = self.headers.getlist("auth-key")
         for value in self.headers.getlist("authorization"):
             scheme, _, rest = value.partition(" ")
-            if scheme.lower() != "bearer":
+            if scheme.lower() not in ("bearer", "dpop"):
                 raise unauthenticated()
             given.append(rest.strip())
         if len(set(given)) > 1:
@@ -90,7 +96,23 @@ class Caller:
         auth_key, _ = self.either()
         if auth_key is None:
             raise unauthenticated()
-        return await self.services.accounts.authenticate(auth_key)
+        return await self.authenticate(auth_key)
+
+    async def authenticate(self, auth_key: str) -> Session:
+        """See `AccountService.authenticate`; `Authorization: DPoP` is for key-bound sessions only."""
+        session = await self.services.accounts.authenticate(auth_key, self.prove)
+        if session.key_thumbprint is None and any(
+            value.lower().startswith("dpop ") for value in self.headers.getlist("authorization")
+        ):
+            raise unauthenticated()
+        return session
+
+    async def prove(self, key_thumbprint: str, auth_key: str | None = None) -> None:
+        """See `ports.Prove`. A socket's handshake is a GET of its address, spelt with http(s)."""
+        self.has_key = True
+        path = str(self._scope["path"]).removeprefix(self._scope.get("root_path", ""))
+        method = self._scope.get("method", "GET")
+        await self.services.proofs.demand(self.proofs, method, path, key_thumbprint, auth_key)
 
     async def by_key(self) -> ByKey:
         return self.as_approver(await self.session())
@@ -113,16 +135,18 @@ class Caller:
         auth_key, _ = self.either()
         return self.by_secret() if auth_key is None else await self.by_key()
 
-    async def claimant(self) -> tuple[NewDevice | ByKey, str | None]:
+    async def claimant(self, device_key: wire.DeviceKey | None) -> tuple[NewDevice | ByKey, str | None]:
         """Who creates or claims: a logged-in device by its key, else a new device by its headers and perhaps secret."""
         auth_key, secret = self.either()
         if auth_key is not None:
+            if device_key is not None:
+                raise Refused(Code.BAD_REQUEST, "a deviceKey is for a device that is not logged in")
             return await self.by_key(), None
         if secret is not None and not codes.is_secret(secret):
             raise Refused(Code.BAD_REQUEST, codes.SHAPE_OF_SECRETS)
-        return self.device(), secret
+        return self.device(device_key), secret
 
-    def device(self) -> NewDevice:
+    def device(self, key: wire.DeviceKey | None) -> NewDevice:
         """The new device by its headers. Raises DEVICE_HEADERS_REQUIRED, and BAD_REQUEST for what can't be kept."""
         code, name = self.device_code(), label(self._header("x-device-name"))
         if not code or not name:
@@ -135,7 +159,15 @@ class Caller:
             push_token=push_token(self._header("x-device-token")),
             ip=self.ip,
             user_agent=label(self.headers.get("user-agent", "")),
+            key_thumbprint=self._thumbprint(key) if key else "",
         )
+
+    def _thumbprint(self, key: wire.DeviceKey) -> str:
+        self.has_key = True
+        try:
+            return self.services.proofs.thumbprint(msgspec.structs.asdict(key))
+        except ValueError:
+            raise Refused(Code.BAD_REQUEST, "deviceKey is no public key on P-256") from None
 
     def device_code(self) -> str | None:
         code = self._header("x-device-code").strip()

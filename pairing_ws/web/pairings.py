@@ -18,7 +18,7 @@ MAX_WAIT_SECONDS = 30
 async def create(caller: Caller, request: Request) -> Response:
     """Make a pairing: device B without a credential (flow 2), device A with its authKey (flow 1)."""
     wanted = await body(request, wire.CreateRequest)
-    creator, secret = await caller.claimant()
+    creator, secret = await caller.claimant(wanted.device_key)
     made = await caller.services.pairings.create(creator, caller.ip, secret)
     picture = await qr.draw(made.qr_text, wanted.qr)
     location = f"{urlsplit(caller.services.settings.public_url).path}/api/v1/pairings/{made.view.pairing.id}"
@@ -65,7 +65,7 @@ async def _changed(caller: Caller, pairing_id: str, holder: Holder, since: int, 
 async def claim(caller: Caller, request: Request) -> Response:
     """The scan: tie the other device to the pairing. It is not consent."""
     wanted = await body(request, wire.ClaimRequest)
-    claimant, secret = await caller.claimant()
+    claimant, secret = await caller.claimant(wanted.device_key)
     pairings = caller.services.pairings
     return _claimed(*await pairings.claim(request.path_params["id"], wanted.code, claimant, caller.ip, secret))
 
@@ -73,7 +73,7 @@ async def claim(caller: Caller, request: Request) -> Response:
 async def claim_by_user_code(caller: Caller, request: Request) -> Response:
     """Claim by the typed code. Every failure is the same 404, and counts."""
     wanted = await body(request, wire.UserCodeRequest)
-    claimant, secret = await caller.claimant()
+    claimant, secret = await caller.claimant(wanted.device_key)
     pairings = caller.services.pairings
     return _claimed(*await pairings.claim_by_user_code(wanted.user_code, claimant, caller.ip, secret))
 
@@ -108,7 +108,7 @@ async def log_in(caller: Caller, request: Request) -> Response:
     wanted = await body(request, wire.LoginRequest)
     holder = caller.by_secret()
     given = await caller.services.pairings.log_in(
-        request.path_params["id"], holder, wanted.number, caller.device_code()
+        request.path_params["id"], holder, wanted.number, caller.device_code(), caller.prove
     )
     return give_keys(given, caller.services, cookie=wanted.keys == "cookie")
 

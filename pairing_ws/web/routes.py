@@ -37,8 +37,12 @@ class Call:
 
 
 _ENDED = (Code.INVALID_STATE, Code.PAIRING_CANCELLED, Code.PAIRING_EXPIRED)
-_CLAIM = (Code.NOT_FOUND, Code.ALREADY_CLAIMED, Code.WRONG_DIRECTION, Code.SAME_DEVICE, *_ENDED)
-_LOGIN = (Code.ACCOUNT_LOCKED, Code.DEVICE_LIMIT)
+_CLAIM = (
+    Code.NOT_FOUND, Code.ALREADY_CLAIMED, Code.WRONG_DIRECTION, Code.SAME_DEVICE, Code.DEVICE_CHANGED, *_ENDED,
+)  # fmt: skip
+# Of calls that a key-bound device has to prove its key with, beside all those that take an authKey.
+PROVED = (Code.INVALID_PROOF, Code.USE_DPOP_NONCE)
+_LOGIN = (Code.ACCOUNT_LOCKED, Code.DEVICE_LIMIT, *PROVED)
 
 CALLS: tuple[Call, ...] = (
     Call(
@@ -80,7 +84,9 @@ CALLS: tuple[Call, ...] = (
     ),
     Call(
         "POST", f"{API}/sessions/refresh", accounts.refresh, 200, wire.Keys, wire.RefreshRequest,
-        refusals=(Code.UNAUTHENTICATED, Code.ALREADY_REFRESHED, Code.ACCOUNT_LOCKED, Code.FOREIGN_ORIGIN),
+        refusals=(
+            Code.UNAUTHENTICATED, Code.ALREADY_REFRESHED, Code.ACCOUNT_LOCKED, Code.FOREIGN_ORIGIN, *PROVED,
+        ),
     ),
     Call(
         "DELETE", f"{API}/sessions/current", accounts.log_out, 204, proofs=(KEY,), refusals=(Code.FOREIGN_ORIGIN,)
@@ -147,7 +153,12 @@ def routes(calls: tuple[Call, ...], services: Services, sockets: Sockets) -> lis
 def _route(path: str, calls: dict[str, Call], services: Services) -> Route:
     async def endpoint(request: Request) -> Response:
         call = calls[request.method if request.method != "HEAD" else "GET"]
-        return await call.handler(Caller(request, services), request)
+        caller = Caller(request, services)
+        response = await call.handler(caller, request)
+        if caller.has_key:
+            # For its next proof (RFC 9449, section 8.2): it then need not be refused first.
+            response.headers["DPoP-Nonce"] = services.proofs.nonce()
+        return response
 
     return Route(path, endpoint, methods=list(calls))
 

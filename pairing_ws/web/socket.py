@@ -285,10 +285,14 @@ class Sockets:
     async def _turn_away(self, websocket: WebSocket, error: Refused) -> None:
         shape = SHAPES[error.code]
         if shape.close == OVERLOADED:
-            retry = wire.RetryMessage(type="retry", retry_after=error.retry_after or 2)
-            with suppress(WebSocketDisconnect, WebSocketDisconnected, Closing):
-                await send(websocket, retry)
+            await self._say(websocket, wire.RetryMessage(type="retry", retry_after=error.retry_after or 2))
+        if nonce := error.extra.get("nonce"):
+            await self._say(websocket, wire.NonceMessage(type="nonce", nonce=nonce))
         await close(websocket, shape.close, error.code.value)
+
+    async def _say(self, websocket: WebSocket, last_words: wire.Json) -> None:
+        with suppress(WebSocketDisconnect, WebSocketDisconnected, Closing):
+            await send(websocket, last_words)
 
     async def _credential(self, websocket: WebSocket, caller: Caller) -> tuple[str | None, Session | None]:
         """The secret, or the session of the authKey: from the handshake's headers, else from the first message."""
@@ -306,10 +310,13 @@ class Sockets:
             except (msgspec.DecodeError, RecursionError):
                 raise Closing(4400, "the first message has to be an auth message") from None
             auth_key, secret = first.auth_key, first.secret
+            if first.proof is not None:
+                # A browser can't send headers with a handshake.
+                caller.proofs = [first.proof]
         if (auth_key is None) == (secret is None):
             raise Closing(4401 if auth_key is None else 4400, "one credential is needed")
         if auth_key is not None:
-            return None, await self._services.accounts.authenticate(auth_key)
+            return None, await caller.authenticate(auth_key)
         return secret, None
 
 

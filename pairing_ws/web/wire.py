@@ -23,17 +23,38 @@ class Json(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
 
 # Requests
 
+# 32 bytes.
+Coordinate = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}\Z")]
+
+
+class DeviceKey(Json, forbid_unknown_fields=True, omit_defaults=False):
+    """The new device's own public key (RFC 7517): these four members and no others, least of all `d`."""
+
+    kty: Literal["EC"]
+    crv: Literal["P-256"]
+    x: Coordinate
+    y: Coordinate
+
 
 class CreateRequest(Json):
+    """`deviceKey` comes from a new device that wants its keys bound to it (RFC 9449)."""
+
     qr: Literal["svg", "png", "none"] = "svg"
+    device_key: DeviceKey | None = None
 
 
 class ClaimRequest(Json):
+    """`deviceKey`: as in `CreateRequest`."""
+
     code: Text
+    device_key: DeviceKey | None = None
 
 
 class UserCodeRequest(Json):
+    """`deviceKey`: as in `CreateRequest`."""
+
     user_code: Text
+    device_key: DeviceKey | None = None
 
 
 class DenyRequest(Json):
@@ -51,8 +72,11 @@ class RefreshRequest(Json):
 
 
 class AcceptRequest(Json):
+    """`deviceKey`: as in `CreateRequest`."""
+
     code: Text
     keys: KeysIn = "body"
+    device_key: DeviceKey | None = None
 
 
 class DeviceRequest(Json):
@@ -82,11 +106,13 @@ class StepUpRequest(Json):
 
 
 class AuthMessage(Json):
-    """The first message on a socket."""
+    """The first message on a socket. `proof` goes with the authKey of a key-bound device: a DPoP proof with `htm` GET
+    and the socket's address, spelt with http(s), as `htu`."""
 
     type: Literal["auth"]
     secret: Text | None = None
     auth_key: Annotated[str, Meta(max_length=4096)] | None = None
+    proof: Annotated[str, Meta(max_length=4096)] | None = None
 
 
 # Answers
@@ -181,10 +207,13 @@ class Keys(Json):
 
 
 class SessionView(Json):
+    """`jkt` is the thumbprint (RFC 7638) of the key that the session is bound to, if it is."""
+
     id: str
     created_at: str
     expires_at: str
     amr: list[str]
+    jkt: str | None = None
 
 
 class Me(Json):
@@ -256,6 +285,7 @@ class Problem(Json):
     attempts_left: int | None = None
     methods: list[Literal["webauthn", "host"]] | None = None
     max_age: int | None = None
+    nonce: str | None = None
 
 
 # Messages on sockets
@@ -271,6 +301,13 @@ class RetryMessage(Json):
 
     type: Literal["retry"]
     retry_after: int
+
+
+class NonceMessage(Json):
+    """Sent before close 4401 if the proof was missing, wrong or too old: what the next one has to hold."""
+
+    type: Literal["nonce"]
+    nonce: str
 
 
 class DeviceMessage(Json):
@@ -370,7 +407,11 @@ def me(session: accounts.Session, now: int) -> Me:
         user=user(session.user),
         device=mine,
         session=SessionView(
-            id=session.id, created_at=iso(session.created_at), expires_at=iso(session.ends_at), amr=[session.amr]
+            id=session.id,
+            created_at=iso(session.created_at),
+            expires_at=iso(session.ends_at),
+            amr=[session.amr],
+            jkt=session.key_thumbprint,
         ),
         quarantine_until=None if until is msgspec.UNSET else until,
     )
