@@ -1,5 +1,7 @@
 // What a client needs to speak with the server: the calls, their errors, and the waiting (socket, long polling).
-// No DOM, no storage, no words for people: this file can be taken into another page as it is.
+// No DOM, no words for people: this file and device-key.js can be taken into another page as they are.
+
+import { base64url, proofFor, publicKey, takeNonce } from './device-key.js';
 
 /**
  * @typedef {'new_device' | 'logged_in_device'} Initiator
@@ -34,8 +36,10 @@
  * @property {{id: string, username: string, displayName: string}} user
  * @property {{id: string, name: string}} device
  *
- * @typedef {{secret: string, device?: Record<string, string>} | {authKey: string}} Credential
- *   The new device holds a secret, a logged-in one an authKey.
+ * @typedef {{secret: string, device?: Record<string, string>, unbound?: boolean} | {authKey: string}} Credential
+ *   The new device holds a secret, a logged-in one an authKey. The new device shows a key of its own as well, where the
+ *   browser can keep one (see device-key.js), and whatever it logs in with is then worth nothing elsewhere; `unbound`
+ *   does without.
  * @typedef {{secret: string} | {authKey: (stale?: string) => Promise<string>}} LastingCredential
  *   For a watch, which may outlive an authKey: called with the refused key, the function fetches a new one.
  */
@@ -74,24 +78,24 @@ export class ProblemError extends Error {
 
 /** A secret of the new device's own: with it, a lost answer can be asked for again. */
 export function newSecret() {
-  const bytes = crypto.getRandomValues(new Uint8Array(32));
-  return btoa(String.fromCharCode(...bytes))
-    .replaceAll('+', '-')
-    .replaceAll('/', '_')
-    .replaceAll('=', '');
+  return base64url(crypto.getRandomValues(new Uint8Array(32)));
 }
+
+/** For calls with the authKey to a server of your own: what goes into their header `DPoP`; undefined without a key. */
+export const proof = (/** @type {string} */ method, /** @type {string} */ url, /** @type {string} */ authKey) =>
+  proofFor(method, new URL(url), authKey);
 
 /** `qr` is `svg`, `png` or `none`. @returns {Promise<Pairing>} */
 export const createPairing = (/** @type {Credential} */ by, { qr = 'svg' } = {}) =>
-  call('POST', 'pairings', { by, body: { qr } });
+  introduce('pairings', by, { qr });
 
 /** @returns {Promise<Pairing>} */
 export const claimPairing = (/** @type {string} */ id, /** @type {string} */ code, /** @type {Credential} */ by) =>
-  call('POST', `pairings/${encodeURIComponent(id)}/claim`, { by, body: { code } });
+  introduce(`pairings/${encodeURIComponent(id)}/claim`, by, { code });
 
 /** @returns {Promise<Pairing>} */
 export const claimTypedCode = (/** @type {string} */ userCode, /** @type {Credential} */ by) =>
-  call('POST', 'pairings/claim', { by, body: { userCode } });
+  introduce('pairings/claim', by, { userCode });
 
 /** With `wait`, answers as soon as the version is beyond `since`. @returns {Promise<Pairing>} */
 export function readPairing(
@@ -119,14 +123,15 @@ export const logIn = (
   /** @type {string} */ id,
   /** @type {string} */ secret,
   { number = undefined, keys = 'cookie' } = {},
-) => call('POST', `pairings/${encodeURIComponent(id)}/login`, { by: { secret }, body: { number, keys } });
+) => call('POST', `pairings/${encodeURIComponent(id)}/login`, { by: { secret }, body: { number, keys }, proved: true });
 
 /** @returns {Promise<Login>} */
 export const acceptInvite = (/** @type {string} */ code, /** @type {Credential} */ by, { keys = 'cookie' } = {}) =>
-  call('POST', 'invites/accept', { by, body: { code, keys } });
+  introduce('invites/accept', by, { code, keys }, { proved: true });
 
-/** @returns {Promise<Login>} */
-export const refreshKeys = ({ keys = 'cookie' } = {}) => call('POST', 'sessions/refresh', { body: { keys } });
+/** The refreshKey is in the cookie, or given. @returns {Promise<Login>} */
+export const refreshKeys = ({ refreshKey = undefined, keys = refreshKey ? 'body' : 'cookie' } = {}) =>
+  call('POST', 'sessions/refresh', { body: { refreshKey, keys }, proved: true });
 export const logOut = (/** @type {string} */ authKey) => call('DELETE', 'sessions/current', { by: { authKey } });
 export const whoAmI = (/** @type {string} */ authKey) => call('GET', 'me', { by: { authKey } });
 export const listDevices = (/** @type {string} */ authKey) => call('GET', 'devices', { by: { authKey } });
@@ -177,22 +182,45 @@ export async function persist(attempt, seconds = 25) {
 
 const withoutDevice = (/** @type {any} */ { device, ...by }) => by;
 
+/** A call by which a new device shows who it is, its key included. */
+async function introduce(path, by, body, options = {}) {
+  const deviceKey = 'authKey' in by || by.unbound ? null : await publicKey();
+  return call('POST', path, { by, body: deviceKey ? { ...body, deviceKey } : body, ...options });
+}
+
 /**
  * @param {string} method
  * @param {string} path
- * @param {{by?: any, body?: object, signal?: AbortSignal}} [options]
+ * @param {{by?: any, body?: object, signal?: AbortSignal, proved?: boolean}} [options]  `proved`: by its key, as with
+ *   every authKey
  */
-async function call(method, path, { by = {}, body = undefined, signal = undefined } = {}) {
+async function call(method, path, options = {}) {
+  const { by = {}, proved = Boolean(by.authKey) } = options;
+  const url = new URL(path, api);
+  const send = async () => request(method, url, proved ? await proofFor(method, url, by.authKey) : undefined, options);
+  let { response, answer } = await send();
+  // The first proof of a page, or the first after a pause.
+  if (answer?.code === 'use_dpop_nonce') ({ response, answer } = await send());
+  if (response.status === 204) return null;
+  if (response.ok && answer) return answer;
+  const retryAfter = Number(response.headers.get('Retry-After')) || undefined;
+  // A proxy's own error page is no problem document: the status is all there is to go by.
+  const code = answer?.code ?? (response.status >= 500 || response.ok ? 'unavailable' : 'bad_request');
+  throw new ProblemError(code, response.status, answer ?? {}, retryAfter);
+}
+
+/** One request, and what its answer says, if it is JSON. */
+async function request(method, url, dpop, { by = {}, body = undefined, signal = undefined }) {
   const headers = { Accept: 'application/json', ...by.device };
   if (by.secret) headers['Pairing-Secret'] = by.secret;
   if (by.authKey) headers['Auth-Key'] = by.authKey;
+  if (dpop) headers.DPoP = dpop;
   if (method === 'POST' || method === 'PATCH') headers['Content-Type'] = 'application/json';
   const content = headers['Content-Type'] ? JSON.stringify(body ?? {}) : undefined;
   // A connection can die without a word; nothing shall wait for it forever.
   const limit = AbortSignal.timeout(CALL_LIMIT);
-  let response;
   try {
-    response = await fetch(new URL(path, api), {
+    const response = await fetch(url, {
       method,
       headers,
       body: content,
@@ -201,17 +229,12 @@ async function call(method, path, { by = {}, body = undefined, signal = undefine
       cache: 'no-store',
       redirect: 'error',
     });
+    takeNonce(response.headers.get('DPoP-Nonce'));
+    return { response, answer: response.status === 204 ? null : await response.json().catch(() => null) };
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new ProblemError('unreachable', 0);
   }
-  if (response.status === 204) return null;
-  const answer = await response.json().catch(() => null);
-  if (response.ok && answer) return answer;
-  const retryAfter = Number(response.headers.get('Retry-After')) || undefined;
-  // A proxy's own error page is no problem document: the status is all there is to go by.
-  const code = answer?.code ?? (response.status >= 500 || response.ok ? 'unavailable' : 'bad_request');
-  throw new ProblemError(code, response.status, answer ?? {}, retryAfter);
 }
 
 // --- Waiting ---------------------------------------------------------------------------------------------------------
@@ -445,6 +468,7 @@ class LastingSocket {
   /** @type {WebSocket | null} */ #socket = null;
   #failures = 0;
   #renewed = false;
+  #provedAgain = false;
   #stale = undefined;
   #connecting = false;
   #stopped = false;
@@ -498,10 +522,7 @@ class LastingSocket {
     if (this.#stopped || this.#connecting) return;
     this.#connecting = true;
     try {
-      const hello =
-        'secret' in this.#credential
-          ? { type: 'auth', secret: this.#credential.secret }
-          : { type: 'auth', authKey: await this.#credential.authKey(this.#stale) };
+      const hello = await this.#greeting();
       this.#stale = undefined;
       if (!this.#stopped) this.#open(hello);
     } catch (error) {
@@ -512,9 +533,19 @@ class LastingSocket {
     }
   }
 
+  /** @returns {Promise<any>} */
+  async #greeting() {
+    if ('secret' in this.#credential) return { type: 'auth', secret: this.#credential.secret };
+    const authKey = await this.#credential.authKey(this.#stale);
+    const asked = new URL(this.#url);
+    asked.protocol = asked.protocol.replace('ws', 'http');
+    return { type: 'auth', authKey, proof: await proofFor('GET', asked, authKey) };
+  }
+
   #open(hello) {
     const socket = (this.#socket = new WebSocket(this.#url, SUBPROTOCOL));
     let retryAfter = 0;
+    let refusedProof = false;
     // A proxy that swallows the upgrade, or what comes after it, leaves the socket without a word for minutes.
     this.#limit = setTimeout(() => {
       this.#drop();
@@ -525,21 +556,30 @@ class LastingSocket {
       socket.send(JSON.stringify(hello));
       this.#settled = setTimeout(() => {
         this.#failures = 0;
-        this.#renewed = false;
+        this.#renewed = this.#provedAgain = false;
       }, SETTLED);
     };
     socket.onmessage = ({ data }) => {
       clearTimeout(this.#limit);
       const message = JSON.parse(data);
-      if (message.type === 'retry') retryAfter = message.retryAfter * 1000;
-      else if (!this.#stopped) this.#onMessage(message);
+      if (message.type === 'retry') {
+        retryAfter = message.retryAfter * 1000;
+      } else if (message.type === 'nonce') {
+        takeNonce(message.nonce);
+        refusedProof = true;
+      } else if (!this.#stopped) {
+        this.#onMessage(message);
+      }
     };
     socket.onclose = ({ code }) => {
       clearTimeout(this.#limit);
       clearTimeout(this.#settled);
       this.#socket = null;
       if (this.#stopped) return;
-      if (code === 4401 && 'authKey' in this.#credential && !this.#renewed) {
+      if (refusedProof && !this.#provedAgain) {
+        this.#provedAgain = true;
+        this.#connect();
+      } else if (code === 4401 && 'authKey' in this.#credential && !this.#renewed) {
         this.#renewed = true;
         this.#stale = hello.authKey;
         this.#connect();

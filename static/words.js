@@ -7,6 +7,10 @@ const PROBLEMS = {
   rate_limited: ['Too many tries', 'That was too often in a short time.'],
   bad_request: ['That did not work', 'The server did not understand this page. Load it again.'],
   unauthenticated: ['You are logged out', 'This browser is no longer logged in.'],
+  invalid_proof: [
+    'This browser could not prove its key',
+    'It has lost the key that it asked with, or this site was opened under another address than its own. Start again with a new code.',
+  ],
   not_found: ['This code is not valid', 'The code is unknown or too old. Let the other device show a new one.'],
   already_claimed: [
     'Somebody was faster',
