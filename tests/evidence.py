@@ -109,9 +109,9 @@ MITIGATIONS = {
     ),
     "6.1.12": Mitigation(
         "Sender-constrained tokens",
-        "Refresh keys rotate and a reused one ends its session; in browsers they are in a cookie that no script reads."
-        " An authKey is a bearer token.",
-        tested=False,
+        "A new device that shows a key of its own (the pages do, where there is WebCrypto) proves it at login, at each"
+        " refresh and with each authKey (DPoP, RFC 9449). Without one an authKey is a bearer token. Refresh keys rotate"
+        " and a reused one ends its session; in browsers they are in a cookie that no script reads.",
     ),
     "6.1.13": Mitigation(
         "User education",
