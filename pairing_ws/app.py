@@ -223,6 +223,7 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
             ttl=settings.ttl_seconds * 1000,
             redeem=settings.redeem_seconds * 1000,
             verify=settings.verify,
+            rotate=settings.qr_rotate_seconds * 1000,
             max_live=settings.limit_pairings,
             public_site=settings.has_public_address,
             public_url=settings.public_url,

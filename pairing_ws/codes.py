@@ -18,9 +18,14 @@ _USER_CODE = re.compile(f"[{CROCKFORD}]{{8}}")
 _SECRET = re.compile(r"[A-Za-z0-9_-]{22,128}")
 
 
+def base64url(raw: bytes) -> str:
+    """Without padding: 16 bytes are 22 characters."""
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
 def token(random: RandomBytes, size: int = 16) -> str:
-    """`size` random bytes as base64url without padding: 16 are 128 bits in 22 characters."""
-    return base64.urlsafe_b64encode(random(size)).rstrip(b"=").decode()
+    """`size` random bytes as base64url: 16 are 128 bits."""
+    return base64url(random(size))
 
 
 def user_code(random: RandomBytes) -> str:

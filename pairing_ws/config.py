@@ -96,6 +96,9 @@ class Settings(BaseSettings):
         "remote",
         description="when a number is asked for: `never`, `remote` (other network, or typed code), `always`",
     )
+    qr_rotate_seconds: int = Field(
+        0, ge=0, le=60, description="how long a picture shows the same code, 3 to 60; 0: as long as it is valid"
+    )
     auth_key_seconds: int = Field(600, ge=1, le=86_400, description="lifetime of an authKey")
     refresh_key_seconds: int = Field(2_592_000, ge=60, description="how long an unused session lives (30 days)")
     session_seconds: int = Field(31_536_000, ge=60, description="how long a session lives in all (1 year)")
@@ -189,6 +192,14 @@ class Settings(BaseSettings):
             raise ValueError("should be a file that can be read")
         return value
 
+    @field_validator("qr_rotate_seconds")
+    @classmethod
+    def _check_rotation(cls, value: int) -> int:
+        # Nobody's camera needs less, and each step of the grace is one more code to compare.
+        if 0 < value < 3:
+            raise ValueError("should be 0, or 3 to 60 seconds")
+        return value
+
     @field_validator("port")
     @classmethod
     def _check_port(cls, value: int) -> int:
@@ -224,6 +235,18 @@ class Settings(BaseSettings):
                 )
         elif not is_loopback(self.host) and urlsplit(self.public_url).scheme != "https":
             raise _wrong("PAIRING_PUBLIC_URL", f"should be https when listening on {self.host}; --demo allows http")
+        if self.qr_rotate_seconds:
+            if not self.secure_cookies:
+                raise _wrong(
+                    "PAIRING_QR_ROTATE_SECONDS",
+                    "needs an https PAIRING_PUBLIC_URL, or localhost: elsewhere browsers don't let a page reckon codes",
+                )
+            if self.verify == "never":
+                raise _wrong(
+                    "PAIRING_QR_ROTATE_SECONDS",
+                    "needs PAIRING_VERIFY=remote or always: the typed code beside the picture doesn't rotate, and only"
+                    " the number stops whoever passes it on",
+                )
         if not self.allowed_origins:
             object.__setattr__(self, "allowed_origins", (self.public_origin,))
         return self
@@ -243,7 +266,8 @@ class Settings(BaseSettings):
 
     @property
     def secure_cookies(self) -> bool:
-        """Browsers keep Secure cookies for https and for this machine only; a demo over plain http needs the rest."""
+        """Browsers keep Secure cookies for https and for this machine only; a demo over plain http needs the rest.
+        Cryptography for pages is bound to the same."""
         return urlsplit(self.public_url).scheme == "https" or is_loopback(self.public_host)
 
     @property

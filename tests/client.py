@@ -1,5 +1,7 @@
 """The two devices as a client program sees them: thin helpers over the wire, no logic of their own."""
 
+import base64
+import hmac
 import itertools
 import json
 import secrets
@@ -120,6 +122,14 @@ class NewDevice:
 def code_of(pairing: dict[str, Any]) -> str:
     """The code as a scanner reads it: behind the `#`."""
     return str(pairing["qr"]["text"]).split("#")[1]
+
+
+def code_after(pairing: dict[str, Any], seconds: float) -> str:
+    """The code in a picture that rotates, so long after its creation, as a client of another make reckons it."""
+    rotate = pairing["qr"]["rotate"]
+    step = int(seconds // rotate["seconds"]).to_bytes(8, "big")
+    mac = hmac.digest(base64.urlsafe_b64decode(rotate["seed"] + "="), step, "sha256")
+    return "~" + base64.urlsafe_b64encode(mac[:16]).decode().rstrip("=")
 
 
 @asynccontextmanager

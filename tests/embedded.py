@@ -19,6 +19,7 @@ from pairing_ws.clock import Clock, system_clock
 from pairing_ws.config import Settings
 from pairing_ws.web.frames import WebSocketProtocol
 from tests.client import Api, Phone
+from tests.clock import FakeClock
 from tests.servers import wait_for
 
 NO_LIMITS_INSIDE = {
@@ -42,7 +43,7 @@ class MovedClock:
 class Embedded:
     """A server like `servers.Server`, in a thread, with a clock that tests can move."""
 
-    def __init__(self, folder: Path, settings: Settings, listening: socket.socket, clock: MovedClock) -> None:
+    def __init__(self, folder: Path, settings: Settings, listening: socket.socket, clock: Any) -> None:
         self.folder, self.settings, self.clock = folder, settings, clock
         port = listening.getsockname()[1]
         self.url, self.ws_url = f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}"
@@ -54,10 +55,12 @@ def embedded(
     *,
     frames: type[WebSocketProtocol] = WebSocketProtocol,
     wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+    clock: MovedClock | FakeClock | None = None,
     **settings: Any,
 ) -> Iterator[Embedded]:
-    """Memory and SQLite in `folder`; `settings` by the names of `config.Settings`. `wrap` may break the app."""
-    clock = MovedClock()
+    """Memory and SQLite in `folder`; `settings` by the names of `config.Settings`. `wrap` may break the app. A FakeClock
+    stands still, but timers of the code under test don't."""
+    clock = clock or MovedClock()
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]

@@ -137,6 +137,9 @@ WRONG = [
     ("PAIRING_TTL_SECONDS", "2m", "integer"),
     ("PAIRING_REDEEM_SECONDS", "-1", "10"),
     ("PAIRING_VERIFY", "sometimes", "'always'"),
+    ("PAIRING_QR_ROTATE_SECONDS", "-1", "0"),
+    ("PAIRING_QR_ROTATE_SECONDS", "2", "3 to 60"),
+    ("PAIRING_QR_ROTATE_SECONDS", "61", "60"),
     ("PAIRING_AUTH_KEY_SECONDS", "0", "1"),
     ("PAIRING_AUTH_KEY_SECONDS", "86401", "86400"),
     ("PAIRING_REFRESH_KEY_SECONDS", "59", "60"),
@@ -183,6 +186,20 @@ def test_a_wrong_setting_stops_with_its_name_and_what_it_should_be(
     assert text.startswith(name)
     assert should in text
     assert "\n" not in text
+
+
+@pytest.mark.security(31)
+def test_a_picture_rotates_only_where_pages_can_reckon_and_the_typed_code_needs_a_number(environment: Set) -> None:
+    assert config.load().qr_rotate_seconds == 0
+    for seconds in ("0", "3", "5", "60"):
+        environment(PAIRING_QR_ROTATE_SECONDS=seconds)
+        assert config.load().qr_rotate_seconds == int(seconds)
+    environment(PAIRING_PUBLIC_URL="http://192.168.1.2:8000")
+    assert "https" in complaint(demo=True)
+    environment(PAIRING_PUBLIC_URL="https://login.example.com", PAIRING_VERIFY="never")
+    assert "PAIRING_VERIFY=remote or always" in complaint()
+    environment(PAIRING_VERIFY="always")
+    assert config.load().qr_rotate_seconds == 60
 
 
 def test_every_setting_that_can_be_wrong_is_in_the_list_above() -> None:

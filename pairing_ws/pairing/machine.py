@@ -79,6 +79,7 @@ REFUSALS: dict[tuple[Status, Event], Code] = {
 class Pairing(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One attempt to log B in with A's consent, as it is stored. Holds hashes of code and secret, never either.
 
+    With `rotate_ms` the picture shows another code after each so many milliseconds, and `code_hash` is empty.
     `new_device`, `secret_hash` and `approver` are there from the start on the side that created the pairing and from
     the claim on the other. `version` grows by one with each transition and with nothing else.
     """
@@ -89,6 +90,7 @@ class Pairing(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     expires_at: int
     code_hash: str
     user_code_hash: str
+    rotate_ms: int = 0
     status: Status = Status.PENDING
     version: int = 1
     secret_hash: str = ""

@@ -15,6 +15,7 @@ from pairing_ws import codes
 from pairing_ws.clock import iso
 from pairing_ws.errors import Code, Refused, Unavailable
 from pairing_ws.network import Network, block, compare, is_public
+from pairing_ws.pairing import scanned
 from pairing_ws.pairing.machine import (
     Event,
     Initiator,
@@ -46,6 +47,7 @@ class Policy:
     ttl: int = 120_000
     redeem: int = 60_000
     verify: str = "remote"
+    rotate: int = 0
     max_live: int = 100_000
     public_site: bool = False
     public_url: str = "http://localhost:8000"
@@ -90,7 +92,9 @@ class PairingService(Generic[SessionT]):
         await self._refuse_when_full(signed_in=by_key)
         pairing_id = codes.token(self._random)
         now = await self._store.now(pairing_id)
-        code = codes.token(self._random)
+        rotate = self._policy.rotate
+        seed = scanned.seed(self._key, pairing_id) if rotate else None
+        code = scanned.rotating_code(seed, 0) if seed else codes.token(self._random)
         for _ in range(5):
             user_code = codes.user_code(self._random)
             pairing = Pairing(
@@ -98,7 +102,8 @@ class PairingService(Generic[SessionT]):
                 initiator=Initiator.LOGGED_IN_DEVICE if by_key else Initiator.NEW_DEVICE,
                 created_at=now,
                 expires_at=now + self._policy.ttl,
-                code_hash=codes.digest(code),
+                code_hash="" if rotate else codes.digest(code),
+                rotate_ms=rotate,
                 user_code_hash=codes.user_code_digest(self._key, user_code.replace("-", "")),
                 secret_hash="" if by_key or secret is None else codes.digest(secret),
                 new_device=None if isinstance(creator, ByKey) else creator,
@@ -112,7 +117,8 @@ class PairingService(Generic[SessionT]):
         lands = "join" if by_key else "pair"
         text = f"{self._policy.public_url}/{lands}/{pairing.id}#{code}"
         role = Role.APPROVER if by_key else Role.NEW_DEVICE
-        return Created(View(pairing, role, now), code, user_code, None if by_key else secret, text)
+        shown_seed = codes.base64url(seed) if seed else None
+        return Created(View(pairing, role, now), user_code, None if by_key else secret, text, shown_seed)
 
     async def _refuse_when_full(self, *, signed_in: bool) -> None:
         cap = self._policy.max_live
@@ -158,9 +164,29 @@ class PairingService(Generic[SessionT]):
         """The scan. Gives the claimant's view and, for device B, its secret."""
         await self._limits.hit("claim", _claimant_key(claimant, ip))
         loaded = await self._store.get(pairing_id)
-        if loaded is None or not codes.matches(code, loaded.pairing.code_hash):
+        if loaded is None or not self._fits(code, loaded, claimant, secret):
             raise not_found()
         return await self._claim(loaded, claimant, ip, secret, typed=False)
+
+    def _fits(self, code: str, loaded: Loaded, claimant: NewDevice | ByKey, secret: str | None) -> bool:
+        pairing, at = loaded
+        # Who has claimed it may ask for the answer once more, though the code he scanned be stale by then.
+        if pairing.scanned_at is not None and _claimed_by(pairing, claimant, secret):
+            at = pairing.scanned_at
+        holder = claimant if isinstance(claimant, ByKey) else BySecret(secret) if secret else None
+        shown = scanned.is_shown(self._key, pairing, code, at)
+        return shown or (holder is not None and scanned.is_kept(self._key, pairing, code, holder, at))
+
+    async def keep(self, pairing_id: str, code: str, holder: Holder, ip: str) -> str:
+        """For who has scanned but not decided to claim: a code that waits for that, for this holder alone.
+
+        Nothing changes, and nobody is told. A kept code can't be kept on.
+        """
+        await self._limits.hit("claim", _claimant_key(holder, ip))
+        loaded = await self._store.get(pairing_id)
+        if loaded is None or not scanned.is_shown(self._key, loaded.pairing, code, loaded.now):
+            raise not_found()
+        return scanned.kept_code(self._key, loaded.pairing, holder, loaded.now + scanned.KEPT_MS)
 
     async def claim_by_user_code(
         self, typed: str, claimant: NewDevice | ByKey, ip: str, secret: str | None = None
@@ -414,7 +440,7 @@ def _unless_over_the_rate() -> Iterator[None]:
             raise
 
 
-def _claimant_key(claimant: NewDevice | ByKey, ip: str) -> str:
+def _claimant_key(claimant: NewDevice | Holder, ip: str) -> str:
     return f"user:{claimant.approver.user_id}" if isinstance(claimant, ByKey) else block(ip)
 
 

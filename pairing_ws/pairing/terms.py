@@ -29,13 +29,16 @@ class View(NamedTuple):
 
 
 class Created(NamedTuple):
-    """`code` and `user_code` exist only here; `secret` too, unless the client chose it."""
+    """`user_code` and the code in `qr_text` exist only here; `secret` too, unless the client chose it.
+
+    `seed` is there when the picture rotates: from it the device that shows it makes the codes after the first.
+    """
 
     view: View
-    code: str
     user_code: str
     secret: str | None
     qr_text: str
+    seed: str | None
 
 
 @dataclass(frozen=True)

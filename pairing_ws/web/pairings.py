@@ -7,8 +7,10 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pairing_ws import codes
 from pairing_ws.errors import Code, Refused, Unavailable
-from pairing_ws.pairing.terms import Holder, View
+from pairing_ws.pairing.scanned import KEPT_MS
+from pairing_ws.pairing.terms import BySecret, Holder, View
 from pairing_ws.web import qr, wire
 from pairing_ws.web.http import Caller, JsonResponse, body, give_keys
 
@@ -68,6 +70,17 @@ async def claim(caller: Caller, request: Request) -> Response:
     claimant, secret = await caller.claimant(wanted.device_key)
     pairings = caller.services.pairings
     return _claimed(*await pairings.claim(request.path_params["id"], wanted.code, claimant, caller.ip, secret))
+
+
+async def keep(caller: Caller, request: Request) -> Response:
+    """Get a code that can wait for a press, for 60 s and for the asker alone. Changes nothing."""
+    wanted = await body(request, wire.ClaimRequest)
+    holder = await caller.holder()
+    if isinstance(holder, BySecret) and not codes.is_secret(holder.secret):
+        # One that anybody could have would make the code anybody's.
+        raise Refused(Code.BAD_REQUEST, codes.SHAPE_OF_SECRETS)
+    code = await caller.services.pairings.keep(request.path_params["id"], wanted.code, holder, caller.ip)
+    return JsonResponse(wire.KeptCode(code=code, expires_in=KEPT_MS // 1000))
 
 
 async def claim_by_user_code(caller: Caller, request: Request) -> Response:

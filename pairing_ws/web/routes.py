@@ -54,6 +54,10 @@ CALLS: tuple[Call, ...] = (
         proofs=(KEY, SECRET), refusals=(Code.NOT_FOUND,), query=("since", "wait"),
     ),
     Call(
+        "POST", f"{API}/pairings/{{id}}/keep", pairings.keep, 200, wire.KeptCode, wire.ClaimRequest,
+        proofs=(KEY, SECRET), refusals=(Code.NOT_FOUND,),
+    ),
+    Call(
         "POST", f"{API}/pairings/{{id}}/claim", pairings.claim, 200, wire.ClaimedPairing, wire.ClaimRequest,
         proofs=(KEY, SECRET, DEVICE), refusals=(Code.DEVICE_HEADERS_REQUIRED, *_CLAIM),
     ),

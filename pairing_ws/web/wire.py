@@ -9,7 +9,7 @@ from pairing_ws.accounts import ports as accounts
 from pairing_ws.accounts.passkeys import Passkey
 from pairing_ws.accounts.service import LoggedIn
 from pairing_ws.clock import iso
-from pairing_ws.pairing.machine import Pairing
+from pairing_ws.pairing.machine import Pairing, Status
 from pairing_ws.pairing.terms import Created, Role, View
 
 POLL_INTERVAL = 3
@@ -140,10 +140,23 @@ class NewDeviceView(Json):
     device_id: str | None = None
 
 
+class Rotation(Json):
+    """How the picture goes on. The code in it is `~` and the base64url of the first 16 bytes of HMAC-SHA-256, keyed
+    with `seed`, over the number of the step as 8 bytes, big-endian: RFC 6238 with these bytes for its digits. Steps
+    count from 0 at `createdAt`, on the server's clock (see `elapsedMs`)."""
+
+    seed: Annotated[str, Meta(description="32 bytes, base64url; given once, to the device that shows the picture")]
+    seconds: Annotated[int, Meta(description="length of a step")]
+
+
 class Qr(Json):
+    """`text` is what the picture says. With `rotate` it says so for the first step alone: then what follows the `#`
+    changes, and `svg` and `png` are out of date."""
+
     text: str
     svg: str | None = None
     png: str | None = None
+    rotate: Rotation | None = None
 
 
 class PairingView(Json, omit_defaults=False, kw_only=True):
@@ -162,6 +175,10 @@ class PairingView(Json, omit_defaults=False, kw_only=True):
     approved_at: str | msgspec.UnsetType = msgspec.UNSET
     new_device: NewDeviceView | msgspec.UnsetType = msgspec.UNSET
     number: str | msgspec.UnsetType = msgspec.UNSET
+    elapsed_ms: Annotated[
+        int | msgspec.UnsetType,
+        Meta(description="since `createdAt`, while a picture that rotates can be scanned"),
+    ] = msgspec.UNSET
 
 
 class CreatedPairing(PairingView, kw_only=True):
@@ -174,6 +191,13 @@ class ClaimedPairing(PairingView):
     """`secret` is there for the new device."""
 
     secret: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class KeptCode(Json, omit_defaults=False):
+    """`code` takes the scanned code's place in the claim of the same holder, and of nobody else."""
+
+    code: str
+    expires_in: int
 
 
 class UserView(Json):
@@ -340,8 +364,13 @@ def pairing(view: View, kind: type[PairingView] = PairingView, **more: Any) -> P
         verification=record.verification.value,
         scanned_at=iso(record.scanned_at) if record.scanned_at else msgspec.UNSET,
         approved_at=iso(record.approved_at) if record.approved_at else msgspec.UNSET,
+        elapsed_ms=_elapsed(record, view.now),
         **more,
     )
+
+
+def _elapsed(record: Pairing, now: int) -> int | msgspec.UnsetType:
+    return max(0, now - record.created_at) if record.rotate_ms and record.status is Status.PENDING else msgspec.UNSET
 
 
 def _new_device(record: Pairing) -> NewDeviceView | msgspec.UnsetType:
@@ -356,11 +385,12 @@ def _new_device(record: Pairing) -> NewDeviceView | msgspec.UnsetType:
 
 
 def created(made: Created, picture: dict[str, str]) -> PairingView:
+    rotate = Rotation(seed=made.seed, seconds=made.view.pairing.rotate_ms // 1000) if made.seed else None
     return pairing(
         made.view,
         CreatedPairing,
         user_code=made.user_code,
-        qr=Qr(text=made.qr_text, **picture),
+        qr=Qr(text=made.qr_text, rotate=rotate, **picture),
         secret=made.secret or msgspec.UNSET,
     )
 

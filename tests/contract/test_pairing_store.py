@@ -30,7 +30,9 @@ def approver() -> Approver:
 
 async def test_what_was_added_is_read_back_by_every_process(backend: Backend) -> None:
     pairing = msgspec.structs.replace(
-        await backend.pairing(approver=approver()), new_device=NewDevice(code="c", name="Zoës Gerät 📱", ip="::1")
+        await backend.pairing(approver=approver()),
+        new_device=NewDevice(code="c", name="Zoës Gerät 📱", ip="::1"),
+        rotate_ms=5_000,
     )
     assert await backend.store.add(pairing)
     for store in (backend.store, backend.other_store):
