@@ -1,6 +1,6 @@
 // The pages `/pair/{id}` and `/join/{id}`, where a system camera lands. Opening one changes nothing; a press may.
 
-import { claimPairing, persist, root } from './pairing.js';
+import { claimPairing, isFleeting, keepCode, newSecret, persist, root } from './pairing.js';
 import { askForConsent } from './consent.js';
 import { claimAndLogIn, drawLoggedIn, enter, offerInvite } from './log-in.js';
 import { readUrl } from './link.js';
@@ -25,10 +25,34 @@ session.events.addEventListener('signed-out', leave);
 // Another tab has logged in: a login that goes on here would replace it.
 session.events.addEventListener('signed-in', leave);
 
-function offerConsent({ id, code: secret }) {
+/**
+ * The code to claim with once the person has pressed. One that rotates would be stale by then, so it is exchanged for one
+ * that waits: that changes nothing, and is of use to this holder alone.
+ * @param {{id: string, code: string}} shown
+ * @param {(call: (by: import('./pairing.js').Credential) => Promise<any>) => Promise<any>} withProof
+ * @returns {Promise<string>}
+ */
+function waiting({ id, code: scanned }, withProof) {
+  if (!isFleeting(scanned)) return Promise.resolve(scanned);
+  const kept = persist(() => withProof((by) => keepCode(id, scanned, by))).then(({ code }) => code);
+  kept.catch((error) => {
+    // No press would help, so it is said at once. Whatever else went wrong is said after one.
+    if (error.code === 'not_found')
+      drawRefusal({
+        title: 'This code is too old',
+        text: 'The picture changes every few seconds, and this code is no longer in it. Scan it once more.',
+      });
+  });
+  return kept;
+}
+
+function offerConsent({ id, code: scanned }) {
+  const withProof = (call) => session.withKey((authKey) => call({ authKey }));
+  const kept = waiting({ id, code: scanned }, withProof);
   const look = async () => {
     try {
-      askForConsent(await persist(() => session.withKey((authKey) => claimPairing(id, secret, { authKey }))), leave);
+      const code = await kept;
+      askForConsent(await persist(() => withProof((by) => claimPairing(id, code, by))), leave);
     } catch (error) {
       drawRefusal(explain(error));
     }
@@ -45,7 +69,12 @@ function offerConsent({ id, code: secret }) {
 }
 
 function offerJoin(shown) {
-  const join = () => claimAndLogIn(shown, leave).catch((error) => drawRefusal(explain(error)));
+  const secret = newSecret();
+  const kept = waiting(shown, (call) => call({ secret }));
+  const join = () =>
+    kept
+      .then((code) => claimAndLogIn({ ...shown, code, secret }, leave))
+      .catch((error) => drawRefusal(explain(error)));
   step(
     {
       title: 'Log in this device?',

@@ -21,11 +21,12 @@ import { ENDS, explain, MISSED } from './words.js';
 
 /**
  * Claims the code that a logged-in device shows, then waits for its consent. Throws if the claim is refused.
- * @param {{id: string, code: string} | {userCode: string}} shown
+ * @param {{id: string, code: string, secret?: string} | {userCode: string, secret?: string}} shown
+ *   `secret`: the one for which the code was kept
  * @param {() => void} again  what "start again" does
  */
 export async function claimAndLogIn(shown, again) {
-  const secret = newSecret();
+  const { secret = newSecret() } = shown;
   const by = { secret, device: deviceHeaders() };
   const pairing = await persist(() =>
     'id' in shown ? claimPairing(shown.id, shown.code, by) : claimTypedCode(shown.userCode, by),

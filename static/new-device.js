@@ -250,7 +250,7 @@ function board() {
     setCode({ pairing, watch }) {
       trouble.replaceChildren();
       code.removeAttribute('aria-busy');
-      code.replaceChildren(qrPicture(pairing, 'for logging in this device'));
+      code.replaceChildren(qrPicture(pairing, 'for logging in this device', watch));
       typed.replaceChildren(userCode(pairing.userCode));
       link.set(watch.transport);
       if (shown.length > 1) say('A new code is shown.');

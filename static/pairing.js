@@ -28,7 +28,8 @@ import { base64url, proofFor, publicKey, takeNonce } from './device-key.js';
  * @property {NewDevice} [newDevice]      approver only
  * @property {string} [number]            approver only, once approved
  * @property {string} [userCode]          creator only
- * @property {{text: string, svg?: string, png?: string}} [qr]   creator only
+ * @property {{text: string, svg?: string, png?: string, rotate?: {seed: string, seconds: number}}} [qr]   creator only
+ * @property {number} [elapsedMs]         creator only, while a picture that rotates can be scanned
  *
  * @typedef {object} Login
  * @property {string} authKey
@@ -92,6 +93,16 @@ export const createPairing = (/** @type {Credential} */ by, { qr = 'svg' } = {})
 /** @returns {Promise<Pairing>} */
 export const claimPairing = (/** @type {string} */ id, /** @type {string} */ code, /** @type {Credential} */ by) =>
   introduce(`pairings/${encodeURIComponent(id)}/claim`, by, { code });
+
+/** Whether a scanned code is one of a picture that rotates: it has to be claimed with, or kept, within seconds. */
+export const isFleeting = (/** @type {string} */ code) => code.startsWith('~');
+
+/**
+ * A code that can wait for a press, for as long as the answer says and for this holder alone. Changes nothing.
+ * @returns {Promise<{code: string, expiresIn: number}>}
+ */
+export const keepCode = (/** @type {string} */ id, /** @type {string} */ code, /** @type {Credential} */ by) =>
+  call('POST', `pairings/${encodeURIComponent(id)}/keep`, { by: withoutDevice(by), body: { code } });
 
 /** @returns {Promise<Pairing>} */
 export const claimTypedCode = (/** @type {string} */ userCode, /** @type {Credential} */ by) =>
@@ -269,6 +280,7 @@ class Watch {
   #status;
   #credential;
   #socket;
+  #began = 0;
   #stopped = false;
   #check = undefined;
   /** @type {AbortController | null} */ #poll = null;
@@ -280,6 +292,7 @@ class Watch {
     this.#version = pairing.version;
     this.#status = pairing.status;
     this.#credential = credential;
+    this.#tellTime(pairing);
     if (isFinal(pairing)) {
       this.#stopped = true;
       return;
@@ -290,6 +303,7 @@ class Watch {
         if (message.type !== 'pairing') return;
         this.#stopPolling();
         this.#report('socket');
+        this.#tellTime(message.pairing);
         // Either it crossed with a newer answer, or the server has gone back: a read tells.
         if (this.#isBehind(message.pairing)) this.read();
         this.take(message.pairing);
@@ -299,6 +313,11 @@ class Watch {
     });
     onWake(this.#wake);
     this.#planCheck();
+  }
+
+  /** Milliseconds since the pairing was created, by the server's clock as it was last heard. */
+  get elapsed() {
+    return performance.now() - this.#began;
   }
 
   /** Asks for the present state once, beside the running watch. Never throws. */
@@ -371,6 +390,10 @@ class Watch {
     this.onStop(code);
   }
 
+  #tellTime({ elapsedMs = undefined }) {
+    if (elapsedMs !== undefined) this.#began = performance.now() - elapsedMs;
+  }
+
   #isBehind({ version, status }) {
     return version < this.#version || (version === this.#version && status !== this.#status);
   }
@@ -386,6 +409,7 @@ class Watch {
       const authKey = await this.#credential.authKey(by.authKey);
       pairing = await readPairing(this.#id, { authKey }, options);
     }
+    this.#tellTime(pairing);
     // Read after we knew better: the server has lost its last moments, and what it says now is the truth.
     if (this.#version === before && this.#isBehind(pairing)) this.#version = 0;
     this.take(pairing);
@@ -421,6 +445,64 @@ class Watch {
       }
     }
   }
+}
+
+// --- A picture that rotates ------------------------------------------------------------------------------------------
+
+/** A page that this much more time has passed for than its own clock counted has slept. */
+const SLEPT = 1000;
+
+/**
+ * Calls `draw` with what the picture has to say: once, or, if it rotates, at once and then at each step, until `draw`
+ * returns false. In between nothing is sent and nothing asked; `watch`, the pairing's own, hears what time it is.
+ *
+ * @param {Pairing} pairing  as created
+ * @param {Watch} watch
+ * @param {(text: string) => boolean | void} draw
+ */
+export async function drawCode({ qr }, watch, draw) {
+  const { text, rotate } = /** @type {any} */ (qr);
+  if (!rotate) return void draw(text);
+  const address = text.slice(0, text.indexOf('#') + 1);
+  const seed = Uint8Array.from(atob(rotate.seed.replaceAll('-', '+').replaceAll('_', '/')), (c) => c.charCodeAt(0));
+  const key = await crypto.subtle.importKey('raw', seed, { name: 'HMAC', hash: 'SHA-256' }, false, ['sign']);
+  const length = rotate.seconds * 1000;
+  // Only differences of the wall clock count: however wrong it is, it goes on during a sleep, which the other may not.
+  const gap = () => Date.now() - performance.now();
+  let before = gap();
+  let shown = -1;
+  let timer = undefined;
+
+  const tick = async () => {
+    clearTimeout(timer);
+    const { elapsed } = watch;
+    timer = setTimeout(tick, length - (elapsed % length));
+    if (Math.abs(gap() - before) > SLEPT) wake();
+    const step = Math.floor(elapsed / length);
+    if (step === shown) return;
+    shown = step;
+    const code = await rotatingCode(key, step);
+    if (step === shown && draw(address + code) === false) {
+      clearTimeout(timer);
+      offWake(wake);
+    }
+  };
+  const wake = async () => {
+    before = gap();
+    tick();
+    await watch.read();
+    tick();
+  };
+  onWake(wake);
+  await tick();
+}
+
+/** RFC 6238 with SHA-256, and 128 bits for its digits. @param {CryptoKey} key @param {number} step */
+async function rotatingCode(key, step) {
+  const counter = new DataView(new ArrayBuffer(8));
+  counter.setBigUint64(0, BigInt(step));
+  const mac = await crypto.subtle.sign('HMAC', key, counter);
+  return `~${base64url(new Uint8Array(mac, 0, 16))}`;
 }
 
 /**

@@ -14,6 +14,9 @@ const REFUSALS = {
   foreign: (code) => `This code belongs to another site: ${code.host}. It was not opened.`,
 };
 
+/** What stays when a code rotates. */
+const pictureOf = (/** @type {string} */ text) => text.split('#', 1)[0];
+
 /**
  * @param {{onCode: (code: Code) => Promise<void> | void, typedLabel: string}} options
  *   `onCode` gets only codes of this site; what it throws is shown here and reading goes on.
@@ -27,6 +30,7 @@ export function reader({ onCode, typedLabel }) {
   const viewer = h('div', { class: 'viewer', hidden: true }, video, h('div', { class: 'aim' }));
   let stopCamera = null;
   let last = '';
+  let settled = '';
   let busy = false;
 
   const stop = () => {
@@ -45,6 +49,7 @@ export function reader({ onCode, typedLabel }) {
       await onCode(code);
       stop();
     } catch (error) {
+      if (error.code !== 'not_found') settled = pictureOf(text);
       complain(explain(error).text);
     } finally {
       busy = false;
@@ -54,15 +59,16 @@ export function reader({ onCode, typedLabel }) {
   const complain = (/** @type {string} */ text) => trouble.replaceChildren(notice('problem', text));
 
   const seen = (/** @type {string} */ text) => {
-    // The same code stays in view for many frames.
-    if (busy || text === last) return;
+    // The same code stays in view for many frames, and a picture that rotates with ever new ones: of these another one
+    // is worth a try only where the last was too old.
+    if (busy || text === last || pictureOf(text) === settled) return;
     last = text;
     take(text);
   };
 
   const startReading = async () => {
     trouble.replaceChildren();
-    last = '';
+    last = settled = '';
     viewer.hidden = false;
     try {
       stopCamera = await startCamera(video, seen);

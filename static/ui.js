@@ -1,7 +1,7 @@
 // Small pieces that every page is built of: elements, steps, buttons, notices, times. Text only, never markup.
 
 import { explain } from './words.js';
-import { root } from './pairing.js';
+import { drawCode, root } from './pairing.js';
 
 /**
  * Builds an element. Attributes that start with `on` are listeners; `false`, `null` and `undefined` leave one out.
@@ -222,17 +222,28 @@ export function connection(transport) {
 }
 
 /** A QR code on white with its quiet zone, in dark mode too: readers need dark on light. */
-export function qrPicture(pairing, what) {
-  return h(
-    'div',
-    { class: 'qr' },
-    h('img', {
-      src: `data:image/svg+xml,${encodeURIComponent(pairing.qr.svg)}`,
-      alt: `QR code ${what}. Instead of scanning it you can type ${pairing.userCode}.`,
-      width: 260,
-      height: 260,
-    }),
-  );
+export function qrPicture(pairing, what, watch) {
+  const alt = `QR code ${what}. Instead of scanning it you can type ${pairing.userCode}.`;
+  if (pairing.qr.rotate) return h('div', { class: 'qr' }, rotating(pairing, alt, watch));
+  const src = `data:image/svg+xml,${encodeURIComponent(pairing.qr.svg)}`;
+  return h('div', { class: 'qr' }, h('img', { src, alt, width: 260, height: 260 }));
+}
+
+/** One element all the time, under one name: what a screen reader says about it does not rotate. */
+function rotating(pairing, alt, watch) {
+  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+  svg.setAttribute('role', 'img');
+  svg.setAttribute('aria-label', alt);
+  svg.setAttribute('shape-rendering', 'crispEdges');
+  import('./qr-drawing.js')
+    .then(({ drawInto }) =>
+      drawCode(pairing, watch, (text) => {
+        if (svg.isConnected) drawInto(svg, text);
+        return svg.isConnected;
+      }),
+    )
+    .catch((error) => svg.replaceWith(notice('problem', explain(error).text)));
+  return svg;
 }
 
 /** A typed code, read out letter by letter. */

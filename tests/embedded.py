@@ -58,8 +58,8 @@ def embedded(
     clock: MovedClock | FakeClock | None = None,
     **settings: Any,
 ) -> Iterator[Embedded]:
-    """Memory and SQLite in `folder`; `settings` by the names of `config.Settings`. `wrap` may break the app. A FakeClock
-    stands still, but timers of the code under test don't."""
+    """Memory and SQLite in `folder`; `settings` by the names of `config.Settings`. `wrap` may break the app. With a
+    FakeClock time stands still, but not for timers of the code under test."""
     clock = clock or MovedClock()
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))

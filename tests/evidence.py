@@ -67,7 +67,8 @@ MITIGATIONS = {
     ),
     "6.1.2": Mitigation(
         "Short-lived, timebound codes",
-        "120 s to scan, 60 s to decide and to log in (both can be set), on the store's clock.",
+        "120 s to scan, 60 s to decide and to log in (both can be set), on the store's clock. With"
+        " `PAIRING_QR_ROTATE_SECONDS` a picture is worth nothing 10 s after it was on show.",
     ),
     "6.1.3": Mitigation("One-time or limited-use codes", "One claim, one approval, one login; SQL is the judge."),
     "6.1.4": Mitigation(

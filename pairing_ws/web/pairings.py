@@ -74,7 +74,7 @@ async def claim(caller: Caller, request: Request) -> Response:
 
 async def keep(caller: Caller, request: Request) -> Response:
     """Get a code that can wait for a press, for 60 s and for the asker alone. Changes nothing."""
-    wanted = await body(request, wire.ClaimRequest)
+    wanted = await body(request, wire.KeepRequest)
     holder = await caller.holder()
     if isinstance(holder, BySecret) and not codes.is_secret(holder.secret):
         # One that anybody could have would make the code anybody's.

@@ -54,7 +54,7 @@ CALLS: tuple[Call, ...] = (
         proofs=(KEY, SECRET), refusals=(Code.NOT_FOUND,), query=("since", "wait"),
     ),
     Call(
-        "POST", f"{API}/pairings/{{id}}/keep", pairings.keep, 200, wire.KeptCode, wire.ClaimRequest,
+        "POST", f"{API}/pairings/{{id}}/keep", pairings.keep, 200, wire.KeptCode, wire.KeepRequest,
         proofs=(KEY, SECRET), refusals=(Code.NOT_FOUND,),
     ),
     Call(

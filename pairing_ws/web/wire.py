@@ -50,6 +50,10 @@ class ClaimRequest(Json):
     device_key: DeviceKey | None = None
 
 
+class KeepRequest(Json):
+    code: Text
+
+
 class UserCodeRequest(Json):
     """`deviceKey`: as in `CreateRequest`."""
 
