@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -36,8 +36,10 @@ from pairing_ws.adapters.webauthn import WebAuthn
 from pairing_ws.clock import Clock, system_clock
 from pairing_ws.config import Settings, SettingsError
 from pairing_ws.errors import Code, Refused
+from pairing_ws.network import Place
 from pairing_ws.pairing import service as pairing
-from pairing_ws.pairing.ports import PairingStore, Push
+from pairing_ws.pairing.ports import PairingStore, Places
+from pairing_ws.ports import Push
 from pairing_ws.web import docs, pages, wire
 from pairing_ws.web.drain import Drain
 from pairing_ws.web.errors import problem
@@ -51,8 +53,18 @@ log = structlog.get_logger()
 
 TIDY_SECONDS = 3600
 # Rates that are no settings. An account's report hides an origin from it for a day, three accounts' reports within an
-# hour close it for all, and a pairing is reported once. Renames leave a line in the activity, step-ups a challenge.
-RATES = {"reported_by": "1/day", "reported": "3/hour", "report": "1/day", "rename": "30/hour", "step_up": "60/hour"}
+# hour close it for all, and a pairing is reported once. Renames leave a line in the activity, step-ups a challenge. The
+# last two refuse nothing, they warn: who sets up phone, laptop, tablet and television asks four times; ten pages that
+# are left open behind one address show sixty codes before they ask whether anybody is still there.
+RATES = {
+    "reported_by": "1/day",
+    "reported": "3/hour",
+    "report": "1/day",
+    "rename": "30/hour",
+    "step_up": "60/hour",
+    "asked": "5/hour",
+    "origin": "60/hour",
+}
 
 
 class NoPush:
@@ -60,6 +72,16 @@ class NoPush:
 
     def send(self, address: str, data: dict[str, str]) -> None:
         pass
+
+    def send_to_each(self, addresses: Callable[[], Awaitable[Sequence[str]]], data: dict[str, str]) -> None:
+        pass
+
+
+class NoPlaces:
+    """No database was configured."""
+
+    def of(self, ip: str) -> Place | None:
+        return None
 
 
 @dataclass(frozen=True)
@@ -184,10 +206,12 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
     async def end_pairings(device_ids: Sequence[str]) -> None:
         await pairings.end_all_of(device_ids)
 
+    push = _push(settings, accounts_store)
     account_service = accounts.AccountService(
         accounts_store,
         bus,
         limits,
+        push,
         tokens,
         accounts.Policy(
             auth_key=settings.auth_key_seconds * 1000,
@@ -212,18 +236,19 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
         clock,
         random,
     )
-    push = _push(settings, account_service)
     pairings: pairing.PairingService[accounts.LoggedIn] = pairing.PairingService(
         store,
         bus,
         account_service,
         limits,
         push,
+        _places(settings, clock),
         pairing.Policy(
             ttl=settings.ttl_seconds * 1000,
             redeem=settings.redeem_seconds * 1000,
             verify=settings.verify,
             rotate=settings.qr_rotate_seconds * 1000,
+            network=settings.network_policy,
             max_live=settings.limit_pairings,
             public_site=settings.has_public_address,
             public_url=settings.public_url,
@@ -257,20 +282,34 @@ def _host(settings: Settings, clock: Clock) -> HostKeys | None:
         raise SettingsError(f"PAIRING_HOST_KEY_FILE should be the host application's public key: {error}") from None
 
 
-def _push(settings: Settings, account_service: accounts.AccountService) -> Push:
+def _push(settings: Settings, accounts_store: SqlPasskeys) -> Push:
     if settings.fcm_credentials_file is None:
         return NoPush()
     try:
         # Only who sends pushes has the extra installed.
         from pairing_ws.adapters.fcm import FcmPush
 
-        return FcmPush(settings.fcm_credentials_file, settings.fcm_url, account_service.drop_push_address)
+        return FcmPush(settings.fcm_credentials_file, settings.fcm_url, accounts_store.drop_push_token)
     except ImportError:
         raise SettingsError(
             "PAIRING_FCM_CREDENTIALS_FILE needs the push extra: pip install 'pairing-ws[push]'"
         ) from None
     except ValueError as error:
         raise SettingsError(f"PAIRING_FCM_CREDENTIALS_FILE should be a service account's key ({error})") from None
+
+
+def _places(settings: Settings, clock: Clock) -> Places:
+    if settings.geoip_file is None:
+        return NoPlaces()
+    try:
+        # Only who wants to know places has the extra installed.
+        from pairing_ws.adapters.geoip import GeoIpFile, GeoIpFileError
+    except ImportError:
+        raise SettingsError("PAIRING_GEOIP_FILE needs the geoip extra: pip install 'pairing-ws[geoip]'") from None
+    try:
+        return GeoIpFile(settings.geoip_file, clock)
+    except GeoIpFileError as error:
+        raise SettingsError(f"PAIRING_GEOIP_FILE should be a database in MaxMind's format ({error})") from None
 
 
 async def _tidy(account_service: accounts.AccountService) -> None:

@@ -150,6 +150,11 @@ def doctor() -> None:
         print(f"note     beyond this machine `serve` would refuse: {error}")
     if settings.quarantine_seconds == 0:
         print("warning  PAIRING_QUARANTINE_SECONDS is 0: a device that was just let in can let in others at once")
+    if settings.network_policy == "deny" and settings.has_public_address and not settings.proxies:
+        print(
+            "warning  PAIRING_NETWORK_POLICY is deny, and PAIRING_TRUSTED_PROXIES names none: all that comes through a"
+            " proxy has the proxy's address"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         # What is missing is not made now: whoever examines may be another user than who serves.
         bad = False

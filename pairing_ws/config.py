@@ -99,6 +99,16 @@ class Settings(BaseSettings):
     qr_rotate_seconds: int = Field(
         0, ge=0, le=60, description="how long a picture shows the same code, 3 to 60; 0: as long as it is valid"
     )
+    network_policy: Literal["off", "warn", "deny"] = Field(
+        "warn",
+        description="what a scan from another network means: `off` nothing, `warn` a warning to who approves,"
+        " `deny` a refusal (of addresses that can't be compared, too)",
+    )
+    geoip_file: Path | None = Field(
+        None,
+        description="country or city database in MaxMind's format (needs the `geoip` extra); without it: places are"
+        " not known",
+    )
     auth_key_seconds: int = Field(600, ge=1, le=86_400, description="lifetime of an authKey")
     refresh_key_seconds: int = Field(2_592_000, ge=60, description="how long an unused session lives (30 days)")
     session_seconds: int = Field(31_536_000, ge=60, description="how long a session lives in all (1 year)")
@@ -185,9 +195,9 @@ class Settings(BaseSettings):
         DatabaseAddress.parse(value)
         return value
 
-    @field_validator("fcm_credentials_file", "host_key_file")
+    @field_validator("fcm_credentials_file", "geoip_file", "host_key_file")
     @classmethod
-    def _check_credentials(cls, value: Path | None) -> Path | None:
+    def _check_file(cls, value: Path | None) -> Path | None:
         if value and not os.access(value, os.R_OK):
             raise ValueError("should be a file that can be read")
         return value

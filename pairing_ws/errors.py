@@ -16,6 +16,7 @@ class Code(StrEnum):
     NUMBER_MISMATCH = "number_mismatch"
     PAIRING_DENIED = "pairing_denied"
     DEVICE_QUARANTINED = "device_quarantined"
+    NETWORK_REFUSED = "network_refused"
     ACCOUNT_LOCKED = "account_locked"
     STEP_UP_REQUIRED = "step_up_required"
     STEP_UP_REFUSED = "step_up_refused"

@@ -1,7 +1,9 @@
-"""What two observed addresses say about each other. Pure."""
+"""What observed addresses say: about each other, and of where they are. Pure."""
 
 import ipaddress
 from enum import StrEnum
+
+import msgspec
 
 
 class Network(StrEnum):
@@ -10,6 +12,14 @@ class Network(StrEnum):
     SAME = "same"
     DIFFERENT = "different"
     UNKNOWN = "unknown"
+
+
+class Place(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Where an address is, as a database says; each part "" where it does not. `country_code` is ISO 3166's."""
+
+    country_code: str = ""
+    country: str = ""
+    city: str = ""
 
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address

@@ -1,6 +1,6 @@
 """What both rooms ask of the world. Adapters promise what stands here."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -21,6 +21,16 @@ class Bus(Protocol):
 
     async def ring(self, channel: str, note: str = "") -> None:
         """Wake every watcher of the channel in every process. Best effort: logs instead of raising."""
+
+
+class Push(Protocol):
+    """Tells devices outside their sockets. Best effort: never raises, never changes state."""
+
+    def send(self, address: str, data: dict[str, str]) -> None:
+        """Start sending `data` to a push address and return at once."""
+
+    def send_to_each(self, addresses: Callable[[], Awaitable[Sequence[str]]], data: dict[str, str]) -> None:
+        """The same for all of them, which are asked for in the background, and only if messages are sent at all."""
 
 
 class Limits(Protocol):

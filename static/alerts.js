@@ -45,16 +45,22 @@ function drawAdded(device) {
   expected.delete(device.id);
   if (letInHere) return;
   toldAt.set(device.id, Date.now());
+  const name = device.name || 'a device without a name';
   const close = () => alert.remove();
   const undo = async () => {
     await session.withKey((key) => revokeDevice(device.id, key, { descendants: true }));
-    close();
+    const done = h('p', { tabindex: '-1' }, `${name} is logged out again, with all that it let in.`);
+    alert.lastElementChild?.replaceChildren(done, row(button('Close', close, { kind: 'small secondary' })));
+    done.focus();
   };
   const alert = alarm(
     device.id,
-    ['A new device has just logged in: ', device.name || 'without a name'],
+    ['A new device has just logged in: ', name],
     button('It was me', close, { kind: 'small secondary' }),
-    button('Log it out', undo, { kind: 'small secondary' }),
+    button('This wasn’t me', undo, {
+      kind: 'small danger',
+      describe: `This wasn’t me: log out ${name} and all that it let in`,
+    }),
   );
 }
 

@@ -20,7 +20,7 @@ import {
   span,
   step,
 } from './ui.js';
-import { explain, MISSED } from './words.js';
+import { explain, MISSED, placeName, warnings } from './words.js';
 
 /** @typedef {import('./pairing.js').Pairing} Pairing */
 
@@ -88,6 +88,8 @@ function drawCard(way) {
     () => act(way, () => session.withKey((key) => denyPairing(pairing.id, key, { report: report.checked }))),
     { kind: 'verdict deny', icon: 'cross' },
   );
+  const warned = warnings(pairing);
+  if (warned.texts.length) approve.setAttribute('aria-describedby', 'warnings');
   approve.setAttribute('aria-disabled', 'true');
   setTimeout(() => approve.removeAttribute('aria-disabled'), INERT);
 
@@ -128,6 +130,7 @@ function drawCard(way) {
           'dl',
           { class: 'facts' },
           fact('Address', h('dd', { class: 'mono' }, observed.ip)),
+          observed.place && fact('Place', h('dd', {}, `${placeName(observed.place)} (roughly)`)),
           fact('Network', h('dd', { class: `network ${tone}` }, network)),
           agent && fact('Browser', h('dd', { title: agent }, `${browserName(agent)} on ${osName(agent)}`)),
           fact('Asked', age),
@@ -146,6 +149,7 @@ function drawCard(way) {
         ),
       ),
     ),
+    warned.texts.length > 0 && drawWarnings(warned),
     notice(
       'caution',
       h('strong', {}, 'If you did not start this yourself, deny.'),
@@ -160,6 +164,21 @@ function drawCard(way) {
       h('span', {}, 'When I deny, also report this as an attempt to trick me'),
     ),
     countdown(pairing.expiresIn, (left) => `Without an answer nobody gets in. Time left: ${left}`),
+  );
+}
+
+function drawWarnings({ grave, texts }) {
+  const several = texts.length > 1;
+  return h(
+    'div',
+    { class: `notice ${grave ? 'alarm' : 'caution'}`, id: 'warnings', role: grave ? 'alert' : 'note' },
+    icon('warning'),
+    h(
+      'div',
+      {},
+      h('p', {}, h('strong', {}, 'Look twice.'), several ? '' : ` ${texts[0]}`),
+      several && h('ul', {}, ...texts.map((text) => h('li', {}, text))),
+    ),
   );
 }
 

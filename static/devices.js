@@ -87,7 +87,12 @@ function drawDevice(device, devices) {
       ),
       row(
         button('Rename', rename, { kind: 'small secondary', describe: `Rename ${device.name}` }),
-        button('Log out', confirm, { kind: 'small secondary', describe: `Log out ${device.name}` }),
+        button('Log out', () => confirm(), { kind: 'small secondary', describe: `Log out ${device.name}` }),
+        !device.current &&
+          button('This wasn’t me', () => confirm({ notMe: true }), {
+            kind: 'small secondary',
+            describe: `This wasn’t me: log out ${device.name} and all devices that it let in`,
+          }),
       ),
     );
   };
@@ -140,9 +145,9 @@ function drawDevice(device, devices) {
     input.select();
   };
 
-  const confirm = () => {
-    const children = devices.some((other) => other.pairedBy === device.id);
-    const descendants = h('input', { type: 'checkbox', id: `with-${device.id}` });
+  const confirm = ({ notMe = false } = {}) => {
+    const children = letInBy(device, devices);
+    const descendants = h('input', { type: 'checkbox', id: `with-${device.id}`, checked: notMe });
     const go = async () => {
       if (device.current && !descendants.checked) {
         await session.leave();
@@ -156,13 +161,15 @@ function drawDevice(device, devices) {
       'p',
       { tabindex: '-1' },
       h('strong', {}, device.current ? 'Log out this very device?' : `Log out ${device.name}?`),
+      notMe && children.length > 0 && ` And all that it let in: ${children.map(({ name }) => name).join(', ')}.`,
     );
     item.replaceChildren(
       h(
         'div',
         {},
         question,
-        children &&
+        !notMe &&
+          children.length > 0 &&
           h(
             'label',
             { class: 'check', for: `with-${device.id}` },
@@ -187,6 +194,16 @@ function drawDevice(device, devices) {
 
   rest();
   return item;
+}
+
+/** All that a device let in, directly or not; this very device would be spared. */
+function letInBy(device, devices) {
+  const found = new Set([device.id]);
+  for (let before = 0; before < found.size;) {
+    before = found.size;
+    for (const other of devices) if (found.has(other.pairedBy)) found.add(other.id);
+  }
+  return devices.filter(({ id, current }) => id !== device.id && !current && found.has(id));
 }
 
 function drawOthers(count) {

@@ -10,8 +10,11 @@ import { base64url, proofFor, publicKey, takeNonce } from './device-key.js';
  *
  * @typedef {object} NewDevice            What the approver may know of the device that asks.
  * @property {{name: string, os?: string, appVersion?: string}} reported   its own claims
- * @property {{ip: string, userAgent?: string, network: 'same' | 'different' | 'unknown'}} observed   seen by the server
+ * @property {{ip: string, userAgent?: string, network: 'same' | 'different' | 'unknown', place?: Place}} observed
+ *   seen by the server
  * @property {string} [deviceId]          once it is logged in
+ *
+ * @typedef {{countryCode?: string, country?: string, city?: string}} Place   of an address, as a database says
  *
  * @typedef {object} Pairing
  * @property {string} id
@@ -26,6 +29,7 @@ import { base64url, proofFor, publicKey, takeNonce } from './device-key.js';
  * @property {string} [scannedAt]
  * @property {string} [approvedAt]
  * @property {NewDevice} [newDevice]      approver only
+ * @property {('place_differs' | 'many_requests' | 'network_differs')[]} [warnings]   approver only, if any
  * @property {string} [number]            approver only, once approved
  * @property {string} [userCode]          creator only
  * @property {{text: string, svg?: string, png?: string, rotate?: {seed: string, seconds: number}}} [qr]   creator only

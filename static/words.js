@@ -54,6 +54,10 @@ const PROBLEMS = {
     'Open this site by its own address',
     'This page was opened under another name than the server’s own, and there it cannot keep you logged in. Type the address that the server was set up with.',
   ],
+  network_refused: [
+    'Not in the same network',
+    'Here a device is let in only if it is in the same network as the one that allows it. Connect both to one network, then start again with a new code.',
+  ],
   account_locked: ['The account is locked', 'This account is locked. Ask whoever runs this server.'],
 };
 
@@ -96,6 +100,29 @@ export function wrongDirection(initiator) {
         text: 'It logs in a device that is not logged in yet, and this one is. Scan it with the device that you want to add.',
       };
 }
+
+/**
+ * What the approver is warned of, the gravest first. `grave`: more than what is usual for two devices of one person.
+ * @param {import('./pairing.js').Pairing} pairing
+ * @returns {{grave: boolean, texts: string[]}}
+ */
+export function warnings({ warnings: words = [], newDevice }) {
+  const { country, countryCode } = newDevice?.observed.place ?? {};
+  const known = {
+    place_differs: `It seems to be in another country than this device: ${country ?? countryCode}.`,
+    many_requests: 'There have been unusually many such requests lately. Somebody may be trying until you say yes.',
+    network_differs: 'It is in another network than this device. That is usual if one of them uses mobile data.',
+  };
+  // Who is told of another country need not hear of the network, nor that it may mean nothing.
+  const told = words.filter((word) => word !== 'network_differs' || !words.includes('place_differs'));
+  return {
+    grave: told.some((word) => word !== 'network_differs'),
+    texts: told.map((word) => known[word] ?? 'Something about this request is unusual.'),
+  };
+}
+
+/** @param {import('./pairing.js').Place} place */
+export const placeName = ({ city, country, countryCode }) => [city, country ?? countryCode].filter(Boolean).join(', ');
 
 /** After the third wrong number, told to both sides. */
 export const MISSED = {

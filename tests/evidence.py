@@ -83,8 +83,9 @@ MITIGATIONS = {
     ),
     "6.1.6": Mitigation(
         "Detect and remediate",
-        "Reports hide an origin and close it where accounts agree; all devices hear of a newcomer; one call revokes it"
-        " with all it let in; a key used twice ends its session.",
+        "The approver is warned of another country and of many requests; reports hide an origin and close it where"
+        " accounts agree; all devices hear of a newcomer, also by push; one call revokes it with all it let in; a key"
+        " used twice ends its session.",
     ),
     "6.1.7": Mitigation(
         "Trusted devices",
@@ -94,8 +95,8 @@ MITIGATIONS = {
     ),
     "6.1.8": Mitigation(
         "Trusted networks",
-        "Not by itself: the reverse proxy can admit an organisation's own networks alone.",
-        tested=False,
+        "`PAIRING_NETWORK_POLICY=deny` lets a device in from the approver's own network alone; else another one is"
+        " warned of. Which networks are trusted at all is for the reverse proxy to say.",
     ),
     "6.1.9": Mitigation(
         "Limited scopes",

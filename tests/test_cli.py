@@ -213,6 +213,22 @@ def test_a_doctor_warns_of_what_is_allowed_and_unwise(run: Run) -> None:
     assert "note     beyond this machine `serve` would refuse: PAIRING_PUBLIC_URL should be https" in done.out
 
 
+@pytest.mark.security(31)
+@pytest.mark.parametrize("command", [["db", "upgrade"], ["doctor"]])
+def test_a_file_that_is_no_database_of_places_stops_every_command_with_its_name(run: Run, command: list[str]) -> None:
+    Path("places.mmdb").write_text("no database")
+    done = run(*command, PAIRING_GEOIP_FILE="places.mmdb")
+    assert done.code == 1
+    assert done.err.startswith("pairing-ws: PAIRING_GEOIP_FILE should be a database in MaxMind's format (places.mmdb")
+
+
+@pytest.mark.security(24)
+def test_a_doctor_warns_of_a_network_policy_that_undeclared_proxies_would_make_void(run: Run) -> None:
+    strict = {"PAIRING_NETWORK_POLICY": "deny", "PAIRING_PUBLIC_URL": "https://login.example.com"}
+    assert "warning  PAIRING_NETWORK_POLICY is deny" in run("doctor", **strict).out
+    assert "warning" not in run("doctor", **strict, PAIRING_TRUSTED_PROXIES="127.0.0.1").out
+
+
 @pytest.mark.security(26)
 def test_a_doctor_warns_of_a_redis_that_would_drop_what_others_wait_for(run: Run, tmp_path: Path) -> None:
     redis = RedisServer(tmp_path)

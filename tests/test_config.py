@@ -42,7 +42,8 @@ def test_the_defaults_are_the_contracts() -> None:
     assert settings.signing_key_file == Path("pairing-keys.json")
     assert settings.allowed_origins == ("http://localhost:8000",)
     assert settings.trusted_proxies == ()
-    assert settings.fcm_credentials_file is None
+    assert (settings.fcm_credentials_file, settings.geoip_file) == (None, None)
+    assert settings.network_policy == "warn"
     assert (settings.limit_create, settings.limit_claim, settings.limit_user_code, settings.limit_refresh) == (
         "120/minute", "60/minute", "10/hour", "60/minute",
     )  # fmt: skip
@@ -162,6 +163,8 @@ WRONG = [
     ("PAIRING_METRICS", "yes", "'private'"),
     ("PAIRING_FCM_CREDENTIALS_FILE", "/nowhere/account.json", "file"),
     ("PAIRING_FCM_URL", "fcm.googleapis.com", "https://"),
+    ("PAIRING_NETWORK_POLICY", "refuse", "'deny'"),
+    ("PAIRING_GEOIP_FILE", "/nowhere/places.mmdb", "file"),
     ("PAIRING_LIMIT_CREATE", "lots", "120/minute"),
     ("PAIRING_LIMIT_CREATE", "-1/minute", "120/minute"),
     ("PAIRING_LIMIT_CREATE", "0/minute", "120/minute"),

@@ -161,6 +161,9 @@ class AccountStore(Protocol):
 
     async def drop_push_token(self, push_token: str) -> None: ...
 
+    async def push_addresses(self, user_id: str, now: int, *, but: str) -> Sequence[str]:
+        """Of the devices with a live session, all but that one."""
+
     async def revoke(
         self, user_id: str, device_id: str, at: int, activity: Activity, *, descendants: bool, spared: str | None
     ) -> Sequence[str] | None:

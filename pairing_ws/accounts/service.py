@@ -23,11 +23,11 @@ from pairing_ws.accounts.ports import (
     Tokens,
     User,
 )
-from pairing_ws.clock import Clock
+from pairing_ws.clock import Clock, iso
 from pairing_ws.errors import Code, Refused
 from pairing_ws.network import block
 from pairing_ws.parties import Approver, NewDevice
-from pairing_ws.ports import Bus, Limits, Prove, Wake, unproved
+from pairing_ws.ports import Bus, Limits, Prove, Push, Wake, unproved
 
 # Another process learns of a revocation this late at most; the contract allows 5 s.
 SESSION_CACHE_MS = 2_000
@@ -71,6 +71,7 @@ class AccountService:
         store: AccountStore,
         bus: Bus,
         limits: Limits,
+        push: Push,
         tokens: Tokens,
         policy: Policy,
         clock: Clock,
@@ -80,6 +81,7 @@ class AccountService:
         self._store = store
         self._bus = bus
         self._limits = limits
+        self._push = push
         self._tokens = tokens
         self._policy = policy
         self._clock = clock
@@ -187,6 +189,7 @@ class AccountService:
         )
         if begun is not None:
             await self._changed(user_id)
+            self._push_news("device.added", user_id, device_id, but=device_id)
             return LoggedIn(answer, begun.user, begun.device, now)
         before = await self._store.session_of_origin(origin)
         # Of the key that this request has proved: a stolen secret alone gets no answer a second time.
@@ -364,6 +367,8 @@ class AccountService:
         if ended is None:
             raise no_such_device()
         await self._ended(session, ended)
+        if ended and not own:
+            self._push_news("device.revoked", session.user.id, device_id, but=session.device.id)
 
     async def revoke_others(self, session: Session, ip: str) -> int:
         """End every other device of the account; how many that were."""
@@ -438,10 +443,6 @@ class AccountService:
         """Wakes after each change to the account's devices and sessions; what changed is to be read."""
         return self._bus.watch([account_channel(user_id)], wake)
 
-    async def drop_push_address(self, push_token: str) -> None:
-        """The push service says that nobody is there any more."""
-        await self._store.drop_push_token(push_token)
-
     # For the operator
 
     async def invite(self, username: str) -> NewInvite:
@@ -474,6 +475,12 @@ class AccountService:
 
     async def tidy(self) -> None:
         await self._store.tidy(self._clock())
+
+    def _push_news(self, event: str, user_id: str, device_id: str, *, but: str) -> None:
+        """Tell the account's devices outside their sockets, all but the one that came, or that did it."""
+        now = self._clock()
+        data = {"type": event, "deviceId": device_id, "at": iso(now)}
+        self._push.send_to_each(lambda: self._store.push_addresses(user_id, now, but=but), data)
 
     async def _changed(self, user_id: str) -> None:
         self._known.pop(user_id, None)

@@ -1,7 +1,7 @@
 """Push messages through Firebase Cloud Messaging, HTTP v1. Needs the `push` extra; google-auth makes the bearer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,27 @@ class FcmPush:
         await self._client.aclose()
 
     def send(self, address: str, data: dict[str, str]) -> None:
-        """See `pairing.ports.Push.send`."""
-        task = asyncio.create_task(self._send(address, data))
+        """See `ports.Push.send`."""
+        self._start(self._send(address, data))
+
+    def send_to_each(self, addresses: Callable[[], Awaitable[Sequence[str]]], data: dict[str, str]) -> None:
+        """See `ports.Push.send_to_each`."""
+        self._start(self._send_to_each(addresses, data))
+
+    def _start(self, sending: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(sending)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _send_to_each(self, addresses: Callable[[], Awaitable[Sequence[str]]], data: dict[str, str]) -> None:
+        try:
+            found = await addresses()
+        except Exception as error:
+            # Best effort, as below.
+            log.warning("push.failed", error=type(error).__name__)
+            SENT.labels("failed").inc()
+            return
+        await asyncio.gather(*(self._send(address, data) for address in found))
 
     async def _send(self, address: str, data: dict[str, str]) -> None:
         outcome = "failed"

@@ -283,6 +283,17 @@ class SqlAccounts:
         async with self._writing() as connection:
             await self._drop_push(connection, devices.c.push_address == push_token)
 
+    async def push_addresses(self, user_id: str, now: int, *, but: str) -> Sequence[str]:
+        with_session = sa.select(sessions.c.device_id).where(sessions.c.user_id == user_id, *_alive(now))
+        query = sa.select(devices.c.push_address).where(
+            devices.c.user_id == user_id,
+            devices.c.id.in_(with_session),
+            devices.c.id != but,
+            devices.c.push_address.is_not(None),
+        )
+        async with self._reading() as connection:
+            return list((await connection.execute(query)).scalars())
+
     async def _drop_push(self, connection: AsyncConnection, which: sa.ColumnElement[bool]) -> None:
         await connection.execute(devices.update().where(which).values(push_kind=None, push_address=None))
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from pairing_ws.errors import Code, Refused
-from pairing_ws.network import Network
+from pairing_ws.network import Network, Place
 from pairing_ws.parties import Approver, NewDevice
 
 
@@ -43,6 +43,14 @@ class Verification(StrEnum):
     UNDECIDED = "undecided"
     NONE = "none"
     NUMBER = "number"
+
+
+class Doubt(StrEnum):
+    """What the approver is warned of, the gravest first."""
+
+    PLACE_DIFFERS = "place_differs"
+    MANY_REQUESTS = "many_requests"
+    NETWORK_DIFFERS = "network_differs"
 
 
 TRANSITIONS: dict[tuple[Status, Event], Status] = {
@@ -97,6 +105,8 @@ class Pairing(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     new_device: NewDevice | None = None
     approver: Approver | None = None
     network: Network = Network.UNKNOWN
+    place: Place | None = None
+    doubts: tuple[Doubt, ...] = ()
     verification: Verification = Verification.UNDECIDED
     scanned_at: int | None = None
     approved_at: int | None = None

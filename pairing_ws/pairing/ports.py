@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
+from pairing_ws.network import Place
 from pairing_ws.pairing.machine import Pairing
 from pairing_ws.parties import Approver, NewDevice
 
@@ -70,11 +71,11 @@ class Accounts(Protocol[SessionT_co]):
         """Write a line into the account's activity: what happened to a login that this device asked for."""
 
 
-class Push(Protocol):
-    """Tells a device outside its socket. Best effort: never raises, never changes state."""
+class Places(Protocol):
+    """Where addresses are. Never raises."""
 
-    def send(self, address: str, data: dict[str, str]) -> None:
-        """Start sending `data` to a push address and return at once."""
+    def of(self, ip: str) -> Place | None:
+        """None if nobody can say, and where nothing is configured."""
 
 
 def pairing_channel(pairing_id: str) -> str:

@@ -4,19 +4,21 @@ Every change is `read → machine → replace`; a lost `replace` reads again, so
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from collections.abc import Awaitable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import msgspec
 from prometheus_client import Counter
 
 from pairing_ws import codes
 from pairing_ws.clock import iso
 from pairing_ws.errors import Code, Refused, Unavailable
-from pairing_ws.network import Network, block, compare, is_public
+from pairing_ws.network import Network, Place, block, compare, is_public
 from pairing_ws.pairing import scanned
 from pairing_ws.pairing.machine import (
+    Doubt,
     Event,
     Initiator,
     Pairing,
@@ -24,10 +26,10 @@ from pairing_ws.pairing.machine import (
     Verification,
     refusal,
 )
-from pairing_ws.pairing.ports import Accounts, Loaded, PairingStore, Push, pairing_channel
+from pairing_ws.pairing.ports import Accounts, Loaded, PairingStore, Places, pairing_channel
 from pairing_ws.pairing.terms import ByKey, BySecret, Created, Holder, Role, View
 from pairing_ws.parties import Approver, NewDevice
-from pairing_ws.ports import Bus, Limits, Prove, Wake, unproved
+from pairing_ws.ports import Bus, Limits, Prove, Push, Wake, unproved
 
 SessionT = TypeVar("SessionT")
 
@@ -48,6 +50,7 @@ class Policy:
     redeem: int = 60_000
     verify: str = "remote"
     rotate: int = 0
+    network: str = "warn"
     max_live: int = 100_000
     public_site: bool = False
     public_url: str = "http://localhost:8000"
@@ -61,6 +64,7 @@ class PairingService(Generic[SessionT]):
         accounts: Accounts[SessionT],
         limits: Limits,
         push: Push,
+        places: Places,
         policy: Policy,
         random: codes.RandomBytes,
         key: bytes,
@@ -70,6 +74,7 @@ class PairingService(Generic[SessionT]):
         self._accounts = accounts
         self._limits = limits
         self._push = push
+        self._places = places
         self._policy = policy
         self._random = random
         self._key = key
@@ -82,9 +87,11 @@ class PairingService(Generic[SessionT]):
         `secret` is B's own choice; without one B gets one, once.
         """
         await self._limits.hit("create", block(ip))
+        by_key = isinstance(creator, ByKey)
         if is_public(ip):
             await self._limits.check("reported", block(ip))
-        by_key = isinstance(creator, ByKey)
+            if not by_key:
+                await _is_over(self._limits.hit("origin", block(ip)))
         if isinstance(creator, ByKey):
             creator.refuse_approval()
         else:
@@ -251,6 +258,13 @@ class PairingService(Generic[SessionT]):
             )
             if approver and device and self._accounts.device_id(approver, device) == approver.device_id:
                 raise Refused(Code.SAME_DEVICE, "this pairing was started by the very device that would approve it")
+            # Not only `different`: an attacker chooses his address family, and with it `unknown`.
+            if self._policy.network == "deny" and network is not Network.SAME:
+                raise Refused(Code.NETWORK_REFUSED, "here both devices have to be in the same network")
+            if approver and device:
+                place = self._places.of(device.ip)
+                doubts = await self._doubts(pairing, approver, device, network, place)
+                claimed = msgspec.structs.replace(claimed, place=place, doubts=doubts)
             if await self._swap(Event.CLAIM, pairing, claimed):
                 if by_key:
                     return self._approvers_view(claimed, now), None
@@ -263,6 +277,26 @@ class PairingService(Generic[SessionT]):
         if policy == "never" or (policy == "remote" and network is Network.SAME and not typed):
             return Verification.NONE
         return Verification.NUMBER
+
+    async def _doubts(
+        self, pairing: Pairing, approver: Approver, device: NewDevice, network: Network, place: Place | None
+    ) -> tuple[Doubt, ...]:
+        """What the approver is to be warned of. Counts the claim that is about to happen."""
+        here = self._places.of(approver.ip)
+        countries = {each.country_code for each in (here, place) if each and each.country_code}
+        often = await _is_over(self._limits.hit("asked", approver.user_id))
+        # In one network it is the approver's own address, which a whole office may share.
+        if network is not Network.SAME and is_public(device.ip):
+            claims = pairing.initiator is Initiator.LOGGED_IN_DEVICE
+            count = self._limits.hit if claims else self._limits.check
+            often |= await _is_over(count("origin", block(device.ip)))
+        found = {
+            Doubt.PLACE_DIFFERS: len(countries) > 1,
+            Doubt.MANY_REQUESTS: often,
+            # `unknown` is the rule where one has IPv6 and the other not: a warning would teach to overlook warnings.
+            Doubt.NETWORK_DIFFERS: network is Network.DIFFERENT and self._policy.network != "off",
+        }
+        return tuple(doubt for doubt, there in found.items() if there)
 
     async def _swap(self, event: Event, old: Pairing, new: Pairing) -> bool:
         """Whether `new` is stored; if not, somebody or time was first and the pairing has to be read again."""
@@ -305,20 +339,21 @@ class PairingService(Generic[SessionT]):
 
     async def _report(self, pairing_id: str, approver: Approver, device: NewDevice | None) -> None:
         """Hide the origin from who reports it at once, and close it for all when several accounts agree."""
-        with _unless_over_the_rate():
-            await self._limits.hit("report", pairing_id)
+        if not await _is_over(self._limits.hit("report", pairing_id)):
             await self._accounts.note("pairing.reported", approver, device)
         if device and is_public(device.ip):
-            with _unless_over_the_rate():
-                await self._limits.hit("reported_by", f"{approver.user_id} {block(device.ip)}")
-                await self._limits.hit("reported", block(device.ip))
+            origin = block(device.ip)
+            if not await _is_over(self._limits.hit("reported_by", f"{approver.user_id} {origin}")):
+                await _is_over(self._limits.hit("reported", origin))
 
     async def _refuse_reported(self, approver: Approver | None, device: NewDevice | None) -> None:
+        """Whatever comes from an origin that this approver has reported, or that several have, is hidden."""
         if approver and device and is_public(device.ip):
-            try:
-                await self._limits.check("reported_by", f"{approver.user_id} {block(device.ip)}")
-            except Refused as refused:
-                raise not_found() if refused.code is Code.RATE_LIMITED else refused from None
+            origin = block(device.ip)
+            if await _is_over(self._limits.check("reported_by", f"{approver.user_id} {origin}")):
+                raise not_found()
+            if await _is_over(self._limits.check("reported", origin)):
+                raise not_found()
 
     async def cancel(self, pairing_id: str, holder: Holder) -> View:
         """The creator takes it back."""
@@ -430,14 +465,15 @@ def not_found() -> Refused:
     return Refused(Code.NOT_FOUND, "no such pairing for this holder")
 
 
-@contextmanager
-def _unless_over_the_rate() -> Iterator[None]:
-    """What has been reported already is not reported again, and that is no error."""
+async def _is_over(count: Awaitable[None]) -> bool:
+    """Whether a rate is used up, where that is no reason to refuse."""
     try:
-        yield
+        await count
     except Refused as refused:
         if refused.code is not Code.RATE_LIMITED:
             raise
+        return True
+    return False
 
 
 def _claimant_key(claimant: NewDevice | Holder, ip: str) -> str:

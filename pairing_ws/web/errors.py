@@ -29,6 +29,7 @@ SHAPES: Mapping[Code, Shape] = {
     Code.NUMBER_MISMATCH: Shape(403, "The verification number is wrong"),
     Code.PAIRING_DENIED: Shape(403, "The pairing was denied"),
     Code.DEVICE_QUARANTINED: Shape(403, "This device is too new for that"),
+    Code.NETWORK_REFUSED: Shape(403, "The devices have to share a network"),
     Code.ACCOUNT_LOCKED: Shape(403, "The account is locked", 4401),
     Code.STEP_UP_REQUIRED: Shape(403, "A recent proof of who is there is needed"),
     Code.STEP_UP_REFUSED: Shape(403, "That does not prove who is there"),

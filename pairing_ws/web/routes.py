@@ -38,7 +38,8 @@ class Call:
 
 _ENDED = (Code.INVALID_STATE, Code.PAIRING_CANCELLED, Code.PAIRING_EXPIRED)
 _CLAIM = (
-    Code.NOT_FOUND, Code.ALREADY_CLAIMED, Code.WRONG_DIRECTION, Code.SAME_DEVICE, Code.DEVICE_CHANGED, *_ENDED,
+    Code.NOT_FOUND, Code.ALREADY_CLAIMED, Code.WRONG_DIRECTION, Code.SAME_DEVICE, Code.DEVICE_CHANGED,
+    Code.NETWORK_REFUSED, *_ENDED,
 )  # fmt: skip
 # Of calls that a key-bound device has to prove its key with, beside all those that take an authKey.
 PROVED = (Code.INVALID_PROOF, Code.USE_DPOP_NONCE)

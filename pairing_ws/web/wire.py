@@ -9,6 +9,7 @@ from pairing_ws.accounts import ports as accounts
 from pairing_ws.accounts.passkeys import Passkey
 from pairing_ws.accounts.service import LoggedIn
 from pairing_ws.clock import iso
+from pairing_ws.network import Place
 from pairing_ws.pairing.machine import Pairing, Status
 from pairing_ws.pairing.terms import Created, Role, View
 
@@ -130,12 +131,21 @@ class Reported(Json):
     app_version: str | None = None
 
 
+class PlaceView(Json):
+    """Where a database says that an address is; what it does not say is left out."""
+
+    country_code: str | None = None
+    country: str | None = None
+    city: str | None = None
+
+
 class Observed(Json):
-    """What the server saw of the new device."""
+    """What the server saw of the new device; `place` only where a database is configured and knows the address."""
 
     ip: str
     user_agent: str
     network: str
+    place: PlaceView | None = None
 
 
 class NewDeviceView(Json):
@@ -164,7 +174,8 @@ class Qr(Json):
 
 
 class PairingView(Json, omit_defaults=False, kw_only=True):
-    """A pairing as both parties see it; the approver also sees `newDevice` and, when it has to show it, `number`."""
+    """A pairing as both parties see it; the approver also sees `newDevice`, `warnings` if there are any and, when it
+    has to show it, `number`."""
 
     id: str
     initiator: Literal["new_device", "logged_in_device"]
@@ -178,6 +189,7 @@ class PairingView(Json, omit_defaults=False, kw_only=True):
     scanned_at: str | msgspec.UnsetType = msgspec.UNSET
     approved_at: str | msgspec.UnsetType = msgspec.UNSET
     new_device: NewDeviceView | msgspec.UnsetType = msgspec.UNSET
+    warnings: list[Literal["place_differs", "many_requests", "network_differs"]] | msgspec.UnsetType = msgspec.UNSET
     number: str | msgspec.UnsetType = msgspec.UNSET
     elapsed_ms: Annotated[
         int | msgspec.UnsetType,
@@ -356,6 +368,7 @@ def pairing(view: View, kind: type[PairingView] = PairingView, **more: Any) -> P
     record = view.pairing
     if view.role is Role.APPROVER:
         more["new_device"] = _new_device(record)
+        more["warnings"] = [doubt.value for doubt in record.doubts] or msgspec.UNSET
         more["number"] = view.number or msgspec.UNSET
     return kind(
         id=record.id,
@@ -383,9 +396,17 @@ def _new_device(record: Pairing) -> NewDeviceView | msgspec.UnsetType:
         return msgspec.UNSET
     return NewDeviceView(
         reported=Reported(name=device.name, os=device.os or None, app_version=device.app_version or None),
-        observed=Observed(ip=device.ip, user_agent=device.user_agent, network=record.network.value),
+        observed=Observed(
+            ip=device.ip, user_agent=device.user_agent, network=record.network.value, place=_place(record.place)
+        ),
         device_id=record.login_device_id,
     )
+
+
+def _place(known: Place | None) -> PlaceView | None:
+    if known is None:
+        return None
+    return PlaceView(country_code=known.country_code or None, country=known.country or None, city=known.city or None)
 
 
 def created(made: Created, picture: dict[str, str]) -> PairingView:

@@ -19,6 +19,7 @@ from pairing_ws.adapters.limits import RateLimits
 from pairing_ws.adapters.memory import MemoryBus
 from pairing_ws.adapters.sql import SqlAccounts
 from pairing_ws.adapters.tokens import KeyRing, make_key_file
+from pairing_ws.app import NoPush
 from pairing_ws.errors import Code, Refused
 from pairing_ws.parties import Approver, NewDevice
 from tests.clock import FakeClock
@@ -90,7 +91,7 @@ def world(engine: AsyncEngine, tokens: KeyRing, clock: FakeClock, policy: Policy
         ended.extend(device_ids)
 
     accounts = AccountService(
-        store, bus, RateLimits({}, None), tokens, policy, clock, secrets.token_bytes, devices_ended
+        store, bus, RateLimits({}, None), NoPush(), tokens, policy, clock, secrets.token_bytes, devices_ended
     )
     return World(engine, store, accounts, clock, ended, policy, tokens, bus)
 

@@ -272,6 +272,19 @@ async def test_a_push_address_belongs_to_one_device_of_an_account(here: World) -
     assert await here.column(query) == [first.device.id]
 
 
+@pytest.mark.security(16, 19)
+async def test_news_are_for_the_addresses_of_all_devices_that_are_logged_in_but_one(here: World) -> None:
+    first = await here.by_invite(push_token="first")
+    second, _ = await here.by_pairing(first, push_token="second"), await here.by_pairing(first)
+    revoked, idle = [await here.by_pairing(first, push_token=each) for each in ("revoked", "idle")]
+    await here.by_invite("bob", push_token="bob's")
+    await here.accounts.revoke(first, revoked.device.id, "")
+    user, now = first.user.id, here.clock()
+    assert sorted(await here.store.push_addresses(user, now, but=second.device.id)) == ["first", "idle"]
+    here.clock.forward(ms=here.policy.refresh_key)
+    assert await here.store.push_addresses(user, here.clock(), but=idle.device.id) == []
+
+
 async def test_a_push_address_is_set_by_its_own_device_alone(here: World) -> None:
     first = await here.by_invite()
     second = await here.by_pairing(first)
@@ -283,7 +296,7 @@ async def test_a_push_address_is_set_by_its_own_device_alone(here: World) -> Non
 async def test_a_push_address_that_the_service_calls_gone_is_dropped_everywhere(here: World) -> None:
     await here.by_invite("alice", push_token="gone")
     await here.by_invite("bob", push_token="there")
-    await here.accounts.drop_push_address("gone")
+    await here.store.drop_push_token("gone")
     assert sorted(await here.column("SELECT push_address FROM devices"), key=str) == [None, "there"]
 
 

@@ -1,39 +1,32 @@
 """Push messages against a real local server that is token endpoint and FCM in one, and can be unkind."""
 
 import asyncio
-import json
 import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
 import pytest
-import uvicorn
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from joserfc import jwt
-from joserfc.jwk import RSAKey
 from prometheus_client import REGISTRY
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.responses import Response
 
-from pairing_ws.adapters.fcm import SCOPE, FcmPush
+from pairing_ws.adapters.fcm import FcmPush
 from pairing_ws.adapters.limits import RateLimits
 from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
+from pairing_ws.app import NoPlaces
 from pairing_ws.clock import iso
+from pairing_ws.errors import Unavailable
 from pairing_ws.pairing.service import PairingService, Policy
 from pairing_ws.pairing.terms import ByKey, BySecret
 from pairing_ws.parties import Approver, NewDevice
 from tests.clock import FakeClock
+from tests.google import Google, credentials, new_key, standing_in
 from tests.servers import eventually, free_port
 
-PROJECT = "my-project"
 DATA = {"id": "pairing", "status": "Approved", "approvedAt": "2026-01-01T00:00:00.000Z"}
 UNREGISTERED = {
     "error": {
@@ -47,79 +40,15 @@ UNREGISTERED = {
 NO_SUCH_PROJECT = {"error": {"code": 404, "status": "NOT_FOUND", "message": "Requested entity was not found."}}
 
 
-@dataclass
-class Google:
-    """The local stand-in. `answer` is what it says to messages; None: nothing, ever. `tokens` False refuses tokens."""
-
-    url: str
-    key: rsa.RSAPrivateKey
-    answer: tuple[int, Any] | None = (200, {"name": "projects/my-project/messages/1"})
-    tokens: bool = True
-    given: list[str] = field(default_factory=list)
-    messages: list[dict[str, Any]] = field(default_factory=list)
-    asked: int = 0
-
-    async def token(self, request: Request) -> Response:
-        """RFC 7523: a bearer for an assertion that the service account signed."""
-        form = parse_qs((await request.body()).decode())
-        assertion = jwt.decode(form["assertion"][0], RSAKey.import_key(self.key.public_key()), algorithms=["RS256"])  # type: ignore[arg-type]
-        # Google's own endpoint, wherever it is asked: the assertion is worth nothing anywhere else.
-        assert assertion.claims["aud"] == "https://oauth2.googleapis.com/token"
-        assert assertion.claims["iss"] == "push@my-project.iam.gserviceaccount.com"
-        assert assertion.claims["scope"] == SCOPE
-        if not self.tokens:
-            return JSONResponse({"error": "invalid_grant"}, 400)
-        self.given.append(secrets.token_urlsafe(16))
-        return JSONResponse({"access_token": self.given[-1], "expires_in": 3600, "token_type": "Bearer"})
-
-    async def send(self, request: Request) -> Response:
-        self.asked += 1
-        if self.answer is None:
-            await asyncio.Event().wait()
-        assert self.answer is not None
-        if request.headers.get("authorization") not in [f"Bearer {each}" for each in self.given]:
-            return JSONResponse({"error": {"code": 401, "status": "UNAUTHENTICATED"}}, 401)
-        self.messages.append(await request.json())
-        status, content = self.answer
-        return content if isinstance(content, Response) else JSONResponse(content, status)
-
-
 @pytest.fixture(scope="module")
 def key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(65537, 2048)
+    return new_key()
 
 
 @pytest.fixture
 async def google(key: rsa.RSAPrivateKey) -> AsyncIterator[Google]:
-    port = free_port()
-    google = Google(f"http://127.0.0.1:{port}", key)
-    app = Starlette(
-        routes=[
-            Route("/token", google.token, methods=["POST"]),
-            Route(f"/v1/projects/{PROJECT}/messages:send", google.send, methods=["POST"]),
-        ]
-    )
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, timeout_graceful_shutdown=0))
-    serving = asyncio.create_task(server.serve())
-    await eventually(lambda: server.started, "the stand-in's start")
-    yield google
-    server.should_exit = True
-    await serving
-
-
-def credentials(folder: Path, google: Google) -> Path:
-    path = folder / "service-account.json"
-    pem = google.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    content = {
-        "type": "service_account",
-        "project_id": PROJECT,
-        "private_key_id": "1",
-        "private_key": pem,
-        "client_email": "push@my-project.iam.gserviceaccount.com",
-        "token_uri": f"{google.url}/token",
-    }
-    path.write_text(json.dumps(content))
-    return path
+    async with standing_in(key) as google:
+        yield google
 
 
 @dataclass
@@ -166,6 +95,26 @@ async def test_a_message_is_sent_with_a_fresh_bearer_and_exactly_this_body(googl
         {"message": {"token": "address", "data": DATA, "android": {"priority": "high"}}},
     ]
     assert all(isinstance(value, str) for value in google.messages[0]["message"]["data"].values())
+
+
+@pytest.mark.security(19)
+async def test_news_go_to_each_address_and_an_address_that_fails_stops_no_other(google: Google, tmp_path: Path) -> None:
+    async def three() -> list[str]:
+        return ["one", "two", "three"]
+
+    async def away() -> list[str]:
+        raise Unavailable("the database")
+
+    async with pushing(google, tmp_path) as pusher:
+        pusher.push.send_to_each(three, DATA)
+        await eventually(lambda: pusher.outcomes()["sent"] == 3, "three messages")
+        assert {each["message"]["token"] for each in google.messages} == {"one", "two", "three"}
+        google.answer = (404, UNREGISTERED)
+        pusher.push.send_to_each(three, DATA)
+        await eventually(lambda: sorted(pusher.gone) == ["one", "three", "two"], "three addresses that are gone")
+        # Whoever asked for it has long gone on.
+        pusher.push.send_to_each(away, DATA)
+        await eventually(lambda: pusher.outcomes()["failed"] == 1, "the failure")
 
 
 async def test_one_bearer_serves_many_messages(google: Google, tmp_path: Path) -> None:
@@ -279,6 +228,7 @@ async def test_whatever_the_push_service_does_the_approval_stands_and_is_told_to
             Anybody(),
             RateLimits({}, None),
             pusher.push,
+            NoPlaces(),
             Policy(verify="never"),
             secrets.token_bytes,
             b"k" * 32,
@@ -286,7 +236,7 @@ async def test_whatever_the_push_service_does_the_approval_stands_and_is_told_to
         for address in ("address", ""):
             made = await service.create(NewDevice(code="c", name="n", push_token=address), "192.0.2.1")
             pairing_id = made.view.pairing.id
-            await service.claim(pairing_id, made.code, approver, "192.0.2.1")
+            await service.claim(pairing_id, made.qr_text.split("#")[1], approver, "192.0.2.1")
             began = time.monotonic()
             approved = await service.approve(pairing_id, approver)
             # It did not wait for the service, not even for the timeout.

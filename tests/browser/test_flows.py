@@ -250,7 +250,8 @@ async def test_the_device_that_was_just_let_in_can_be_logged_out_again(phone, ne
     await scan(scanning)
     await allow(scanning)
     await is_logged_in_as(showing, "ada")
-    await scanning.get_by_role("button", name="Log it out again").click()
+    async with scanning.expect_request(re.compile(r"/api/v1/devices/[^/?]+\?descendants=true$")):
+        await scanning.get_by_role("button", name="Log it out again").click()
     await heading(scanning, "Logged out again")
     await heading(showing, "Log in with a device you trust")
 

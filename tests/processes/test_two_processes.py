@@ -188,6 +188,18 @@ async def test_a_client_that_changes_between_socket_and_polling_at_two_processes
         assert [each["version"] for each in seen] == [1, 2, 3, 4]
 
 
+@pytest.mark.security(10)
+@pytest.mark.mitigation("6.1.6")
+async def test_requests_are_counted_over_both_processes_and_both_tell_the_same_warning(pair: Pair) -> None:
+    phone = await pair.phone()
+    for number in range(6):
+        here, there = (pair.one, pair.two) if number % 2 else (pair.two, pair.one)
+        device = await here.new_pairing()
+        claimed = (await at(there, phone).claim(device.pairing)).json()
+        assert claimed.get("warnings") == (["many_requests"] if number == 5 else None)
+        assert (await at(here, phone).get(f"/pairings/{device.id}")).json().get("warnings") == claimed.get("warnings")
+
+
 @pytest.mark.security(3)
 async def test_a_claimant_without_luck_at_the_other_process_learns_nothing(pair: Pair) -> None:
     phone, late = await pair.phone(), await pair.phone()

@@ -107,6 +107,21 @@ async def test_only_the_approver_sees_the_number_and_only_between_approval_and_l
         assert "number" not in (await phone.get(f"/pairings/{device.id}")).json()
 
 
+@pytest.mark.security(11)
+@pytest.mark.mitigation("6.1.16")
+async def test_in_the_other_direction_too_the_number_goes_from_the_approver_to_the_new_device(always: Embedded) -> None:
+    async with Api(always.url) as api:
+        phone = await fresh_phone(api, always.folder)
+        shown = await phone.show_code()
+        device = await api.join(shown)
+        assert refusal(await device.log_in()) == (409, "not_approved")
+        number = (await phone.approve(device.id)).json()["number"]
+        assert "number" not in (await device.poll()).json()
+        assert refusal(await device.log_in()) == (403, "number_required")
+        assert refusal(await device.log_in({"number": _wrong(number)})) == (403, "number_mismatch")
+        assert (await device.log_in({"number": number})).status_code == 200
+
+
 async def test_numbers_differ_between_pairings(always: Embedded) -> None:
     numbers = set()
     for _ in range(5):

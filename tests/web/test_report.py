@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.client import Api, Phone, device_headers
+from tests.client import Api, Phone, code_of, device_headers
+from tests.embedded import fresh_phone
 from tests.servers import Server, running
+from tests.web.conftest import refusal
 
 # Documentation addresses are not global; these are.
 PHISHER = {"X-Forwarded-For": "8.8.4.4"}
@@ -73,6 +75,32 @@ async def test_an_origin_that_several_accounts_report_can_make_no_more_pairings(
     assert int(refused.headers["Retry-After"]) > 0
     allowed = await api.http.post("/pairings", headers=device_headers() | {"X-Forwarded-For": "8.8.8.9"})
     assert allowed.status_code == 201
+
+
+@pytest.mark.security(10)
+@pytest.mark.mitigation("6.1.6")
+async def test_an_origin_that_several_accounts_report_is_hidden_from_all_in_both_directions(
+    api: Api, proxied: Server
+) -> None:
+    origin = {"X-Forwarded-For": "8.8.4.8"}
+    waiting = await api.new_pairing(device_headers() | origin)
+    reporters = [await fresh_phone(api, proxied.folder) for _ in range(3)]
+    pairings = [await api.new_pairing(device_headers() | origin) for _ in range(5)]
+    # One that has claimed three and reports them all is one account still.
+    for phone, device in zip((reporters[0], *reporters), pairings, strict=False):
+        assert (await phone.claim(device.pairing)).status_code == 200
+    for phone, device in zip((reporters[0], *reporters[:2]), pairings, strict=False):
+        assert (await phone.deny(device.id, {"report": True})).status_code == 200
+    other = await fresh_phone(api, proxied.folder)
+    assert (await other.claim(pairings[4].pairing)).status_code == 200
+    assert (await reporters[2].deny(pairings[3].id, {"report": True})).status_code == 200
+    assert refusal(await other.claim(waiting.pairing)) == (404, "not_found")
+    shown = await other.show_code()
+    body = {"code": code_of(shown)}
+    joining = await api.http.post(f"/pairings/{shown['id']}/claim", json=body, headers=device_headers() | origin)
+    assert refusal(joining) == (404, "not_found")
+    elsewhere = await api.http.post(f"/pairings/{shown['id']}/claim", json=body, headers=device_headers() | STRANGER)
+    assert elsewhere.status_code == 200
 
 
 async def test_metrics_are_for_private_peers_and_never_for_whom_a_proxy_forwards(api: Api, proxied: Server) -> None:

@@ -1,0 +1,138 @@
+"""What stands before a person who decides about a device, and what undoes it: warnings, deny, "this wasn't me"."""
+
+import json
+import re
+from contextlib import asynccontextmanager
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests import geoip
+from tests.client import Api, Phone, device_headers
+
+from .conftest import heading, shown_code, type_code
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def below(page: Page, upper: str, lower: str) -> bool:
+    boxes = [await page.locator(each).bounding_box() for each in (upper, lower)]
+    return boxes[0]["y"] + boxes[0]["height"] <= boxes[1]["y"]
+
+
+@pytest.mark.security(10)
+@pytest.mark.mitigation("6.1.6", "6.1.13", "6.1.14")
+async def test_warnings_stand_above_two_equal_buttons_and_are_read_out(new_device, another_server, tmp_path):
+    places = str(geoip.write(tmp_path / "places.mmdb"))
+    async with another_server(PAIRING_TRUSTED_PROXIES="127.0.0.1", PAIRING_GEOIP_FILE=places) as server:
+
+        async def device_at(ip: str, **options):
+            return await new_device(at=server, extra_http_headers={"X-Forwarded-For": ip}, **options)
+
+        phone = await device_at(geoip.ZURICH, viewport={"width": 360, "height": 640})
+        await phone.log_in("ada")
+        page = await phone.open("/phone")
+
+        async def ask(ip: str) -> Page:
+            showing = await (await device_at(ip)).open("/")
+            await page.goto(f"{server.url}/phone")
+            await type_code(page, await shown_code(showing))
+            await heading(page, "Let this device in?")
+            return showing
+
+        allow, deny = (page.get_by_role("button", name=name) for name in ("Allow", "Deny"))
+        await ask(geoip.ZURICH)
+        await expect(page.locator("#warnings")).to_have_count(0)
+        await ask("9.9.9.77")
+        # That is usual for two devices of one person: told, and no alarm.
+        await expect(page.locator("#warnings")).to_contain_text("in another network than this device")
+        await expect(page.get_by_role("alert")).to_have_count(0)
+
+        showing = await ask(geoip.SAO_PAULO)
+        text = "It seems to be in another country than this device: Brazil."
+        await expect(page.get_by_role("alert")).to_contain_text(text)
+        await expect(page.get_by_role("definition").filter(has_text="São Paulo, Brazil (roughly)")).to_be_visible()
+        await expect(allow).to_have_accessible_description(re.compile(re.escape(text)))
+        assert await below(page, "#warnings", ".verdicts")
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+        sizes = [await each.bounding_box() for each in (allow, deny)]
+        assert (sizes[0]["width"], sizes[0]["height"]) == (sizes[1]["width"], sizes[1]["height"])
+        # From the heading the first key press leads to "deny", and one more is all it takes.
+        await expect(page.get_by_role("heading", level=1)).to_be_focused()
+        await page.keyboard.press("Tab")
+        await expect(deny).to_be_focused()
+        await page.keyboard.press("Enter")
+        await heading(page, "Denied")
+        await heading(showing, "The login was refused")
+
+
+@pytest.mark.security(10)
+async def test_a_refusal_of_the_network_is_explained(phone, new_device):
+    showing = await (await new_device()).open("/")
+    page = await phone.open("/phone")
+    refusal = {"type": "about:blank", "title": "x", "status": 403, "code": "network_refused"}
+
+    async def refuse(route) -> None:
+        await route.fulfill(status=403, content_type="application/problem+json", body=json.dumps(refusal))
+
+    await page.route("**/api/v1/pairings/claim", refuse)
+    await type_code(page, await shown_code(showing))
+    await expect(page.get_by_role("alert")).to_contain_text("Connect both to one network")
+
+
+@asynccontextmanager
+async def intruder(server, username: str):
+    """A device that got into the account, and one that it has let in."""
+    async with Api(server.url) as api:
+        code = (await server.invite(username)).split("#")[1]
+        first = await api.log_in_by_invite(code, name="Intruder")
+        device = await api.new_pairing(device_headers(name="Accomplice"))
+        await first.claim(device.pairing)
+        await first.approve(device.id)
+        yield [first, Phone(api, (await device.log_in()).json())]
+
+
+async def statuses(phones: list[Phone]) -> list[int]:
+    return [(await each.get("/me")).status_code for each in phones]
+
+
+@pytest.mark.security(19)
+@pytest.mark.mitigation("6.1.6")
+async def test_the_alert_offers_to_log_the_newcomer_out_with_all_it_let_in(new_device, server):
+    phone = await new_device()
+    await phone.log_in("olga")
+    page = await phone.open("/devices")
+    await expect(page.locator(".device")).to_have_count(1)
+    async with intruder(server, "olga") as intruders:
+        await expect(page.locator(".device")).to_have_count(3)
+        alert = page.get_by_role("alert").filter(has_text="Intruder")
+        assert await statuses(intruders) == [200, 200]
+        await alert.get_by_role("button", name="This wasn’t me").click()
+        await expect(alert).to_contain_text("Intruder is logged out again, with all that it let in.")
+        await expect(alert.get_by_text("Intruder is logged out again")).to_be_focused()
+        await expect(page.locator(".device")).to_have_count(1)
+        assert await statuses(intruders) == [401, 401]
+        await alert.get_by_role("button", name="Close").click()
+        await expect(alert).to_have_count(0)
+
+
+@pytest.mark.security(19)
+@pytest.mark.mitigation("6.1.6")
+async def test_the_list_of_devices_offers_the_same_and_names_who_goes_along(new_device, server):
+    phone = await new_device(viewport={"width": 360, "height": 640})
+    await phone.log_in("prudence")
+    async with intruder(server, "prudence") as intruders:
+        page = await phone.open("/devices")
+        await expect(page.locator(".device")).to_have_count(3)
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+        mine = page.locator(".device").filter(has_text="This device")
+        await expect(mine.get_by_role("button", name="This wasn’t me")).to_have_count(0)
+        item = page.locator(".device").filter(has=page.get_by_role("heading", name="Intruder"))
+        await item.get_by_role("button", name="This wasn’t me").click()
+        asked = page.locator(".device").filter(has_text="Log out Intruder? And all that it let in: Accomplice.")
+        await asked.get_by_role("button", name="Cancel").click()
+        assert await statuses(intruders) == [200, 200]
+        await item.get_by_role("button", name="This wasn’t me").click()
+        await asked.get_by_role("button", name="Log out").click()
+        await expect(page.locator(".device")).to_have_count(1)
+        assert await statuses(intruders) == [401, 401]
