@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.attack.target import NotExamined, Target, demand, patiently
 from tests.client import Api, NewDevice, Phone, code_of, device_headers, told, until
+from tests.keys import BoundDevice, DeviceKey
 
 Attack = Callable[[Target], Awaitable[None]]
 ATTACKS: list[tuple[int, Attack]] = []
@@ -359,6 +361,35 @@ async def refresh_together(target: Target) -> None:
                 await asyncio.sleep(0.2)
     answer = await target.api.http.post("/sessions/refresh", json={"refreshKey": newest.keys["refreshKey"]})
     demand(answer.status_code == 401, "the thief's session lives on")
+
+
+@against(14)
+async def steal_bound_keys(target: Target) -> None:
+    """Use the keys of a key-bound device without its own key"""
+    phone, api, key = target.phones[0], target.api, DeviceKey()
+    wanted, own = {"qr": "none", "deviceKey": key.jwk}, device_headers()
+    made = await patiently(lambda: api.http.post("/pairings", json=wanted, headers=own))
+    device = NewDevice(api, made.json(), own)
+    await patiently(lambda: phone.claim(device.pairing))
+    number = (await phone.approve(device.id)).json().get("number")
+    body, path = {"number": number} if number else {}, f"/pairings/{device.id}/login"
+    owner = BoundDevice(api, device.pairing["qr"]["text"].partition("/pair/")[0], key)
+    thief = replace(owner, key=DeviceKey())
+    answer = await device.log_in(body)
+    demand(answer.status_code == 401, f"the secret alone logs in: {problem(answer)}")
+    answer = await thief.ask("POST", path, json=body, headers=device.headers)
+    demand(answer.status_code == 401, f"the secret and another key log in: {problem(answer)}")
+    owner.keys = (await owner.ask("POST", path, json=body, headers=device.headers)).json()
+    thief.keys = owner.keys
+    for each in target.at_each(Phone(api, owner.keys)):
+        demand((await each.get("/me")).status_code == 401, "the authKey is taken without a proof")
+    for answer in (
+        await thief.get("/me"),
+        await thief.refresh(),
+        await api.http.post("/sessions/refresh", json={"refreshKey": owner.keys["refreshKey"]}),
+    ):
+        demand(answer.status_code == 401, f"a thief is told {problem(answer)}")
+    demand((await owner.get("/me")).is_success, "its owner is refused")
 
 
 @against(15)
