@@ -66,6 +66,8 @@ async def whole_flows(pair: Pair) -> dict[str, str]:
 
 def _of_pairing(name: str, pairing: dict[str, Any]) -> dict[str, str]:
     found = {f"{name} code": code_of(pairing), f"{name} userCode": pairing["userCode"]}
+    if "rotate" in pairing["qr"]:
+        found[f"{name} seed"] = pairing["qr"]["rotate"]["seed"]
     return found | ({f"{name} secret": pairing["secret"]} if "secret" in pairing else {})
 
 
@@ -139,6 +141,7 @@ async def test_no_secret_is_in_metrics_problems_pushes_or_postgresql(
         "PAIRING_FCM_CREDENTIALS_FILE": str(credentials(tmp_path, google)),
         "PAIRING_FCM_URL": google.url,
         "PAIRING_QUARANTINE_SECONDS": "0",
+        "PAIRING_QR_ROTATE_SECONDS": "60",
         **NO_LIMITS,
     }
     with running(tmp_path, **shared) as one, running(tmp_path, **shared, PAIRING_PUBLIC_URL=one.public_url) as two:
@@ -160,6 +163,7 @@ async def test_no_secret_is_in_metrics_problems_pushes_or_postgresql(
                 "Redis": _dump(redis_server),
             }
     assert len(problems.seen) >= 8
+    assert "flow 2 seed" in found
     assert ADDRESS.encode() in places["pushes"]
     assert b"at-rest" in places["PostgreSQL"]
     assert all(b"pairing_events_total" in content for name, content in places.items() if name.startswith("metrics"))
