@@ -62,8 +62,9 @@ class Mitigation(NamedTuple):
 MITIGATIONS = {
     "6.1.1": Mitigation(
         "Establish proximity",
-        "In part. The addresses of both devices are compared as the server saw them; unless they are the same, a"
-        " number is asked for. No radio: a browser has none that it may use for this.",
+        "In part. The addresses of both devices are compared as the server saw them, and their countries if there is a"
+        " GeoIP file; unless the network is the same, a number is asked for, or with `PAIRING_NETWORK_POLICY=deny` the"
+        " claim refused. No radio: a browser has none that it may use for this.",
     ),
     "6.1.2": Mitigation(
         "Short-lived, timebound codes",
