@@ -5,6 +5,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from prometheus_client import REGISTRY
@@ -16,6 +17,7 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from pairing_ws import codes
 from pairing_ws.accounts import service as accounts
@@ -65,6 +67,20 @@ RATES = {
     "asked": "5/hour",
     "origin": "60/hour",
 }
+
+
+class Application(Starlette):
+    """Starlette for calls and pages. Sockets go past it: each of its layers would hold a frame for each that waits."""
+
+    def __init__(self, sockets: Sockets, **options: Any) -> None:
+        super().__init__(**options)
+        self._sockets = sockets
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        waits = (self._sockets if scope["type"] == "websocket" else super().__call__)(scope, receive, send)
+        # What the handshake said is to go as soon as nobody needs it.
+        del scope
+        await waits
 
 
 class NoPush:
@@ -152,8 +168,9 @@ def create_app(
         response.headers.update(headers)
         return response
 
-    app = Starlette(
-        routes=[*routes((*calls, *described), services, Sockets(services)), *pages.routes(settings.public_url)],
+    app = Application(
+        Sockets(services),
+        routes=[*routes((*calls, *described), services), *pages.routes(settings.public_url)],
         middleware=[
             Middleware(Guard, settings=settings),
             # Not Starlette's own `max_body_size`: it would stand outside of the guard, and answer in plain text.

@@ -1,8 +1,7 @@
 """Who in this process watches which channel, and the sweep that makes a lost ring harmless. Every bus builds on it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 
 from pairing_ws.ports import Wake
 
@@ -23,24 +22,31 @@ class Bells:
     async def __aexit__(self, *_: object) -> None:
         await stop(self._sweeper)
 
-    @asynccontextmanager
-    async def watch(self, channels: Sequence[str], wake: Wake) -> AsyncIterator[None]:
+    def watch(self, channels: Sequence[str], wake: Wake) -> "Watch":
         """See `ports.Bus.watch`."""
+        return Watch(self, channels, wake)
+
+    async def enter(self, channels: Sequence[str], wake: Wake) -> None:
+        """For `Watch`."""
         new = [channel for channel in channels if channel not in self._watchers]
         for channel in channels:
             self._watchers.setdefault(channel, set()).add(wake)
         try:
             await self._listen(channels, new)
-            yield
-        finally:
-            gone = []
-            for channel in channels:
-                self._watchers[channel].discard(wake)
-                if not self._watchers[channel]:
-                    del self._watchers[channel]
-                    gone.append(channel)
-            if gone:
-                self._unlisten(gone)
+        except BaseException:
+            self.leave(channels, wake)
+            raise
+
+    def leave(self, channels: Sequence[str], wake: Wake) -> None:
+        """For `Watch`."""
+        gone = []
+        for channel in channels:
+            self._watchers[channel].discard(wake)
+            if not self._watchers[channel]:
+                del self._watchers[channel]
+                gone.append(channel)
+        if gone:
+            self._unlisten(gone)
 
     async def _listen(self, channels: Sequence[str], new: Sequence[str]) -> None:
         """Return once rings on all `channels`, of which `new` had no watcher, reach this process."""
@@ -66,6 +72,23 @@ class Bells:
                 for channel in list(due)[start::slices]:
                     self._rang(channel, "")
                 await asyncio.sleep(SWEEP_SECONDS / slices)
+
+
+class Watch:
+    """Entered, it listens. A class, for a generator in its place costs every waiting device a KiB."""
+
+    __slots__ = ("_bells", "_channels", "_wake")
+
+    def __init__(self, bells: Bells, channels: Sequence[str], wake: Wake) -> None:
+        self._bells = bells
+        self._channels = channels
+        self._wake = wake
+
+    async def __aenter__(self) -> None:
+        await self._bells.enter(self._channels, self._wake)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._bells.leave(self._channels, self._wake)
 
 
 async def stop(task: "asyncio.Task[None] | None") -> None:

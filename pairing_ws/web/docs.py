@@ -11,7 +11,8 @@ from pairing_ws import __version__
 from pairing_ws.errors import Code
 from pairing_ws.web import wire
 from pairing_ws.web.errors import PROBLEM_JSON, SHAPES
-from pairing_ws.web.routes import API, DEVICE, KEY, PROVED, SECRET, Call
+from pairing_ws.web.http import API
+from pairing_ws.web.routes import DEVICE, KEY, PROVED, SECRET, Call
 from pairing_ws.web.socket import SUBPROTOCOL
 
 Json = dict[str, Any]

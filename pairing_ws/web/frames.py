@@ -18,6 +18,13 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         # Paused, then, is whoever has not taken all.
         self.transport.set_write_buffer_limits(high=0)
 
+    def start_keepalive(self) -> None:
+        super().start_keepalive()
+        # The handshake is over, and a browser's headers are most of what a waiting socket would keep.
+        self.request.headers.clear()
+        self.response.headers.clear()
+        self.scope = {}  # type: ignore[typeddict-item]
+
     def pause_writing(self) -> None:
         super().pause_writing()
         # Every sender waits for it, and even a close would, for as long as its machine says that it is alive.

@@ -5,7 +5,6 @@ import asyncio
 from urllib.parse import urlsplit
 
 from prometheus_client import Counter
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -52,47 +51,63 @@ def safe_headers(settings: Settings) -> dict[str, str]:
     }
 
 
-class Guard:
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app = app
-        self._headers = safe_headers(settings)
+class Entrance:
+    """Who is sent away whatever they ask for, and the headers that every answer leaves with."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._safe = [(name.lower().encode(), value.encode()) for name, value in safe_headers(settings).items()]
         # On this machine or a private network people use several names for it.
         public = urlsplit(settings.public_url)
         self._host = public.netloc if settings.has_public_address else None
         self._default_port = ":443" if public.scheme == "https" else ":80"
 
+    def refusal(self, scope: Scope) -> Refused | None:
+        if _length(scope) > MAX_BODY:
+            return Refused(Code.TOO_LARGE, f"a body has at most {MAX_BODY} bytes")
+        if self._host and self._asked(scope) != self._host and path_of(scope) not in ANY_HOST:
+            return Refused(Code.MISDIRECTED, "this host is not served here")
+        return None
+
+    def complete(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """With the safe ones among them; an answer's own win."""
+        named = {name for name, _ in headers}
+        return headers + [each for each in self._safe if each[0] not in named]
+
+    def safe(self, response: Response) -> Response:
+        response.raw_headers = self.complete(response.raw_headers)
+        return response
+
+    def _asked(self, scope: Scope) -> str:
+        values = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
+        return values[0].removesuffix(self._default_port) if len(values) == 1 else ""
+
+
+class Guard:
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._entrance = Entrance(settings)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
 
         receipt = Receipt(receive)
 
         async def send_safely(message: Message) -> None:
-            if message["type"] in ("http.response.start", "websocket.http.response.start"):
-                headers = MutableHeaders(scope=message)
-                for name, value in self._headers.items():
-                    headers.setdefault(name, value)
+            if message["type"] == "http.response.start":
+                message["headers"] = self._entrance.complete(list(message.get("headers", [])))
                 if receipt.late:
                     # Or the rest would go on dribbling in.
-                    headers["Connection"] = "close"
-                if scope["type"] == "http":
-                    _count(scope, message["status"])
+                    message["headers"].append((b"connection", b"close"))
+                _count(scope, message["status"])
             await send(message)
 
-        if _length(scope) > MAX_BODY:
-            too_large = problem(Refused(Code.TOO_LARGE, f"a body has at most {MAX_BODY} bytes"))
-            await _refuse(too_large, scope, receive, send_safely)
-        elif self._host and _path(scope) not in ANY_HOST and self._asked(scope) != self._host:
-            await _refuse(
-                problem(Refused(Code.MISDIRECTED, "this host is not served here")), scope, receive, send_safely
-            )
+        refused = self._entrance.refusal(scope)
+        if refused:
+            await problem(refused)(scope, receive, send_safely)
         else:
-            await self._app(scope, receipt if scope["type"] == "http" else receive, send_safely)
-
-    def _asked(self, scope: Scope) -> str:
-        values = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
-        return values[0].removesuffix(self._default_port) if len(values) == 1 else ""
+            await self._app(scope, receipt, send_safely)
 
 
 class Receipt:
@@ -124,17 +139,12 @@ def _count(scope: Scope, status: int) -> None:
     REQUESTS.labels(method, getattr(scope.get("route"), "path", "none"), status).inc()
 
 
-async def _refuse(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "websocket":
-        await receive()
-    await response(scope, receive, send)
-
-
 def _length(scope: Scope) -> int:
     """What the request announces; a body without an announcement is counted as it is read."""
-    announced = Headers(scope=scope).get("content-length", "")
-    return int(announced[:18]) if announced.isascii() and announced.isdigit() else 0
+    announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    return int(announced[:18]) if announced.isdigit() else 0
 
 
-def _path(scope: Scope) -> str:
+def path_of(scope: Scope) -> str:
+    """As this application sees it, wherever it is mounted."""
     return str(scope["path"]).removeprefix(scope.get("root_path", ""))

@@ -29,6 +29,7 @@ from pairing_ws.web.drain import Drain
 
 BodyT = TypeVar("BodyT", bound=msgspec.Struct)
 
+API = "/api/v1"
 MAX_BODY = 16 * 1024
 MAX_LABEL = 128
 _DEVICE_CODE = re.compile(r"[A-Za-z0-9._:~=+/-]{1,128}")

@@ -7,15 +7,13 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route
 
 from pairing_ws.errors import Code, Refused
 from pairing_ws.web import accounts, pairings, passkeys, wire
 from pairing_ws.web.errors import problem
-from pairing_ws.web.http import Caller, Services
-from pairing_ws.web.socket import Sockets
+from pairing_ws.web.http import API, Caller, Services
 
-API = "/api/v1"
 Handler = Callable[[Caller, Request], Awaitable[Response]]
 
 KEY, SECRET, DEVICE = "authKey", "pairingSecret", "deviceHeaders"
@@ -141,18 +139,13 @@ CALLS: tuple[Call, ...] = (
 )  # fmt: skip
 
 
-def routes(calls: tuple[Call, ...], services: Services, sockets: Sockets) -> list[BaseRoute]:
+def routes(calls: tuple[Call, ...], services: Services) -> list[BaseRoute]:
     by_path: dict[str, dict[str, Call]] = {}
     for call in calls:
         by_path.setdefault(call.path, {})[call.method] = call
     # A literal path before one with a parameter in its place.
     ordered = sorted(by_path.items(), key=lambda item: item[0].count("{"))
-    return [
-        *(_route(path, methods, services) for path, methods in ordered),
-        WebSocketRoute(f"{API}/pairings/{{id}}/socket", sockets.pairing),
-        WebSocketRoute(f"{API}/socket", sockets.account),
-        WebSocketRoute("/{path:path}", sockets.nowhere),
-    ]
+    return [_route(path, methods, services) for path, methods in ordered]
 
 
 def _route(path: str, calls: dict[str, Call], services: Services) -> Route:
