@@ -49,6 +49,7 @@ from pairing_ws.web.guard import Guard, safe_headers
 from pairing_ws.web.http import MAX_BODY, Services
 from pairing_ws.web.operation import Operation, document
 from pairing_ws.web.routes import CALLS, Call, refused, refused_by_framework, routes
+from pairing_ws.web.short_way import ShortWay
 from pairing_ws.web.socket import Sockets
 
 log = structlog.get_logger()
@@ -70,17 +71,24 @@ RATES = {
 
 
 class Application(Starlette):
-    """Starlette for calls and pages. Sockets go past it: each of its layers would hold a frame for each that waits."""
+    """Starlette for pages and for what is unusual. Sockets go past it: each of its layers would hold a frame for each
+    that waits; so do most calls."""
 
-    def __init__(self, sockets: Sockets, **options: Any) -> None:
+    def __init__(self, sockets: Sockets, short_way: ShortWay, **options: Any) -> None:
         super().__init__(**options)
         self._sockets = sockets
+        self._short_way = short_way
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        waits = (self._sockets if scope["type"] == "websocket" else super().__call__)(scope, receive, send)
-        # What the handshake said is to go as soon as nobody needs it.
-        del scope
-        await waits
+        if scope["type"] == "websocket":
+            waits = self._sockets(scope, receive, send)
+            # What the handshake said is to go as soon as nobody needs it.
+            del scope
+            await waits
+        elif scope["type"] == "http" and (call := self._short_way.call(scope)):
+            await self._short_way.answer(call, scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 class NoPush:
@@ -147,7 +155,7 @@ def create_app(
         Call("GET", "/metrics", operation.metrics, 200),
         Call("GET", "/.well-known/jwks.json", operation.keys, 200),
     )
-    described = (
+    calls += (
         Call("GET", "/openapi.json", document(docs.openapi(calls, settings.public_url)), 200),
         Call("GET", "/asyncapi.json", document(docs.asyncapi(settings.public_url)), 200),
     )
@@ -170,7 +178,8 @@ def create_app(
 
     app = Application(
         Sockets(services),
-        routes=[*routes((*calls, *described), services), *pages.routes(settings.public_url)],
+        ShortWay(calls, services),
+        routes=[*routes(calls, services), *pages.routes(settings.public_url)],
         middleware=[
             Middleware(Guard, settings=settings),
             # Not Starlette's own `max_body_size`: it would stand outside of the guard, and answer in plain text.

@@ -68,10 +68,12 @@ class Entrance:
             return Refused(Code.MISDIRECTED, "this host is not served here")
         return None
 
-    def complete(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """With the safe ones among them; an answer's own win."""
+    def complete(self, headers: list[tuple[bytes, bytes]], *, late: bool = False) -> list[tuple[bytes, bytes]]:
+        """With the safe ones among them; an answer's own win. `late` is an answer to a body that dribbles in."""
         named = {name for name, _ in headers}
-        return headers + [each for each in self._safe if each[0] not in named]
+        safe = [each for each in self._safe if each[0] not in named]
+        # Or the rest of the body would go on dribbling in.
+        return [*headers, *safe, *([(b"connection", b"close")] if late else [])]
 
     def safe(self, response: Response) -> Response:
         response.raw_headers = self.complete(response.raw_headers)
@@ -96,11 +98,8 @@ class Guard:
 
         async def send_safely(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = self._entrance.complete(list(message.get("headers", [])))
-                if receipt.late:
-                    # Or the rest would go on dribbling in.
-                    message["headers"].append((b"connection", b"close"))
-                _count(scope, message["status"])
+                message["headers"] = self._entrance.complete(message.get("headers", []), late=receipt.late)
+                count(scope["method"], getattr(scope.get("route"), "path", "none"), message["status"])
             await send(message)
 
         refused = self._entrance.refusal(scope)
@@ -134,9 +133,8 @@ class Receipt:
         return message
 
 
-def _count(scope: Scope, status: int) -> None:
-    method = scope["method"] if scope["method"] in METHODS else "other"
-    REQUESTS.labels(method, getattr(scope.get("route"), "path", "none"), status).inc()
+def count(method: str, route: str, status: int) -> None:
+    REQUESTS.labels(method if method in METHODS else "other", route, status).inc()
 
 
 def _length(scope: Scope) -> int:
