@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import math
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,9 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
+import hiredis
 import structlog
+from redis.asyncio import ConnectionPool
 from redis.exceptions import (
     AskError,
     ClusterDownError,
@@ -27,6 +30,7 @@ log = structlog.get_logger()
 
 # From asking to answer, waiting for a connection included.
 COMMAND_SECONDS = 4.0
+_ASKING = hiredis.pack_command(("ASKING",))
 # Pipelines under way per server. What is asked for meanwhile waits, and goes together in the next one.
 PIPELINES = 16
 
@@ -195,17 +199,30 @@ class Commands:
         """An answer for each, errors included."""
         try:
             async with asyncio.timeout_at(batch[0].deadline):
-                async with self._servers.client(home).pipeline(transaction=False) as pipe:
-                    for each in batch:
-                        if asking:
-                            pipe.execute_command("ASKING")
-                        pipe.execute_command(*each.command)
-                    answers = await pipe.execute(raise_on_error=False)
-                    return answers[1::2] if asking else answers
+                return await self._converse(self._servers.client(home).connection_pool, batch, asking)
         except Exception as error:
             # Whatever it was, nobody may be left waiting.
             log.warning("redis.failed", server=home, error=repr(error), commands=len(batch))
             return [error] * len(batch)
+
+    async def _converse(self, pool: ConnectionPool, batch: list[_Asked], asking: bool) -> Sequence[Any]:
+        """On redis-py's connection rather than its pipeline, which takes three times as long to say the same."""
+        packed = [hiredis.pack_command(each.command) for each in batch]
+        if asking:
+            packed = [part for each in packed for part in (_ASKING, each)]
+        connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+        try:
+            await connection.send_packed_command(packed)
+            answers: list[Any] = []
+            for _ in packed:
+                try:
+                    # The deadline is the whole conversation's. What interrupts it closes the connection.
+                    answers.append(await connection.read_response(timeout=math.inf))
+                except ResponseError as error:
+                    answers.append(error)
+        finally:
+            await pool.release(connection)
+        return answers[1::2] if asking else answers
 
     def _settle(self, asked: _Asked, answer: Any) -> None:
         if asked.answer.done():
