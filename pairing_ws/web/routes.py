@@ -150,15 +150,19 @@ def routes(calls: tuple[Call, ...], services: Services) -> list[BaseRoute]:
 
 def _route(path: str, calls: dict[str, Call], services: Services) -> Route:
     async def endpoint(request: Request) -> Response:
-        call = calls[request.method if request.method != "HEAD" else "GET"]
-        caller = Caller(request, services)
-        response = await call.handler(caller, request)
-        if caller.has_key:
-            # For its next proof (RFC 9449, section 8.2): it then need not be refused first.
-            response.headers["DPoP-Nonce"] = services.proofs.nonce()
-        return response
+        return await answer(calls[request.method if request.method != "HEAD" else "GET"], request, services)
 
     return Route(path, endpoint, methods=list(calls))
+
+
+async def answer(call: Call, request: Request, services: Services) -> Response:
+    """Raises Refused."""
+    caller = Caller(request, services)
+    response = await call.handler(caller, request)
+    if caller.has_key:
+        # For its next proof (RFC 9449, section 8.2): it then need not be refused first.
+        response.headers["DPoP-Nonce"] = services.proofs.nonce()
+    return response
 
 
 async def refused(_: Request, error: Exception) -> Response:

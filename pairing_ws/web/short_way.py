@@ -14,8 +14,8 @@ from starlette.types import Receive, Scope, Send
 from pairing_ws.errors import Code, Refused
 from pairing_ws.web.errors import problem
 from pairing_ws.web.guard import Entrance, Receipt, count, path_of
-from pairing_ws.web.http import Caller, Services
-from pairing_ws.web.routes import Call
+from pairing_ws.web.http import Services
+from pairing_ws.web.routes import Call, answer
 
 log = structlog.get_logger()
 
@@ -54,8 +54,7 @@ class ShortWay:
             refused = self._entrance.refusal(scope)
             if refused:
                 raise refused
-            request = Request(scope, receipt)
-            response = await call.handler(Caller(request, self._services), request)
+            response = await answer(call, Request(scope, receipt), self._services)
         except Refused as refusal:
             response = problem(refusal)
         except ClientDisconnect:
