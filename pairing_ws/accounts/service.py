@@ -63,6 +63,10 @@ class NewInvite(NamedTuple):
     expires_at: int
 
 
+# Of one account: session id → (until, session).
+Known = dict[str, tuple[int, Session]]
+
+
 class AccountService:
     """`devices_ended` is told the ids of devices whose keys have just been revoked."""
 
@@ -87,8 +91,7 @@ class AccountService:
         self._clock = clock
         self._random = random
         self._devices_ended = devices_ended
-        # user id → session id → (until, session)
-        self._known: dict[str, dict[str, tuple[int, Session]]] = {}
+        self._known: dict[str, Known] = {}
 
     # Begin a session
 
@@ -234,13 +237,14 @@ class AccountService:
         claims = self._tokens.verify(auth_key, now)
         if claims is None:
             raise unauthenticated()
-        session = await self._session(claims.sub, claims.sid, now, issued_at=claims.iat)
+        known = self._known_of(claims.sub)
+        session = await self._session(known, claims.sid, now, issued_at=claims.iat)
         if session is None or (session.user.id, session.device.id) != (claims.sub, claims.did):
             raise unauthenticated()
         if session.key_thumbprint:
             # Before anything changes: who has stolen the authKey alone must not cost its owner a lost answer.
             await prove(session.key_thumbprint, auth_key)
-        return await self._used(session, claims.iat, now)
+        return await self._used(known, session, claims.iat, now)
 
     async def still_stands(self, session: Session) -> Session | None:
         """The session as it is now, for a socket that outlives its authKey; None once it has ended.
@@ -251,34 +255,35 @@ class AccountService:
         alive = now is not None and now.alive_at(self._clock()) and now.user.locked_at is None
         return now if alive else None
 
-    async def _session(self, user_id: str, session_id: str, now: int, issued_at: int = 0) -> Session | None:
-        until, session = self._known.get(user_id, {}).get(session_id, (0, None))
+    async def _session(self, known: Known, session_id: str, now: int, *, issued_at: int) -> Session | None:
+        until, session = known.get(session_id, (0, None))
         # A key issued since we looked may be the successor of one that another process has exchanged meanwhile.
         newer_key = issued_at >= (until - SESSION_CACHE_MS) // 1000
         if session is None or now >= until or newer_key:
             session = await self._store.session(session_id)
             if session is None:
                 return None
-            self._remember(session, now)
+            known[session.id] = (now + SESSION_CACHE_MS, session)
         if not session.alive_at(now):
             return None
         if session.user.locked_at is not None:
             raise Refused(Code.ACCOUNT_LOCKED, "the account is locked")
         return session
 
-    async def _used(self, session: Session, issued_at: int, now: int) -> Session:
+    async def _used(self, known: Known, session: Session, issued_at: int, now: int) -> Session:
         """`issued_at` (seconds) tells whether the authKey that was used belongs to the answer that can be repeated: an
         older one's use must not cost a client the answer of a refresh that got lost."""
         if session.sealed and issued_at >= (session.sealed_until - keys.GRACE_MS) // 1000:
             await self._store.forget_sealed(session.id, session.refresh_hash)
             session = msgspec.structs.replace(session, sealed=None)
-            self._remember(session, now)
+            known[session.id] = (now + SESSION_CACHE_MS, session)
         return session
 
-    def _remember(self, session: Session, now: int) -> None:
+    def _known_of(self, user_id: str) -> Known:
+        """To be asked for before reading: if the account is forgotten meanwhile, what was read goes to nobody."""
         if len(self._known) > 50_000:
             self._known.clear()
-        self._known.setdefault(session.user.id, {})[session.id] = (now + SESSION_CACHE_MS, session)
+        return self._known.setdefault(user_id, {})
 
     # Renew
 
