@@ -13,9 +13,10 @@ from redis.exceptions import RedisError, ResponseError
 
 from pairing_ws.adapters.redis_commands import COMMAND_SECONDS, PIPELINES, Commands
 from pairing_ws.adapters.redis_servers import servers_at
+from tests.client import Api, device_headers
 from tests.proxy import FaultProxy
 from tests.redis_kinds import PASSWORD, Cluster, Kind, Node, bus_port, running_kind
-from tests.servers import RedisServer, wait_for
+from tests.servers import RedisServer, running, wait_for
 
 
 @pytest.fixture
@@ -139,16 +140,15 @@ async def test_where_a_cluster_serves_no_slot_its_keys_fail_and_no_others(tmp_pa
         node.kill()
 
 
-async def test_what_a_server_refuses_is_said_in_the_log(
-    tmp_path: Path, redis_server: RedisServer, capfd: pytest.CaptureFixture[str]
-) -> None:
+async def test_what_a_server_refuses_is_said_in_the_log(tmp_path: Path, redis_server: RedisServer) -> None:
     replica = Node(tmp_path, "--replicaof", "127.0.0.1", str(redis_server.port))
     try:
         await asyncio.to_thread(wait_for, replica.answers, "a replica")
-        async with commands_to(f"redis://127.0.0.1:{replica.port}/0") as commands:
-            with pytest.raises(RedisError):
-                await commands.ask("x", "SET", "x", "y")
-        assert "redis.refused" in capfd.readouterr().out
+        with running(tmp_path, REDIS_URL=f"redis://127.0.0.1:{replica.port}/0") as server:
+            async with Api(server.url) as api:
+                made = await api.http.post("/pairings", headers=device_headers())
+                assert made.status_code == 503
+            assert "redis.refused" in server.log_text()
     finally:
         replica.kill()
 
