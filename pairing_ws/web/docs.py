@@ -11,7 +11,8 @@ from pairing_ws import __version__
 from pairing_ws.errors import Code
 from pairing_ws.web import wire
 from pairing_ws.web.errors import PROBLEM_JSON, SHAPES
-from pairing_ws.web.http import API
+from pairing_ws.web.http import API, DEVICE_CODE, PUSH_TOKEN
+from pairing_ws.web.pairings import MAX_DIGITS
 from pairing_ws.web.routes import DEVICE, KEY, PROVED, SECRET, Call
 from pairing_ws.web.socket import SUBPROTOCOL
 
@@ -21,15 +22,28 @@ Json = dict[str, Any]
 USUAL = (Code.BAD_REQUEST, Code.MISDIRECTED, Code.RATE_LIMITED, Code.INTERNAL, Code.UNAVAILABLE)
 WITH_BODY = (Code.REQUEST_TIMEOUT, Code.TOO_LARGE, Code.UNSUPPORTED_MEDIA_TYPE)
 
-DEVICE_HEADERS = {
-    "X-Device-Code": "stable id of the installation",
-    "X-Device-Name": "what people call the device",
-    "X-Os-Device": "operating system",
-    "X-App-Version-Number": "version of the app",
-    "X-Device-Token": "push address",
+# UTF-8, raw or percent-encoded; the patterns are of what they say then. A needs none of them.
+DEVICE_HEADERS: dict[str, Json] = {
+    "X-Device-Code": {
+        "schema": {"type": "string", "pattern": f"^{DEVICE_CODE.pattern}$"},
+        "description": "stable id of the installation; needed without an authKey",
+    },
+    "X-Device-Name": {
+        "schema": {"type": "string", "minLength": 1},
+        "description": "what people call the device; needed without an authKey",
+    },
+    "X-Os-Device": {"schema": {"type": "string"}, "description": "operating system"},
+    "X-App-Version-Number": {"schema": {"type": "string"}, "description": "version of the app"},
+    "X-Device-Token": {
+        "schema": {"type": "string", "pattern": f"^({PUSH_TOKEN.pattern})?$"},
+        "description": "push address",
+    },
 }
 QUERY: dict[str, Json] = {
-    "since": {"schema": {"type": "integer", "minimum": 0}, "description": "answer once `version` is greater"},
+    "since": {
+        "schema": {"type": "integer", "minimum": 0, "maximum": 10**MAX_DIGITS - 1},
+        "description": "answer once `version` is greater",
+    },
     "wait": {"schema": {"type": "integer", "minimum": 0, "maximum": 30}, "description": "for so many seconds"},
     "descendants": {"schema": {"type": "boolean"}, "description": "also all devices that this one let in"},
 }
@@ -111,8 +125,8 @@ def _operation(call: Call) -> Json:
         ),
         *({"name": name, "in": "query", **QUERY[name]} for name in call.query),
         *(
-            {"name": name, "in": "header", "description": text, "schema": {"type": "string"}}
-            for name, text in DEVICE_HEADERS.items()
+            {"name": name, "in": "header", **described}
+            for name, described in DEVICE_HEADERS.items()
             if DEVICE in call.proofs
         ),
         *([PROOF] if Code.INVALID_PROOF in refusals else []),

@@ -32,8 +32,8 @@ BodyT = TypeVar("BodyT", bound=msgspec.Struct)
 API = "/api/v1"
 MAX_BODY = 16 * 1024
 MAX_LABEL = 128
-_DEVICE_CODE = re.compile(r"[A-Za-z0-9._:~=+/-]{1,128}")
-_PUSH_TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
+DEVICE_CODE = re.compile(r"[A-Za-z0-9._:~=+/-]{1,128}")
+PUSH_TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
 # Control, format (bidi, zero width), surrogate, private and unassigned characters; line and paragraph separators.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
@@ -172,7 +172,7 @@ class Caller:
 
     def device_code(self) -> str | None:
         code = self._header("x-device-code").strip()
-        if code and not _DEVICE_CODE.fullmatch(code):
+        if code and not DEVICE_CODE.fullmatch(code):
             raise Refused(Code.BAD_REQUEST, "X-Device-Code has to be 1 to 128 letters, digits or ._:~=+/-")
         return code or None
 
@@ -231,7 +231,7 @@ def label(text: str) -> str:
 
 
 def push_token(text: str) -> str:
-    if text and not _PUSH_TOKEN.fullmatch(text):
+    if text and not PUSH_TOKEN.fullmatch(text):
         raise Refused(Code.BAD_REQUEST, "a push address has to be at most 4096 printable ASCII characters")
     return text
 

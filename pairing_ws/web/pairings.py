@@ -15,6 +15,8 @@ from pairing_ws.web import qr, wire
 from pairing_ws.web.http import Caller, JsonResponse, body, give_keys
 
 MAX_WAIT_SECONDS = 30
+# Of a number in a query string.
+MAX_DIGITS = 9
 
 
 async def create(caller: Caller, request: Request) -> Response:
@@ -131,7 +133,7 @@ def _number(request: Request, name: str, limit: int | None) -> int | None:
     given = request.query_params.getlist(name)
     if not given:
         return None
-    if len(given) > 1 or not given[0].isascii() or not given[0].isdigit() or len(given[0]) > 9:
+    if len(given) > 1 or not given[0].isascii() or not given[0].isdigit() or len(given[0]) > MAX_DIGITS:
         raise Refused(Code.BAD_REQUEST, f"{name} has to be one whole number")
     if limit is not None and int(given[0]) > limit:
         raise Refused(Code.BAD_REQUEST, f"{name} is at most {limit}")

@@ -86,7 +86,7 @@ class AcceptRequest(Json):
 
 class DeviceRequest(Json):
     name: Text | None = None
-    push_token: Annotated[str, Meta(max_length=4096)] | None = None
+    push_token: Annotated[str, Meta(max_length=4096, pattern=r"^[\x21-\x7e]*$")] | None = None
 
 
 class Credential(Json):
