@@ -5,6 +5,7 @@ from asyncio.transports import BaseTransport
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -43,6 +44,23 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
             # A refused handshake is complete as well; uvicorn logs an error for each, and strangers can make many.
             self.handshake_complete = True
+
+    def handle_cont(self, event: Frame) -> None:
+        # One that is empty adds nothing to the length that is limited: there is no end to how many of them fit.
+        if event.data or event.fin:
+            super().handle_cont(event)
+
+    def send_receive_event_to_app(self) -> None:
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            self.frames = [b"".join(self.frames)]
+            try:
+                self.frames[0].decode()
+            except UnicodeDecodeError:
+                # uvicorn would log a stranger's mistake as an error of its own, with a traceback.
+                self.conn.send_close(1007)
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
 
     def handle_ping(self) -> None:
         if self.writable.is_set():
