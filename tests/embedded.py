@@ -45,7 +45,7 @@ class Embedded:
 
     def __init__(self, folder: Path, settings: Settings, listening: socket.socket, clock: Any) -> None:
         self.folder, self.settings, self.clock = folder, settings, clock
-        port = listening.getsockname()[1]
+        self.port = port = listening.getsockname()[1]
         self.url, self.ws_url = f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}"
 
 

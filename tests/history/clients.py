@@ -257,5 +257,5 @@ _PROTOCOL = websockets.Subprotocol("pairing.v1")
 
 
 def seen(pairing: dict[str, Any]) -> Seen:
-    deadline = datetime.fromisoformat(pairing["expiresAt"]).timestamp() * 1000
+    deadline = round(datetime.fromisoformat(pairing["expiresAt"]).timestamp() * 1000)
     return Seen(pairing["status"], pairing["version"], deadline, pairing["verification"])

@@ -66,7 +66,11 @@ class Window(NamedTuple):
 
 Reaction = tuple[Expected, Register]
 
+# Whose credential a call takes.
+TAKES = {"approve": "A", "deny": "A", "login": "B"}
+
 NOT_FOUND = Expected(404, "not_found")
+UNAUTHENTICATED = Expected(401, "unauthenticated")
 WRONG_DIRECTION = Expected(409, "wrong_direction")
 SHOWN = Expected(200, shows=True)
 
@@ -84,6 +88,8 @@ def reactions(register: Register, call: Operation, when: Window, rules: Rules) -
             yield Expected(0), _forgotten(register)
         for place, earlier in enumerate(register.past):
             yield Expected(0), earlier._replace(past=register.past[:place])
+    elif not call.actor.startswith(TAKES.get(call.call, "")):
+        yield UNAUTHENTICATED, register
     elif register.status in ("unborn", "unknown"):
         yield NOT_FOUND, register
     elif call.call == "claim":
