@@ -1,5 +1,7 @@
 """What operators and other services read: health, metrics, public keys, and the two descriptions of this API."""
 
+import asyncio
+import struct
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,10 +12,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pairing_ws import config
-from pairing_ws.errors import Code, Refused
+from pairing_ws.errors import Code, Refused, Unavailable
 from pairing_ws.network import parse
 from pairing_ws.web import wire
 from pairing_ws.web.http import Caller, JsonResponse
+
+MOMENTS = 50
 
 
 class Operation:
@@ -47,11 +51,21 @@ class Operation:
         peer = None if "x-forwarded-for" in caller.headers and not caller.services.proxies else parse(caller.ip)
         if readers == "off" or (readers == "private" and (peer is None or peer.is_global)):
             raise Refused(Code.NOT_FOUND, "no such page")
-        registry, folder = self._registry, config.shared_metrics()
-        if folder:
+        return Response(await self._told(), media_type=CONTENT_TYPE_LATEST)
+
+    async def _told(self) -> bytes:
+        folder = config.shared_metrics()
+        if not folder:
+            return generate_latest(self._registry)
+        for _ in range(MOMENTS):
             registry = CollectorRegistry()
             MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+            try:
+                return generate_latest(registry)
+            except struct.error:
+                # The file that a worker is making just now is empty for a moment.
+                await asyncio.sleep(0.02)
+        raise Unavailable("the folder of metrics")
 
 
 def document(content: dict[str, Any]) -> Callable[[Caller, Request], Awaitable[Response]]:

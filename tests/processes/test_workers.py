@@ -139,6 +139,16 @@ async def test_metrics_add_up_whichever_worker_is_asked(crew: Server, api: Api) 
             assert seen[answered] == before.get(answered, 0) + 30
 
 
+async def test_metrics_are_told_while_a_worker_is_making_its_file(crew: Server, api: Api) -> None:
+    del api
+    file = next(Path(crew.env["TMPDIR"]).glob("pairing-metrics-*")) / "counter_0.db"
+    file.touch()
+    scraping = asyncio.create_task(metrics(crew))
+    await asyncio.sleep(0.1)
+    file.unlink()
+    assert (await scraping)["pairing_workers"] == WORKERS
+
+
 async def test_routes_are_counted_and_not_the_paths_that_strangers_choose(crew: Server, api: Api) -> None:
     for path in ("/secret-path", "/api/v1/pairings/nobodys"):
         await api.http.request("BREW", f"{crew.url}{path}")
