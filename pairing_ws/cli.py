@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
 
@@ -190,7 +191,10 @@ async def _examine(parts: Parts) -> bool:
         ("database", lambda: examine(settings.database_url)),
         ("Redis" if settings.redis_url else "process memory", parts.store.examine),
     ]
-    try:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(parts.engine.dispose)
+        # Nobody has entered it, and yet it has connections to close.
+        stack.push_async_exit(parts.bus)
         for name, check in checks:
             try:
                 await check()
@@ -203,8 +207,6 @@ async def _examine(parts: Parts) -> bool:
         if not bad:
             for warning in await parts.bus.warnings():
                 print(f"warning  Redis: {warning}")
-    finally:
-        await parts.engine.dispose()
     return bad
 
 

@@ -64,6 +64,7 @@ class Connection:
             raise Gone
         try:
             await self._send(message)
-        except OSError:
+        except (OSError, RuntimeError):
+            # uvicorn's words for a client that has gone, and for a close of its own that nobody was told of.
             self._ended = True
             raise Gone from None
