@@ -295,6 +295,7 @@ async def test_an_account_has_at_most_ten_passkeys_however_many_come_at_once(pai
 
 
 def word(phone: Phone, key: Any = HOST, header: Any = None, **claims: Any) -> str:
+    """Claims are values, or functions of the present second."""
     now = int(time.time())
     said = {
         "aud": phone.api.url.replace("127.0.0.1", "localhost"),
@@ -304,7 +305,8 @@ def word(phone: Phone, key: Any = HOST, header: Any = None, **claims: Any) -> st
         "exp": now + 120,
         **claims,
     }
-    plain = {name: value for name, value in said.items() if value is not None}
+    present = {name: value(now) if callable(value) else value for name, value in said.items()}
+    plain = {name: value for name, value in present.items() if value is not None}
     kind = {"alg": "ES256", "typ": "step-up+jwt", **(header or {})}
     if isinstance(key, ECKey):
         return jwt.encode(kind, plain, key, algorithms=["ES256"])
@@ -337,7 +339,6 @@ async def test_the_hosts_word_lets_this_session_approve_and_counts_once(
 
 
 FOREIGN = ECKey.generate_key("P-256")
-NOW = int(time.time())
 BAD_WORDS: dict[str, dict[str, Any]] = {
     "another key": {"key": FOREIGN},
     "no signature": {"key": b"", "header": {"alg": "none"}},
@@ -355,11 +356,11 @@ BAD_WORDS: dict[str, dict[str, Any]] = {
     "no user": {"sub": None},
     "another session": {"sid": secrets.token_urlsafe(16)},
     "no session": {"sid": None},
-    "over": {"exp": NOW - 120},
+    "over": {"exp": lambda now: now - 120},
     "no end": {"exp": None},
-    "good for an hour": {"exp": NOW + 3600},
-    "a proof too long ago": {"auth_time": NOW - 400},
-    "a proof to come": {"auth_time": NOW + 200, "exp": NOW + 280},
+    "good for an hour": {"exp": lambda now: now + 3600},
+    "a proof too long ago": {"auth_time": lambda now: now - 400},
+    "a proof to come": {"auth_time": lambda now: now + 200, "exp": lambda now: now + 280},
     "no proof": {"auth_time": None},
     "a proof that is no number": {"auth_time": "now"},
 }
