@@ -1,0 +1,1115 @@
+"""The pairing story itself, call by call, on process memory: what it stores, counts, notes and tells to whom.
+
+In this process, without a server, so that `scripts/mutate` can try each line of it. What clients see is in `tests/web`.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+
+from pairing_ws import codes
+from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
+from pairing_ws.errors import Code, Refused, Unavailable
+from pairing_ws.network import Network, Place
+from pairing_ws.pairing.machine import Doubt, Initiator, Pairing, Status, Verification
+from pairing_ws.pairing.scanned import seed
+from pairing_ws.pairing.service import PairingService, Policy
+from pairing_ws.pairing.terms import ByKey, BySecret, Created, Holder, Role, View
+from pairing_ws.parties import Approver, NewDevice
+from tests.clock import FakeClock
+
+KEY = bytes(range(32))
+# Documentation addresses are not global; these are.
+HERE, THERE = "9.9.9.9", "8.8.4.4"
+SITE = "https://login.test"
+
+
+class Rates:
+    """Limits that remember what was counted; `most` says how often a rule lets pass, without a word always."""
+
+    def __init__(self) -> None:
+        self.most: dict[str, int] = {}
+        self.counted: Counter[tuple[str, str]] = Counter()
+
+    async def hit(self, rule: str, key: str) -> None:
+        await self.check(rule, key)
+        self.counted[rule, key] += 1
+
+    async def check(self, rule: str, key: str) -> None:
+        if rule in self.most and self.counted[rule, key] >= self.most[rule]:
+            raise Refused(Code.RATE_LIMITED, retry_after=7)
+
+    def used(self, rule: str) -> dict[str, int]:
+        return {key: count for (name, key), count in self.counted.items() if name == rule}
+
+
+class AccountsRoom:
+    """The other room, as far as this one knows it."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[object, ...]] = []
+        self.refuses: Code | None = None
+
+    def device_id(self, approver: Approver, device: NewDevice) -> str:
+        return f"{approver.user_id}'s {device.code}"
+
+    async def check_login(self, approver: Approver, device: NewDevice) -> None:
+        self.calls.append(("check", approver, device))
+        if self.refuses:
+            raise Refused(self.refuses)
+
+    async def log_in(self, pairing_id: str, approver: Approver, device: NewDevice, secret: str) -> str:
+        self.calls.append(("log in", pairing_id, approver, device, secret))
+        return f"session {pairing_id}"
+
+    async def note(self, event: str, approver: Approver, device: NewDevice | None) -> None:
+        self.calls.append((event, approver, device))
+
+
+class Pushed(list[tuple[str, dict[str, str]]]):
+    def send(self, address: str, data: dict[str, str]) -> None:
+        self.append((address, data))
+
+    def send_to_each(self, addresses: object, data: dict[str, str]) -> None:
+        raise AssertionError
+
+
+class Map(dict[str, Place]):
+    def of(self, ip: str) -> Place | None:
+        return self.get(ip)
+
+
+class Store(MemoryPairings):
+    """In which, once, somebody else is faster: `first` happens just before the next swap."""
+
+    first: Callable[[], Awaitable[object]] | None = None
+    away = False
+
+    async def replace(self, old: Pairing, new: Pairing) -> bool:
+        first, self.first = self.first, None
+        if first:
+            await first()
+        return await super().replace(old, new)
+
+    async def get(self, pairing_id: str) -> Any:
+        if self.away:
+            raise Unavailable("the store")
+        return await super().get(pairing_id)
+
+    def forget(self) -> None:
+        self._pairings.clear()
+
+
+class World:
+    def __init__(self, **policy: Any) -> None:
+        self.clock, self.bus, self.rates = FakeClock(), MemoryBus(), Rates()
+        self.store = Store(self.bus, self.clock)
+        self.accounts, self.pushed, self.places = AccountsRoom(), Pushed(), Map()
+        self.random: Callable[[int], bytes] = Random(4).randbytes
+        self.service = PairingService(
+            self.store,
+            self.bus,
+            self.accounts,
+            self.rates,
+            self.pushed,
+            self.places,
+            replace(Policy(public_url=SITE, verify="never"), **policy),
+            lambda size: self.random(size),
+            KEY,
+        )
+
+    async def new(self, device: NewDevice | None = None, secret: str | None = None) -> Created:
+        device = device or B
+        return await self.service.create(device, device.ip, secret)
+
+    async def claimed(self, device: NewDevice | None = None) -> Created:
+        created = await self.new(device)
+        await self.service.claim(created.view.pairing.id, code_of(created), A, HERE)
+        return created
+
+    async def approved(self, device: NewDevice | None = None) -> Created:
+        created = await self.claimed(device)
+        await self.service.approve(created.view.pairing.id, A)
+        return created
+
+    async def now_is(self, created: Created) -> Pairing:
+        loaded = await self.store.get(created.view.pairing.id)
+        assert loaded
+        return loaded.pairing
+
+    async def log_in(self, created: Created, number: str | None = None, **more: Any) -> str:
+        return await self.service.log_in(created.view.pairing.id, secret_of(created), number, **more)
+
+
+def code_of(created: Created) -> str:
+    return created.qr_text.partition("#")[2]
+
+
+def secret_of(created: Created) -> BySecret:
+    assert created.secret
+    return BySecret(created.secret)
+
+
+async def lately_there() -> None: ...
+
+
+def by_key(user: str = "alice", device: str = "phone", **more: Any) -> ByKey:
+    approver = Approver(user_id=user, session_id=f"{user}'s session on {device}", device_id=device, ip=HERE)
+    return ByKey(approver, **({"refuse_approval": lambda: None, "step_up": lately_there} | more))
+
+
+def in_quarantine() -> None:
+    raise Refused(Code.DEVICE_QUARANTINED)
+
+
+async def nobody_there() -> None:
+    raise Refused(Code.STEP_UP_REQUIRED)
+
+
+A = by_key()
+B = NewDevice(code="laptop", name="Laptop", ip=THERE)
+NEIGHBOUR = NewDevice(code="laptop", name="Laptop", ip=HERE)
+INDOORS = NewDevice(code="laptop", name="Laptop", ip="10.0.0.7")
+OWN = "an-own-secret-of-22-characters"
+
+
+async def refused(call: Awaitable[object]) -> Refused:
+    with pytest.raises(Refused) as caught:
+        await call
+    return caught.value
+
+
+async def word(call: Awaitable[object]) -> Code:
+    return (await refused(call)).code
+
+
+def counted(event: str) -> float:
+    return REGISTRY.get_sample_value("pairing_events_total", {"event": event}) or 0
+
+
+# Create
+
+
+async def test_a_new_device_gets_id_code_and_secret_and_the_store_only_their_hashes() -> None:
+    world, before = World(ttl=90_000), counted("create")
+    created = await world.new()
+    pairing = await world.now_is(created)
+    assert created.view == View(pairing, Role.NEW_DEVICE, world.clock.now)
+    assert (pairing.initiator, pairing.status, pairing.version) == (Initiator.NEW_DEVICE, Status.PENDING, 1)
+    assert (pairing.created_at, pairing.expires_at) == (world.clock.now, world.clock.now + 90_000)
+    assert (pairing.new_device, pairing.approver, pairing.rotate_ms) == (B, None, 0)
+    assert created.qr_text == f"{SITE}/pair/{pairing.id}#{code_of(created)}"
+    assert created.seed is None
+    # Base64url: 128, 128 and 256 bits.
+    secret = secret_of(created).secret
+    assert (len(pairing.id), len(code_of(created)), len(secret)) == (22, 22, 43)
+    assert len({pairing.id, code_of(created), secret}) == 3
+    assert pairing.code_hash == codes.digest(code_of(created))
+    assert pairing.secret_hash == codes.digest(secret)
+    assert pairing.user_code_hash == codes.user_code_digest(KEY, created.user_code.replace("-", ""))
+    assert counted("create") == before + 1
+
+
+async def test_a_new_device_may_choose_its_secret() -> None:
+    world = World()
+    created = await world.new(secret=OWN)
+    view = await world.service.view(created.view.pairing.id, BySecret(OWN))
+    assert view.role is Role.NEW_DEVICE
+
+
+async def test_a_logged_in_device_shows_a_code_that_has_no_secret_yet() -> None:
+    world = World()
+    created = await world.service.create(A, HERE)
+    pairing = await world.now_is(created)
+    assert created.view == View(pairing, Role.APPROVER, world.clock.now)
+    assert (pairing.initiator, pairing.approver, pairing.new_device) == (
+        Initiator.LOGGED_IN_DEVICE,
+        A.approver,
+        None,
+    )
+    assert (created.secret, pairing.secret_hash) == (None, "")
+    assert created.qr_text == f"{SITE}/join/{pairing.id}#{code_of(created)}"
+    # Not even a secret it should not have sent.
+    assert (await world.now_is(await world.service.create(A, HERE, OWN))).secret_hash == ""
+
+
+async def test_a_device_in_quarantine_makes_no_code() -> None:
+    world = World()
+    assert await word(world.service.create(by_key(refuse_approval=in_quarantine), HERE)) is Code.DEVICE_QUARANTINED
+    assert await world.store.live() == 0
+
+
+async def test_a_rotating_picture_begins_with_the_code_of_its_first_step_and_stores_none() -> None:
+    world = World(rotate=5_000)
+    created = await world.new()
+    pairing = await world.now_is(created)
+    assert (pairing.rotate_ms, pairing.code_hash) == (5_000, "")
+    assert created.seed == codes.base64url(seed(KEY, pairing.id))
+    assert code_of(created).startswith("~")
+    view, _ = await world.service.claim(pairing.id, code_of(created), A, HERE)
+    assert view.pairing.status is Status.SCANNED
+
+
+async def test_creating_is_limited_per_address_block() -> None:
+    world = World()
+    world.rates.most["create"] = 1
+    await world.service.create(B, "2001:4860::1")
+    assert await word(world.service.create(B, "2001:4860::2")) is Code.RATE_LIMITED
+    assert world.rates.used("create") == {"2001:4860::/64": 1}
+    await world.service.create(B, "2001:4860:0:1::1")
+
+
+async def test_only_new_devices_from_the_internet_count_as_an_origin_and_too_many_are_let_in() -> None:
+    world = World()
+    world.rates.most["origin"] = 1
+    for _ in range(2):
+        await world.new()
+    await world.new(INDOORS)
+    await world.service.create(A, HERE)
+    assert world.rates.used("origin") == {THERE: 1}
+
+
+async def test_an_origin_that_several_have_reported_makes_no_code_and_a_private_address_is_none() -> None:
+    world = World()
+    world.rates.most["reported"] = 1
+    for ip in (THERE, "10.0.0.7"):
+        await world.rates.hit("reported", ip)
+    assert await word(world.new()) is Code.RATE_LIMITED
+    assert await word(world.service.create(A, THERE)) is Code.RATE_LIMITED
+    await world.new(INDOORS)
+
+
+async def test_counters_that_are_away_refuse() -> None:
+    world = World()
+
+    async def away(rule: str, key: str) -> None:
+        if rule == "origin":
+            raise Unavailable("the counters")
+
+    world.rates.hit = away  # type: ignore[method-assign]
+    assert await word(world.new()) is Code.UNAVAILABLE
+
+
+async def test_the_last_tenth_of_all_pairings_is_for_devices_that_are_logged_in() -> None:
+    world = World(max_live=20)
+    for _ in range(18):
+        await world.new()
+    full = await refused(world.new())
+    assert (full.code, full.retry_after) == (Code.UNAVAILABLE, 10)
+    for _ in range(2):
+        await world.service.create(A, HERE)
+    assert await word(world.service.create(A, HERE)) is Code.UNAVAILABLE
+    # One that has ended makes room.
+    world.clock.forward(seconds=120)
+    await world.new()
+
+
+async def test_without_a_cap_there_is_always_room() -> None:
+    await World(max_live=0).new()
+
+
+async def test_a_typed_code_that_is_taken_is_drawn_again_up_to_five_times() -> None:
+    world = World()
+    draws = Random(5)
+    taken = 5
+
+    def random(size: int) -> bytes:
+        nonlocal taken
+        if size == 8 and taken:
+            taken -= 1
+            return bytes(8)
+        return draws.randbytes(size)
+
+    world.random = random
+    assert (await world.new()).user_code == "0000-0000"
+    assert (await world.new()).user_code != "0000-0000", "the fifth was free"
+    taken = 5
+    full = await refused(world.new())
+    assert (full.code, full.retry_after) == (Code.UNAVAILABLE, 1)
+
+
+# Read and wait
+
+
+async def test_each_party_sees_its_side_and_everybody_else_nothing() -> None:
+    world = World()
+    created = await world.new()
+    pairing = created.view.pairing
+    nobody: list[Holder] = [A, BySecret(""), BySecret("x"), BySecret(pairing.secret_hash)]
+    for holder in nobody:
+        assert await word(world.service.view(pairing.id, holder)) is Code.NOT_FOUND
+    assert await word(world.service.view("unknown", secret_of(created))) is Code.NOT_FOUND
+    await world.service.claim(pairing.id, code_of(created), A, HERE)
+    now = await world.now_is(created)
+    world.clock.forward(seconds=1)
+    assert await world.service.view(pairing.id, A) == View(now, Role.APPROVER, world.clock.now)
+    assert await world.service.view(pairing.id, secret_of(created)) == View(now, Role.NEW_DEVICE, world.clock.now)
+    # The same account on another device is somebody else.
+    assert await word(world.service.view(pairing.id, by_key(device="tablet"))) is Code.NOT_FOUND
+
+
+async def test_nobody_holds_the_absent_secret_of_a_code_that_a_logged_in_device_shows() -> None:
+    world = World()
+    created = await world.service.create(A, HERE)
+    for secret in ("", codes.digest("")):
+        assert await word(world.service.view(created.view.pairing.id, BySecret(secret))) is Code.NOT_FOUND
+
+
+async def test_a_watcher_is_woken_by_each_change_of_its_pairing_and_by_the_newest_socket() -> None:
+    world, heard = World(), []
+    watched, other = await world.new(), await world.new()
+    pairing_id = watched.view.pairing.id
+    async with world.service.watch(pairing_id, heard.append):
+        await world.service.claim(other.view.pairing.id, code_of(other), A, HERE)
+        await world.service.take_over(other.view.pairing.id, "not here")
+        assert heard == []
+        await world.service.claim(pairing_id, code_of(watched), A, HERE)
+        await world.service.take_over(pairing_id, "the newest")
+        await world.service.approve(pairing_id, A)
+        assert heard == ["", "the newest", ""]
+    await world.service.take_over(pairing_id, "nobody listens")
+    assert len(heard) == 3
+
+
+# Claim
+
+
+async def test_a_claim_ties_the_scanning_device_to_the_pairing() -> None:
+    world, before = World(), counted("claim")
+    created = await world.new()
+    world.clock.forward(seconds=5)
+    view, secret = await world.service.claim(created.view.pairing.id, code_of(created), A, HERE)
+    pairing = await world.now_is(created)
+    assert view == View(pairing, Role.APPROVER, world.clock.now)
+    assert secret is None
+    assert (pairing.status, pairing.version, pairing.approver) == (Status.SCANNED, 2, A.approver)
+    assert (pairing.scanned_at, pairing.network) == (world.clock.now, Network.DIFFERENT)
+    # More than a minute is left, so nothing moves.
+    assert pairing.expires_at == created.view.pairing.expires_at
+    assert world.rates.used("claim") == {"user:alice": 1}
+    assert counted("claim") == before + 1
+
+
+@pytest.mark.parametrize("chosen", [None, OWN])
+async def test_a_new_device_that_scans_gets_its_secret_with_the_claim(chosen: str | None) -> None:
+    world = World()
+    created = await world.service.create(A, HERE)
+    view, secret = await world.service.claim(created.view.pairing.id, code_of(created), B, THERE, chosen)
+    pairing = await world.now_is(created)
+    assert secret == (chosen or secret)
+    assert secret
+    assert len(secret) >= 30
+    assert view == View(pairing, Role.NEW_DEVICE, world.clock.now)
+    assert (pairing.status, pairing.new_device, pairing.approver) == (Status.SCANNED, B, A.approver)
+    assert pairing.secret_hash == codes.digest(secret)
+    assert pairing.network is Network.DIFFERENT
+    assert world.rates.used("claim") == {THERE: 1}
+    if chosen is None:
+        assert len(secret) == 43
+
+
+async def test_a_late_claim_leaves_a_minute_to_decide() -> None:
+    world = World()
+    created = await world.new()
+    world.clock.forward(seconds=119)
+    view, _ = await world.service.claim(created.view.pairing.id, code_of(created), A, HERE)
+    assert view.pairing.expires_at == world.clock.now + 60_000
+
+
+async def test_a_wrong_code_an_unknown_pairing_and_a_used_up_rate_claim_nothing() -> None:
+    world = World()
+    created, other = await world.new(), await world.new()
+    pairing_id = created.view.pairing.id
+    for code in ("", code_of(other), code_of(created) + "A", created.user_code):
+        assert await word(world.service.claim(pairing_id, code, A, HERE)) is Code.NOT_FOUND
+    assert await word(world.service.claim("unknown", code_of(created), A, HERE)) is Code.NOT_FOUND
+    world.rates.most["claim"] = 5
+    assert await word(world.service.claim(pairing_id, code_of(created), A, HERE)) is Code.RATE_LIMITED
+    assert (await world.now_is(created)).version == 1
+
+
+async def test_two_of_a_kind_can_not_pair() -> None:
+    world = World()
+    by_b, by_a = await world.new(), await world.service.create(A, HERE)
+    wrong = await refused(world.service.claim(by_b.view.pairing.id, code_of(by_b), B, THERE))
+    assert (wrong.code, wrong.extra) == (Code.WRONG_DIRECTION, {"initiator": "new_device"})
+    wrong = await refused(world.service.claim(by_a.view.pairing.id, code_of(by_a), by_key("bob"), HERE))
+    assert (wrong.code, wrong.extra) == (Code.WRONG_DIRECTION, {"initiator": "logged_in_device"})
+
+
+async def test_who_has_claimed_may_ask_again_until_it_is_over_and_nobody_else() -> None:
+    world = World()
+    created = await world.claimed()
+    pairing_id, code = created.view.pairing.id, code_of(created)
+    view, secret = await world.service.claim(pairing_id, code, A, HERE)
+    assert view == View(await world.now_is(created), Role.APPROVER, world.clock.now)
+    assert (view.pairing.version, secret) == (2, None)
+    for other in (by_key("bob"), by_key(device="tablet")):
+        assert await word(world.service.claim(pairing_id, code, other, HERE)) is Code.ALREADY_CLAIMED
+    await world.service.deny(pairing_id, A)
+    ended = await refused(world.service.claim(pairing_id, code, A, HERE))
+    assert (ended.code, ended.extra) == (Code.INVALID_STATE, {"pairingStatus": "denied"})
+
+
+async def test_a_new_device_may_ask_again_with_its_secret_and_the_key_it_showed() -> None:
+    world = World()
+    created = await world.service.create(A, HERE)
+    pairing_id, code = created.view.pairing.id, code_of(created)
+    device = NewDevice(code="laptop", name="Laptop", ip=THERE, key_thumbprint="jkt")
+    await world.service.claim(pairing_id, code, device, THERE, OWN)
+    view, secret = await world.service.claim(pairing_id, code, device, THERE, OWN)
+    assert view == View(await world.now_is(created), Role.NEW_DEVICE, world.clock.now)
+    assert (view.pairing.version, secret) == (2, OWN)
+    assert await word(world.service.claim(pairing_id, code, B, THERE, OWN)) is Code.DEVICE_CHANGED
+    for other in (None, OWN + "x"):
+        assert await word(world.service.claim(pairing_id, code, device, THERE, other)) is Code.ALREADY_CLAIMED
+
+
+async def test_a_stale_code_is_good_enough_for_who_has_claimed_with_it_alone() -> None:
+    world = World(rotate=5_000)
+    created = await world.claimed()
+    pairing_id, code = created.view.pairing.id, code_of(created)
+    world.clock.forward(seconds=40)
+    view, _ = await world.service.claim(pairing_id, code, A, HERE)
+    assert view.pairing.version == 2
+    assert await word(world.service.claim(pairing_id, code, by_key("bob"), HERE)) is Code.NOT_FOUND
+    assert await word(world.service.claim(pairing_id, "~wrong", A, HERE)) is Code.NOT_FOUND
+
+
+@pytest.mark.parametrize("device", [B, NEIGHBOUR, NewDevice(code="laptop", name="Laptop", ip="2001:4860::1")])
+@pytest.mark.parametrize("verify", ["never", "remote", "always"])
+@pytest.mark.parametrize("typed", [False, True])
+async def test_the_number_is_asked_for_as_the_policy_says(verify: str, device: NewDevice, typed: bool) -> None:
+    world = World(verify=verify)
+    created = await world.new(device)
+    call = (
+        world.service.claim_by_user_code(created.user_code, A, HERE)
+        if typed
+        else world.service.claim(created.view.pairing.id, code_of(created), A, HERE)
+    )
+    view, _ = await call
+    asked = verify == "always" or (verify == "remote" and (typed or device is not NEIGHBOUR))
+    assert view.pairing.verification is (Verification.NUMBER if asked else Verification.NONE)
+
+
+async def test_on_a_public_site_private_addresses_say_nothing_of_the_network() -> None:
+    for public_site, network in ((False, Network.SAME), (True, Network.UNKNOWN)):
+        world = World(public_site=public_site)
+        created = await world.new(INDOORS)
+        view, _ = await world.service.claim(created.view.pairing.id, code_of(created), A, INDOORS.ip)
+        assert view.pairing.network is network
+
+
+@pytest.mark.parametrize("ip", [THERE, "2001:4860::1"])
+async def test_the_policy_deny_lets_nobody_claim_from_another_network(ip: str) -> None:
+    world = World(network="deny")
+    created = await world.new(NewDevice(code="laptop", name="Laptop", ip=ip))
+    call = world.service.claim(created.view.pairing.id, code_of(created), A, HERE)
+    assert await word(call) is Code.NETWORK_REFUSED
+    assert (await world.now_is(created)).version == 1
+    near = await world.new(NEIGHBOUR)
+    view, _ = await world.service.claim(near.view.pairing.id, code_of(near), A, HERE)
+    assert view.pairing.doubts == ()
+
+
+async def test_no_device_lets_itself_in() -> None:
+    world = World()
+    created = await world.new()
+    same = by_key(device="alice's laptop")
+    assert await word(world.service.claim(created.view.pairing.id, code_of(created), same, HERE)) is Code.SAME_DEVICE
+    shown = await world.service.create(same, HERE)
+    assert await word(world.service.claim(shown.view.pairing.id, code_of(shown), B, THERE)) is Code.SAME_DEVICE
+
+
+async def test_of_two_claims_at_once_one_wins_and_a_forgotten_pairing_is_unknown() -> None:
+    world = World()
+    created = await world.new()
+    pairing_id, code = created.view.pairing.id, code_of(created)
+    world.store.first = lambda: world.service.claim(pairing_id, code, by_key("bob"), HERE)
+    assert await word(world.service.claim(pairing_id, code, A, HERE)) is Code.ALREADY_CLAIMED
+    created = await world.new()
+
+    async def forgotten() -> None:
+        world.store.forget()
+
+    world.store.first = forgotten
+    assert await word(world.service.claim(created.view.pairing.id, code_of(created), A, HERE)) is Code.NOT_FOUND
+
+
+# What the approver is warned of
+
+
+async def doubts(world: World, device: NewDevice = B, approver: ByKey = A) -> tuple[Doubt, ...]:
+    created = await world.new(device)
+    view, _ = await world.service.claim(created.view.pairing.id, code_of(created), approver, HERE)
+    return view.pairing.doubts
+
+
+async def test_another_network_is_a_doubt_unless_the_policy_looks_away_and_the_unknown_is_none() -> None:
+    assert await doubts(World()) == (Doubt.NETWORK_DIFFERS,)
+    assert await doubts(World(network="off")) == ()
+    assert await doubts(World(), NEIGHBOUR) == ()
+    assert await doubts(World(), NewDevice(code="laptop", name="Laptop", ip="2001:4860::1")) == ()
+
+
+async def test_another_country_is_the_first_doubt_and_the_place_is_shown() -> None:
+    world = World()
+    there = world.places[THERE] = Place(country_code="FR", country="France")
+    created = await world.new()
+    view, _ = await world.service.claim(created.view.pairing.id, code_of(created), A, HERE)
+    # One unknown place differs from nothing.
+    assert (view.pairing.place, view.pairing.doubts) == (there, (Doubt.NETWORK_DIFFERS,))
+    world.places[HERE] = Place(country_code="FR")
+    assert await doubts(world) == (Doubt.NETWORK_DIFFERS,)
+    world.places[HERE] = Place(city="Nowhere")
+    assert await doubts(world) == (Doubt.NETWORK_DIFFERS,)
+    world.places[HERE] = Place(country_code="DE")
+    assert await doubts(world) == (Doubt.PLACE_DIFFERS, Doubt.NETWORK_DIFFERS)
+
+
+async def test_who_is_asked_often_is_warned_and_others_are_not() -> None:
+    world = World(network="off")
+    world.rates.most["asked"] = 2
+    assert [await doubts(world, NEIGHBOUR) for _ in range(3)] == [(), (), (Doubt.MANY_REQUESTS,)]
+    assert await doubts(world, NEIGHBOUR, by_key("bob")) == ()
+    assert world.rates.used("asked") == {"alice": 2, "bob": 1}
+
+
+async def test_an_origin_of_many_requests_is_a_doubt_unless_it_is_the_approvers_own_or_private() -> None:
+    world = World(network="off")
+    world.rates.most["origin"] = 2
+    assert await doubts(world) == ()
+    assert await doubts(world) == (Doubt.MANY_REQUESTS,)
+    # Asking does not count it again: making the code did.
+    assert world.rates.used("origin") == {THERE: 2}
+    for _ in range(2):
+        await world.new(NEIGHBOUR)
+    await world.rates.hit("origin", "10.0.0.7")
+    await world.rates.hit("origin", "10.0.0.7")
+    assert await doubts(world, NEIGHBOUR) == ()
+    assert await doubts(world, INDOORS) == ()
+
+
+async def test_a_new_device_that_scans_counts_as_an_origin_with_its_claim() -> None:
+    world = World(network="off")
+    world.rates.most["origin"] = 1
+    for expected in ((), (Doubt.MANY_REQUESTS,)):
+        created = await world.service.create(A, HERE)
+        view, _ = await world.service.claim(created.view.pairing.id, code_of(created), B, THERE)
+        assert view.pairing.doubts == expected
+    assert world.rates.used("origin") == {THERE: 1}
+
+
+# Typed codes
+
+
+async def test_a_typed_code_claims_however_it_is_spelt() -> None:
+    world = World(verify="remote")
+    created = await world.new(NEIGHBOUR)
+    typed = created.user_code.replace("-", " ").lower()
+    view, secret = await world.service.claim_by_user_code(typed, A, HERE)
+    assert view.pairing == await world.now_is(created)
+    assert (view.role, view.pairing.status, secret) == (Role.APPROVER, Status.SCANNED, None)
+    assert (world.rates.used("claim"), world.rates.used("user_code")) == ({"user:alice": 1}, {})
+
+
+async def test_a_new_device_can_type_a_code_too_and_choose_its_secret() -> None:
+    world = World()
+    created = await world.service.create(A, HERE)
+    view, secret = await world.service.claim_by_user_code(created.user_code, B, THERE, OWN)
+    assert (view.role, secret) == (Role.NEW_DEVICE, OWN)
+    assert world.rates.used("claim") == {THERE: 1}
+
+
+@pytest.mark.security(12)
+async def test_every_wrong_typed_code_looks_the_same_and_counts() -> None:
+    world = World()
+    claimed, mine = await world.claimed(), await world.service.create(A, HERE)
+    tries = ["", "nonsense!", "ABCD-EFGH", claimed.user_code, mine.user_code]
+    bob = by_key("bob")
+    for count, typed in enumerate(tries, 1):
+        wrong = await refused(world.service.claim_by_user_code(typed, bob, HERE))
+        assert (wrong.code, wrong.extra) == (Code.NOT_FOUND, {})
+        assert world.rates.used("user_code") == {"user:bob": count}
+    world.rates.most["user_code"] = len(tries)
+    right = (await world.new()).user_code
+    assert await word(world.service.claim_by_user_code(right, bob, HERE)) is Code.RATE_LIMITED
+    await world.service.claim_by_user_code(right, A, HERE)
+
+
+async def test_a_store_that_is_away_costs_no_try_of_a_typed_code() -> None:
+    world = World()
+    created = await world.new()
+    world.store.away = True
+    assert await word(world.service.claim_by_user_code(created.user_code, A, HERE)) is Code.UNAVAILABLE
+    assert world.rates.used("user_code") == {}
+    world.rates.most["claim"] = 0
+    assert await word(world.service.claim_by_user_code(created.user_code, A, HERE)) is Code.RATE_LIMITED
+
+
+# Keep
+
+
+@pytest.mark.parametrize("shown_by", ["new device", "logged-in device"])
+async def test_a_kept_code_waits_a_minute_for_its_holder_alone(shown_by: str) -> None:
+    world = World(rotate=5_000)
+    creator: NewDevice | ByKey = B if shown_by == "new device" else A
+    created = await world.service.create(creator, THERE)
+    holder: Holder = by_key("bob") if shown_by == "new device" else BySecret(OWN)
+    pairing_id = created.view.pairing.id
+    kept = await world.service.keep(pairing_id, code_of(created), holder, HERE)
+    assert (await world.now_is(created)).version == 1
+    assert world.rates.used("claim") == {"user:bob" if isinstance(holder, ByKey) else HERE: 1}
+
+    def claim(by: Holder) -> Awaitable[tuple[View, str | None]]:
+        if isinstance(by, ByKey):
+            return world.service.claim(pairing_id, kept, by, HERE)
+        return world.service.claim(pairing_id, kept, NEIGHBOUR, HERE, by.secret)
+
+    world.clock.forward(seconds=59.999)
+    assert await word(world.service.claim(pairing_id, code_of(created), A, HERE)) is Code.NOT_FOUND
+    assert await word(world.service.keep(pairing_id, kept, holder, HERE)) is Code.NOT_FOUND, "kept for ever"
+    other: Holder = by_key("eve") if isinstance(holder, ByKey) else BySecret(OWN + "x")
+    assert await word(claim(other)) is Code.NOT_FOUND
+    world.clock.forward(ms=1)
+    assert await word(claim(holder)) is Code.NOT_FOUND
+    world.clock.forward(ms=-1)
+    view, _ = await claim(holder)
+    assert view.pairing.status is Status.SCANNED
+
+
+async def test_a_wrong_code_is_not_kept_nor_any_at_a_used_up_rate() -> None:
+    world = World()
+    created = await world.new()
+    assert await word(world.service.keep(created.view.pairing.id, "wrong", A, HERE)) is Code.NOT_FOUND
+    assert await word(world.service.keep("unknown", code_of(created), A, HERE)) is Code.NOT_FOUND
+    world.rates.most["claim"] = 2
+    assert await word(world.service.keep(created.view.pairing.id, code_of(created), A, HERE)) is Code.RATE_LIMITED
+
+
+async def test_a_kept_code_is_worth_nothing_to_a_new_device_without_a_secret() -> None:
+    world = World(rotate=5_000)
+    created = await world.service.create(A, HERE)
+    kept = await world.service.keep(created.view.pairing.id, code_of(created), BySecret(OWN), THERE)
+    assert await word(world.service.claim(created.view.pairing.id, kept, B, THERE)) is Code.NOT_FOUND
+
+
+# Approve
+
+
+async def test_an_approval_leaves_time_to_log_in_twice_as_much_with_a_number() -> None:
+    for verify, seconds in (("never", 70), ("always", 140)):
+        world, before = World(verify=verify, redeem=70_000), counted("approve")
+        created = await world.claimed()
+        world.clock.forward(seconds=110)
+        view = await world.service.approve(created.view.pairing.id, A)
+        pairing = await world.now_is(created)
+        assert (view.pairing, view.role, view.now) == (pairing, Role.APPROVER, world.clock.now)
+        assert (pairing.status, pairing.approved_at) == (Status.APPROVED, world.clock.now)
+        assert pairing.expires_at == world.clock.now + seconds * 1000
+        assert counted("approve") == before + 1
+
+
+async def test_an_early_approval_takes_no_time_away() -> None:
+    world = World()
+    created = await world.claimed()
+    view = await world.service.approve(created.view.pairing.id, A)
+    assert view.pairing.expires_at == created.view.pairing.expires_at
+
+
+async def test_only_the_approver_sees_the_number_from_the_approval_to_the_login() -> None:
+    world = World(verify="always")
+    created = await world.claimed()
+    pairing_id = created.view.pairing.id
+    number = codes.verification_number(KEY, pairing_id)
+    assert (await world.service.view(pairing_id, A)).number is None
+    assert (await world.service.approve(pairing_id, A)).number == number
+    assert (await world.service.approve(pairing_id, A)).number == number
+    assert (await world.service.view(pairing_id, A)).number == number
+    assert (await world.service.view(pairing_id, secret_of(created))).number is None
+    await world.log_in(created, number)
+    assert (await world.service.view(pairing_id, A)).number is None
+
+
+async def test_without_the_policy_nobody_sees_a_number() -> None:
+    world = World()
+    created = await world.approved()
+    assert (await world.service.view(created.view.pairing.id, A)).number is None
+
+
+async def test_an_approval_repeated_is_the_same_also_after_the_login() -> None:
+    world = World()
+    created = await world.claimed(NewDevice(code="laptop", name="Laptop", ip=THERE, push_token="address"))
+    pairing_id = created.view.pairing.id
+    for _ in range(2):
+        assert (await world.service.approve(pairing_id, A)).pairing.version == 3
+    assert len(world.pushed) == 1
+    await world.log_in(created)
+    view = await world.service.approve(pairing_id, A)
+    assert (view.pairing.status, view.pairing.version) == (Status.CONSUMED, 4)
+
+
+async def test_who_may_not_approve_yet_or_was_not_there_lately_does_not() -> None:
+    world = World()
+    created = await world.new()
+    pairing_id = created.view.pairing.id
+    fresh, absent = by_key(refuse_approval=in_quarantine), by_key(step_up=nobody_there)
+    shown = await world.service.create(absent, HERE)
+    # Nobody is asked for a passkey over what can't be approved anyway.
+    assert await word(world.service.approve(shown.view.pairing.id, absent)) is Code.NOT_SCANNED
+    await world.service.claim(pairing_id, code_of(created), A, HERE)
+    assert await word(world.service.approve(pairing_id, fresh)) is Code.DEVICE_QUARANTINED
+    assert await word(world.service.approve(pairing_id, absent)) is Code.STEP_UP_REQUIRED
+    assert (await world.now_is(created)).status is Status.SCANNED
+    assert await word(world.service.approve(pairing_id, by_key("bob"))) is Code.NOT_FOUND
+
+
+async def test_an_approval_is_pushed_to_the_new_device_that_gave_an_address() -> None:
+    world = World()
+    with_address = await world.approved(NewDevice(code="laptop", name="Laptop", ip=THERE, push_token="address"))
+    await world.approved()
+    data = {"id": with_address.view.pairing.id, "status": "Approved", "approvedAt": "2026-01-01T00:00:00.000Z"}
+    assert world.pushed == [("address", data)]
+
+
+async def test_an_approval_that_comes_second_is_told_what_came_first() -> None:
+    world = World()
+    created = await world.claimed(NewDevice(code="laptop", name="Laptop", ip=THERE, push_token="address"))
+    pairing_id = created.view.pairing.id
+    world.store.first = lambda: world.service.deny(pairing_id, A)
+    late = await refused(world.service.approve(pairing_id, A))
+    assert (late.code, late.extra) == (Code.INVALID_STATE, {"pairingStatus": "denied"})
+    assert world.pushed == []
+
+
+# Deny and report
+
+
+async def test_a_denial_ends_it_and_is_noted_once() -> None:
+    world, before = World(verify="always"), counted("deny")
+    created = await world.approved()
+    for _ in range(2):
+        view = await world.service.deny(created.view.pairing.id, A)
+        assert view.pairing == await world.now_is(created)
+        assert (view.pairing.status, view.role, view.number) == (Status.DENIED, Role.APPROVER, None)
+    assert world.accounts.calls == [("pairing.denied", A.approver, B)]
+    assert counted("deny") == before + 1
+    # Nobody was reported.
+    assert world.rates.used("report") | world.rates.used("reported") | world.rates.used("reported_by") == {}
+    assert await word(world.service.deny(created.view.pairing.id, by_key("bob"))) is Code.NOT_FOUND
+
+
+@pytest.mark.security(10)
+async def test_a_report_is_noted_once_and_hides_that_origin_from_the_reporter_in_both_directions() -> None:
+    world = World()
+    world.rates.most |= {"report": 1, "reported_by": 1}
+    waiting, created = await world.new(), await world.claimed()
+    for _ in range(2):
+        view = await world.service.deny(created.view.pairing.id, A, report=True)
+        assert view.pairing.status is Status.DENIED
+    assert world.accounts.calls == [("pairing.reported", A.approver, B)]
+    assert world.rates.used("report") == {created.view.pairing.id: 1}
+    assert world.rates.used("reported_by") == {f"alice {THERE}": 1}
+    assert world.rates.used("reported") == {THERE: 1}
+    hidden = world.service.claim(waiting.view.pairing.id, code_of(waiting), A, HERE)
+    assert await word(hidden) is Code.NOT_FOUND
+    shown = await world.service.create(A, HERE)
+    hidden = world.service.claim(shown.view.pairing.id, code_of(shown), B, THERE)
+    assert await word(hidden) is Code.NOT_FOUND
+    assert (await world.now_is(shown)).version == 1
+    view, _ = await world.service.claim(shown.view.pairing.id, code_of(shown), NEIGHBOUR, HERE)
+    assert view.pairing.status is Status.SCANNED
+    view, _ = await world.service.claim(waiting.view.pairing.id, code_of(waiting), by_key("bob"), HERE)
+    assert view.pairing.status is Status.SCANNED
+
+
+@pytest.mark.security(10)
+async def test_an_origin_is_closed_for_all_when_several_accounts_report_it_and_one_account_is_not_several() -> None:
+    world = World()
+    world.rates.most |= {"reported": 2, "reported_by": 1}
+    first, second, third = await world.claimed(), await world.claimed(), await world.new()
+    last, waiting = await world.new(), await world.new()
+    for created in (first, second):
+        await world.service.deny(created.view.pairing.id, A, report=True)
+    assert world.rates.used("reported") == {THERE: 1}
+    for user, created in (("bob", third), ("carol", last)):
+        await world.service.claim(created.view.pairing.id, code_of(created), by_key(user), HERE)
+    # That the origin is closed by then makes no report fail.
+    for user, created in (("bob", third), ("carol", last)):
+        await world.service.deny(created.view.pairing.id, by_key(user), report=True)
+    assert world.rates.used("reported") == {THERE: 2}
+    hidden = world.service.claim(waiting.view.pairing.id, code_of(waiting), by_key("dave"), HERE)
+    assert await word(hidden) is Code.NOT_FOUND
+
+
+async def test_a_report_of_a_private_address_closes_nothing() -> None:
+    world = World()
+    created = await world.claimed(INDOORS)
+    await world.service.deny(created.view.pairing.id, A, report=True)
+    assert world.accounts.calls == [("pairing.reported", A.approver, INDOORS)]
+    assert world.rates.used("reported_by") | world.rates.used("reported") == {}
+    world.rates.most |= {"reported": 0, "reported_by": 0}
+    await world.claimed(INDOORS)
+
+
+async def test_a_report_of_a_code_that_nobody_scanned_is_noted_without_a_device() -> None:
+    world = World()
+    created = await world.service.create(A, HERE)
+    await world.service.deny(created.view.pairing.id, A, report=True)
+    assert world.accounts.calls == [("pairing.reported", A.approver, None)]
+
+
+# Cancel
+
+
+async def test_its_creator_takes_it_back_and_may_say_so_twice() -> None:
+    world, before = World(), counted("cancel")
+    by_b, by_a = await world.claimed(), await world.service.create(A, HERE)
+    holders: list[tuple[Created, Holder, Role]] = [
+        (by_b, secret_of(by_b), Role.NEW_DEVICE),
+        (by_a, A, Role.APPROVER),
+    ]
+    for created, holder, role in holders:
+        for _ in range(2):
+            view = await world.service.cancel(created.view.pairing.id, holder)
+            assert (view.pairing.status, view.role) == (Status.CANCELLED, role)
+        assert (await world.now_is(created)).finished_at == world.clock.now
+    assert counted("cancel") == before + 2
+    assert world.accounts.calls == []
+
+
+async def test_the_other_side_can_not_cancel() -> None:
+    world = World()
+    by_b, by_a = await world.claimed(), await world.service.create(A, HERE)
+    await world.service.claim(by_a.view.pairing.id, code_of(by_a), B, THERE, OWN)
+    wrong = await refused(world.service.cancel(by_b.view.pairing.id, A))
+    assert (wrong.code, wrong.extra) == (Code.WRONG_DIRECTION, {"initiator": "new_device"})
+    wrong = await refused(world.service.cancel(by_a.view.pairing.id, BySecret(OWN)))
+    assert (wrong.code, wrong.extra) == (Code.WRONG_DIRECTION, {"initiator": "logged_in_device"})
+    # Deny it can: it is the approver's word, whoever showed the code.
+    assert (await world.service.deny(by_a.view.pairing.id, A)).pairing.status is Status.DENIED
+
+
+async def test_whoever_ends_it_second_is_told_who_was_first() -> None:
+    world = World()
+    created = await world.claimed()
+    pairing_id = created.view.pairing.id
+    world.store.first = lambda: world.service.cancel(pairing_id, secret_of(created))
+    assert await word(world.service.deny(pairing_id, A)) is Code.PAIRING_CANCELLED
+    assert world.accounts.calls == []
+    # Two of the same kind agree, and one of them is noted.
+    created = await world.claimed()
+    world.store.first = lambda: world.service.deny(created.view.pairing.id, A)
+    await world.service.deny(created.view.pairing.id, A)
+    assert world.accounts.calls == [("pairing.denied", A.approver, B)]
+
+
+# Revoked devices
+
+
+@pytest.mark.security(16)
+async def test_revoked_devices_take_their_open_pairings_with_them_and_no_others() -> None:
+    world = World()
+    mine = await world.claimed()
+    tablet, other = by_key(device="tablet"), by_key(device="watch")
+    shown = await world.service.create(tablet, HERE)
+    kept = await world.service.create(other, HERE)
+    done = await world.approved()
+    await world.log_in(done)
+    await world.service.end_all_of(["phone", "tablet"])
+    states = [(await world.now_is(each)).status for each in (mine, shown, kept, done)]
+    assert states == [Status.DENIED, Status.DENIED, Status.PENDING, Status.CONSUMED]
+    assert (await world.now_is(mine)).finished_at == world.clock.now
+
+
+async def test_a_pairing_that_moved_on_meanwhile_is_ended_all_the_same() -> None:
+    world = World()
+    created, next_one = await world.claimed(), await world.claimed()
+    world.store.first = lambda: world.service.approve(created.view.pairing.id, A)
+    await world.service.end_all_of(["phone"])
+    for each in (created, next_one):
+        assert (await world.now_is(each)).status is Status.DENIED
+
+
+async def test_an_index_that_names_anothers_or_a_forgotten_pairing_ends_nothing() -> None:
+    world = World()
+    foreign, unclaimed, mine = (
+        await world.claimed(),
+        await world.new(),
+        await world.service.create(by_key(device="tablet"), HERE),
+    )
+
+    async def open_of(device_id: str) -> list[str]:
+        return ["forgotten", foreign.view.pairing.id, unclaimed.view.pairing.id, mine.view.pairing.id]
+
+    world.store.open_of = open_of  # type: ignore[method-assign]
+    await world.service.end_all_of(["tablet"])
+    states = [(await world.now_is(each)).status for each in (foreign, unclaimed, mine)]
+    assert states == [Status.SCANNED, Status.PENDING, Status.DENIED]
+
+
+async def test_devices_are_revoked_also_while_the_store_is_away() -> None:
+    world = World()
+    created = await world.claimed()
+    world.store.away = True
+    await world.service.end_all_of(["phone"])
+    world.store.away = False
+    assert (await world.now_is(created)).status is Status.SCANNED
+
+
+# Log in
+
+
+async def test_a_login_checks_consumes_and_then_begins_the_session() -> None:
+    world, before = World(), counted("login")
+    created = await world.approved()
+    pairing_id = created.view.pairing.id
+    for _ in range(2):
+        assert await world.log_in(created) == f"session {pairing_id}"
+    pairing = await world.now_is(created)
+    assert (pairing.status, pairing.login_device_id) == (Status.CONSUMED, "alice's laptop")
+    begun = ("log in", pairing_id, A.approver, B, created.secret)
+    # Repeated, it asks for the same session again; nothing else is done twice.
+    assert world.accounts.calls == [("check", A.approver, B), begun, begun]
+    assert counted("login") == before + 1
+
+
+async def test_nobody_logs_in_before_the_approval_or_after_another_end() -> None:
+    world = World()
+    created = await world.new()
+    assert await word(world.log_in(created)) is Code.NOT_APPROVED
+    await world.service.claim(created.view.pairing.id, code_of(created), A, HERE)
+    assert await word(world.log_in(created)) is Code.NOT_APPROVED
+    await world.service.deny(created.view.pairing.id, A)
+    assert await word(world.log_in(created)) is Code.PAIRING_DENIED
+    cancelled, late = await world.approved(), await world.approved()
+    await world.service.cancel(cancelled.view.pairing.id, secret_of(cancelled))
+    assert await word(world.log_in(cancelled)) is Code.PAIRING_CANCELLED
+    world.clock.forward(seconds=120)
+    assert await word(world.log_in(late)) is Code.PAIRING_EXPIRED
+    foreign = world.service.log_in(late.view.pairing.id, secret_of(created))
+    assert await word(foreign) is Code.NOT_FOUND
+    assert world.accounts.calls == [("pairing.denied", A.approver, B)]
+
+
+@pytest.mark.security(7)
+async def test_what_the_accounts_refuse_consumes_nothing() -> None:
+    world = World()
+    created = await world.approved()
+    world.accounts.refuses = Code.ACCOUNT_LOCKED
+    assert await word(world.log_in(created)) is Code.ACCOUNT_LOCKED
+    assert (await world.now_is(created)).status is Status.APPROVED
+
+
+async def test_another_device_code_at_login_is_refused_and_the_same_is_not() -> None:
+    world = World()
+    created = await world.approved()
+    assert await word(world.log_in(created, device_code="another")) is Code.DEVICE_CHANGED
+    assert await world.log_in(created, device_code="laptop")
+    assert await word(world.log_in(created, device_code="another")) is Code.DEVICE_CHANGED
+
+
+async def test_a_login_that_loses_the_swap_reads_again() -> None:
+    world = World()
+    created = await world.approved()
+    world.store.first = lambda: world.log_in(created)
+    assert await world.log_in(created) == f"session {created.view.pairing.id}"
+    created = await world.approved()
+    world.store.first = lambda: world.service.deny(created.view.pairing.id, A)
+    assert await word(world.log_in(created)) is Code.PAIRING_DENIED
+
+
+class Proofs:
+    """Which keys were asked for; `fails` is the word they are refused with."""
+
+    def __init__(self, fails: Code | None = None) -> None:
+        self.asked: list[str] = []
+        self.fails = fails
+
+    async def __call__(self, key_thumbprint: str, auth_key: str | None = None) -> None:
+        self.asked.append(key_thumbprint)
+        if self.fails:
+            raise Refused(self.fails)
+
+
+async def test_a_device_that_showed_a_key_proves_it_once_per_login_and_before_the_number() -> None:
+    world = World(verify="always")
+    created = await world.approved(NewDevice(code="laptop", name="Laptop", ip=THERE, key_thumbprint="jkt"))
+    number = codes.verification_number(KEY, created.view.pairing.id)
+    assert await word(world.log_in(created, "wrong", prove=Proofs(Code.INVALID_PROOF))) is Code.INVALID_PROOF
+    assert await word(world.log_in(created, "wrong")) is Code.INVALID_PROOF, "no proof is none"
+    assert (await world.now_is(created)).misses == 0
+    proofs = Proofs()
+    # A swap that was lost asks for no second proof: one request has one.
+    world.store.first = lambda: refused(world.log_in(created, "wrong", prove=Proofs()))
+    assert await world.log_in(created, number, prove=proofs)
+    assert proofs.asked == ["jkt"]
+    assert await word(world.log_in(created, number, prove=Proofs(Code.INVALID_PROOF))) is Code.INVALID_PROOF
+
+
+async def test_a_device_without_a_key_proves_none() -> None:
+    world, proofs = World(), Proofs()
+    await world.log_in(await world.approved(), prove=proofs)
+    assert proofs.asked == []
+
+
+# Numbers
+
+
+def wrong_numbers(created: Created) -> list[str]:
+    right = codes.verification_number(KEY, created.view.pairing.id)
+    return ["", f"{right}0", f"{(int(right) + 1) % 1000:03}"]
+
+
+@pytest.mark.security(11)
+async def test_the_number_lets_in_and_without_it_nothing_is_used_up() -> None:
+    world = World(verify="always")
+    created = await world.approved()
+    assert await word(world.log_in(created)) is Code.NUMBER_REQUIRED
+    assert (await world.now_is(created)).version == 3
+    number = codes.verification_number(KEY, created.view.pairing.id)
+    assert len(number) == 3
+    assert await world.log_in(created, number)
+    # Once it is consumed, the holder of the secret may ask again without it.
+    assert await world.log_in(created)
+    assert world.rates.used("number") == {}
+
+
+@pytest.mark.security(11)
+async def test_the_third_wrong_number_ends_it_and_the_account_hears_of_it() -> None:
+    world, before = World(verify="always"), (counted("wrong number"), counted("deny"))
+    created = await world.approved()
+    for left, number in zip((2, 1, 0), wrong_numbers(created), strict=True):
+        miss = await refused(world.log_in(created, number))
+        assert (miss.code, miss.extra) == (Code.NUMBER_MISMATCH, {"attemptsLeft": left})
+        assert world.rates.used("number") == {"alice": 3 - left}
+    pairing = await world.now_is(created)
+    assert (pairing.status, pairing.misses, pairing.version) == (Status.DENIED, 3, 6)
+    assert world.accounts.calls == [("pairing.number_missed", A.approver, B)]
+    assert (counted("wrong number"), counted("deny")) == (before[0] + 2, before[1] + 1)
+    number = codes.verification_number(KEY, created.view.pairing.id)
+    assert await word(world.log_in(created, number)) is Code.PAIRING_DENIED
+
+
+@pytest.mark.security(11)
+async def test_a_new_pairing_brings_the_account_no_new_numbers() -> None:
+    world = World(verify="always")
+    world.rates.most["number"] = 1
+    first, second = await world.approved(), await world.approved()
+    await refused(world.log_in(first, wrong_numbers(first)[0]))
+    number = codes.verification_number(KEY, second.view.pairing.id)
+    assert await word(world.log_in(second, number)) is Code.RATE_LIMITED
+    assert (await world.now_is(second)).status is Status.APPROVED
+
+
+async def test_a_wrong_number_that_loses_the_swap_is_looked_at_again() -> None:
+    world = World(verify="always")
+    created = await world.approved()
+    world.store.first = lambda: world.service.deny(created.view.pairing.id, A)
+    assert await word(world.log_in(created, "wrong")) is Code.PAIRING_DENIED
+    assert world.rates.used("number") == {}
