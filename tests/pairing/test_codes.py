@@ -1,0 +1,75 @@
+"""What codes, secrets and numbers look like, and how they are digested: processes of two versions have to agree."""
+
+import base64
+import hashlib
+import hmac
+import re
+
+import pytest
+
+from pairing_ws import codes
+
+KEY = bytes(range(32))
+
+
+def hmac_of(text: str) -> bytes:
+    return hmac.new(KEY, text.encode(), hashlib.sha256).digest()
+
+
+@pytest.mark.security(1)
+def test_tokens_are_all_of_the_random_bytes_in_base64url_without_padding() -> None:
+    asked: list[int] = []
+
+    def random(size: int) -> bytes:
+        asked.append(size)
+        return b"\xff" * size
+
+    assert codes.token(random) == "_" * 21 + "w"
+    assert codes.token(random, 32) == "_" * 42 + "8"
+    assert asked == [16, 32]
+
+
+def test_a_typed_code_is_eight_letters_of_crockfords_in_two_groups() -> None:
+    assert codes.user_code(lambda size: bytes(range(size))) == "0123-4567"
+    assert codes.user_code(lambda size: bytes(range(255, 255 - size, -1))) == "ZYXW-VTSR"
+    assert not set("ILOU") & set(codes.CROCKFORD)
+
+
+@pytest.mark.parametrize("typed", ["0123-ABCD", "0123abcd", " o1 23 a-b-c-d ", "Oi23-ABCD", "0L23-abcd", "ol23abcd"])
+def test_case_dashes_spaces_and_lookalikes_do_not_matter_in_a_typed_code(typed: str) -> None:
+    assert codes.normal_user_code(typed) == "0123ABCD"
+
+
+@pytest.mark.parametrize("typed", ["", "0123-ABC", "0123-ABCDE", "0123-ABCU", "0123_ABCD", "0123-ABCÄ", "٠123-ABCD"])
+def test_what_can_not_be_a_typed_code_is_none(typed: str) -> None:
+    assert codes.normal_user_code(typed) is None
+
+
+@pytest.mark.security(1)
+def test_an_own_secret_has_22_to_128_base64url_characters() -> None:
+    for good in ("a" * 22, "Z" * 128, "azAZ09-_" * 3):
+        assert codes.is_secret(good)
+    for bad in ("", "a" * 21, "a" * 129, "a" * 22 + "=", "a" * 22 + " ", "a" * 22 + "\n", "ä" * 22, "a" * 22 + "+"):
+        assert not codes.is_secret(bad)
+
+
+@pytest.mark.security(17)
+def test_digests_are_sha_256_and_short_values_are_keyed_for_one_purpose_each() -> None:
+    digest = codes.digest("a value")
+    assert base64.urlsafe_b64decode(digest) == hashlib.sha256(b"a value").digest()
+    assert codes.matches("a value", digest)
+    assert not codes.matches("a valuE", digest)
+    assert not codes.matches("", "")
+    assert codes.keyed_digest(KEY, "purpose", "value") == hmac_of("purpose:value")
+    assert codes.user_code_digest(KEY, "0123ABCD") == hmac_of("user-code:0123ABCD").hex()
+
+
+@pytest.mark.security(11)
+def test_each_pairing_has_its_own_number_of_three_digits() -> None:
+    numbers = {each: codes.verification_number(KEY, each) for each in map(str, range(3_000))}
+    for pairing_id, number in numbers.items():
+        assert int(number) == int.from_bytes(hmac_of(f"number:{pairing_id}"), "big") % 1000
+        assert re.fullmatch(r"[0-9]{3}", number)
+    # Zeros in front are a part of it.
+    assert any(number.startswith("0") for number in numbers.values())
+    assert len(set(numbers.values())) > 900
