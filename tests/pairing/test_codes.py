@@ -27,6 +27,8 @@ def test_tokens_are_all_of_the_random_bytes_in_base64url_without_padding() -> No
     assert codes.token(random) == "_" * 21 + "w"
     assert codes.token(random, 32) == "_" * 42 + "8"
     assert asked == [16, 32]
+    # Only padding goes.
+    assert codes.base64url(b"\0\0\x17") == "AAAX"
 
 
 def test_a_typed_code_is_eight_letters_of_crockfords_in_two_groups() -> None:

@@ -112,3 +112,18 @@ def test_a_kept_code_holds_for_a_minute_and_for_its_holder_on_its_pairing() -> N
 @pytest.mark.parametrize("text", ["", ".", "1.", "x.y", "-1.y", "٣.y", "1" * 400 + ".y", "1e9.y"])
 def test_what_only_looks_like_a_kept_code_is_none(text: str) -> None:
     assert not is_kept(KEY, pairing(), text, B, BEGAN)
+
+
+def test_a_kept_code_may_have_a_time_of_fifteen_digits_and_no_longer_one() -> None:
+    for until, holds in ((10**15 - 1, True), (10**15, False)):
+        assert is_kept(KEY, pairing(), kept_code(KEY, pairing(), B, until), B, BEGAN) is holds
+
+
+def test_seeds_and_kept_codes_are_made_as_any_other_process_makes_them() -> None:
+    def hmac_of(text: str) -> bytes:
+        return hmac.new(KEY, text.encode(), hashlib.sha256).digest()
+
+    assert seed(KEY, "an-id") == hmac_of("qr-seed:an-id")
+    for holder, mark in ((by_session("one"), "session:one"), (B, f"secret:{codes.digest(B.secret)}")):
+        made = codes.base64url(hmac_of(f"kept-code:an-id:5:{mark}")[:16])
+        assert kept_code(KEY, pairing(), holder, 5) == f"5.{made}"

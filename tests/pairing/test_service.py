@@ -234,8 +234,23 @@ async def test_a_logged_in_device_shows_a_code_that_has_no_secret_yet() -> None:
     )
     assert (created.secret, pairing.secret_hash) == (None, "")
     assert created.qr_text == f"{SITE}/join/{pairing.id}#{code_of(created)}"
-    # Not even a secret it should not have sent.
-    assert (await world.now_is(await world.service.create(A, HERE, OWN))).secret_hash == ""
+    # Not even one that it should not have sent.
+    created = await world.service.create(A, HERE, OWN)
+    assert (created.secret, (await world.now_is(created)).secret_hash) == (None, "")
+
+
+async def test_a_pairing_begins_on_the_clock_that_decides_about_it() -> None:
+    world = World()
+    clocks: list[str] = []
+
+    async def now(pairing_id: str = "") -> int:
+        clocks.append(pairing_id)
+        return 5
+
+    world.store.now = now  # type: ignore[method-assign]
+    created = await world.new()
+    assert clocks == [created.view.pairing.id]
+    assert (created.view.now, created.view.pairing.created_at) == (5, 5)
 
 
 async def test_a_device_in_quarantine_makes_no_code() -> None:
@@ -479,6 +494,13 @@ async def test_a_stale_code_is_good_enough_for_who_has_claimed_with_it_alone() -
     assert view.pairing.version == 2
     assert await word(world.service.claim(pairing_id, code, by_key("bob"), HERE)) is Code.NOT_FOUND
     assert await word(world.service.claim(pairing_id, "~wrong", A, HERE)) is Code.NOT_FOUND
+    shown = await world.service.create(A, HERE)
+    pairing_id, code = shown.view.pairing.id, code_of(shown)
+    await world.service.claim(pairing_id, code, B, THERE, OWN)
+    world.clock.forward(seconds=40)
+    view, _ = await world.service.claim(pairing_id, code, B, THERE, OWN)
+    assert view.pairing.version == 2
+    assert await word(world.service.claim(pairing_id, code, B, THERE, OWN + "x")) is Code.NOT_FOUND
 
 
 @pytest.mark.parametrize("device", [B, NEIGHBOUR, NewDevice(code="laptop", name="Laptop", ip="2001:4860::1")])
@@ -575,18 +597,19 @@ async def test_another_country_is_the_first_doubt_and_the_place_is_shown() -> No
 async def test_who_is_asked_often_is_warned_and_others_are_not() -> None:
     world = World(network="off")
     world.rates.most["asked"] = 2
-    assert [await doubts(world, NEIGHBOUR) for _ in range(3)] == [(), (), (Doubt.MANY_REQUESTS,)]
-    assert await doubts(world, NEIGHBOUR, by_key("bob")) == ()
+    assert [await doubts(world) for _ in range(3)] == [(), (), (Doubt.MANY_REQUESTS,)]
+    assert await doubts(world, NEIGHBOUR) == (Doubt.MANY_REQUESTS,)
+    assert await doubts(world, B, by_key("bob")) == ()
     assert world.rates.used("asked") == {"alice": 2, "bob": 1}
 
 
 async def test_an_origin_of_many_requests_is_a_doubt_unless_it_is_the_approvers_own_or_private() -> None:
     world = World(network="off")
-    world.rates.most["origin"] = 2
     assert await doubts(world) == ()
-    assert await doubts(world) == (Doubt.MANY_REQUESTS,)
     # Asking does not count it again: making the code did.
-    assert world.rates.used("origin") == {THERE: 2}
+    assert world.rates.used("origin") == {THERE: 1}
+    world.rates.most["origin"] = 2
+    assert await doubts(world) == (Doubt.MANY_REQUESTS,)
     for _ in range(2):
         await world.new(NEIGHBOUR)
     await world.rates.hit("origin", "10.0.0.7")
@@ -1113,3 +1136,4 @@ async def test_a_wrong_number_that_loses_the_swap_is_looked_at_again() -> None:
     world.store.first = lambda: world.service.deny(created.view.pairing.id, A)
     assert await word(world.log_in(created, "wrong")) is Code.PAIRING_DENIED
     assert world.rates.used("number") == {}
+    assert world.accounts.calls == [("pairing.denied", A.approver, B)], "a number that did not fit went on to the login"
