@@ -16,7 +16,6 @@ def hmac_of(text: str) -> bytes:
     return hmac.new(KEY, text.encode(), hashlib.sha256).digest()
 
 
-@pytest.mark.security(1)
 def test_tokens_are_all_of_the_random_bytes_in_base64url_without_padding() -> None:
     asked: list[int] = []
 
@@ -47,7 +46,6 @@ def test_what_can_not_be_a_typed_code_is_none(typed: str) -> None:
     assert codes.normal_user_code(typed) is None
 
 
-@pytest.mark.security(1)
 def test_an_own_secret_has_22_to_128_base64url_characters() -> None:
     for good in ("a" * 22, "Z" * 128, "azAZ09-_" * 3):
         assert codes.is_secret(good)
@@ -55,7 +53,6 @@ def test_an_own_secret_has_22_to_128_base64url_characters() -> None:
         assert not codes.is_secret(bad)
 
 
-@pytest.mark.security(17)
 def test_digests_are_sha_256_and_short_values_are_keyed_for_one_purpose_each() -> None:
     digest = codes.digest("a value")
     assert base64.urlsafe_b64decode(digest) == hashlib.sha256(b"a value").digest()
@@ -66,7 +63,6 @@ def test_digests_are_sha_256_and_short_values_are_keyed_for_one_purpose_each() -
     assert codes.user_code_digest(KEY, "0123ABCD") == hmac_of("user-code:0123ABCD").hex()
 
 
-@pytest.mark.security(11)
 def test_each_pairing_has_its_own_number_of_three_digits() -> None:
     numbers = {each: codes.verification_number(KEY, each) for each in map(str, range(3_000))}
     for pairing_id, number in numbers.items():

@@ -649,7 +649,6 @@ async def test_a_new_device_can_type_a_code_too_and_choose_its_secret() -> None:
     assert world.rates.used("claim") == {THERE: 1}
 
 
-@pytest.mark.security(12)
 async def test_every_wrong_typed_code_looks_the_same_and_counts() -> None:
     world = World()
     claimed, mine = await world.claimed(), await world.service.create(A, HERE)
@@ -827,7 +826,6 @@ async def test_a_denial_ends_it_and_is_noted_once() -> None:
     assert await word(world.service.deny(created.view.pairing.id, by_key("bob"))) is Code.NOT_FOUND
 
 
-@pytest.mark.security(10)
 async def test_a_report_is_noted_once_and_hides_that_origin_from_the_reporter_in_both_directions() -> None:
     world = World()
     world.rates.most |= {"report": 1, "reported_by": 1}
@@ -851,7 +849,6 @@ async def test_a_report_is_noted_once_and_hides_that_origin_from_the_reporter_in
     assert view.pairing.status is Status.SCANNED
 
 
-@pytest.mark.security(10)
 async def test_an_origin_is_closed_for_all_when_several_accounts_report_it_and_one_account_is_not_several() -> None:
     world = World()
     world.rates.most |= {"reported": 2, "reported_by": 1}
@@ -935,7 +932,6 @@ async def test_whoever_ends_it_second_is_told_who_was_first() -> None:
 # Revoked devices
 
 
-@pytest.mark.security(16)
 async def test_revoked_devices_take_their_open_pairings_with_them_and_no_others() -> None:
     world = World()
     mine = await world.claimed()
@@ -1020,7 +1016,6 @@ async def test_nobody_logs_in_before_the_approval_or_after_another_end() -> None
     assert world.accounts.calls == [("pairing.denied", A.approver, B)]
 
 
-@pytest.mark.security(7)
 async def test_what_the_accounts_refuse_consumes_nothing() -> None:
     world = World()
     created = await world.approved()
@@ -1089,7 +1084,6 @@ def wrong_numbers(created: Created) -> list[str]:
     return ["", f"{right}0", f"{(int(right) + 1) % 1000:03}"]
 
 
-@pytest.mark.security(11)
 async def test_the_number_lets_in_and_without_it_nothing_is_used_up() -> None:
     world = World(verify="always")
     created = await world.approved()
@@ -1103,7 +1097,6 @@ async def test_the_number_lets_in_and_without_it_nothing_is_used_up() -> None:
     assert world.rates.used("number") == {}
 
 
-@pytest.mark.security(11)
 async def test_the_third_wrong_number_ends_it_and_the_account_hears_of_it() -> None:
     world, before = World(verify="always"), (counted("wrong number"), counted("deny"))
     created = await world.approved()
@@ -1119,7 +1112,6 @@ async def test_the_third_wrong_number_ends_it_and_the_account_hears_of_it() -> N
     assert await word(world.log_in(created, number)) is Code.PAIRING_DENIED
 
 
-@pytest.mark.security(11)
 async def test_a_new_pairing_brings_the_account_no_new_numbers() -> None:
     world = World(verify="always")
     world.rates.most["number"] = 1
