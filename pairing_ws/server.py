@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -40,6 +41,8 @@ ARRIVING_SECONDS = 0.2
 # A worker gives the calls under way 5 s; whoever sent SIGTERM here expects the end within 10.
 LEAVES_WITHIN = 7.0
 RETRY_SECONDS = 1.0
+# Everything that has an end of its own has reached it by then.
+GONE_WITHIN = 8.5
 
 SERVING = Gauge("pairing_workers", "Processes that serve", multiprocess_mode="livesum")
 
@@ -138,6 +141,10 @@ def _application(settings: config.Settings) -> Starlette:
 
 def _end_waiting(app: Starlette, handler: Any, number: int, frame: object) -> None:
     app.state.drain.begin()
+    # The thread of a database driver that was interrupted can hold up the interpreter's end for ever.
+    last_resort = threading.Timer(GONE_WITHIN, os._exit, (0,))
+    last_resort.daemon = True
+    last_resort.start()
     if callable(handler):
         handler(number, frame)
 

@@ -269,6 +269,13 @@ async def test_workers_do_not_outlive_a_killed_parent(crew: Server, api: Api) ->
     await finish(api, crew.folder, [device])
 
 
+def test_a_thread_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    hangs = "import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\n"
+    (tmp_path / "sitecustomize.py").write_text(hangs)
+    with running(tmp_path, PYTHONPATH=f"{tmp_path}:{clean_environment()['PYTHONPATH']}") as server:
+        assert server.stop() == 0
+
+
 async def test_one_process_that_is_told_to_reload_leaves_in_order(tmp_path: Path) -> None:
     with running(tmp_path, **NO_LIMITS) as server:
         async with Api(server.url) as api:
