@@ -1,5 +1,11 @@
-"""`python -m pairing_ws`: the command line under its module name, nothing else."""
+"""`pairing-ws`, and `python -m pairing_ws`: loads the command line and hands over, nothing else."""
 
-from pairing_ws.cli import main
+from pairing_ws.loading import load
 
-main()
+
+def main() -> None:
+    load("cli").main()
+
+
+if __name__ == "__main__":
+    main()

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import structlog
@@ -21,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from pairing_ws import codes
 from pairing_ws.accounts import service as accounts
+from pairing_ws.accounts.passkeys import WebAuthnJudge
 from pairing_ws.accounts.step_up import CHALLENGE_MS, StepUpService
 from pairing_ws.adapters.bells import Bells, stop
 from pairing_ws.adapters.database import close_database, migrate, open_database
@@ -34,7 +36,6 @@ from pairing_ws.adapters.redis_commands import Commands
 from pairing_ws.adapters.redis_servers import servers_at
 from pairing_ws.adapters.sql_passkeys import SqlPasskeys
 from pairing_ws.adapters.tokens import KeyRing, make_key_file
-from pairing_ws.adapters.webauthn import WebAuthn
 from pairing_ws.clock import Clock, system_clock
 from pairing_ws.config import Settings, SettingsError
 from pairing_ws.errors import Code, Refused
@@ -232,6 +233,12 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
     async def end_pairings(device_ids: Sequence[str]) -> None:
         await pairings.end_all_of(device_ids)
 
+    async def webauthn() -> WebAuthnJudge:
+        # Not needed before somebody has a passkey: 50 ms of a start. In a thread, where they hold up nobody.
+        adapter = await asyncio.to_thread(import_module, "pairing_ws.adapters.webauthn")
+        judge: WebAuthnJudge = adapter.WebAuthn(settings.public_host, settings.public_origin, CHALLENGE_MS)
+        return judge
+
     push = _push(settings, accounts_store)
     account_service = accounts.AccountService(
         accounts_store,
@@ -256,7 +263,7 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
         bus,
         limits,
         account_service,
-        WebAuthn(settings.public_host, settings.public_origin, CHALLENGE_MS),
+        webauthn,
         _host(settings, clock),
         settings.step_up_seconds * 1000,
         clock,

@@ -21,7 +21,6 @@ from pairing_ws.clock import iso, system_clock
 from pairing_ws.database_address import DatabaseAddress
 from pairing_ws.errors import Refused, Unavailable
 from pairing_ws.log import configure
-from pairing_ws.web import qr
 
 T = TypeVar("T")
 
@@ -91,6 +90,9 @@ def invite(
             )
         )
         return
+    # Not needed by the other commands: 20 ms of a start.
+    from pairing_ws.web import qr
+
     print(qr.terminal(made.url))
     print(f"Open or scan this on the device that shall be logged in as {made.user.username!r}:\n\n  {made.url}\n")
     print(f"It works once, until {iso(made.expires_at)}.")

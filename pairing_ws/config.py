@@ -12,7 +12,6 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pairing_ws.database_address import DatabaseAddress
-from pairing_ws.redis_address import RedisAddress
 
 PREFIX = "PAIRING_"
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -186,6 +185,9 @@ class Settings(BaseSettings):
     @classmethod
     def _check_redis_url(cls, value: str | None) -> str | None:
         if value is not None:
+            # Not needed without Redis: 40 ms of a start.
+            from pairing_ws.redis_address import RedisAddress
+
             RedisAddress.parse(value)
         return value
 

@@ -23,7 +23,7 @@ from prometheus_client import Gauge
 from prometheus_client.multiprocess import mark_process_dead
 from starlette.applications import Starlette
 
-from pairing_ws import config
+from pairing_ws import config, loading
 from pairing_ws.app import create_app
 from pairing_ws.log import configure
 from pairing_ws.web.frames import WebSocketProtocol
@@ -156,7 +156,7 @@ class Worker:
         self.listening = listening
         self._signs, theirs = Pipe(duplex=False)
         self.process: SpawnProcess = get_context("spawn").Process(
-            target=_work, args=(settings, listening, theirs), daemon=True
+            target=loading.work, args=(settings, listening, theirs), daemon=True
         )
         self.process.start()
         theirs.close()
@@ -291,7 +291,7 @@ class Workers:
             self._end()
 
 
-def _work(settings: config.Settings, listening: socket.socket, signs: Connection) -> None:
+def work(settings: config.Settings, listening: socket.socket, signs: Connection) -> None:
     """The whole life of a worker. A new interpreter, which knows nothing of its parent's set-up."""
     _return_on_signals()
     # A terminal that closes tells all of its processes; the parent alone decides.

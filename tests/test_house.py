@@ -26,9 +26,10 @@ MAY_IMPORT = {
     "config": {"redis_address", "database_address"},
     "log": set(),
     "app": KERNEL | {"pairing", "accounts", "adapters", "web", "config", "log"},
-    "server": {"config", "log", "app", "web"},
+    "server": {"config", "loading", "log", "app", "web"},
     "cli": KERNEL | {"pairing", "accounts", "adapters", "web", "config", "log", "app", "server", "database_address"},
-    "__main__": {"cli"},
+    "loading": set(),
+    "__main__": {"loading"},
     "__init__": set(),
 }
 # A story and the kernel need neither a server nor a store: only values, counts, and the accounts' one seal.

@@ -1,6 +1,6 @@
 """The story of step-up: that a person, not only a key, was there lately; and of the passkeys that prove it."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -21,7 +21,7 @@ MAX_PASSKEYS = 10
 
 
 class StepUpService:
-    """`within` is how old a proof may be for an approval, in ms; 0: approvals need none."""
+    """`within` is how old a proof may be for an approval, in ms; 0: approvals need none. `webauthn` loads the judge."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class StepUpService:
         bus: Bus,
         limits: Limits,
         accounts: AccountService,
-        webauthn: WebAuthnJudge,
+        webauthn: Callable[[], Awaitable[WebAuthnJudge]],
         host: Host | None,
         within: int,
         clock: Clock,
@@ -84,18 +84,20 @@ class StepUpService:
         known = await self._store.passkeys(session.user.id)
         if not known:
             raise Refused(Code.NOT_FOUND, "this account has no passkey")
-        return self._webauthn.request_options(known, await self._challenge(session, Purpose.STEP_UP))
+        webauthn = await self._webauthn()
+        return webauthn.request_options(known, await self._challenge(session, Purpose.STEP_UP))
 
     async def by_passkey(self, session: Session, credential: dict[str, Any], ip: str) -> int:
         """When the proof was given (ms). Each try uses its challenge up. Raises STEP_UP_REFUSED."""
+        webauthn = await self._webauthn()
         now = self._clock()
         challenge = await self._store.take_challenge(session.id, Purpose.STEP_UP, now)
         known = await self._store.passkeys(session.user.id)
-        wanted = self._webauthn.credential_id(credential)
+        wanted = webauthn.credential_id(credential)
         passkey = next((each for each in known if each.credential_id == wanted), None)
         if challenge is None or passkey is None:
             raise _refused()
-        sign_count = self._webauthn.asserted(credential, challenge, passkey.public_key)
+        sign_count = webauthn.asserted(credential, challenge, passkey.public_key)
         copied = self._line(session, "passkey.copied", ip, passkey.name)
         if sign_count is None or not await self._store.use_passkey(passkey, sign_count, session.id, now, copied):
             raise _refused()
@@ -128,15 +130,17 @@ class StepUpService:
         known = await self._store.passkeys(session.user.id)
         if len(known) >= MAX_PASSKEYS:
             raise _full()
+        webauthn = await self._webauthn()
         challenge = await self._challenge(session, Purpose.ADD)
-        return self._webauthn.creation_options(session.user, known, challenge)
+        return webauthn.creation_options(session.user, known, challenge)
 
     async def add_passkey(self, session: Session, name: str, credential: dict[str, Any], ip: str) -> Passkey:
         """Raises PASSKEY_REFUSED beside what `new_passkey_options` raises."""
         first = await self._only_as_first(session)
+        webauthn = await self._webauthn()
         now = self._clock()
         challenge = await self._store.take_challenge(session.id, Purpose.ADD, now)
-        attested = self._webauthn.attested(credential, challenge) if challenge else None
+        attested = webauthn.attested(credential, challenge) if challenge else None
         if attested is None:
             raise Refused(Code.PASSKEY_REFUSED, "the passkey's answer does not fit what was asked")
         passkey = Passkey(

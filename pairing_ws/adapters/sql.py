@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, nullcontext
+from importlib import import_module
 from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -42,8 +42,9 @@ class SqlAccounts:
         self._reader = engine.execution_options(isolation_level="AUTOCOMMIT") if on_postgresql else engine
         self._writer = engine.execution_options(writes=True)
         self._patience = PATIENCE if on_postgresql else None
-        # Both dialects spell ON CONFLICT alike, but share no type that says so.
-        self._insert: Any = postgresql.insert if on_postgresql else sqlite.insert
+        # Both dialects spell ON CONFLICT alike, but share no type that says so. The engine has loaded the one that it
+        # speaks; PostgreSQL's is 25 ms of a start.
+        self._insert: Any = import_module(f"sqlalchemy.dialects.{engine.dialect.name}").insert
         # SQLite has one writer at a time; queueing here is fairer than its busy handler.
         self._turn = nullcontext() if on_postgresql else asyncio.Lock()
 

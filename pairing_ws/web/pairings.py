@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack, suppress
+from importlib import import_module
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -11,7 +12,7 @@ from pairing_ws import codes
 from pairing_ws.errors import Code, Refused, Unavailable
 from pairing_ws.pairing.scanned import KEPT_MS
 from pairing_ws.pairing.terms import BySecret, Holder, View
-from pairing_ws.web import qr, wire
+from pairing_ws.web import wire
 from pairing_ws.web.http import Caller, JsonResponse, body, give_keys
 
 MAX_WAIT_SECONDS = 30
@@ -24,9 +25,17 @@ async def create(caller: Caller, request: Request) -> Response:
     wanted = await body(request, wire.CreateRequest)
     creator, secret = await caller.claimant(wanted.device_key)
     made = await caller.services.pairings.create(creator, caller.ip, secret)
-    picture = await qr.draw(made.qr_text, wanted.qr)
+    picture = await _picture(made.qr_text, wanted.qr)
     location = f"{urlsplit(caller.services.settings.public_url).path}/api/v1/pairings/{made.view.pairing.id}"
     return JsonResponse(wire.created(made, picture), 201, {"Location": location})
+
+
+async def _picture(text: str, kind: str) -> dict[str, str]:
+    if kind == "none":
+        return {}
+    # Not needed before the first picture: 20 ms of a start.
+    qr = await asyncio.to_thread(import_module, "pairing_ws.web.qr")
+    return {kind: await asyncio.to_thread(qr.draw, text, kind)}
 
 
 async def read(caller: Caller, request: Request) -> Response:

@@ -1,6 +1,5 @@
-"""QR codes as SVG or PNG. Drawing takes milliseconds of CPU, so it happens off the event loop."""
+"""QR codes as SVG, as PNG and for a terminal. Drawing takes milliseconds of CPU: not on the event loop."""
 
-import asyncio
 import base64
 import io
 from typing import Any
@@ -14,11 +13,9 @@ QUIET_ZONE = 4
 PNG_PIXELS_PER_MODULE = 8
 
 
-async def draw(text: str, kind: str) -> dict[str, str]:
-    """`{"svg": markup}`, `{"png": data URL}`, or nothing for "none"; black on white, quiet zone included."""
-    if kind == "none":
-        return {}
-    return {kind: await asyncio.to_thread(_svg if kind == "svg" else _png, text)}
+def draw(text: str, kind: str) -> str:
+    """Markup for "svg", a data URL for "png"; black on white, quiet zone included."""
+    return _svg(text) if kind == "svg" else _png(text)
 
 
 def _code(text: str) -> "qrcode.QRCode[Any]":
