@@ -1,4 +1,5 @@
-"""The SQL tables as SQLAlchemy Core knows them. Their making and changing is the migrations'. Times in milliseconds."""
+"""The SQL tables as SQLAlchemy Core knows them, and as an empty database gets them. Changes are the migrations', which
+come to the same: a test compares. Times in milliseconds."""
 
 import sqlalchemy as sa
 
@@ -13,8 +14,18 @@ metadata = sa.MetaData(
 
 
 def _owner() -> sa.Column[str]:
-    return sa.Column("user_id", sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True)
+    return sa.Column(
+        "user_id", sa.ForeignKey("users.id", name="fk_owner", ondelete="CASCADE"), nullable=False, index=True
+    )
 
+
+# Alembic's own: which migrations the database has had.
+revisions = sa.Table(
+    "alembic_version",
+    metadata,
+    sa.Column("version_num", sa.String(32), nullable=False),
+    sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
 
 users = sa.Table(
     "users",
@@ -51,7 +62,9 @@ sessions = sa.Table(
     metadata,
     sa.Column("id", sa.String(22), primary_key=True),
     _owner(),
-    sa.Column("device_id", sa.ForeignKey("devices.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column(
+        "device_id", sa.ForeignKey("devices.id", name="fk_device", ondelete="CASCADE"), nullable=False, index=True
+    ),
     # `pairing:{id}` or `invite:{digest}`. That it is unique is what makes a login happen exactly once.
     sa.Column("origin", sa.String(80), nullable=False, unique=True),
     sa.Column("created_at", sa.BigInteger, nullable=False),
@@ -91,7 +104,7 @@ passkeys = sa.Table(
 challenges = sa.Table(
     "challenges",
     metadata,
-    sa.Column("session_id", sa.ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("session_id", sa.ForeignKey("sessions.id", name="fk_session", ondelete="CASCADE"), primary_key=True),
     sa.Column("purpose", sa.String(16), primary_key=True),
     sa.Column("challenge", sa.LargeBinary, nullable=False),
     sa.Column("expires_at", sa.BigInteger, nullable=False),
@@ -110,7 +123,7 @@ activity = sa.Table(
     "activity",
     metadata,
     sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
-    sa.Column("user_id", sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("user_id", sa.ForeignKey("users.id", name="fk_owner", ondelete="CASCADE"), nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
     sa.Column("event", sa.String(32), nullable=False),
     sa.Column("device_id", sa.String(32)),

@@ -1,0 +1,103 @@
+"""How a database gets its schema: at once when it is empty, by the migrations that it has not had when it is not."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pairing_ws.adapters.database import close_database, migrate, newest_revision, open_database
+from pairing_ws.adapters.tables import metadata, revisions
+from tests.postgres import Postgres
+
+DatabaseMaker = Callable[[str], str]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseMaker:
+    """The URL of a new database without anything in it."""
+    if request.param == "sqlite":
+        return lambda name: f"sqlite:///{tmp_path}/{name}.db"
+    server: Postgres = request.getfixturevalue("postgres_server")
+    return lambda _: server.url(server.empty_database())
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[AsyncConnection]:
+    engine = open_database(url)
+    try:
+        async with engine.execution_options(writes=True).begin() as connection:
+            yield connection
+    finally:
+        await close_database(engine)
+
+
+def upgrade(connection: sa.Connection, revision: str) -> None:
+    settings = Config()
+    settings.set_main_option("script_location", "pairing_ws.adapters:migrations")
+    settings.attributes["connection"] = connection
+    command.upgrade(settings, revision)
+
+
+def schema(connection: sa.Connection) -> dict[str, Any]:
+    """All but the order of columns, which migrations can't choose."""
+    found = sa.inspect(connection)
+    return {
+        table: {
+            "columns": sorted(str({**each, "type": str(each["type"])}) for each in found.get_columns(table)),
+            "primary key": found.get_pk_constraint(table),
+            "foreign keys": sorted(str(each) for each in found.get_foreign_keys(table)),
+            "unique": sorted(str(each) for each in found.get_unique_constraints(table)),
+            "checked": sorted(str(each) for each in found.get_check_constraints(table)),
+            "indexes": sorted(str(each) for each in found.get_indexes(table)),
+        }
+        for table in found.get_table_names()
+    }
+
+
+async def test_an_empty_database_gets_what_the_migrations_come_to_down_to_the_names(empty: DatabaseMaker) -> None:
+    at_once, step_by_step = empty("one"), empty("other")
+    await migrate(at_once)
+    async with connected(step_by_step) as connection:
+        await connection.run_sync(upgrade, "head")
+        migrated = await connection.run_sync(schema)
+    async with connected(at_once) as connection:
+        assert await connection.run_sync(schema) == migrated
+        assert (await connection.execute(sa.select(revisions))).scalars().all() == [newest_revision()]
+    assert set(migrated) == set(metadata.tables)
+
+
+async def test_a_database_of_an_older_version_gets_what_is_new_and_keeps_what_it_has(empty: DatabaseMaker) -> None:
+    url, fresh = empty("old"), empty("fresh")
+    await migrate(fresh)
+    async with connected(url) as connection:
+        await connection.run_sync(upgrade, "0001")
+        await connection.execute(
+            sa.text("INSERT INTO users (id, username, display_name, created_at) VALUES ('1', 'alice', 'Alice', 7)")
+        )
+    await asyncio.gather(*(migrate(url) for _ in range(3)))
+    async with connected(fresh) as connection:
+        wanted = await connection.run_sync(schema)
+    async with connected(url) as connection:
+        assert await connection.run_sync(schema) == wanted
+        assert (await connection.execute(sa.text("SELECT username FROM users"))).scalars().all() == ["alice"]
+
+
+def test_the_newest_migration_is_known_by_its_files_name() -> None:
+    settings = Config()
+    settings.set_main_option("script_location", "pairing_ws.adapters:migrations")
+    assert newest_revision() == ScriptDirectory.from_config(settings).get_current_head()
+
+
+async def test_of_many_that_start_on_an_empty_database_one_makes_the_schema(empty: DatabaseMaker) -> None:
+    url = empty("shared")
+    await asyncio.gather(*(migrate(url) for _ in range(8)))
+    async with connected(url) as connection:
+        assert (await connection.execute(sa.select(revisions))).scalars().all() == [newest_revision()]
