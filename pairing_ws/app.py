@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from prometheus_client import REGISTRY
@@ -30,10 +30,6 @@ from pairing_ws.adapters.host import HostKeyError, HostKeys
 from pairing_ws.adapters.limits import RateLimits
 from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
 from pairing_ws.adapters.proofs import DpopProofs
-from pairing_ws.adapters.redis import RedisPairings
-from pairing_ws.adapters.redis_bus import RedisBus
-from pairing_ws.adapters.redis_commands import Commands
-from pairing_ws.adapters.redis_servers import servers_at
 from pairing_ws.adapters.sql_passkeys import SqlPasskeys
 from pairing_ws.adapters.tokens import KeyRing, make_key_file
 from pairing_ws.clock import Clock, system_clock
@@ -52,6 +48,10 @@ from pairing_ws.web.operation import Operation, document
 from pairing_ws.web.routes import CALLS, Call, refused, refused_by_framework, routes
 from pairing_ws.web.short_way import ShortWay
 from pairing_ws.web.socket import Sockets
+
+if TYPE_CHECKING:
+    from pairing_ws.adapters.redis_bus import RedisBus
+    from pairing_ws.adapters.redis_commands import Commands
 
 log = structlog.get_logger()
 
@@ -295,11 +295,17 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
     return Parts(services, store, bus, accounts_store, tokens, engine, opened)
 
 
-def _short_lived(settings: Settings, clock: Clock) -> tuple[MemoryBus | RedisBus, PairingStore, Commands | None]:
+def _short_lived(settings: Settings, clock: Clock) -> "tuple[MemoryBus | RedisBus, PairingStore, Commands | None]":
     """What lives for minutes, and where its rates are counted."""
     if settings.redis_url is None:
         memory_bus = MemoryBus()
         return memory_bus, MemoryPairings(memory_bus, clock), None
+    # Not needed without Redis: 80 ms of a start.
+    from pairing_ws.adapters.redis import RedisPairings
+    from pairing_ws.adapters.redis_bus import RedisBus
+    from pairing_ws.adapters.redis_commands import Commands
+    from pairing_ws.adapters.redis_servers import servers_at
+
     servers = servers_at(settings.redis_url)
     commands = Commands(servers)
     bus = RedisBus(servers, commands)

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -19,10 +19,12 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 from pairing_ws import codes
-from pairing_ws.adapters.redis_commands import Commands, translated
 from pairing_ws.adapters.tokens import MAX_TOKEN, read_header
 from pairing_ws.clock import Clock
 from pairing_ws.errors import Code, Refused, Unavailable
+
+if TYPE_CHECKING:
+    from pairing_ws.adapters.redis_commands import Commands
 
 HEADER = frozenset({"alg", "typ", "jwk"})
 PUBLIC = ("crv", "kty", "x", "y")
@@ -52,7 +54,7 @@ class Claims(msgspec.Struct, frozen=True):
 class DpopProofs:
     """See `ports.Proofs`. With `commands`, all processes together take a proof once."""
 
-    def __init__(self, public_url: str, pepper: bytes, clock: Clock, commands: Commands | None) -> None:
+    def __init__(self, public_url: str, pepper: bytes, clock: Clock, commands: "Commands | None") -> None:
         self._public_url = public_url
         self._pepper = pepper
         self._clock = clock
@@ -114,6 +116,9 @@ class DpopProofs:
     async def _is_first(self, digest: str, method: str) -> bool:
         """True for one caller."""
         if self._commands:
+            # Not needed without Redis, whose modules are 80 ms of a start.
+            from pairing_ws.adapters.redis_commands import translated
+
             key = f"proof:{digest}"
             try:
                 with translated():
