@@ -4,18 +4,17 @@ What may live here: reading meters. What is done between two readings is in `_ca
 """
 
 import asyncio
-import os
 import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 import redis
+from benchmark.meters import cpu, cpu_of_family
 
 # A statement's line in the log: `execute` for a prepared one, `statement` for BEGIN and COMMIT.
 _STATEMENT = re.compile(r"LOG:  (?:execute|statement)")
@@ -31,23 +30,6 @@ class Meters:
     def read(self) -> dict[str, float]:
         """CPU seconds of each part."""
         return {name: sum(map(cpu_of_family, pids)) for name, pids in self.parts.items()}
-
-
-def cpu(pid: int) -> float:
-    """User and system time of all threads in seconds, to the microsecond. /proc/PID/stat counts in 10 ms."""
-    threads = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((each / "schedstat").read_text().split()[0]) for each in threads) / 1e9
-
-
-def cpu_of_family(pid: int) -> float:
-    """A process and its children, those that have ended included."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    ended = sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[13:15]))
-    return cpu(pid) + sum(cpu(int(child)) for child in children) + ended / os.sysconf("SC_CLK_TCK")
-
-
-def resident_kib(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0])
 
 
 class Redis:

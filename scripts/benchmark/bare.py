@@ -1,6 +1,7 @@
 """The yardstick of `scripts/bench`: a bare Starlette application on uvicorn, with the server settings of pairing_ws.
 
-What may live here: routes that do nothing but what any server of their kind has to do. `python _bench_bare.py PORT`.
+What may live here: routes that do nothing but what any server of their kind has to do. `python -m benchmark.bare PORT`.
+Its garbage collector is set as Python sets it: what is gained there is pairing_ws's own doing.
 """
 
 import sys
@@ -41,12 +42,17 @@ async def wait(websocket: WebSocket) -> None:
         pass
 
 
-def main() -> None:
+def application() -> Starlette:
     routes = [Route("/", read, methods=["GET"]), Route("/", write, methods=["POST"]), WebSocketRoute("/socket", wait)]
-    # The settings of pairing_ws/cli.py: a difference here would be counted as a difference of the applications.
-    uvicorn.run(
-        Starlette(routes=routes),
-        port=int(sys.argv[1]),
+    return Starlette(routes=routes)
+
+
+def configuration(port: int) -> uvicorn.Config:
+    """That of pairing_ws: a difference here would be counted as a difference of the applications."""
+    return uvicorn.Config(
+        application,
+        factory=True,
+        port=port,
         ws="websockets-sansio",
         ws_max_size=4096,
         ws_ping_interval=20.0,
@@ -56,8 +62,13 @@ def main() -> None:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=2,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=5,
     )
+
+
+def main() -> None:
+    uvicorn.Server(configuration(int(sys.argv[1]))).run()
 
 
 if __name__ == "__main__":

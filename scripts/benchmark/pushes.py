@@ -1,0 +1,143 @@
+"""From an approval to the frame on the new device's socket: from Redis on (P5), and the whole way (P6)."""
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+
+from benchmark.clients import Pool, clock, paced, request
+from benchmark.helper import Helper
+from benchmark.people import Attempt
+from benchmark.sizes import Sizes
+from benchmark.stand import Stand, standing
+from benchmark.table import Delays, Found, Goal, Row
+
+# Whoever waits longer than this for a push counts as never told.
+LOST_AFTER = 5.0
+AT_ONCE = 32
+RATES = (500, 2000)
+APPROVALS_A_SECOND = 200
+BARE_POST = request("POST", "/", {})
+
+# (number, version, time)
+Noted = Sequence[tuple[int, int, float]]
+
+
+async def told(crowds: Sequence[Helper], sent: Noted) -> Delays:
+    """How long it took until each device had heard of the version that was sent, or of a newer one."""
+    heard: defaultdict[int, list[tuple[int, float]]] = defaultdict(list)
+
+    def arrival(number: int, version: int) -> float | None:
+        return next((at for newer, at in heard[number] if newer >= version), None)
+
+    end = clock() + LOST_AFTER
+    while True:
+        for crowd in crowds:
+            for number, version, at in await crowd.ask("heard"):
+                heard[number].append((version, at))
+        lost = sum(arrival(number, version) is None for number, version, _ in sent)
+        if not lost or clock() > end:
+            break
+        await asyncio.sleep(0.1)
+    arrived = ((arrival(number, version), at) for number, version, at in sent)
+    return Delays.of([then - at for then, at in arrived if then is not None], lost)
+
+
+async def approve(server: Pool, attempts: Sequence[tuple[int, Attempt]], rate: float) -> Noted:
+    """Approve the numbered ones. The time is that of sending the request."""
+    requests = [(number, each.approval()) for number, each in attempts]
+    await server.renew()
+
+    async def approve(number: int, wanted: bytes) -> tuple[int, int, float]:
+        sent = clock()
+        answer = await server.ask(wanted)
+        return number, json.loads(answer)["version"], sent
+
+    return await paced(rate, (lambda each=each: approve(*each) for each in requests))
+
+
+async def pushing(chosen: Collection[str], sizes: Sizes) -> Found:
+    rows: list[Row] = []
+    notes: list[str] = []
+    numbers: dict[str, object] = {}
+    async with standing() as stand:
+        ours = stand.ours()
+        (account,) = await stand.accounts(ours, 1)
+        attempts = await stand.attempts(ours, sizes.pushed, account)
+        pool = await stand.pool(ours)
+        await pool.ask_all(each.claiming() for each in attempts)
+        crowd = await stand.helper("benchmark.crowd")
+        devices = [(number, each.socket_path, each.secret) for number, each in enumerate(attempts)]
+        await crowd.ask("open", ours.port, devices, AT_ONCE, False, None)
+        if "P6" in chosen:
+            whole, post = await _whole_way(stand, pool, crowd, attempts, sizes)
+            numbers["approve_to_frame"] = {"ours": asdict(whole), "bare_post": asdict(post)}
+            what, beside = f"approve → frame at {APPROVALS_A_SECOND}/s, ms", "Starlette POST"
+            rows += _rows("P6", what, whole, beside, post, Goal(4, 2), Goal(6))
+            notes.append(
+                f"P6: {sizes.pushed:,} devices wait; from sending the POST to the frame, beside the round trip of a"
+                f" bare one. {whole.count:,} of each in {sizes.turns} turns, {whole.lost} lost."
+            )
+        if "P5" in chosen:
+            if "P6" not in chosen:
+                await pool.ask_all(each.approval() for each in attempts)
+            ringer = await stand.helper("benchmark.ringer")
+            await ringer.ask("meet", [each.id for each in attempts])
+            await crowd.ask("listen", stand.redis.port)
+            floors = []
+            for rate in RATES:
+                ring, library, bare = await _from_redis(ringer, crowd, rate, sizes)
+                numbers[f"publish_to_frame_{rate}"] = {
+                    "ours": asdict(ring),
+                    "redis_py": asdict(library),
+                    "bare": asdict(bare),
+                }
+                what = f"script in Redis → frame at {rate}/s, ms"
+                rows += _rows("P5", what, ring, "PUBLISH → redis-py", library, Goal(3.5, 1.8), Goal(5))
+                floors.append(f"{bare} at {rate}/s")
+            notes.append(
+                f"P5: {sizes.pushed:,} devices wait; another process runs the script that approving runs, and the time"
+                " is from that call to the frame. Beside it, redis-py publishes in that process and listens in the one"
+                f" that holds the sockets. Without any library it takes {', '.join(floors)} (p50 / p99, ms)."
+            )
+        numbers["lost_sockets"] = sizes.pushed - await crowd.ask("open_now")
+    return Found(rows, notes, {"pushes": numbers})
+
+
+async def _whole_way(
+    stand: Stand, pool: Pool, crowd: Helper, attempts: Sequence[Attempt], sizes: Sizes
+) -> tuple[Delays, Delays]:
+    bare = await stand.pool(stand.bare())
+    numbered = list(enumerate(attempts))
+
+    async def post() -> float:
+        sent = clock()
+        await bare.ask(BARE_POST)
+        return clock() - sent
+
+    whole, posts = [], []
+    for turn in range(sizes.turns):
+        some = numbered[turn :: sizes.turns]
+        await crowd.ask("heard")
+        whole.append(await told([crowd], await approve(pool, some, APPROVALS_A_SECOND)))
+        await bare.renew()
+        posts.append(Delays.of(await paced(APPROVALS_A_SECOND, (post for _ in some))))
+    return Delays.over(whole), Delays.over(posts)
+
+
+async def _from_redis(ringer: Helper, crowd: Helper, rate: int, sizes: Sizes) -> list[Delays]:
+    """Of the script, of redis-py, and of no library at all."""
+    turns: defaultdict[str, list[Delays]] = defaultdict(list)
+    for _ in range(sizes.turns):
+        for act in ("ring", "publish", "publish_bare"):
+            await crowd.ask("heard")
+            turns[act].append(await told([crowd], await ringer.ask(act, int(rate * sizes.seconds), rate)))
+    return [Delays.over(each) for each in turns.values()]
+
+
+def _rows(line: str, what: str, ours: Delays, name: str, peer: Delays, p50: Goal, p99: Goal) -> list[Row]:
+    return [
+        Row(line, f"{what}, {share}", f"{mine:.2f}", f"{name} {theirs:.2f}", mine / theirs, goal)
+        for share, mine, theirs, goal in (("p50", ours.p50, peer.p50, p50), ("p99", ours.p99, peer.p99, p99))
+    ]

@@ -1,0 +1,52 @@
+"""pairing_ws as `serve` runs it with one worker, in a process that also answers questions about itself.
+
+`python -m benchmark.watched PORT`: GET /bench/tasks says how many asyncio tasks there are; GET /bench/profile/FILE
+writes the profile of all that was done since the last such call, and begins a new one.
+"""
+
+import asyncio
+import cProfile
+import functools
+import sys
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from pairing_ws import config, server
+from pairing_ws.log import configure
+
+_profile: cProfile.Profile | None = None
+
+
+async def tasks(_: Request) -> JSONResponse:
+    return JSONResponse(len(asyncio.all_tasks()))
+
+
+async def profile(request: Request) -> JSONResponse:
+    global _profile
+    if _profile:
+        _profile.disable()
+        _profile.dump_stats(request.path_params["file"])
+    _profile = cProfile.Profile()
+    _profile.enable()
+    return JSONResponse(True)
+
+
+def application(settings: config.Settings) -> Starlette:
+    # `serve`'s own, with its settings of the garbage collector.
+    app = server._application(settings)
+    app.router.routes += [Route("/bench/tasks", tasks), Route("/bench/profile/{file}", profile)]
+    return app
+
+
+def main() -> None:
+    settings = config.load(port=int(sys.argv[1]))
+    configure()
+    server._return_on_signals()
+    server.Server(server._uvicorn(settings, functools.partial(application, settings))).run()
+
+
+if __name__ == "__main__":
+    main()
