@@ -25,23 +25,28 @@ Noted = Sequence[tuple[int, int, float]]
 
 
 async def told(crowds: Sequence[Helper], sent: Noted) -> Delays:
-    """How long it took until each device had heard of the version that was sent, or of a newer one."""
-    heard: defaultdict[int, list[tuple[int, float]]] = defaultdict(list)
-
-    def arrival(number: int, version: int) -> float | None:
-        return next((at for newer, at in heard[number] if newer >= version), None)
-
+    """How long it took until each device had heard of what was sent."""
+    heard: list[tuple[int, int, float]] = []
     end = clock() + LOST_AFTER
     while True:
         for crowd in crowds:
-            for number, version, at in await crowd.ask("heard"):
-                heard[number].append((version, at))
-        lost = sum(arrival(number, version) is None for number, version, _ in sent)
+            heard += await crowd.ask("heard")
+        seconds, lost = delays(sent, heard)
         if not lost or clock() > end:
-            break
+            return Delays.of(seconds, lost)
         await asyncio.sleep(0.1)
-    arrived = ((arrival(number, version), at) for number, version, at in sent)
-    return Delays.of([then - at for then, at in arrived if then is not None], lost)
+
+
+def delays(sent: Noted, heard: Noted) -> tuple[list[float], int]:
+    """Of each version until the device heard of it, or of a newer one; and how many it never heard of."""
+    arrivals: defaultdict[int, list[tuple[int, float]]] = defaultdict(list)
+    for number, version, at in heard:
+        arrivals[number].append((version, at))
+    found = (
+        next((then - at for newer, then in arrivals[number] if newer >= version), None) for number, version, at in sent
+    )
+    seconds = [each for each in found if each is not None]
+    return seconds, len(sent) - len(seconds)
 
 
 async def approve(server: Pool, attempts: Sequence[tuple[int, Attempt]], rate: float) -> Noted:
