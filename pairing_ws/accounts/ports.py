@@ -130,14 +130,17 @@ class AccountStore(Protocol):
 
     async def begin_session(
         self, session: NewSession, device: NewDevice, approved_by: str | None, quarantine_until: int | None, limit: int
-    ) -> Session | None:
+    ) -> tuple[User, Device] | None:
         """Create the session, register or overwrite its device, end the device's older sessions, write the activity.
 
-        None if a session of that origin exists: then nothing was changed. `approved_by` is the id of the session that
-        approved; without one it is an invite, which is marked as used in the same transaction, and quarantine starts
-        only if the account has other devices. Raises ACCOUNT_LOCKED, DEVICE_LIMIT (`limit` 0: none), and
-        PAIRING_DENIED when the session that approved no longer stands.
+        The account and the device as stored; None if a session of that origin exists: then nothing was changed.
+        `approved_by` is the id of the session that approved; without one it is an invite, which is marked as used in
+        the same transaction, and quarantine starts only if the account has other devices. Raises ACCOUNT_LOCKED,
+        DEVICE_LIMIT (`limit` 0: none), and PAIRING_DENIED when the session that approved no longer stands.
         """
+
+    async def check_session(self, user_id: str, device_id: str, approved_by: str, now: int, limit: int) -> None:
+        """Raises what `begin_session` would if that session let this device in now. Changes nothing."""
 
     async def session(self, session_id: str) -> Session | None: ...
     async def session_of_origin(self, origin: str) -> Session | None: ...

@@ -100,16 +100,13 @@ class AccountService:
 
     async def check_login(self, approver: Approver, device: NewDevice) -> None:
         """See `pairing.ports.Accounts`. Reads the database, never the cache: it is the last look before the keys."""
-        session = await self._store.session(approver.session_id)
-        if session is not None and session.user.locked_at is not None:
-            raise Refused(Code.ACCOUNT_LOCKED, "the account is locked")
-        if session is None or not session.alive_at(self._clock()):
-            raise Refused(Code.PAIRING_DENIED, "the device that approved is no longer logged in")
-        limit = self._policy.device_limit
-        mine = self.device_id(approver, device)
-        others = [each for each in await self._store.devices(approver.user_id, self._clock()) if each.id != mine]
-        if limit and len(others) >= limit:
-            raise Refused(Code.DEVICE_LIMIT, f"the account has {limit} devices; log one out first")
+        await self._store.check_session(
+            approver.user_id,
+            self.device_id(approver, device),
+            approver.session_id,
+            self._clock(),
+            self._policy.device_limit,
+        )
 
     async def log_in(self, pairing_id: str, approver: Approver, device: NewDevice, secret: str) -> LoggedIn:
         """The one session of this pairing. Repeated with the same secret it gives the same pair for 30 s, as long as
@@ -193,7 +190,7 @@ class AccountService:
         if begun is not None:
             await self._changed(user_id)
             self._push_news("device.added", user_id, device_id, but=device_id)
-            return LoggedIn(answer, begun.user, begun.device, now)
+            return LoggedIn(answer, *begun, now)
         before = await self._store.session_of_origin(origin)
         # Of the key that this request has proved: a stolen secret alone gets no answer a second time.
         same_key = before is not None and before.key_thumbprint == bound_to

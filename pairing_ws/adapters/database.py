@@ -48,7 +48,15 @@ def open_database(url: str) -> AsyncEngine:
 
 
 def _open_sqlite(address: DatabaseAddress) -> AsyncEngine:
-    engine = create_async_engine(address.url, hide_parameters=True, pool_size=5, max_overflow=0, pool_timeout=10)
+    engine = create_async_engine(
+        address.url,
+        hide_parameters=True,
+        pool_size=5,
+        max_overflow=0,
+        pool_timeout=10,
+        # Whoever takes a connection ends its transaction; making sure of it is one more trip to its thread.
+        pool_reset_on_return=None,
+    )
 
     @sa.event.listens_for(engine.sync_engine, "connect")
     def _configure(connection: Any, _: object) -> None:
