@@ -13,7 +13,6 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -56,7 +55,8 @@ class Statement:
 
     @cached_property
     def _compiled(self) -> Any:
-        return self.in_words_of("sqlite").compile(dialect=make_url("sqlite://").get_dialect()(paramstyle="named"))
+        dialect = import_module("sqlalchemy.dialects.sqlite").dialect(paramstyle="named")
+        return self.in_words_of("sqlite").compile(dialect=dialect)
 
 
 class Upsert(Statement):

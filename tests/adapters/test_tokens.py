@@ -335,6 +335,21 @@ def test_a_key_that_was_replaced_a_day_ago_goes_at_the_next_rotation(
     assert [each["kid"] for each in read_key_file(path).keys] == [third, second]
 
 
+@pytest.mark.security(15)
+def test_a_token_that_was_believed_a_moment_ago_goes_with_its_key(ring: KeyRing, clock: FakeClock, path: Path) -> None:
+    token = issue(ring, clock, lives_ms=10 * DAY_MS)
+    assert ring.verify(token, clock())
+    rotate_keys(path, clock)
+    clock.forward(ms=RETIRED_KEPT_MS)
+    # What looks at the file is any call that needs the newest keys.
+    assert len(ring.jwks()["keys"]) == 2
+    assert ring.verify(token, clock())
+    rotate_keys(path, clock)
+    clock.forward(seconds=1)
+    assert ring.jwks()
+    assert ring.verify(token, clock()) is None
+
+
 def test_a_rotation_keeps_the_secret_of_the_keyed_digests_and_the_files_mode(
     ring: KeyRing, clock: FakeClock, path: Path
 ) -> None:
