@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
-import typer
+import click
 
 from pairing_ws import config, server
 from pairing_ws.accounts.service import AccountService
@@ -24,22 +24,30 @@ from pairing_ws.log import configure
 
 T = TypeVar("T")
 
-cli = typer.Typer(
-    help="Passwordless login by QR-code device pairing.\n\n"
-    "Start with `pairing-ws serve --demo` in one terminal and `pairing-ws invite YOU` in another: the link it prints"
-    " logs your first device in, and that one lets in all others. Settings come from the environment;"
-    " `pairing-ws doctor` checks them.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-)
-users = typer.Typer(help="List, lock, unlock and delete accounts.", no_args_is_help=True)
-database = typer.Typer(help="The database's schema.", no_args_is_help=True)
-signing_keys = typer.Typer(help="The keys that authKeys are signed with.", no_args_is_help=True)
-cli.add_typer(users, name="user")
-cli.add_typer(database, name="db")
-cli.add_typer(signing_keys, name="keys")
+
+@click.group()
+def cli() -> None:
+    """Passwordless login by QR-code device pairing.
+
+    Start with `pairing-ws serve --demo` in one terminal and `pairing-ws invite YOU` in another: the link it prints logs
+    your first device in, and that one lets in all others. Settings come from the environment; `pairing-ws doctor`
+    checks them.
+    """
+
+
+@cli.group("user")
+def users() -> None:
+    """List, lock, unlock and delete accounts."""
+
+
+@cli.group("db")
+def database() -> None:
+    """The database's schema."""
+
+
+@cli.group("keys")
+def signing_keys() -> None:
+    """The keys that authKeys are signed with."""
 
 
 def main() -> None:
@@ -53,18 +61,16 @@ def main() -> None:
 
 
 @cli.command()
-def serve(
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; beyond loopback it needs PAIRING_PUBLIC_URL.")
-    ] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(help="Port to listen on.  [default: PORT, or 8000]")] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes; above 1 needs REDIS_URL.  [default: WEB_CONCURRENCY, or 1]")
-    ] = None,
-    demo: Annotated[
-        bool, typer.Option("--demo", help="For trying it out: http on a local network, no quarantine for new devices.")
-    ] = False,
-) -> None:
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; beyond loopback it needs PAIRING_PUBLIC_URL.",
+)
+@click.option("--port", type=int, help="Port to listen on.  [default: PORT, or 8000]")
+@click.option("--workers", type=int, help="Processes; above 1 needs REDIS_URL.  [default: WEB_CONCURRENCY, or 1]")
+@click.option("--demo", is_flag=True, help="For trying it out: http on a local network, no quarantine for new devices.")
+def serve(host: str, port: int | None, workers: int | None, demo: bool) -> None:
     """Run the server. Migrates the database first; stops within 10 s of SIGTERM, telling open sockets to reconnect."""
     settings = config.load(host=host, port=port, workers=workers, demo=demo or None)
     configure()
@@ -77,11 +83,13 @@ def serve(
 
 
 @cli.command()
-def invite(
-    username: Annotated[str, typer.Argument(help="The account; it is made if there is none of that name.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
-) -> None:
-    """Print a link and QR code that log one device in, once, within 15 minutes: the first, or after all are lost."""
+@click.argument("username")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+def invite(username: str, as_json: bool) -> None:
+    """Print a link and QR code that log one device in, once, within 15 minutes: the first, or after all are lost.
+
+    The account is made if there is none of that name.
+    """
     made = _with_accounts(lambda accounts: accounts.invite(username))
     if as_json:
         print(
@@ -106,22 +114,26 @@ def list_users() -> None:
 
 
 @users.command()
+@click.argument("username")
 def lock(username: str) -> None:
     """Refuse all logins, keys and refreshes of an account until it is unlocked."""
     _with_accounts(lambda accounts: accounts.lock(username, locked=True))
 
 
 @users.command()
+@click.argument("username")
 def unlock(username: str) -> None:
     """Let a locked account in again."""
     _with_accounts(lambda accounts: accounts.lock(username, locked=False))
 
 
 @users.command()
-def delete(username: str, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+@click.argument("username")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def delete(username: str, yes: bool) -> None:
     """Delete an account with its devices, sessions and activity."""
     if not yes:
-        typer.confirm(f"Delete {username!r} and all its devices?", abort=True)
+        click.confirm(f"Delete {username!r} and all its devices?", abort=True)
     _with_accounts(lambda accounts: accounts.delete_user(username))
 
 
@@ -173,7 +185,7 @@ def doctor() -> None:
             settings = settings.model_copy(update={"database_url": f"sqlite:///{scratch}/pairing.db"})
         bad |= asyncio.run(_examine(build(settings)))
     if bad:
-        raise typer.Exit(1)
+        raise SystemExit(1)
 
 
 def _can_not_be_made(file: Path) -> bool:
