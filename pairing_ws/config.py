@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 import limits
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pairing_ws.database_address import DatabaseAddress
 
@@ -42,7 +41,7 @@ def _items(value: object) -> object:
 
 Rate = Annotated[str, BeforeValidator(_rate)]
 Count = Annotated[int, Field(ge=0)]
-List = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_items)]
+List = Annotated[tuple[str, ...], BeforeValidator(_items)]
 
 
 def _plain(name: str, default: Any, description: str) -> Any:
@@ -64,12 +63,10 @@ def _web_address(value: str) -> str:
     return f"{parts.scheme}://{bracketed}{'' if default else f':{parts.port}'}{parts.path.rstrip('/')}"
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """All settings, checked. Durations are in seconds. `demo` and `host` come from the command line alone."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, populate_by_name=True, extra="forbid", frozen=True, env_ignore_empty=True
-    )
+    model_config = ConfigDict(populate_by_name=True, extra="forbid", frozen=True)
 
     redis_url: str | None = _plain(
         "REDIS_URL",
@@ -289,20 +286,24 @@ class Settings(BaseSettings):
 
 def load(**overrides: Any) -> Settings:
     """The settings of this process, `overrides` (command line options) first. Raises SettingsError."""
-    # Named here, so that no variable sets what the command line alone may.
-    given: dict[str, Any] = {"host": "127.0.0.1", "demo": False} | {
-        name: value for name, value in overrides.items() if value is not None
-    }
+    # An empty variable is as good as none, and capitals don't matter.
+    variables = {name.upper(): value for name, value in os.environ.items() if value}
+    given = {name: variables[variable] for name, variable in _variables().items() if variable in variables}
     try:
-        return Settings(**given)
+        return Settings(**given | {name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(each) for each in error.errors())) from None
 
 
 def unknown_variables() -> list[str]:
     """Variables that look like settings and are none: most likely misspelt."""
-    known = {environment_name(name) for name, field in Settings.model_fields.items() if not field.exclude}
+    known = _variables().values()
     return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+
+
+def _variables() -> dict[str, str]:
+    """Which variable sets which field: none sets what the command line alone may."""
+    return {name: environment_name(name) for name, field in Settings.model_fields.items() if not field.exclude}
 
 
 def share_metrics(folder: str) -> None:

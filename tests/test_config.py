@@ -52,7 +52,7 @@ def test_the_defaults_are_the_contracts() -> None:
 
 
 def test_settings_come_from_the_environment_and_the_command_line_wins(environment: Set) -> None:
-    environment(PORT="9000", PAIRING_TTL_SECONDS="30", PAIRING_VERIFY="always", WEB_CONCURRENCY="")
+    environment(PORT="9000", pairing_ttl_seconds="30", PAIRING_VERIFY="always", WEB_CONCURRENCY="")
     settings = config.load(port=9001, workers=None)
     assert (settings.port, settings.ttl_seconds, settings.verify, settings.workers) == (9001, 30, "always", 1)
     assert settings.public_url == "http://localhost:9001"
