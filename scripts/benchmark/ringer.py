@@ -34,7 +34,8 @@ class Ringer:
         parts = build(settings)
         # Not `running`: it needs the store alone, and nothing of what the servers have is to be doubled.
         self._store: PairingStore = parts.store
-        self._client = redis.asyncio.Redis.from_url(settings.redis_url, client_name="bench")
+        # On a busy machine, more of its publications are under way at once than its pool has room for.
+        self._client = redis.asyncio.Redis.from_url(settings.redis_url, client_name="bench", max_connections=10_000)
         port = int(settings.redis_url.split(":")[2].split("/")[0])
         self._wire, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, HOST, port)
         for number, pairing_id in enumerate(ids):
