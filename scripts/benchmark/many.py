@@ -13,7 +13,6 @@ from benchmark.table import Delays, Found, Goal, Row
 WORKERS = 3
 CROWDS = 3
 PUSHES_A_SECOND = 1500
-SETTLE_SECONDS = 2.0
 
 
 async def many(_: Collection[str], sizes: Sizes) -> Found:
@@ -30,7 +29,7 @@ async def many(_: Collection[str], sizes: Sizes) -> Found:
             for place, crowd in enumerate(crowds)
         )
         took = await asyncio.gather(*opening)
-        await asyncio.sleep(SETTLE_SECONDS)
+        await asyncio.sleep(sizes.settle)
         mib = family_kib(ours.pid) / 1024
         turns = []
         for _ in range(sizes.turns):

@@ -18,8 +18,6 @@ from benchmark.table import Found, Goal, Row
 # Opened before memory is read for the first time, so that what a first socket brings once is not counted.
 WARM_UP = 100
 STEP = 1000
-# What the last ones needed only while they connected is given back.
-SETTLE_SECONDS = 1.0
 PUSHES_A_SECOND = 200
 # The contract's `pollInterval`.
 POLL_SECONDS = 3
@@ -65,7 +63,6 @@ class Side:
         self.open = total
 
     async def read(self) -> None:
-        await asyncio.sleep(SETTLE_SECONDS)
         tasks = int(await self.asked.ask(TASKS)) if self.asked else 0
         connections = await self.connections() if self.connections else 0
         self.readings.append(Reading(self.open, resident_kib(self.server.pid), tasks, connections))
@@ -131,15 +128,20 @@ class Crowded:
         """Open `many` sockets at each, in turns; memory is read at `few` and at `many`."""
         for side in sides:
             await side.open_until(WARM_UP)
-            await side.read()
+        await self._read(sides)
+        for side in sides:
             # The first ones are not the usual.
             side.rates, side.by_cpu, side.busy = [], [], []
         for reading in (self._sizes.few, self._sizes.many):
             while sides[0].open < reading + WARM_UP:
                 for side in sides:
                     await side.open_until(min(side.open + STEP, reading + WARM_UP))
-            for side in sides:
-                await side.read()
+            await self._read(sides)
+
+    async def _read(self, sides: Sequence[Side]) -> None:
+        await asyncio.sleep(self._sizes.settle)
+        for side in sides:
+            await side.read()
 
     def memory(self, line: str, what: str, ours: Side, name: str, peer: Side, goal: Goal) -> None:
         few, many = self._sizes.few, self._sizes.many
@@ -215,7 +217,7 @@ class Crowded:
         numbered = list(enumerate(self._attempts))[:count]
         await pool.ask_all(each.claiming() for _, each in numbered)
         # Whoever was just told of the scan has been told.
-        await asyncio.sleep(SETTLE_SECONDS)
+        await asyncio.sleep(self._sizes.settle)
         await ours.crowd.ask("heard")
         sent = await approve(pool, numbered, PUSHES_A_SECOND)
         pushes = await told([ours.crowd], sent)

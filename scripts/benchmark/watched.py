@@ -1,7 +1,7 @@
 """pairing_ws as `serve` runs it with one worker, in a process that also answers questions about itself.
 
-`python -m benchmark.watched PORT`: GET /bench/tasks says how many asyncio tasks there are; GET /bench/profile/FILE
-writes the profile of all that was done since the last such call, and begins a new one.
+`python -m benchmark.watched PORT`: GET /bench/tasks says how many asyncio tasks there are; POST /bench/profile writes
+the profile of all that was done since the last such call to the `file` it is given, and begins a new one.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ async def profile(request: Request) -> JSONResponse:
     global _profile
     if _profile:
         _profile.disable()
-        _profile.dump_stats(request.path_params["file"])
+        _profile.dump_stats((await request.json())["file"])
     _profile = cProfile.Profile()
     _profile.enable()
     return JSONResponse(True)
@@ -37,7 +37,7 @@ async def profile(request: Request) -> JSONResponse:
 def application(settings: config.Settings) -> Starlette:
     # `serve`'s own, with its settings of the garbage collector.
     app = server._application(settings)
-    app.router.routes += [Route("/bench/tasks", tasks), Route("/bench/profile/{file}", profile)]
+    app.router.routes += [Route("/bench/tasks", tasks), Route("/bench/profile", profile, methods=["POST"])]
     return app
 
 
