@@ -28,5 +28,5 @@ def load(name: str) -> ModuleType:
 
 
 def work(*arguments: Any) -> None:
-    """The whole life of a worker: `server.work` in an interpreter that has loaded nothing yet."""
+    """The whole life of a worker: `server.work` in a new interpreter, which has loaded no more than the settings."""
     load("server").work(*arguments)

@@ -1,5 +1,5 @@
 """The command line as an operator uses it: what it prints, its exit codes, what it refuses. Most of it in this process,
-because an interpreter's start takes a second; the entry point itself as a real one."""
+because an interpreter's start takes half a second; the entry point itself as a real one."""
 
 import json
 import os
