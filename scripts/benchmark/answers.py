@@ -15,6 +15,7 @@ from benchmark.stand import Program, Stand, standing
 from benchmark.table import Found, Goal, Row
 from tests.postgres import PostgresServer
 
+# Of each worker.
 CLIENTS = 32
 # Create, claim, approve, log in: the socket is not counted.
 CALLS = 4
@@ -64,8 +65,8 @@ async def in_turns(sides: Mapping[str, Side], sizes: Sizes) -> dict[str, object]
     return {name: each.numbers() for name, each in sides.items()}
 
 
-def asking(server: Program, wanted: Sequence[bytes]) -> Act:
-    return lambda seconds: hammer(server.port, wanted, CLIENTS, seconds)
+def asking(server: Program, wanted: Sequence[bytes], workers: int = 1) -> Act:
+    return lambda seconds: hammer(server.port, wanted, workers * CLIENTS, seconds)
 
 
 def logging_in(pool: Pool, accounts: Sequence[str]) -> Act:
@@ -88,7 +89,7 @@ def logging_in(pool: Pool, accounts: Sequence[str]) -> Act:
                 done += 1
             return done
 
-        done = await asyncio.gather(*(go_through() for _ in range(CLIENTS)))
+        done = await asyncio.gather(*(go_through() for _ in range(pool.size)))
         return sum(done), clock() - begun
 
     return log_in
@@ -109,7 +110,7 @@ async def answering(chosen: Collection[str], sizes: Sizes) -> Found:
             sides["create"] = Side(ours, asking(ours, [Attempt("").creation()]))
         if "P9" in chosen:
             accounts = await stand.accounts(ours, sizes.accounts)
-            sides["pairing"] = Side(ours, logging_in(await stand.pool(ours), accounts))
+            sides["pairing"] = Side(ours, logging_in(await stand.pool(ours, CLIENTS), accounts))
         numbers = await in_turns(sides, sizes)
     bare = sides["bare"]
     goals = {
@@ -137,9 +138,9 @@ async def two_workers(_: Collection[str], sizes: Sizes) -> Found:
             wanted = await polls(stand, one)
             sides = {
                 "poll_one": Side(one, asking(one, wanted)),
-                "poll_two": Side(two, asking(two, wanted)),
-                "pairing_one": Side(one, logging_in(await stand.pool(one), accounts)),
-                "pairing_two": Side(two, logging_in(await stand.pool(two), accounts)),
+                "poll_two": Side(two, asking(two, wanted, 2)),
+                "pairing_one": Side(one, logging_in(await stand.pool(one, CLIENTS), accounts)),
+                "pairing_two": Side(two, logging_in(await stand.pool(two, 2 * CLIENTS), accounts)),
             }
             numbers = await in_turns(sides, sizes)
     finally:

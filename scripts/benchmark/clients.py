@@ -158,7 +158,7 @@ class Pool:
 
     def __init__(self, port: int, size: int) -> None:
         self.port = port
-        self._size = size
+        self.size = size
         self._connections: list[Http] = []
         self._idle: asyncio.Queue[Http] = asyncio.Queue()
 
@@ -166,7 +166,7 @@ class Pool:
         """Replace what the server closed because it was idle for long. Only while nobody asks."""
         kept = [each for each in self._connections if each.open]
         connect = asyncio.get_running_loop().create_connection
-        new = [(await connect(Http, HOST, self.port))[1] for _ in range(self._size - len(kept))]
+        new = [(await connect(Http, HOST, self.port))[1] for _ in range(self.size - len(kept))]
         self._connections = kept + new
         self._idle = asyncio.Queue()
         for each in self._connections:
@@ -189,7 +189,7 @@ class Pool:
             for number, each in rest:
                 answers.append((number, json.loads(await self.ask(each))))
 
-        await asyncio.gather(*(go_through() for _ in range(self._size)))
+        await asyncio.gather(*(go_through() for _ in range(self.size)))
         return [answer for _, answer in sorted(answers, key=lambda each: int(each[0]))]
 
     @property

@@ -18,6 +18,7 @@ from pairing_ws.config import load
 from pairing_ws.pairing.machine import Pairing
 from pairing_ws.pairing.ports import PairingStore
 
+AT_ONCE = 200
 Sent = list[tuple[int, int, float]]
 
 
@@ -38,10 +39,10 @@ class Ringer:
         self._client = redis.asyncio.Redis.from_url(settings.redis_url, client_name="bench", max_connections=10_000)
         port = int(settings.redis_url.split(":")[2].split("/")[0])
         self._wire, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, HOST, port)
-        for number, pairing_id in enumerate(ids):
-            found = await self._store.get(pairing_id)
-            assert found
-            self._pairings[number] = found.pairing
+        for start in range(0, len(ids), AT_ONCE):
+            for found in await asyncio.gather(*map(self._store.get, ids[start : start + AT_ONCE])):
+                assert found
+                self._pairings[len(self._pairings)] = found.pairing
 
     async def ring(self, count: int, rate: float) -> Sent:
         sent: Sent = []

@@ -42,6 +42,8 @@ class Side:
     server: Program
     crowd: Helper
     devices: Sequence[tuple[int, str, str | None]]
+    # Whether they offer to, as browsers do.
+    compress: bool = False
     # Where a watched server is asked, and how Redis says how many connections it has.
     asked: Pool | None = None
     connections: Callable[[], Awaitable[int]] | None = None
@@ -54,9 +56,8 @@ class Side:
     busy: list[float] = field(default_factory=list)
 
     async def open_until(self, total: int) -> None:
-        """A watched server is used as browsers do: they offer to compress."""
         devices, before = self.devices[self.open : total], cpu_of_family(self.server.pid)
-        took = await self.crowd.ask("open", self.server.port, devices, AT_ONCE, bool(self.asked), None)
+        took = await self.crowd.ask("open", self.server.port, devices, AT_ONCE, self.compress, None)
         self.rates.append(len(devices) / took["seconds"])
         self.by_cpu.append(len(devices) / (cpu_of_family(self.server.pid) - before))
         self.busy.append(took["busy"] / took["seconds"])
@@ -102,12 +103,6 @@ class Crowded:
         self.notes: list[str] = []
         self.numbers: dict[str, object] = {}
 
-    async def _crowd(self) -> Helper:
-        return await self._stand.helper("benchmark.crowd")
-
-    def _devices(self) -> list[tuple[int, str, str | None]]:
-        return [(number, each.socket_path, each.secret) for number, each in enumerate(self._attempts)]
-
     async def plain(self) -> Side:
         return Side(self._stand.ours(), await self._crowd(), self._devices())
 
@@ -122,7 +117,8 @@ class Crowded:
         async def connections() -> int:
             return await self._stand.redis_connections() - others
 
-        return Side(server, await self._crowd(), self._devices(), await self._stand.pool(server, 1), connections)
+        asked = await self._stand.pool(server, 1)
+        return Side(server, await self._crowd(), self._devices(), True, asked, connections)
 
     async def fill(self, *sides: Side) -> None:
         """Open `many` sockets at each, in turns; memory is read at `few` and at `many`."""
@@ -138,16 +134,10 @@ class Crowded:
                     await side.open_until(min(side.open + STEP, reading + WARM_UP))
             await self._read(sides)
 
-    async def _read(self, sides: Sequence[Side]) -> None:
-        await asyncio.sleep(self._sizes.settle)
-        for side in sides:
-            await side.read()
-
     def memory(self, line: str, what: str, ours: Side, name: str, peer: Side, goal: Goal) -> None:
         few, many = self._sizes.few, self._sizes.many
-        for part, mine, theirs in zip(
-            (f"to {few:,}", f"{few:,} to {many:,}"), ours.slopes(), peer.slopes(), strict=True
-        ):
+        parts = (f"to {few:,}", f"{few:,} to {many:,}")
+        for part, mine, theirs in zip(parts, ours.slopes(), peer.slopes(), strict=True):
             self.rows.append(Row(line, f"{what}, {part}", f"{mine:.1f}", f"{name} {theirs:.1f}", mine / theirs, goal))
 
     def connecting(self, ours: Side, bare: Side) -> None:
@@ -193,16 +183,10 @@ class Crowded:
             return f"{cost.server_ms:.2f} + {cost.redis_ms:.2f}"
 
         ratio = (waiting.server_ms + waiting.redis_ms) / (polling.server_ms + polling.redis_ms)
-        what = "a waiting device's minute"
+        what, sent = "a waiting device's minute", (f"{waiting.bytes:,.0f}", f"polling {polling.bytes:,.0f}")
         self.rows += [
             Row("cost", f"{what}: CPU of server + Redis, ms", shown(waiting), f"polling {shown(polling)}", ratio),
-            Row(
-                "cost",
-                f"{what}: bytes",
-                f"{waiting.bytes:,.0f}",
-                f"polling {polling.bytes:,.0f}",
-                waiting.bytes / polling.bytes,
-            ),
+            Row("cost", f"{what}: bytes", *sent, waiting.bytes / polling.bytes),
         ]
         self.numbers["cost"] = {"socket": asdict(waiting), "polling": asdict(polling)}
         self.notes.append(
@@ -235,6 +219,17 @@ class Crowded:
             "P7: beside the worst push is how late the generator was at most, which has next to nothing to do: for so"
             " long, this machine lets a process wait for a core."
         )
+
+    async def _crowd(self) -> Helper:
+        return await self._stand.helper("benchmark.crowd")
+
+    def _devices(self) -> list[tuple[int, str, str | None]]:
+        return [(number, each.socket_path, each.secret) for number, each in enumerate(self._attempts)]
+
+    async def _read(self, sides: Sequence[Side]) -> None:
+        await asyncio.sleep(self._sizes.settle)
+        for side in sides:
+            await side.read()
 
     def _cpu(self, server: Program) -> tuple[float, float]:
         return cpu_of_family(server.pid), cpu_of_family(self._stand.redis_pid)
