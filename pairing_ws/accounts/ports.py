@@ -1,7 +1,7 @@
 """The records of accounts, and what their story asks of its store and its signer. Times in milliseconds."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -50,6 +50,14 @@ class NewSession(msgspec.Struct, frozen=True, kw_only=True):
     sealed_until: int
     verified_at: int | None = None
     key_thumbprint: str | None = None
+
+
+class Begun(NamedTuple):
+    """A session that has begun: its account, its device as stored, whether older sessions of that device ended."""
+
+    user: User
+    device: Device
+    ended_older: bool
 
 
 class Retired(msgspec.Struct, frozen=True):
@@ -130,10 +138,10 @@ class AccountStore(Protocol):
 
     async def begin_session(
         self, session: NewSession, device: NewDevice, approved_by: str | None, quarantine_until: int | None, limit: int
-    ) -> tuple[User, Device] | None:
+    ) -> Begun | None:
         """Create the session, register or overwrite its device, end the device's older sessions, write the activity.
 
-        The account and the device as stored; None if a session of that origin exists: then nothing was changed.
+        None if a session of that origin exists: then nothing was changed.
         `approved_by` is the id of the session that approved; without one it is an invite, which is marked as used in
         the same transaction, and quarantine starts only if the account has other devices. Raises ACCOUNT_LOCKED,
         DEVICE_LIMIT (`limit` 0: none), and PAIRING_DENIED when the session that approved no longer stands.
@@ -156,6 +164,9 @@ class AccountStore(Protocol):
 
     async def devices(self, user_id: str, now: int) -> Sequence[Device]:
         """The devices with a live session, oldest first."""
+
+    async def devices_seen_by(self, session_id: str, user_id: str, now: int) -> Sequence[Device] | None:
+        """The same for who has that session; None once it has ended, or the account is locked."""
 
     async def rename(self, user_id: str, device_id: str, name: str, activity: Activity) -> bool: ...
 

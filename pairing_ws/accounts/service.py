@@ -188,9 +188,10 @@ class AccountService:
             self._policy.device_limit,
         )
         if begun is not None:
-            await self._changed(user_id)
+            # What is cached of the account's other sessions still holds: who approves next needs no new look.
+            await self._changed(user_id, forget=begun.ended_older)
             self._push_news("device.added", user_id, device_id, but=device_id)
-            return LoggedIn(answer, *begun, now)
+            return LoggedIn(answer, begun.user, begun.device, now)
         before = await self._store.session_of_origin(origin)
         # Of the key that this request has proved: a stolen secret alone gets no answer a second time.
         same_key = before is not None and before.key_thumbprint == bound_to
@@ -389,6 +390,10 @@ class AccountService:
     async def devices(self, session: Session) -> Sequence[Device]:
         return await self._store.devices(session.user.id, self._clock())
 
+    async def devices_seen_by(self, session: Session) -> Sequence[Device] | None:
+        """The same for a socket that outlives its authKey; None once its session has ended. Never from the cache."""
+        return await self._store.devices_seen_by(session.id, session.user.id, self._clock())
+
     async def change_device(
         self, session: Session, device_id: str, ip: str, *, name: str | None, push_token: str | None
     ) -> Device:
@@ -484,8 +489,9 @@ class AccountService:
         data = {"type": event, "deviceId": device_id, "at": iso(now)}
         self._push.send_to_each(lambda: self._store.push_addresses(user_id, now, but=but), data)
 
-    async def _changed(self, user_id: str) -> None:
-        self._known.pop(user_id, None)
+    async def _changed(self, user_id: str, *, forget: bool = True) -> None:
+        if forget:
+            self._known.pop(user_id, None)
         await self._bus.ring(account_channel(user_id))
 
     def _line(self, session: Session, event: str, ip: str) -> Activity:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import asdict
 
-from pairing_ws.accounts.ports import Activity, Device, Invite, NewSession, Rotation, Session, User
+from pairing_ws.accounts.ports import Activity, Begun, Device, Invite, NewSession, Rotation, Session, User
 from pairing_ws.adapters import statements as ask
 from pairing_ws.adapters.statements import first_of, session_of, struct_of
 from pairing_ws.adapters.transactions import Conflict, Statement, Store, Transaction, changing, reading, writing
@@ -34,7 +34,7 @@ class SqlAccounts(Store):
 
     async def begin_session(
         self, session: NewSession, device: NewDevice, approved_by: str | None, quarantine_until: int | None, limit: int
-    ) -> tuple[User, Device] | None:
+    ) -> Begun | None:
         try:
             return await self._begin(session, device, approved_by, quarantine_until, limit)
         except Conflict:
@@ -50,7 +50,7 @@ class SqlAccounts(Store):
         approved_by: str | None,
         quarantine_until: int | None,
         limit: int,
-    ) -> tuple[User, Device] | None:
+    ) -> Begun | None:
         now = session.created_at
         user = self._lock_account(db, session.user_id)
         if user is None:
@@ -92,7 +92,7 @@ class SqlAccounts(Store):
             user_id=user.id, at=now, event="device.added", device_id=fresh.id, device_name=fresh.name, ip=device.ip
         )
         db.change(ask.NOTE, **asdict(line))
-        return user, fresh
+        return Begun(user, fresh, bool(standing.comes_again))
 
     @reading
     def check_session(
@@ -178,6 +178,12 @@ class SqlAccounts(Store):
     @reading
     def devices(self, db: Transaction, user_id: str, now: int) -> Sequence[Device]:
         return [struct_of(Device, row) for row in db.rows(ask.DEVICES, account=user_id, now=now)]
+
+    @reading
+    def devices_seen_by(self, db: Transaction, session_id: str, user_id: str, now: int) -> Sequence[Device] | None:
+        found = db.rows(ask.DEVICES_AND_SESSIONS, account=user_id, now=now)
+        stands = any(its_session == session_id for its_session, *_ in found)
+        return [struct_of(Device, row) for _, *row in found] if stands else None
 
     @writing
     def rename(self, db: Transaction, user_id: str, device_id: str, name: str, activity: Activity) -> bool:

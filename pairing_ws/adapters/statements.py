@@ -133,6 +133,14 @@ _WITH_SESSION = devices.c.id.in_(sa.select(sessions.c.device_id).where(OF_ACCOUN
 DEVICES = Statement(
     sa.select(*columns_of(Device, devices)).where(_MINE, _WITH_SESSION).order_by(devices.c.created_at, devices.c.id)
 )
+# There is one live session per device: whoever logs in again ends the one before.
+DEVICES_AND_SESSIONS = Statement(
+    sa.select(sessions.c.id, *columns_of(Device, devices))
+    .join_from(devices, sessions, sessions.c.device_id == devices.c.id)
+    .join(users, users.c.id == devices.c.user_id)
+    .where(_MINE, *ALIVE, users.c.locked_at.is_(None))
+    .order_by(devices.c.created_at, devices.c.id)
+)
 RECORDS = Statement(sa.select(devices.c.id, devices.c.name, devices.c.paired_by).where(_MINE))
 RENAME = Statement(devices.update().where(_MINE, devices.c.id == given("device")).values(name=given("name")))
 

@@ -203,9 +203,11 @@ class AccountTeller(Teller):
         self._passkeys: dict[str, Passkey] = {}
 
     async def deliver(self) -> None:
-        standing = await demand(self._services, self._session)
-        now = {each.id: each for each in await self._services.accounts.devices(standing)}
-        held = {each.id: each for each in await self._services.step_ups.passkeys(standing)}
+        devices = await self._services.accounts.devices_seen_by(self._session)
+        if devices is None:
+            raise ended()
+        now = {each.id: each for each in devices}
+        held = {each.id: each for each in await self._services.step_ups.passkeys(self._session)}
         before, self._known = self._known, now
         held_before, self._passkeys = self._passkeys, held
         if before is None:
@@ -352,12 +354,14 @@ class Sockets:
         return secret, None
 
 
-async def demand(services: Services, session: Session) -> Session:
-    """The session as it is now. Raises Closing once it has ended."""
-    standing = await services.accounts.still_stands(session)
-    if standing is None:
-        raise Closing(4401, "the session has ended")
-    return standing
+async def demand(services: Services, session: Session) -> None:
+    """Raises Closing once the session has ended."""
+    if await services.accounts.still_stands(session) is None:
+        raise ended()
+
+
+def ended() -> Closing:
+    return Closing(4401, "the session has ended")
 
 
 async def send(connection: Connection, message: wire.Json) -> None:
