@@ -5,12 +5,14 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
+from statistics import median
 
 from benchmark.clients import Pool, clock, paced, request
 from benchmark.helper import Helper
+from benchmark.meters import cpu_of_family
 from benchmark.people import Attempt
 from benchmark.sizes import Sizes
-from benchmark.stand import Stand, standing
+from benchmark.stand import Program, Stand, standing
 from benchmark.table import Delays, Found, Goal, Row
 
 # Whoever waits longer than this for a push counts as never told.
@@ -76,13 +78,14 @@ async def pushing(chosen: Collection[str], sizes: Sizes) -> Found:
         devices = [(number, each.socket_path, each.secret) for number, each in enumerate(attempts)]
         await crowd.ask("open", ours.port, devices, AT_ONCE, False, None)
         if "P6" in chosen:
-            whole, post = await _whole_way(stand, pool, crowd, attempts, sizes)
-            numbers["approve_to_frame"] = {"ours": asdict(whole), "bare_post": asdict(post)}
+            cpu_ms, whole, post = await _whole_way(stand, ours, pool, crowd, attempts, sizes)
+            numbers["approve_to_frame"] = {"ours": asdict(whole), "bare_post": asdict(post), "cpu_ms": cpu_ms}
             what, beside = f"approve → frame at {APPROVALS_A_SECOND}/s, ms", "Starlette POST"
             rows += _rows("P6", what, whole, beside, post, Goal(4, 2), Goal(6))
             notes.append(
                 f"P6: {sizes.pushed:,} devices wait; from sending the POST to the frame, beside the round trip of a"
-                f" bare one. {whole.count:,} of each in {sizes.turns} turns, {whole.lost} lost."
+                f" bare one. {whole.count:,} of each in {sizes.turns} turns, {whole.lost} lost. Each of ours took"
+                f" {cpu_ms:.2f} ms of the server's CPU."
             )
         if "P5" in chosen:
             if "P6" not in chosen:
@@ -90,29 +93,34 @@ async def pushing(chosen: Collection[str], sizes: Sizes) -> Found:
             ringer = await stand.helper("benchmark.ringer")
             await ringer.ask("meet", [each.id for each in attempts])
             await crowd.ask("listen", stand.redis.port)
-            floors = []
+            floors, costs, lost = [], [], 0
             for rate in RATES:
-                ring, library, bare = await _from_redis(ringer, crowd, rate, sizes)
+                cpu_ms, ring, library, bare = await _from_redis(ours, ringer, crowd, rate, sizes)
                 numbers[f"publish_to_frame_{rate}"] = {
                     "ours": asdict(ring),
                     "redis_py": asdict(library),
                     "bare": asdict(bare),
+                    "cpu_ms": cpu_ms,
                 }
                 what = f"script in Redis → frame at {rate}/s, ms"
                 rows += _rows("P5", what, ring, "PUBLISH → redis-py", library, Goal(3.5, 1.8), Goal(5))
                 floors.append(f"{bare} at {rate}/s")
+                costs.append(f"{cpu_ms:.2f}")
+                lost += ring.lost
             notes.append(
                 f"P5: {sizes.pushed:,} devices wait; another process runs the script that approving runs, and the time"
                 " is from that call to the frame. Beside it, redis-py publishes in that process and listens in the one"
-                f" that holds the sockets. Without any library it takes {', '.join(floors)} (p50 / p99, ms)."
+                f" that holds the sockets. Without any library it takes {', '.join(floors)} (p50 / p99, ms). Each of"
+                f" ours took {' and '.join(costs)} ms of the server's CPU, {lost} were lost."
             )
         numbers["lost_sockets"] = sizes.pushed - await crowd.ask("open_now")
     return Found(rows, notes, {"pushes": numbers})
 
 
 async def _whole_way(
-    stand: Stand, pool: Pool, crowd: Helper, attempts: Sequence[Attempt], sizes: Sizes
-) -> tuple[Delays, Delays]:
+    stand: Stand, ours: Program, pool: Pool, crowd: Helper, attempts: Sequence[Attempt], sizes: Sizes
+) -> tuple[float, Delays, Delays]:
+    """CPU per push in ms, and the delays of pushes and of bare POSTs."""
     bare = await stand.pool(stand.bare())
     numbered = list(enumerate(attempts))
 
@@ -121,24 +129,36 @@ async def _whole_way(
         await bare.ask(BARE_POST)
         return clock() - sent
 
-    whole, posts = [], []
+    whole, posts, spent = [], [], []
     for turn in range(sizes.turns):
         some = numbered[turn :: sizes.turns]
         await crowd.ask("heard")
+        before = cpu_of_family(ours.pid)
         whole.append(await told([crowd], await approve(pool, some, APPROVALS_A_SECOND)))
+        spent.append((cpu_of_family(ours.pid) - before) / len(some) * 1000)
         await bare.renew()
         posts.append(Delays.of(await paced(APPROVALS_A_SECOND, (post for _ in some))))
-    return Delays.over(whole), Delays.over(posts)
+    return median(spent), Delays.over(whole), Delays.over(posts)
 
 
-async def _from_redis(ringer: Helper, crowd: Helper, rate: int, sizes: Sizes) -> list[Delays]:
-    """Of the script, of redis-py, and of no library at all."""
-    turns: defaultdict[str, list[Delays]] = defaultdict(list)
+async def _from_redis(
+    ours: Program, ringer: Helper, crowd: Helper, rate: int, sizes: Sizes
+) -> tuple[float, Delays, Delays, Delays]:
+    """CPU per push in ms, and the delays of the script, of redis-py, and of no library at all."""
+    count, spent = int(rate * sizes.seconds), []
+
+    async def turn(act: str) -> Delays:
+        await crowd.ask("heard")
+        return await told([crowd], await ringer.ask(act, count, rate))
+
+    rings, library, bare = [], [], []
     for _ in range(sizes.turns):
-        for act in ("ring", "publish", "publish_bare"):
-            await crowd.ask("heard")
-            turns[act].append(await told([crowd], await ringer.ask(act, int(rate * sizes.seconds), rate)))
-    return [Delays.over(each) for each in turns.values()]
+        before = cpu_of_family(ours.pid)
+        rings.append(await turn("ring"))
+        spent.append((cpu_of_family(ours.pid) - before) / count * 1000)
+        library.append(await turn("publish"))
+        bare.append(await turn("publish_bare"))
+    return median(spent), Delays.over(rings), Delays.over(library), Delays.over(bare)
 
 
 def _rows(line: str, what: str, ours: Delays, name: str, peer: Delays, p50: Goal, p99: Goal) -> list[Row]:

@@ -1,8 +1,9 @@
-"""What a run of `scripts/bench` found, as the rows of issue 5's table, and on which machine."""
+"""What a run of `scripts/bench` found, as the rows of a table, and on which machine."""
 
 import math
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
@@ -70,15 +71,21 @@ class Found:
     numbers: dict[str, object]
 
 
+def place(text: str) -> tuple[bool, int]:
+    """Where a line stands, or what begins with its name: by the number; what has none comes last."""
+    number = re.match(r"P(\d+)", text)
+    return not number, int(number[1]) if number else 0
+
+
 def markdown(found: Sequence[Found], *, judged: bool) -> str:
     """Rows in the table's order. Sizes that are too small for it are not judged."""
-    rows = sorted((row for part in found for row in part.rows), key=lambda row: _place(row.line))
+    rows = sorted((row for part in found for row in part.rows), key=lambda row: place(row.line))
     lines = [
         "| | what | pairing_ws | beside it | ratio | must | reach | met |",
         "|---|---|---:|---:|---:|---:|---:|---|",
         *(row.markdown(judged) for row in rows),
     ]
-    notes = sorted((note for part in found for note in part.notes), key=_place)
+    notes = sorted((note for part in found for note in part.notes), key=place)
     return "\n".join([*lines, "", *(_text(note) + "\n" for note in [*notes, *([LEGEND] if judged else [])])])
 
 
@@ -147,12 +154,6 @@ class Delays:
 
 def percentile(ordered: Sequence[float], share: int) -> float:
     return ordered[math.ceil(len(ordered) * share / 100) - 1]
-
-
-def _place(text: str) -> tuple[bool, int]:
-    """By the number after the P; what has none comes last."""
-    digits = "".join(each for each in text.split()[0].split(",")[0].split(":")[0] if each.isdigit())
-    return not digits, int(digits or 0)
 
 
 def _text(text: str) -> str:
