@@ -15,7 +15,7 @@ import click
 from pairing_ws import config, server
 from pairing_ws.accounts.service import AccountService
 from pairing_ws.adapters import tokens
-from pairing_ws.adapters.database import examine
+from pairing_ws.adapters.database import examine, migrate
 from pairing_ws.app import Parts, build
 from pairing_ws.clock import iso, system_clock
 from pairing_ws.database_address import DatabaseAddress
@@ -77,7 +77,7 @@ def serve(host: str, port: int | None, workers: int | None, demo: bool) -> None:
     for name in config.unknown_variables():
         print(f"warning: {name} is no setting; is it misspelt?", file=sys.stderr)
     # Here, so that what is wrong with key file, database or push credentials is one clear line.
-    _with_accounts(_nothing, settings)
+    _prepare(settings)
     print(f"pairing_ws is at {settings.public_url} (listening on {settings.host}:{settings.port})", file=sys.stderr)
     server.run(settings)
 
@@ -140,7 +140,7 @@ def delete(username: str, yes: bool) -> None:
 @database.command()
 def upgrade() -> None:
     """Bring the schema up to date. `serve` does it too; a platform's release step can do it first."""
-    _with_accounts(_nothing)
+    _prepare(config.load())
     print("The database is up to date.")
 
 
@@ -224,15 +224,17 @@ async def _examine(parts: Parts) -> bool:
     return bad
 
 
-async def _nothing(_: AccountService) -> None:
-    pass
+def _prepare(settings: config.Settings) -> None:
+    """Look at all that can be looked at without connecting to it, and bring the database up to date."""
+    build(settings)
+    asyncio.run(migrate(settings.database_url))
 
 
-def _with_accounts(act: Callable[[AccountService], Awaitable[T]], settings: config.Settings | None = None) -> T:
+def _with_accounts(act: Callable[[AccountService], Awaitable[T]]) -> T:
     """Run `act` on the account story of the configured stores, which are brought up to date first."""
 
     async def run() -> T:
-        async with build(settings or config.load()).running() as services:
+        async with build(config.load()).running() as services:
             return await act(services.accounts)
 
     return asyncio.run(run())
