@@ -41,7 +41,7 @@ class RedisBus(Bells):
     """Doorbells over links, one to each server that is home to channels. It keeps them, checks them every 5 s,
     replaces them when they are dead, and moves channels whose home has moved.
 
-    It closes `servers`, which it shares with the store, when it ends.
+    It closes `servers` and `commands`, which it shares with the store, when it ends.
     """
 
     def __init__(self, servers: Servers, commands: Commands) -> None:
@@ -69,6 +69,7 @@ class RedisBus(Bells):
         for link in self._links.values():
             await link.close()
         await super().__aexit__()
+        await self._commands.aclose()
         await self._servers.aclose()
 
     async def ring(self, channel: str, note: str = "") -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from redis.asyncio import ConnectionPool, Redis, Sentinel
 from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.asyncio.connection import SSLConnection
+from redis.asyncio.connection import Connection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError
 from redis.backoff import NoBackoff
@@ -47,17 +47,29 @@ class Servers:
         """Every server that keys have their home at; empty before the first `refresh`."""
         return {""}
 
+    @property
+    def found(self) -> bool:
+        """Whether `homes` is more than empty, at less cost."""
+        return True
+
     def home(self, key: str) -> str:
         """Who serves this key, as far as is known. Raises RedisError if nobody does."""
         return ""
 
-    def client(self, home: str) -> Redis:
-        """For commands. It retries nothing: a swap that was made, and whose answer got lost, must not look like a lost
-        race."""
+    async def open(self, home: str) -> Connection:
+        """A new connection for commands, which the caller closes. Nothing is tried twice: a swap that was made, and
+        whose answer got lost, must not look like a lost race."""
+        connection: Connection = self._client(home).connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        return connection
+
+    def _client(self, home: str) -> Redis:
         if home not in self._clients:
-            self._clients[home] = self._connect(
-                home, retry=Retry(NoBackoff(), 0), socket_timeout=3, health_check_interval=15
-            )
+            self._clients[home] = self._connect(home, retry=Retry(NoBackoff(), 0), socket_timeout=3)
         return self._clients[home]
 
     def link(self, home: str) -> Redis:
@@ -75,7 +87,7 @@ class Servers:
     async def warnings(self, home: str) -> list[str]:
         """What its operator should know about this server. Raises as `refresh`."""
         try:
-            memory = await self.client(home).info("memory")
+            memory = await self._client(home).info("memory")
         except ResponseError:
             return []  # this user may not ask
         policy = memory.get("maxmemory_policy", "noeviction")
@@ -134,6 +146,10 @@ class SentinelServers(Servers):
     @property
     def homes(self) -> set[str]:
         return {self._master} if self._master else set()
+
+    @property
+    def found(self) -> bool:
+        return bool(self._master)
 
     def home(self, key: str) -> str:
         return self._master
@@ -210,6 +226,10 @@ class ClusterServers(Servers):
     @property
     def homes(self) -> set[str]:
         return {name_of(node.host, node.port) for node in self._cluster.get_primaries()}
+
+    @property
+    def found(self) -> bool:
+        return bool(self._cluster.nodes_manager.nodes_cache)
 
     def home(self, key: str) -> str:
         try:
