@@ -26,6 +26,7 @@ from starlette.applications import Starlette
 from pairing_ws import config, loading
 from pairing_ws.app import create_app
 from pairing_ws.log import configure
+from pairing_ws.web.answers import HttpProtocol
 from pairing_ws.web.frames import WebSocketProtocol
 
 log = structlog.get_logger()
@@ -98,6 +99,7 @@ def _uvicorn(settings: config.Settings, application: Callable[..., Starlette]) -
         factory=True,
         host=settings.host,
         port=settings.port,
+        http=HttpProtocol,
         ws=WebSocketProtocol,
         ws_max_size=4096,
         ws_ping_interval=20.0,
