@@ -3,14 +3,15 @@
 import json
 import re
 import unicodedata
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import msgspec
-from starlette.datastructures import Headers
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from pairing_ws import codes
 from pairing_ws.accounts.ports import Session
@@ -53,23 +54,38 @@ class Services:
     drain: Drain
 
 
+class Fields:
+    """A request's header fields, sorted once: Starlette's look through all of them at each question."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._named: defaultdict[bytes, list[bytes]] = defaultdict(list)
+        for name, value in scope["headers"]:
+            self._named[name].append(value)
+
+    def all(self, name: bytes) -> list[str]:
+        return [value.decode("latin-1") for value in self._named[name]] if name in self._named else []
+
+    def first(self, name: bytes, default: str = "") -> str:
+        return self._named[name][0].decode("latin-1") if name in self._named else default
+
+
 class Caller:
     """One connection as its request describes it. HTTP calls and socket handshakes alike."""
 
-    def __init__(self, connection: HTTPConnection, services: Services) -> None:
-        self.headers: Headers = connection.headers
+    def __init__(self, scope: Scope, services: Services) -> None:
+        self.fields = Fields(scope)
         self.services = services
-        self.ip = address(connection, services.proxies)
-        self.proofs = self.headers.getlist("dpop")
+        self.ip = address(scope, self.fields, services.proxies)
+        self.proofs = self.fields.all(b"dpop")
         # Whether the one who asks works with a key of its own, and will need a nonce.
         self.has_key = False
-        self._scope = connection.scope
+        self._scope = scope
 
     @property
     def auth_key(self) -> str | None:
         """From `Auth-Key`, or `Authorization: Bearer` or `DPoP`; both at once have to agree."""
-        given = self.headers.getlist("auth-key")
-        for value in self.headers.getlist("authorization"):
+        given = self.fields.all(b"auth-key")
+        for value in self.fields.all(b"authorization"):
             scheme, _, rest = value.partition(" ")
             if scheme.lower() not in ("bearer", "dpop"):
                 raise unauthenticated()
@@ -81,7 +97,7 @@ class Caller:
     @property
     def secret(self) -> str | None:
         """From `Pairing-Secret`, whatever it is worth."""
-        given = set(self.headers.getlist("pairing-secret"))
+        given = set(self.fields.all(b"pairing-secret"))
         if len(given) > 1:
             raise Refused(Code.BAD_REQUEST, "two different secrets at once")
         return given.pop() if given else None
@@ -103,7 +119,7 @@ class Caller:
         """See `AccountService.authenticate`; `Authorization: DPoP` is for key-bound sessions only."""
         session = await self.services.accounts.authenticate(auth_key, self.prove)
         if session.key_thumbprint is None and any(
-            value.lower().startswith("dpop ") for value in self.headers.getlist("authorization")
+            value.lower().startswith("dpop ") for value in self.fields.all(b"authorization")
         ):
             raise unauthenticated()
         return session
@@ -149,17 +165,17 @@ class Caller:
 
     def device(self, key: wire.DeviceKey | None) -> NewDevice:
         """The new device by its headers. Raises DEVICE_HEADERS_REQUIRED, and BAD_REQUEST for what can't be kept."""
-        code, name = self.device_code(), label(self._header("x-device-name"))
+        code, name = self.device_code(), label(self._header(b"x-device-name"))
         if not code or not name:
             raise Refused(Code.DEVICE_HEADERS_REQUIRED, "X-Device-Code and X-Device-Name are needed")
         return NewDevice(
             code=code,
             name=name,
-            os=label(self._header("x-os-device")),
-            app_version=label(self._header("x-app-version-number")),
-            push_token=push_token(self._header("x-device-token")),
+            os=label(self._header(b"x-os-device")),
+            app_version=label(self._header(b"x-app-version-number")),
+            push_token=push_token(self._header(b"x-device-token")),
             ip=self.ip,
-            user_agent=label(self.headers.get("user-agent", "")),
+            user_agent=label(self.fields.first(b"user-agent")),
             key_thumbprint=self._thumbprint(key) if key else "",
         )
 
@@ -171,23 +187,23 @@ class Caller:
             raise Refused(Code.BAD_REQUEST, "deviceKey is no public key on P-256") from None
 
     def device_code(self) -> str | None:
-        code = self._header("x-device-code").strip()
+        code = self._header(b"x-device-code").strip()
         if code and not DEVICE_CODE.fullmatch(code):
             raise Refused(Code.BAD_REQUEST, "X-Device-Code has to be 1 to 128 letters, digits or ._:~=+/-")
         return code or None
 
-    def _header(self, name: str) -> str:
+    def _header(self, name: bytes) -> str:
         """UTF-8, sent raw or percent-encoded."""
-        raw = self.headers.get(name, "").encode("latin-1")
+        raw = self.fields.first(name).encode("latin-1")
         try:
             return unquote(raw.decode(), errors="strict")
         except UnicodeDecodeError:
-            raise Refused(Code.BAD_REQUEST, f"{name} has to be UTF-8") from None
+            raise Refused(Code.BAD_REQUEST, f"{name.decode()} has to be UTF-8") from None
 
     @property
     def origin(self) -> str | None:
         """None if there is none; two of them are nobody's."""
-        given = self.headers.getlist("origin")
+        given = self.fields.all(b"origin")
         return ", ".join(given) if given else None
 
     def demand_own_origin(self) -> None:
@@ -196,12 +212,13 @@ class Caller:
             raise Refused(Code.FOREIGN_ORIGIN, "with the cookie, Origin has to be this site's own")
 
 
-def address(connection: HTTPConnection, proxies: tuple[Network, ...]) -> str:
+def address(scope: Scope, fields: Fields, proxies: tuple[Network, ...]) -> str:
     """The peer's address, or what trusted proxies say it is: the last hop in X-Forwarded-For that is none of them."""
-    peer = _spelt(connection.client.host) if connection.client else ""
+    client = scope.get("client")
+    peer = _spelt(client[0]) if client else ""
     if not proxies or not _trusted(peer, proxies):
         return peer
-    hops = [hop.strip() for value in connection.headers.getlist("x-forwarded-for") for hop in value.split(",")]
+    hops = [hop.strip() for value in fields.all(b"x-forwarded-for") for hop in value.split(",")]
     for hop in reversed(hops):
         if parse(hop) is None:
             break
@@ -223,6 +240,9 @@ def _trusted(text: str, proxies: tuple[Network, ...]) -> bool:
 
 def label(text: str) -> str:
     """A text to show: NFC, one line, nothing invisible, 128 characters at the most."""
+    if text.isascii() and text.isprintable():
+        # Most are, and have nothing of that.
+        return " ".join(text.split())[:MAX_LABEL]
     seen = "".join(
         " " if unicodedata.category(each) in ("Zs", "Cc") else each for each in unicodedata.normalize("NFC", text)
     )

@@ -46,8 +46,8 @@ async def read(caller: Caller, request: Request) -> Response:
     if wait and since is not None and view.pairing.version <= since and not view.pairing.final:
         view = await _changed(caller, pairing_id, holder, since, wait)
     etag = f'"{view.pairing.version}"'
-    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
-    if etag in known:
+    known = caller.fields.first(b"if-none-match")
+    if known and etag in [tag.strip().removeprefix("W/") for tag in known.split(",")]:
         return Response(status_code=304, headers={"ETag": etag})
     return JsonResponse(wire.pairing(view), headers={"ETag": etag})
 
@@ -139,6 +139,8 @@ async def log_in(caller: Caller, request: Request) -> Response:
 
 def _number(request: Request, name: str, limit: int | None) -> int | None:
     """A whole number from the query string; None if it is not there."""
+    if not request.scope["query_string"]:
+        return None
     given = request.query_params.getlist(name)
     if not given:
         return None

@@ -157,7 +157,7 @@ def _route(path: str, calls: dict[str, Call], services: Services) -> Route:
 
 async def answer(call: Call, request: Request, services: Services) -> Response:
     """Raises Refused."""
-    caller = Caller(request, services)
+    caller = Caller(request.scope, services)
     response = await call.handler(caller, request)
     if caller.has_key:
         # For its next proof (RFC 9449, section 8.2): it then need not be refused first.

@@ -12,7 +12,6 @@ from typing import Literal
 import msgspec
 import structlog
 from prometheus_client import Gauge
-from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
 from pairing_ws import codes
@@ -245,7 +244,7 @@ class Sockets:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse before the upgrade, or accept; and close with the code of whatever ends it."""
-        connection, caller = Connection(receive, send), Caller(HTTPConnection(scope), self._services)
+        connection, caller = Connection(receive, send), Caller(scope, self._services)
         path, address = path_of(scope), block(caller.ip)
         refused = self._refusal(scope, caller, path, address)
         if refused:
