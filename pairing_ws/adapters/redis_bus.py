@@ -3,17 +3,19 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
+import hiredis
 import structlog
-from redis.asyncio import Redis
-from redis.asyncio.client import PubSub
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from pairing_ws.adapters.bells import Bells, stop
 from pairing_ws.adapters.redis_commands import Commands, translated
+from pairing_ws.adapters.redis_line import Connect, Wire
 from pairing_ws.adapters.redis_servers import Servers
 from pairing_ws.errors import Unavailable
 
@@ -147,9 +149,8 @@ class RedisBus(Bells):
             added.setdefault(home, []).append(channel)
         for home in self._servers.homes | added.keys():
             if home not in self._links:
-                self._links[home] = Link(
-                    self._servers.link(home), self.verbs, self._rang, self._confirm, self._doubt, self._look.set
-                )
+                connect = partial(self._servers.open, home)
+                self._links[home] = Link(connect, self.verbs, self._rang, self._confirm, self._doubt, self._look.set)
             self._links[home].add(added.get(home, []))
 
     async def _close_idle_links(self) -> None:
@@ -180,146 +181,137 @@ class RedisBus(Bells):
 
 
 class Link:
-    """One pub/sub connection to one server, with the channels it should carry; replaced whenever it is dead.
+    """The channels of one server, and one connection after another that carries them.
 
-    `doubt` is told of every channel whose confirmation a dead link has made worthless, `lost` that there was one.
+    `doubt` is told of every channel whose confirmation a dead connection has made worthless, `lost` that there was one.
     """
 
     def __init__(
         self,
-        client: Redis,
+        connect: Connect,
         verbs: Verbs,
         rang: Callable[[str, str], None],
         confirm: Callable[[str], None],
         doubt: Callable[[str], None],
         lost: Callable[[], None],
     ) -> None:
-        self._client = client
+        self._connect = connect
         self._verbs = verbs
         self._rang = rang
         self._confirm = confirm
         self._doubt = doubt
         self._lost = lost
         self._channels: set[str] = set()
-        self._pubsub: PubSub | None = None
-        self._sending = asyncio.Lock()
+        self._ear: Ear | None = None
         # Commands whose confirmation has not come: an old one's must not confirm a new one.
         self._unconfirmed: Counter[str] = Counter()
         self._leaving: Counter[str] = Counter()
-        self._background: set[asyncio.Task[None]] = set()
-        self._reader = asyncio.create_task(self._keep(), name="redis-link")
+        self._keeper = asyncio.create_task(self._keep(), name="redis-link")
 
     async def close(self) -> None:
-        await stop(self._reader)
-        await self._client.aclose()
+        await stop(self._keeper)
 
     def add(self, channels: Sequence[str]) -> None:
         self._channels.update(channels)
-        self._start_sending(channels)
+        self._subscribe(channels)
 
     def drop(self, channels: Sequence[str]) -> None:
         self._channels.difference_update(channels)
-        self._start_sending(channels)
+        if self._ear:
+            self._leaving.update(channels)
+            self._each(self._ear, self._verbs.unsubscribe, channels)
 
-    def _start_sending(self, channels: Sequence[str]) -> None:
+    def _subscribe(self, channels: Sequence[str]) -> None:
         # Without a connection, the next one subscribes to all.
-        if channels and self._pubsub is not None:
-            # In a task of its own: a watcher that is cancelled while redis-py writes would take the link down for all,
-            # and Python 3.11's wait_for, in which redis-py writes, can swallow the cancellation.
-            task = asyncio.create_task(self._send(channels))
-            self._background.add(task)
-            task.add_done_callback(self._background.discard)
+        if self._ear:
+            self._unconfirmed.update(channels)
+            self._each(self._ear, self._verbs.subscribe, channels)
 
-    async def _send(self, channels: Sequence[str]) -> None:
-        async with self._sending:
-            if self._pubsub is None:
-                return
-            try:
-                # Decided under the lock: meanwhile a channel may have lost its last watcher or found a new one.
-                await self._subscribe(self._pubsub, [each for each in channels if each in self._channels])
-                await self._unsubscribe(self._pubsub, [each for each in channels if each not in self._channels])
-            except Exception as error:
-                # redis-py also raises AttributeError here while its connection closes. The next one subscribes anew.
-                log.warning("bus.send_failed", error=repr(error))
-
-    async def _subscribe(self, pubsub: PubSub, channels: Sequence[str]) -> None:
-        self._unconfirmed.update(channels)
-        await self._each(getattr(pubsub, self._verbs.subscribe), channels)
-
-    async def _unsubscribe(self, pubsub: PubSub, channels: Sequence[str]) -> None:
-        self._leaving.update(channels)
-        await self._each(getattr(pubsub, self._verbs.unsubscribe), channels)
-
-    async def _each(self, send: Callable[..., object], channels: Sequence[str]) -> None:
+    def _each(self, ear: "Ear", verb: str, channels: Sequence[str]) -> None:
         """A Cluster takes only channels of one slot together."""
         for together in [[each] for each in channels] if self._verbs is SHARDED else [channels]:
+            words: tuple[Any, ...] = (verb, *together)
             if together:
-                await send(*together)  # type: ignore[misc]
+                ear.write(hiredis.pack_command(words))
 
     async def _keep(self) -> None:
-        """Connect, subscribe to all channels, read until the connection dies; for ever."""
+        """Connect, subscribe to all channels, listen until the connection dies; for ever."""
         failures = 0
         while True:
+            ear = Ear(self._connect, self._heard)
             try:
-                async with self._subscribed() as pubsub:
-                    failures = 0
-                    await self._read_rings(pubsub)
-            except (RedisError, OSError, TimeoutError, EOFError) as error:
-                failures += 1
-                log.warning("bus.link_lost", error=repr(error), failures=failures)
+                await self._listen(ear)
             except Exception:
                 # A dead listener would let every waiting device wait in vain, so nothing may end this loop.
-                failures += 1
                 log.exception("bus.link_crashed")
+            finally:
+                self._ear = None
+                self._doubt_all()
+                await ear.aclose()
+            failures = 0 if ear.answered else failures + 1
+            log.warning("bus.link_lost", error=repr(ear.over.result()), failures=failures)
             self._lost()
             await asyncio.sleep(min(2.0, 0.05 * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
 
-    @asynccontextmanager
-    async def _subscribed(self) -> AsyncIterator[PubSub]:
-        pubsub = self._client.pubsub()
-        try:
-            async with self._sending:
-                await pubsub.connect()  # type: ignore[no-untyped-call]
-                self._unconfirmed.clear()
-                self._leaving.clear()
-                self._pubsub = pubsub
-                for channel in self._channels:
-                    self._doubt(channel)
-                await self._subscribe(pubsub, list(self._channels))
-            yield pubsub
-        finally:
-            self._pubsub = None
-            for channel in self._channels:
-                self._doubt(channel)
-            await pubsub.aclose()  # type: ignore[no-untyped-call]
+    async def _listen(self, ear: "Ear") -> None:
+        self._ear = ear
+        self._unconfirmed.clear()
+        self._leaving.clear()
+        self._doubt_all()
+        self._subscribe(list(self._channels))
+        while not ear.ended:
+            await asyncio.wait({ear.over}, timeout=LINK_CHECK_SECONDS)
+            ear.check()
 
-    async def _read_rings(self, pubsub: PubSub) -> None:
-        pinged = False
-        while True:
-            # A failed write has closed it, and get_message would connect again without telling us.
-            if pubsub.connection is None or not pubsub.connection.is_connected:
-                raise ConnectionError("the link was closed")
-            message = await pubsub.get_message(timeout=LINK_CHECK_SECONDS)
-            if message is None:
-                if pinged:
-                    raise ConnectionError("no pong")
-                pinged = True
-                async with self._sending:
-                    await pubsub.ping()
-                continue
-            pinged = False
-            if message["type"] == self._verbs.message:
-                self._rang(message["channel"].decode(), message["data"].decode())
-            elif message["type"] == self._verbs.subscribe:
-                channel = message["channel"].decode()
-                if _is_last(self._unconfirmed, channel) and channel in self._channels:
-                    self._confirm(channel)
-            elif message["type"] == self._verbs.unsubscribe:
-                channel = message["channel"].decode()
-                # Nobody asked for it: the slot, and the channel with it, has gone to another server.
-                if channel not in self._leaving and channel in self._channels:
-                    raise ConnectionError("the channel has moved")
-                _is_last(self._leaving, channel)
+    def _doubt_all(self) -> None:
+        for channel in self._channels:
+            self._doubt(channel)
+
+    def _heard(self, kind: str, channel: str, note: bytes) -> None:
+        """Raises LookupError if the channel has gone to another server."""
+        if kind == self._verbs.message:
+            self._rang(channel, note.decode())
+        elif kind == self._verbs.subscribe:
+            if _is_last(self._unconfirmed, channel) and channel in self._channels:
+                self._confirm(channel)
+        elif kind == self._verbs.unsubscribe:
+            # Nobody asked for it: the slot has moved, and the channel with it.
+            if channel not in self._leaving and channel in self._channels:
+                raise LookupError("the channel has moved")
+            _is_last(self._leaving, channel)
+
+
+class Ear(Wire):
+    """One subscribed connection. `over` is done, with the reason, once it has ended."""
+
+    def __init__(self, connect: Connect, tell: Callable[[str, str, bytes], None]) -> None:
+        super().__init__(connect)
+        self.over: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        self.answered = False
+        self._tell = tell
+        self._heard_lately = self._asked = False
+
+    def check(self) -> None:
+        """From time to time: a connection that has been silent since the last time is asked whether it is there, and
+        one that has said nothing to that is ended."""
+        if not self._heard_lately and self._asked:
+            self.end(RedisConnectionError("no pong"))
+        elif not self._heard_lately:
+            self.write(hiredis.pack_command(("PING",)))
+        self._asked = not self._heard_lately
+        self._heard_lately = False
+
+    def heard(self, reply: Any) -> None:
+        self._heard_lately = self.answered = True
+        if isinstance(reply, Exception):
+            self.end(reply)
+        elif isinstance(reply, list) and len(reply) == 3:
+            kind, channel, note = reply
+            self._tell(kind.decode(), channel.decode(), note)
+
+    def is_over(self, error: Exception) -> None:
+        if not self.over.done():
+            self.over.set_result(error)
 
 
 def _is_last(expected: Counter[str], channel: str) -> bool:

@@ -8,7 +8,6 @@ from functools import partial
 from importlib import resources
 from typing import Any
 
-import hiredis
 import structlog
 from redis.exceptions import (
     AskError,
@@ -26,9 +25,6 @@ from pairing_ws.adapters.redis_servers import Servers, name_of
 from pairing_ws.errors import Unavailable
 
 log = structlog.get_logger()
-
-# From asking to answer, connecting included.
-COMMAND_SECONDS = 4.0
 
 # Of a script that is new to the server, of keys that are or were on their way: seen to in here.
 _USUAL = (NoScriptError, MovedError, AskError)
@@ -71,7 +67,7 @@ class Commands:
 
     def ask(self, key: str, *words: Any) -> asyncio.Future[Any]:
         """The answer to come, of the server where `key` has its home. It raises RedisError, OSError or TimeoutError."""
-        asked = _asked(key, words)
+        asked = Asked(asyncio.get_running_loop(), key, words)
         if self._servers.found:
             self._send(asked)
         else:
@@ -89,8 +85,9 @@ class Commands:
         """Return once any server answers: while one shard is away, the others are still worth coming for."""
         if not self._servers.found:
             await self._servers.refresh()
-        pings = [_asked("", ("PING",)) for _ in self._servers.homes]
-        for ping, home in zip(pings, self._servers.homes, strict=True):
+        homes = self._servers.homes
+        pings = [Asked(asyncio.get_running_loop(), "", ("PING",)) for _ in homes]
+        for ping, home in zip(pings, homes, strict=True):
             self._line(home).ask(ping)
         answers = await asyncio.gather(*(ping.answer for ping in pings), return_exceptions=True)
         failures = [answer for answer in answers if isinstance(answer, BaseException)]
@@ -182,11 +179,6 @@ class Commands:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _asked(key: str, words: tuple[Any, ...]) -> Asked:
-    loop = asyncio.get_running_loop()
-    return Asked(key, hiredis.pack_command(words), loop.create_future(), loop.time() + COMMAND_SECONDS)
 
 
 def _is_away(error: Exception) -> bool:

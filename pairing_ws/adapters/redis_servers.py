@@ -4,7 +4,6 @@ Everything above works with homes: a home is one server, "" or "host:port". Valk
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -57,8 +56,8 @@ class Servers:
         return ""
 
     async def open(self, home: str) -> Connection:
-        """A new connection for commands, which the caller closes. Nothing is tried twice: a swap that was made, and
-        whose answer got lost, must not look like a lost race."""
+        """A new connection, which the caller closes. Nothing is tried twice: a swap that was made, and whose answer got
+        lost, must not look like a lost race, and after a subscription's reconnect somebody has to be woken."""
         connection: Connection = self._client(home).connection_pool.make_connection()  # type: ignore[no-untyped-call]
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
@@ -71,11 +70,6 @@ class Servers:
         if home not in self._clients:
             self._clients[home] = self._connect(home, retry=Retry(NoBackoff(), 0), socket_timeout=3)
         return self._clients[home]
-
-    def link(self, home: str) -> Redis:
-        """A client of its own for one pub/sub connection, without redis-py's silent reconnects: whom to wake after one,
-        only its owner knows."""
-        return self._connect(home, retry=NoRetry(NoBackoff(), 0), socket_timeout=3)
 
     async def refresh(self) -> None:
         """Look again at who serves what; many who ask at once share one look. Raises RedisError, OSError or
@@ -271,13 +265,6 @@ def servers_at(url: str) -> Servers:
     """What `REDIS_URL` names. Nothing is connected before it is used."""
     address = RedisAddress.parse(url)
     return {"server": Servers, "sentinel": SentinelServers, "cluster": ClusterServers}[address.kind](address)
-
-
-class NoRetry(Retry):
-    """redis-py's own reconnects and subscribes anew before it raises: rings in between would be lost unnoticed."""
-
-    async def call_with_retry(self, do: Callable[[], Awaitable[T]], *_: Any, **__: Any) -> T:
-        return await do()
 
 
 def name_of(host: str, port: int | str) -> str:

@@ -11,7 +11,8 @@ import pytest
 from redis.crc import key_slot
 from redis.exceptions import RedisError, ResponseError
 
-from pairing_ws.adapters.redis_commands import COMMAND_SECONDS, Commands
+from pairing_ws.adapters.redis_commands import Commands
+from pairing_ws.adapters.redis_line import COMMAND_SECONDS
 from pairing_ws.adapters.redis_servers import servers_at
 from tests.client import Api, device_headers
 from tests.proxy import FaultProxy
