@@ -35,6 +35,7 @@ class RedisPairings:
         self._ring = ring
         self._add = script("add.lua")
         self._index = script("index.lua")
+        self._count = script("count.lua")
         self._read = script("read.lua")
         self._replace = script("replace.lua")
 
@@ -53,17 +54,21 @@ class RedisPairings:
     async def add(self, pairing: Pairing) -> bool:
         key, run = pairing_channel(pairing.id), self._commands.run
         leaves_at = pairing.expires_at + AFTERLIFE_MS
+        code = f"user-code:{pairing.user_code_hash}"
         with translated():
-            # Reserved first and alone: in a Cluster it lives in another slot than the pairing.
-            code = f"user-code:{pairing.user_code_hash}"
-            if not await self._commands.ask(code, "SET", code, pairing.id, "PX", _ttl(pairing), "NX"):
-                return False
-            await asyncio.gather(
+            # All at once, for a code is next to never taken. In a Cluster it lives in another slot than the pairing.
+            reserved, *_ = await asyncio.gather(
+                self._commands.ask(code, "SET", code, pairing.id, "PX", _ttl(pairing), "NX"),
                 run(self._add, [key], pairing.version, pairing.expires_at, _encode(pairing), leaves_at),
                 self._enter(_LIVE, pairing),
                 *self._enter_as_open(pairing),
             )
-        return True
+            if not reserved:
+                # Nobody has heard of it yet.
+                indexes = [_LIVE, *([_open_of(pairing.approver.device_id)] if pairing.approver else [])]
+                leave = (self._commands.ask(index, "ZREM", index, pairing.id) for index in indexes)
+                await asyncio.gather(self._commands.ask(key, "DEL", key), *leave)
+        return bool(reserved)
 
     async def get(self, pairing_id: str) -> Loaded | None:
         with translated():
@@ -106,13 +111,8 @@ class RedisPairings:
             log.warning("redis.index_lags", pairing=new.id)
 
     async def live(self) -> int:
-        now = await self.now(_LIVE)
-        ask = self._commands.ask
         with translated():
-            _, count = await asyncio.gather(
-                ask(_LIVE, "ZREMRANGEBYSCORE", _LIVE, "-inf", now), ask(_LIVE, "ZCARD", _LIVE)
-            )
-        return int(count)
+            return int(await self._commands.run(self._count, [_LIVE]))
 
     async def open_of(self, device_id: str) -> Sequence[str]:
         index = _open_of(device_id)

@@ -8,6 +8,7 @@ from functools import partial
 from importlib import resources
 from typing import Any
 
+import hiredis
 import structlog
 from redis.exceptions import (
     AskError,
@@ -67,26 +68,27 @@ class Commands:
 
     def ask(self, key: str, *words: Any) -> asyncio.Future[Any]:
         """The answer to come, of the server where `key` has its home. It raises RedisError, OSError or TimeoutError."""
-        asked = Asked(asyncio.get_running_loop(), key, words)
+        return self._start(Asked(key, words))
+
+    def run(self, script: Script, keys: Sequence[str], *arguments: Any) -> asyncio.Future[Any]:
+        """The script's answer to come; a Redis that does not know it (new, or flushed) is told. All keys share one
+        home. Raises as `ask`."""
+        words = (len(keys), *keys, *arguments)
+        return self._start(Asked(keys[0], ("EVALSHA", script.sha, *words), ("EVAL", script.text, *words)))
+
+    def _start(self, asked: Asked) -> asyncio.Future[Any]:
         if self._servers.found:
             self._send(asked)
         else:
-            self._start(self._find_first([asked]))
+            self._in_background(self._find_first([asked]))
         return asked.answer
-
-    async def run(self, script: Script, keys: Sequence[str], *arguments: Any) -> Any:
-        """The script's answer; a Redis that does not know it (new, or flushed) is told. All keys share one home."""
-        try:
-            return await self.ask(keys[0], "EVALSHA", script.sha, len(keys), *keys, *arguments)
-        except NoScriptError:
-            return await self.ask(keys[0], "EVAL", script.text, len(keys), *keys, *arguments)
 
     async def ping(self) -> None:
         """Return once any server answers: while one shard is away, the others are still worth coming for."""
         if not self._servers.found:
             await self._servers.refresh()
         homes = self._servers.homes
-        pings = [Asked(asyncio.get_running_loop(), "", ("PING",)) for _ in homes]
+        pings = [Asked("", ("PING",)) for _ in homes]
         for ping, home in zip(pings, homes, strict=True):
             self._line(home).ask(ping)
         answers = await asyncio.gather(*(ping.answer for ping in pings), return_exceptions=True)
@@ -141,10 +143,14 @@ class Commands:
                 self._lines.pop(home).end(RedisConnectionError("it has no keys any more"))
 
     def _redirect(self, home: str, refusals: Sequence[tuple[Asked, Exception]]) -> None:
-        """To the key's new home, for what was refused was not executed; the others learn why they were."""
+        """To the key's new home, or with the script's text, for what was refused was not executed; the others learn why
+        they were."""
         moved: list[Asked] = []
         for asked, error in refusals:
-            if asked.redirected or not isinstance(error, AskError | MovedError | ReadOnlyError):
+            if isinstance(error, NoScriptError) and asked.instead:
+                asked.packed, asked.instead = hiredis.pack_command(asked.instead), ()
+                self._line(home).ask(asked)
+            elif asked.redirected or not isinstance(error, AskError | MovedError | ReadOnlyError):
                 asked.fail(error)
             elif isinstance(error, AskError):
                 asked.redirected = True
@@ -154,9 +160,9 @@ class Commands:
                 moved.append(asked)
         self._report(home, [error for _, error in refusals])
         if moved:
-            self._start(self._find_first(moved))
+            self._in_background(self._find_first(moved))
         elif any(_is_away(error) for _, error in refusals):
-            self._start(self._look_again())
+            self._in_background(self._look_again())
 
     def _report(self, home: str, errors: Sequence[Exception]) -> None:
         """Of what a server refuses (it is full, a replica, or these are not this user's commands), say the first."""
@@ -166,7 +172,7 @@ class Commands:
 
     def _note_loss(self, home: str, error: Exception, commands: int) -> None:
         log.warning("redis.failed", server=home, error=repr(error), commands=commands)
-        self._start(self._look_again())
+        self._in_background(self._look_again())
 
     async def _look_again(self) -> None:
         """A server failed: perhaps another one has its place."""
@@ -175,7 +181,7 @@ class Commands:
         except Exception as error:
             log.warning("redis.lost", error=repr(error))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -110,13 +110,18 @@ class Wire(asyncio.Protocol):
 
 
 class Asked:
-    """A command, packed, and the answer to come before `deadline` on the event loop's clock."""
+    """A command, packed, and the answer to come before `deadline` on the event loop's clock.
 
-    __slots__ = ("answer", "deadline", "key", "packed", "redirected")
+    `instead` is for a server that does not know its script; `redirected`, that another one has refused it.
+    """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, key: str, words: tuple[Any, ...]) -> None:
+    __slots__ = ("answer", "deadline", "instead", "key", "packed", "redirected")
+
+    def __init__(self, key: str, words: tuple[Any, ...], instead: tuple[Any, ...] = ()) -> None:
+        loop = asyncio.get_running_loop()
         self.key = key
         self.packed = hiredis.pack_command(words)
+        self.instead = instead
         self.answer: asyncio.Future[Any] = loop.create_future()
         self.deadline = loop.time() + COMMAND_SECONDS
         self.redirected = False
