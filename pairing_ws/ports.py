@@ -11,7 +11,8 @@ Wake = Callable[[str], None]
 
 class Bus(Protocol):
     """Doorbells between processes. A ring can get lost; every watcher is therefore woken again when the link comes
-    back, and at least every 30 seconds. A ring says that there is something to read, never what."""
+    back, and at least every 30 seconds. A ring says that there is something to read; its note
+    may say what."""
 
     def watch(self, channels: Sequence[str], wake: Wake) -> AbstractAsyncContextManager[None]:
         """On entry the subscription is confirmed: a ring from then on calls `wake(note)`. Raises Unavailable.

@@ -78,6 +78,10 @@ class RedisPairings:
         now = _milliseconds(time)
         return Loaded(_decode(record).seen_at(now), now)
 
+    def told_by(self, note: str) -> Loaded | None:
+        now, _, record = note.partition(" ")
+        return Loaded(_decode(record), int(now)) if now.isdigit() else None
+
     async def id_of_user_code(self, user_code_hash: str) -> str | None:
         code = f"user-code:{user_code_hash}"
         with translated():

@@ -136,7 +136,17 @@ class PairingService(Generic[SessionT]):
 
     async def view(self, pairing_id: str, holder: Holder) -> View:
         """The pairing as its party sees it. Raises NOT_FOUND alike for unknown, foreign and wrong secret."""
-        loaded = await self._store.get(pairing_id)
+        return self._seen(await self._store.get(pairing_id), holder)
+
+    async def news(self, pairing_id: str, holder: Holder, note: str, known: int) -> View:
+        """The same for a watcher who was woken with `note` and knows version `known`: what the note tells, if it is
+        newer than that, saves the trip to the store."""
+        told = self._store.told_by(note)
+        if told and told.pairing.version > known:
+            return self._seen(told, holder)
+        return await self.view(pairing_id, holder)
+
+    def _seen(self, loaded: Loaded | None, holder: Holder) -> View:
         if loaded is None:
             raise not_found()
         pairing, now = loaded

@@ -127,7 +127,7 @@ class Teller:
 class PairingTeller(Teller):
     """Tells one party of its pairing: a snapshot, then each change until the final one."""
 
-    __slots__ = ("_challenged", "_holder", "_id", "_last", "_note", "_services", "_session", "_told")
+    __slots__ = ("_challenged", "_holder", "_id", "_last", "_news", "_note", "_services", "_session", "_told")
 
     def __init__(
         self, connection: Connection, services: Services, pairing_id: str, holder: Holder, session: Session | None
@@ -139,7 +139,7 @@ class PairingTeller(Teller):
         self._session = session
         self._told = 0
         self._last = ""
-        self._note = ""
+        self._note = self._news = ""
         self._challenged = False
 
     async def tell(self) -> None:
@@ -168,6 +168,8 @@ class PairingTeller(Teller):
                 self.close(TAKEN_OVER, "a newer socket of this device took over")
             # An older one may have missed our ring; deliveries coalesce, so that many of them cost one answer.
             self._challenged = True
+        else:
+            self._news = note
         self.wake()
 
     async def deliver(self) -> None:
@@ -176,7 +178,8 @@ class PairingTeller(Teller):
         if self._challenged:
             self._challenged = False
             await self._services.pairings.take_over(self._id, self._note)
-        view = await self._services.pairings.view(self._id, self._holder)
+        news, self._news = self._news, ""
+        view = await self._services.pairings.news(self._id, self._holder, news, self._told)
         version, status = view.pairing.version, view.pairing.status
         if version < self._told or (version == self._told and status != self._last):
             # A failover took back what we told. On one socket versions only grow, so the truth needs a new one.

@@ -76,7 +76,7 @@ async def test_a_swap_right_after_the_entry_is_heard(backend: Backend) -> None:
         ear = Ear()
         async with backend.other_bus.watch([pairing_channel(pairing.id)], ear.wake):
             assert await backend.store.replace(pairing, pairing.after(Event.CANCEL, pairing.created_at))
-            await ear.hears("")
+            await eventually(lambda: ear.heard, "the ring")
 
     for _ in range(10):
         await asyncio.gather(*(once() for _ in range(20)))

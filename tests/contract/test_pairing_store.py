@@ -232,7 +232,28 @@ async def test_a_failing_swap_rings_no_bell_and_a_winning_one_rings_once(backend
         for channel in channels:
             # Rings keep their order: after these nothing is on its way any more.
             await backend.bus.ring(channel, "last")
-        await ear.hears("", "last", "last")
+        rung = ear.heard[:1]
+        await ear.hears(*rung, "last", "last")
+        assert rung != ["last"]
+
+
+async def test_a_ring_that_tells_what_there_is_to_read_tells_the_same_and_no_other_note_does(backend: Backend) -> None:
+    old = await backend.added()
+    new = old.after(Event.CLAIM, await backend.store.now(), approver=approver())
+    ear = Ear()
+    async with backend.other_bus.watch([pairing_channel(old.id)], ear.wake):
+        assert await backend.store.replace(old, new)
+        await eventually(lambda: ear.heard, "the ring")
+    told = backend.other_store.told_by(ear.heard[0])
+    if backend.name == "memory":
+        # There the store is next door.
+        assert told is None
+    else:
+        assert told is not None
+        assert told.pairing == new
+        assert old.created_at <= told.now <= await backend.store.now()
+    for note in ("", "socket:000001700000000:abc", "last"):
+        assert backend.store.told_by(note) is None
 
 
 async def test_a_bell_comes_after_the_state_it_rings_for(backend: Backend) -> None:

@@ -1,4 +1,5 @@
--- Compare-and-set with the deadline on Redis's own clock, and the bell, in one step.
+-- Compare-and-set with the deadline on Redis's own clock, and the bell, which says the clock and the new record, in
+-- one step.
 -- KEYS[1] pairing, also its channel. ARGV: old version, new version, new record, new deadline (ms), time to live
 -- after the deadline (ms), "1" if the new state is final, the command that rings. Answers 1, or 0 with nothing changed.
 local stored = redis.call('HMGET', KEYS[1], 'version', 'deadline')
@@ -16,5 +17,5 @@ if ARGV[6] == '1' then
   ends = now
 end
 redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', ends + tonumber(ARGV[5])))
-redis.call(ARGV[7], KEYS[1], '')
+redis.call(ARGV[7], KEYS[1], string.format('%.0f ', now) .. ARGV[3])
 return 1
