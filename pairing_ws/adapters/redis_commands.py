@@ -148,8 +148,10 @@ class Commands:
         moved: list[Asked] = []
         for asked, error in refusals:
             if isinstance(error, NoScriptError) and asked.instead:
+                # From the beginning: a newcomer serves it only when the old home has sent it there.
                 asked.packed, asked.instead = hiredis.pack_command(asked.instead), ()
-                self._line(home).ask(asked)
+                asked.redirected = False
+                self._send(asked)
             elif asked.redirected or not isinstance(error, AskError | MovedError | ReadOnlyError):
                 asked.fail(error)
             elif isinstance(error, AskError):
