@@ -27,7 +27,7 @@ CONFIRM_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Verbs:
-    """The words of plain and of sharded pub/sub."""
+    """The words of plain and of sharded pub/sub; what is heard begins with the same."""
 
     ring: str
     subscribe: str
@@ -35,8 +35,8 @@ class Verbs:
     message: str
 
 
-PLAIN = Verbs("PUBLISH", "subscribe", "unsubscribe", "message")
-SHARDED = Verbs("SPUBLISH", "ssubscribe", "sunsubscribe", "smessage")
+PLAIN = Verbs("PUBLISH", "SUBSCRIBE", "UNSUBSCRIBE", "MESSAGE")
+SHARDED = Verbs("SPUBLISH", "SSUBSCRIBE", "SUNSUBSCRIBE", "SMESSAGE")
 
 
 class RedisBus(Bells):
@@ -307,7 +307,7 @@ class Ear(Wire):
             self.end(reply)
         elif isinstance(reply, list) and len(reply) == 3:
             kind, channel, note = reply
-            self._tell(kind.decode(), channel.decode(), note)
+            self._tell(kind.decode().upper(), channel.decode(), note)
 
     def is_over(self, error: Exception) -> None:
         if not self.over.done():
