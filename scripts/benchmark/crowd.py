@@ -45,7 +45,7 @@ class Crowd:
         devices: Sequence[tuple[int, str, str | None]],
         at_once: int,
         deflate: bool,
-        source: str | None,
+        sources: Sequence[str],
     ) -> dict[str, float]:
         """Open a socket for each (number, path, secret), so many at a time: until it is upgraded, or with a secret
         until it has been told what is. Returns how long that took, and how long this process was busy with it."""
@@ -56,7 +56,8 @@ class Crowd:
                 first = json.dumps({"type": "auth", "secret": secret}) if secret else None
                 seat = Seat(upgrade(path, deflate=deflate), first, self, number)
                 self._seats.append(seat)
-                await open_socket(port, seat, b'"pairing"' if secret else b"", (source, 0) if source else None)
+                source = (sources[number % len(sources)], 0) if sources else None
+                await open_socket(port, seat, b'"pairing"' if secret else b"", source)
 
         begun, busy = clock(), time.process_time()
         await asyncio.gather(*(go_through() for _ in range(at_once)))

@@ -57,7 +57,7 @@ class Side:
 
     async def open_until(self, total: int) -> None:
         devices, before = self.devices[self.open : total], cpu_of_family(self.server.pid)
-        took = await self.crowd.ask("open", self.server.port, devices, AT_ONCE, self.compress, None)
+        took = await self.crowd.ask("open", self.server.port, devices, AT_ONCE, self.compress, [])
         self.rates.append(len(devices) / took["seconds"])
         self.by_cpu.append(len(devices) / (cpu_of_family(self.server.pid) - before))
         self.busy.append(took["busy"] / took["seconds"])
