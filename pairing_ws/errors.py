@@ -41,6 +41,7 @@ class Code(StrEnum):
     PAIRING_EXPIRED = "pairing_expired"
     REQUEST_TIMEOUT = "request_timeout"
     TOO_LARGE = "too_large"
+    HEADERS_TOO_LARGE = "headers_too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     MISDIRECTED = "misdirected_request"
     RATE_LIMITED = "rate_limited"

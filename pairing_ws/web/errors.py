@@ -54,6 +54,7 @@ SHAPES: Mapping[Code, Shape] = {
     Code.PAIRING_EXPIRED: Shape(410, "The pairing has expired"),
     Code.REQUEST_TIMEOUT: Shape(408, "The request came too slowly"),
     Code.TOO_LARGE: Shape(413, "The request is too large"),
+    Code.HEADERS_TOO_LARGE: Shape(431, "The headers are too large"),
     Code.UNSUPPORTED_MEDIA_TYPE: Shape(415, "The body has to be JSON"),
     Code.MISDIRECTED: Shape(421, "This host is not served here"),
     Code.RATE_LIMITED: Shape(429, "Too many requests", 1013),

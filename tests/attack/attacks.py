@@ -608,6 +608,10 @@ async def break_it(target: Target) -> None:
             await connection.send(first)
             code = await close_code(connection)
             demand(code in (4400, 4401), f"{first[:20]!r} closes with {code}")
+    # Who hangs up on them without a word may do so.
+    with suppress(httpx2.TransportError):
+        large = await target.api.http.get("/me", headers={"X-Large": "a" * 200_000})
+        demand(large.status_code in (400, 431), f"headers of 200 kB: {large.status_code}")
     demand((await device.poll()).status_code == 200, "it does not go on")
 
 

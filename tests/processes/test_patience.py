@@ -13,17 +13,22 @@ PING = 0x89
 
 
 @pytest.mark.security(27, 32)
-async def test_half_open_sockets_are_gone_within_a_minute_and_slow_bodies_within_15_seconds(
+async def test_half_open_sockets_are_gone_within_a_minute_and_slow_heads_and_bodies_within_15_seconds(
     server: Server, api: Api
 ) -> None:
     device = await api.new_pairing()
     slow = raw(server, "POST", "/pairings", device_headers() | {"Content-Length": "100"})
-    (pinged, gone), (answer, cut) = await asyncio.gather(
-        half_open(server, upgrade(server, device.id, device.headers)), dribble(server, slow)
+    (pinged, gone), *slow_ones = await asyncio.gather(
+        half_open(server, upgrade(server, device.id, device.headers)),
+        dribble(server, slow),
+        dribble(server, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: "),
+        dribble(server, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" + b"GET /healthz HTTP/1.1\r\nX-Slow: "),
+        dribble(server, b"", more=b""),
     )
-    assert cut < 15
-    assert answer.startswith(b"HTTP/1.1 408 ")
-    assert b'"code":"request_timeout"' in answer
+    for answer, cut in slow_ones:
+        assert cut < 15
+        assert b"HTTP/1.1 408 " in answer
+        assert b'"code":"request_timeout"' in answer
     assert pinged < 25
     assert gone < 60
     metrics = (await api.http.get(f"{server.url}/metrics")).text
@@ -47,8 +52,8 @@ async def half_open(server: Server, handshake: bytes) -> tuple[float, float]:
     return pinged, clock() - began
 
 
-async def dribble(server: Server, start: bytes) -> tuple[bytes, float]:
-    """What is answered to a body that comes byte by byte, and after how many seconds."""
+async def dribble(server: Server, start: bytes, more: bytes = b" ") -> tuple[bytes, float]:
+    """What is answered to a request that comes byte by byte, and after how many seconds."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     clock, answer = asyncio.get_running_loop().time, b""
     began = clock()
@@ -57,7 +62,7 @@ async def dribble(server: Server, start: bytes) -> tuple[bytes, float]:
     async def go_on() -> None:
         with suppress(ConnectionError):
             while True:
-                writer.write(b" ")
+                writer.write(more)
                 await writer.drain()
                 await asyncio.sleep(0.5)
 

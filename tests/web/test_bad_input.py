@@ -308,7 +308,8 @@ async def test_what_is_hardly_http_ends_in_no_5xx_and_no_harm(server: Server, ap
             raw.shutdown(socket.SHUT_WR)
             while chunk := raw.recv(65536):
                 received += chunk
-        except ConnectionError:
+        except OSError:
+            # It hangs up on too much, or nonsense, and then nothing can be sent or read.
             pass
     if received:
         assert received.split()[1][:1] in (b"2", b"4"), received[:200]

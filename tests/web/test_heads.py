@@ -1,0 +1,81 @@
+"""What comes before the end of a request's headers: it is bounded, whatever a client sends and however."""
+
+import asyncio
+import json
+from contextlib import suppress
+
+import pytest
+
+from pairing_ws.web.answers import MAX_HEAD
+from tests.client import Api
+from tests.processes.test_aborted import upgrade
+from tests.servers import Server
+
+pytestmark = pytest.mark.security(25)
+
+START = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+
+
+async def ask(server: Server, *parts: bytes) -> bytes:
+    """All that is said to these, sent one by one, until the server hangs up."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    try:
+        async with asyncio.timeout(20):
+            answer = asyncio.create_task(reader.read(-1))
+            with suppress(ConnectionError):
+                for part in parts:
+                    writer.write(part)
+                    await writer.drain()
+                    await asyncio.sleep(0)
+            return await answer
+    except ConnectionError:
+        # Hung up while there was more to come, of which the server then says that nobody takes it.
+        return b""
+    finally:
+        writer.transport.abort()
+
+
+def padded(size: int, fields: int = 1) -> bytes:
+    """A request whose fields, all together, are so many bytes, and which asks for the end of the connection."""
+    names = [b"x-%d" % number for number in range(fields)]
+    known = sum(map(len, (b"/healthz", b"host", b"localhost", b"connection", b"close", *names)))
+    share, rest = divmod(size - known, fields)
+    lines = [b"%s: %s\r\n" % (name, b"a" * (share + (rest if name == names[0] else 0))) for name in names]
+    return b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n" + b"".join(lines) + b"\r\n"
+
+
+@pytest.mark.parametrize("fields", [1, 8, 2000])
+async def test_headers_of_32_kib_are_read_and_larger_ones_are_refused(server: Server, fields: int) -> None:
+    assert (await ask(server, padded(MAX_HEAD, fields))).startswith(b"HTTP/1.1 200 ")
+    refused = await ask(server, padded(MAX_HEAD + 1, fields))
+    assert refused.startswith(b"HTTP/1.1 431 ")
+    assert json.loads(refused.partition(b"\r\n\r\n")[2])["code"] == "headers_too_large"
+
+
+@pytest.mark.parametrize("start", [b"GET /", START + b"X-Long: ", START + b"x"])
+async def test_a_head_without_end_is_cut_off_and_delays_nobody(server: Server, api: Api, start: bytes) -> None:
+    endless = asyncio.create_task(ask(server, start, *[b"a" * 65_536] * 1000))
+    async with asyncio.timeout(20):
+        for _ in range(20):
+            assert (await api.http.get(f"{server.url}/healthz")).status_code == 200
+        await endless
+
+
+async def test_a_socket_with_large_headers_is_refused_before_the_upgrade(server: Server, api: Api) -> None:
+    device = await api.new_pairing()
+    assert b" 431 " in await ask(server, upgrade(server, device.id, {"X-Large": "a" * MAX_HEAD}))
+
+
+async def test_a_head_without_end_behind_a_waiting_call_spoils_no_answer(server: Server, api: Api) -> None:
+    device = await api.new_pairing()
+    waiting = f"GET /api/v1/pairings/{device.id}?since=1&wait=1 HTTP/1.1\r\nHost: localhost\r\nPairing-Secret: "
+    call = waiting.encode() + device.pairing["secret"].encode() + b"\r\n\r\n"
+    answer = await ask(server, call + START + b"X-Long: ", *[b"a" * 16_384] * 20)
+    # Either the call's own answer or none.
+    assert not answer or (answer.startswith(b"HTTP/1.1 200 ") and b" 431 " not in answer)
+
+
+async def test_many_calls_on_one_connection_are_not_added_up(server: Server) -> None:
+    call = START + b"X-Long: " + b"a" * 10_000 + b"\r\n\r\n"
+    answer = await ask(server, *[call] * 20, START + b"Connection: close\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 200 ") == 21
