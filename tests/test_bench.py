@@ -12,11 +12,11 @@ def _scripts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "scripts"))
 
 
-def test_the_bare_server_has_our_servers_settings_but_for_the_application_and_its_own_protocol() -> None:
+def test_the_bare_server_has_our_servers_settings_but_for_what_we_made_of_uvicorns_protocols() -> None:
     from benchmark import bare
 
     ours, theirs = vars(server._uvicorn(config.load(port=8000), bare.application)), vars(bare.configuration(8000))
-    assert {name for name in ours if ours[name] != theirs[name]} == {"ws"}
+    assert {name for name in ours if ours[name] != theirs[name]} == {"http", "ws"}
 
 
 def test_a_row_says_whether_a_number_is_as_it_must_be_and_as_it_should_be() -> None:

@@ -36,8 +36,12 @@ class Seat(Socket):
 class Crowd:
     def __init__(self) -> None:
         self.noted: list[tuple[int, int, float]] = []
+        self._addresses = [HOST]
         self._seats: list[Seat] = []
         self._tasks: list[asyncio.Task[None]] = []
+
+    async def come_from(self, addresses: list[str]) -> None:
+        self._addresses = addresses
 
     async def open(
         self,
@@ -45,7 +49,6 @@ class Crowd:
         devices: Sequence[tuple[int, str, str | None]],
         at_once: int,
         deflate: bool,
-        sources: Sequence[str],
     ) -> dict[str, float]:
         """Open a socket for each (number, path, secret), so many at a time: until it is upgraded, or with a secret
         until it has been told what is. Returns how long that took, and how long this process was busy with it."""
@@ -56,8 +59,8 @@ class Crowd:
                 first = json.dumps({"type": "auth", "secret": secret}) if secret else None
                 seat = Seat(upgrade(path, deflate=deflate), first, self, number)
                 self._seats.append(seat)
-                source = (sources[number % len(sources)], 0) if sources else None
-                await open_socket(port, seat, b'"pairing"' if secret else b"", source)
+                source = self._addresses[number % len(self._addresses)]
+                await open_socket(port, seat, b'"pairing"' if secret else b"", (source, 0))
 
         begun, busy = clock(), time.process_time()
         await asyncio.gather(*(go_through() for _ in range(at_once)))

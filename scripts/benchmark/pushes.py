@@ -74,9 +74,9 @@ async def pushing(chosen: Collection[str], sizes: Sizes) -> Found:
         attempts = await stand.attempts(ours, sizes.pushed, account)
         pool = await stand.pool(ours)
         await pool.ask_all(each.claiming() for each in attempts)
-        crowd = await stand.helper("benchmark.crowd")
+        crowd = await stand.crowd()
         devices = [(number, each.socket_path, each.secret) for number, each in enumerate(attempts)]
-        await crowd.ask("open", ours.port, devices, AT_ONCE, False, [])
+        await crowd.ask("open", ours.port, devices, AT_ONCE, False)
         if "P6" in chosen:
             cpu_ms, whole, post = await _whole_way(stand, ours, pool, crowd, attempts, sizes)
             numbers["approve_to_frame"] = {"ours": asdict(whole), "bare_post": asdict(post), "cpu_ms": cpu_ms}

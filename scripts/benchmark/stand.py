@@ -5,6 +5,7 @@ with what another part left in it.
 """
 
 import http.client
+import itertools
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -31,6 +32,8 @@ SETTINGS = {
     **{environment_name(name): "0" for name in LIMITS},
 }
 CONNECTIONS = 32
+# Of each crowd. One has 28 000 ports, and the kernel takes long to find one when half of them are taken.
+ADDRESSES = 8
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class Stand:
         self._folder = folder
         self._env = SETTINGS | {"REDIS_URL": redis.url, "DATABASE_URL": database}
         self._stack = stack
+        self._places = itertools.count(1)
 
     def ours(self, workers: int = 1) -> Program:
         """As users run it."""
@@ -95,6 +99,11 @@ class Stand:
     async def helper(self, module: str) -> Helper:
         env = clean_environment() | self._env
         return await self._stack.enter_async_context(helping(module, self._folder, env))
+
+    async def crowd(self) -> Helper:
+        crowd, place = await self.helper("benchmark.crowd"), next(self._places)
+        await crowd.ask("come_from", [f"127.0.{place}.{1 + each}" for each in range(ADDRESSES)])
+        return crowd
 
     async def accounts(self, server: Program, count: int) -> list[str]:
         """The authKeys of the first devices of so many new accounts."""

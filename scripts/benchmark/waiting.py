@@ -57,7 +57,7 @@ class Side:
 
     async def open_until(self, total: int) -> None:
         devices, before = self.devices[self.open : total], cpu_of_family(self.server.pid)
-        took = await self.crowd.ask("open", self.server.port, devices, AT_ONCE, self.compress, [])
+        took = await self.crowd.ask("open", self.server.port, devices, AT_ONCE, self.compress)
         self.rates.append(len(devices) / took["seconds"])
         self.by_cpu.append(len(devices) / (cpu_of_family(self.server.pid) - before))
         self.busy.append(took["busy"] / took["seconds"])
@@ -104,11 +104,11 @@ class Crowded:
         self.numbers: dict[str, object] = {}
 
     async def plain(self) -> Side:
-        return Side(self._stand.ours(), await self._crowd(), self._devices())
+        return Side(self._stand.ours(), await self._stand.crowd(), self._devices())
 
     async def bare(self) -> Side:
         devices = [(number, "/socket", None) for number in range(len(self._attempts))]
-        return Side(self._stand.bare(), await self._crowd(), devices)
+        return Side(self._stand.bare(), await self._stand.crowd(), devices)
 
     async def watched(self) -> Side:
         others = await self._stand.redis_connections()
@@ -118,7 +118,7 @@ class Crowded:
             return await self._stand.redis_connections() - others
 
         asked = await self._stand.pool(server, 1)
-        return Side(server, await self._crowd(), self._devices(), True, asked, connections)
+        return Side(server, await self._stand.crowd(), self._devices(), True, asked, connections)
 
     async def fill(self, *sides: Side) -> None:
         """Open `many` sockets at each, in turns; memory is read at `few` and at `many`."""
@@ -219,9 +219,6 @@ class Crowded:
             "P7: beside the worst push is how late the generator was at most, which has next to nothing to do: for so"
             " long, this machine lets a process wait for a core."
         )
-
-    async def _crowd(self) -> Helper:
-        return await self._stand.helper("benchmark.crowd")
 
     def _devices(self) -> list[tuple[int, str, str | None]]:
         return [(number, each.socket_path, each.secret) for number, each in enumerate(self._attempts)]
