@@ -1,15 +1,18 @@
 """Which tests show which requirement of SECURITY.md and which mitigation of RFC 10027, and whether they all passed.
 
-A pytest plugin: `--evidence FILE` adds the marked tests that passed to FILE, over several runs if need be.
+A pytest plugin: `--evidence FILE` adds the marked tests that passed, in all their variants, to FILE, over several runs
+if need be.
 `python -m tests.evidence FILE` then fails if a row has no test, or one that did not pass. `scripts/docs` draws the
 tables.
 """
 
 import ast
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import pytest
 
@@ -151,6 +154,7 @@ Marks = dict[str, list[str]]
 # What the tests say
 
 
+@cache
 def shown() -> dict[str, Marks]:
     """For each kind of row, and each row, the tests that are marked with it: `web/test_x.py::test_name`, or the file
     alone where all of it is."""
@@ -217,27 +221,38 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if any(item.get_closest_marker(kind) for kind in ROWS):
-            # Reports have no markers' arguments; these travel with them, also from another process.
-            name = "::".join(item.nodeid.partition("[")[0].removeprefix("tests/").split("::")[:2])
-            item.user_properties.append(("evidence", name))
+    marked = [item for item in items if any(item.get_closest_marker(kind) for kind in ROWS)]
+    # Before any of them is deselected: a test has passed when all of its variants have.
+    variants = Counter(map(_name, marked))
+    for item in marked:
+        # Reports have no markers' arguments; these travel with them, also from another process.
+        item.user_properties.append(("evidence", (_name(item), variants[_name(item)])))
+
+
+def _name(item: pytest.Item) -> str:
+    return "::".join(item.nodeid.partition("[")[0].removeprefix("tests/").split("::")[:2])
 
 
 class Recorder:
     """Where pytest-xdist is used, the process that hears from all others."""
 
     def __init__(self) -> None:
-        self._outcomes: dict[str, bool] = {}
+        # How many of its variants have yet to pass.
+        self._left: dict[str, int] = {}
+        self._lost: set[str] = set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        for name, test in report.user_properties:
-            if name == "evidence" and (report.when == "call" or not report.passed):
-                # All variants of it.
-                self._outcomes[str(test)] = self._outcomes.get(str(test), True) and report.passed
+        for name, value in report.user_properties:
+            if name == "evidence":
+                test, variants = cast("tuple[str, int]", value)
+                self._left.setdefault(test, variants)
+                if not report.passed:
+                    self._lost.add(test)
+                elif report.when == "call":
+                    self._left[test] -= 1
 
     def passed(self) -> list[str]:
-        return [test for test, passed in self._outcomes.items() if passed]
+        return [test for test, left in self._left.items() if not left and test not in self._lost]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -254,14 +269,27 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def missing(passed: set[str]) -> list[str]:
     """What keeps the tables from being true."""
-    files = {test.partition("::")[0] for test in passed}
     told = []
     for kind, marks in shown().items():
         for row, tests in marks.items():
             if not tests and not (kind == "mitigation" and not MITIGATIONS[row].tested):
                 told.append(f"{kind} {row}: no test")
-            told += [f"{kind} {row}: {test} has not passed" for test in tests if test not in passed | files]
+            demanded = [each for test in tests for each in tests_of(test)]
+            told += [f"{kind} {row}: {test} has not passed" for test in demanded if test not in passed]
     return told
+
+
+def tests_of(shown: str) -> list[str]:
+    """The test itself, or all of the file: one that is skipped or not collected shows nothing."""
+    if "::" in shown:
+        return [shown]
+    tests = [
+        f"{shown}::{node.name}"
+        for node in ast.parse((TESTS / shown).read_text()).body
+        if (isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"))
+        or (isinstance(node, ast.ClassDef) and node.name.startswith("Test"))
+    ]
+    return tests or [shown]
 
 
 if __name__ == "__main__":
