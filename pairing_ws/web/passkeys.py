@@ -25,7 +25,7 @@ async def passkey_options(caller: Caller, _: Request) -> Response:
 
 
 async def add_passkey(caller: Caller, request: Request) -> Response:
-    """Add a passkey: never from quarantine, and only after a recent proof (see `PAIRING_STEP_UP_SECONDS`)."""
+    """Add a passkey, never from quarantine: after a recent proof, or as the first one where approvals need none."""
     wanted = await body(request, wire.PasskeyRequest)
     name = label(wanted.name)
     if not name:
@@ -36,7 +36,7 @@ async def add_passkey(caller: Caller, request: Request) -> Response:
 
 
 async def remove_passkey(caller: Caller, request: Request) -> Response:
-    """Remove a passkey, after a recent proof."""
+    """Remove a passkey, never from quarantine and only after a recent proof."""
     await caller.services.step_ups.remove_passkey(await caller.session(), request.path_params["id"], caller.ip)
     return Response(status_code=204)
 
