@@ -253,6 +253,7 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
             session=settings.session_seconds * 1000,
             quarantine=settings.quarantine_seconds * 1000,
             device_limit=settings.limit_devices,
+            step_up=settings.step_up_seconds > 0,
             public_url=settings.public_url,
         ),
         clock,

@@ -1,9 +1,8 @@
 // Tells a logged-in page what happens to the account while it is open: a device or a passkey more, or less.
 
-import { removePasskey, revokeDevice, watchAccount } from './pairing.js';
+import { listActivity, revokeDevice, watchAccount } from './pairing.js';
 import * as session from './session.js';
-import { withProof } from './step-up.js';
-import { button, h, icon, row } from './ui.js';
+import { button, h, icon, row, say } from './ui.js';
 
 const place = () => document.getElementById('alerts');
 /** Logins that were told here; the same device may come again, and that is news. @type {Set<string>} */
@@ -64,30 +63,40 @@ function drawAdded(device) {
   );
 }
 
-function drawPasskey({ id, name }) {
+function drawPasskey({ id, name, addedBy }) {
   const close = () => alert.remove();
+  // Without a proof: it may be that only who has to go could give one.
   const undo = async () => {
-    await withProof((key) => {
-      acknowledge(id);
-      return removePasskey(id, key);
-    });
+    // The news may be here before the answer.
+    expected.set(id, Date.now());
+    await session.withKey((key) => revokeDevice(addedBy, key, { descendants: true }));
+    takeAway(id);
+    say(`The passkey ${name} is removed again, and who added it is logged out.`);
   };
   const alert = alarm(
     id,
     ['Another device has just added a passkey: ', name],
     button('It was me', close, { kind: 'small secondary' }),
-    button('Remove it', undo, { kind: 'small secondary' }),
+    button('This wasn’t me', undo, {
+      kind: 'small danger',
+      describe: `This wasn’t me: remove the passkey ${name} and log out who added it, with all that it let in`,
+    }),
   );
 }
 
-function drawRemoved({ id, name }) {
+async function drawRemoved({ id, name }) {
   takeAway(id);
   const removedHere = recent(expected.get(id));
   expected.delete(id);
   if (removedHere) return;
+  const by = await session.withKey(listActivity).then(
+    ({ activity }) => activity.find((line) => line.event === 'passkey.removed' && line.deviceName === name)?.byName,
+    // The news matter more than who made them.
+    () => undefined,
+  );
   const alert = alarm(
     id,
-    ['A passkey was removed from your account: ', name],
+    ['A passkey was removed from your account: ', by ? `${name}, by ${by}` : name],
     button('I know', () => alert.remove(), { kind: 'small secondary' }),
   );
 }

@@ -3,7 +3,7 @@
 import { listActivity, listDevices, renameDevice, revokeDevice, revokeOthers } from './pairing.js';
 import { enter } from './log-in.js';
 import { watchAlerts } from './alerts.js';
-import { passkeySection, refreshPasskeys } from './passkeys.js';
+import { passkeySection, passkeysOf, refreshPasskeys } from './passkeys.js';
 import * as session from './session.js';
 import { attempt, button, h, icon, moment, notice, row, say, step, to } from './ui.js';
 import { explain } from './words.js';
@@ -146,7 +146,8 @@ function drawDevice(device, devices) {
   };
 
   const confirm = ({ notMe = false } = {}) => {
-    const children = letInBy(device, devices);
+    const children = devices.filter(({ id }) => device.descendants?.includes(id));
+    const passkeys = passkeysOf(notMe ? [device, ...children] : [device]);
     const descendants = h('input', { type: 'checkbox', id: `with-${device.id}`, checked: notMe });
     const go = async () => {
       if (device.current && !descendants.checked) {
@@ -161,7 +162,9 @@ function drawDevice(device, devices) {
       'p',
       { tabindex: '-1' },
       h('strong', {}, device.current ? 'Log out this very device?' : `Log out ${device.name}?`),
-      notMe && children.length > 0 && ` And all that it let in: ${children.map(({ name }) => name).join(', ')}.`,
+      notMe && children.length > 0 && ` And all that it let in: ${names(children)}.`,
+      // A mere log-out leaves them where approvals need one, which this page can't know.
+      !device.current && passkeys.length > 0 && ` Passkeys that ${notMe ? 'go' : 'may go'} along: ${names(passkeys)}.`,
     );
     item.replaceChildren(
       h(
@@ -196,15 +199,7 @@ function drawDevice(device, devices) {
   return item;
 }
 
-/** All that a device let in, directly or not; this very device would be spared. */
-function letInBy(device, devices) {
-  const found = new Set([device.id]);
-  for (let before = 0; before < found.size;) {
-    before = found.size;
-    for (const other of devices) if (found.has(other.pairedBy)) found.add(other.id);
-  }
-  return devices.filter(({ id, current }) => id !== device.id && !current && found.has(id));
-}
+const names = (/** @type {{name: string}[]} */ all) => all.map(({ name }) => name).join(', ');
 
 function drawOthers(count) {
   const place = row();
@@ -242,12 +237,12 @@ const EVENTS = {
   'pairing.reported': 'A login was reported',
 };
 
-function drawEvent({ at, event, deviceName, ip }) {
+function drawEvent({ at, event, deviceName, byName, ip }) {
   const what = EVENTS[event] ?? event.replaceAll(/[._]/g, ' ');
   return h(
     'li',
     {},
-    h('span', {}, h('strong', {}, what), deviceName ? `: ${deviceName}` : ''),
+    h('span', {}, h('strong', {}, what), deviceName ? `: ${deviceName}` : '', byName ? `, by ${byName}` : ''),
     h('span', { class: 'quiet' }, moment(at), ip ? ` from ${ip}` : ''),
   );
 }

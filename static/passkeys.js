@@ -1,6 +1,6 @@
 // The part of `/devices` about passkeys: which there are, one more, one less.
 
-import { listPasskeys, removePasskey } from './pairing.js';
+import { listPasskeys, removePasskey, revokeDevice } from './pairing.js';
 import { acknowledge } from './alerts.js';
 import { deviceName } from './device.js';
 import * as session from './session.js';
@@ -9,8 +9,10 @@ import { attempt, button, h, moment, notice, row, say } from './ui.js';
 import { explain } from './words.js';
 
 const list = h('ul', { class: 'devices', 'aria-label': 'Passkeys' });
-/** @type {{id: string, name: string}[]} */
+/** @type {{id: string, name: string, current?: boolean}[]} */
 let devices = [];
+/** @type {{id: string, name: string, addedBy: string}[]} */
+let passkeys = [];
 
 export function passkeySection() {
   return h(
@@ -27,11 +29,14 @@ export function passkeySection() {
   );
 }
 
-/** @param {{id: string, name: string}[]} [known]  who may have added them */
+/** Those that these devices added. @param {{id: string}[]} some */
+export const passkeysOf = (some) => passkeys.filter(({ addedBy }) => some.some(({ id }) => id === addedBy));
+
+/** @param {{id: string, name: string, current?: boolean}[]} [known]  who may have added them */
 export async function refreshPasskeys(known = devices) {
   devices = known;
   try {
-    const { passkeys } = await session.withKey(listPasskeys);
+    ({ passkeys } = await session.withKey(listPasskeys));
     list.replaceChildren(...passkeys.map(drawPasskey));
     list.hidden = !passkeys.length;
   } catch (error) {
@@ -80,15 +85,32 @@ function drawPasskey({ id, name, createdAt, lastUsedAt, addedBy }) {
         h('p', { class: 'quiet' }, 'Added ', moment(createdAt), by ? ` by ${by.name}` : ' by a device that has left'),
         lastUsedAt && h('p', { class: 'quiet' }, 'Last used ', moment(lastUsedAt)),
       ),
-      row(button('Remove', confirm, { kind: 'small secondary', describe: `Remove the passkey ${name}` })),
+      row(
+        button('Remove', () => confirm(removed), { kind: 'small secondary', describe: `Remove the passkey ${name}` }),
+        !by?.current &&
+          button('This wasn’t me', () => confirm(undone, ` And log out ${adder}, with all that it let in.`), {
+            kind: 'small secondary',
+            describe: `This wasn’t me: remove the passkey ${name} and log out ${adder}, with all that it let in`,
+          }),
+      ),
     );
-  const confirm = () => {
-    const question = h('p', { tabindex: '-1' }, h('strong', {}, `Remove the passkey ${name}?`));
+  const adder = by?.name ?? 'the device that added it';
+  const removed = () =>
+    withProof((key) => {
+      acknowledge(id);
+      return removePasskey(id, key);
+    });
+  // Needs no proof: it may be that only who has to go could give one.
+  const undone = () =>
+    session.withKey((key) => {
+      acknowledge(id);
+      return revokeDevice(addedBy, key, { descendants: true });
+    });
+  /** @param {() => Promise<unknown>} remove  @param {string} [more]  what else it does */
+  const confirm = (remove, more = '') => {
+    const question = h('p', { tabindex: '-1' }, h('strong', {}, `Remove the passkey ${name}?`), more);
     const go = async () => {
-      await withProof((key) => {
-        acknowledge(id);
-        return removePasskey(id, key);
-      });
+      await remove();
       say(`The passkey ${name} was removed`);
       await refreshPasskeys();
       document.getElementById('passkey-name')?.focus();

@@ -1,6 +1,6 @@
 """The records of accounts, and what their story asks of its store and its signer. Times in milliseconds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -106,7 +106,8 @@ class Invite(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Activity(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of what happened to an account."""
+    """One line of what happened to an account. `by_name`: the device that did it, where the line names another, or a
+    passkey."""
 
     user_id: str
     at: int
@@ -114,6 +115,7 @@ class Activity(msgspec.Struct, frozen=True, kw_only=True):
     device_id: str | None = None
     device_name: str | None = None
     ip: str | None = None
+    by_name: str | None = None
 
 
 class Rotation(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,7 +145,8 @@ class AccountStore(Protocol):
 
         None if a session of that origin exists: then nothing was changed.
         `approved_by` is the id of the session that approved; without one it is an invite, which is marked as used in
-        the same transaction, and quarantine starts only if the account has other devices. Raises ACCOUNT_LOCKED,
+        the same transaction, and quarantine starts only if the account has other devices. In quarantine it takes its
+        push address from no other device (see `set_push_token`). Raises ACCOUNT_LOCKED,
         DEVICE_LIMIT (`limit` 0: none), and PAIRING_DENIED when the session that approved no longer stands.
         """
 
@@ -170,8 +173,9 @@ class AccountStore(Protocol):
 
     async def rename(self, user_id: str, device_id: str, name: str, activity: Activity) -> bool: ...
 
-    async def set_push_token(self, user_id: str, device_id: str, push_token: str) -> bool:
-        """Also takes the address away from the account's other devices."""
+    async def set_push_token(self, user_id: str, device_id: str, push_token: str, now: int, *, yielding: bool) -> None:
+        """Also takes the address away from the account's other devices. If it is `yielding`, nothing changes where
+        another one that is logged in has it."""
 
     async def drop_push_token(self, push_token: str) -> None: ...
 
@@ -179,17 +183,30 @@ class AccountStore(Protocol):
         """Of the devices with a live session, all but that one."""
 
     async def revoke(
-        self, user_id: str, device_id: str, at: int, activity: Activity, *, descendants: bool, spared: str | None
+        self,
+        user_id: str,
+        device_id: str,
+        at: int,
+        activity: Activity,
+        *,
+        by: str,
+        descendants: bool,
+        passkeys: bool,
     ) -> Sequence[str] | None:
         """Log a device out: end its session, drop its push address. The ids of the devices that this ended.
 
-        With `descendants` also every device that it let in, directly or not, but `spared`; then it may have left
-        itself. None if the account has no such device. Whoever it let in is either ended, or is not let in any more,
-        however close the race. The activity is written with the device's id and name, if anything ended.
+        With `descendants` also every device that it let in, directly or not, at any of their logins, but not the one
+        that asks (`by`); then it may have left itself. None if the account has no such device. Whoever it let in is
+        either ended, or is not let in any more, however close the race. The activity is written with the device's id
+        and name, if anything ended. With `passkeys` those go that any of them has ever added, `by` apart, each with a
+        line of its own.
         """
 
+    async def descendants(self, user_id: str) -> Mapping[str, Set[str]]:
+        """Of each device that ever let others in: which `revoke` would mean by its descendants, itself among them."""
+
     async def revoke_others(self, user_id: str, spared: str, at: int, activity: Activity) -> Sequence[str]:
-        """The same for all devices of the account but one."""
+        """Log out all devices of the account but one."""
 
     async def activity(self, user_id: str, limit: int) -> Sequence[Activity]: ...
     async def note(self, activity: Activity) -> None: ...

@@ -2,7 +2,7 @@
 
 import asyncio
 import unicodedata
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -37,13 +37,14 @@ ACTIVITY_LINES = 100
 
 @dataclass(frozen=True)
 class Policy:
-    """The settings this story obeys. Times in milliseconds."""
+    """The settings this story obeys. Times in milliseconds. `step_up`: whether approvals need a proof."""
 
     auth_key: int = 600_000
     refresh_key: int = 30 * 86_400_000
     session: int = 365 * 86_400_000
     quarantine: int = 3_600_000
     device_limit: int = 20
+    step_up: bool = False
     public_url: str = "http://localhost:8000"
 
 
@@ -357,15 +358,22 @@ class AccountService:
     async def revoke(self, session: Session, device_id: str, ip: str, *, descendants: bool = False) -> None:
         """End a device, and with `descendants` all that it let in, even if it has left itself.
 
-        Raises NOT_FOUND and DEVICE_QUARANTINED.
+        What it added as a passkey goes along, or the owner could be asked for a proof that only the revoked can give.
+        Not so by a mere log-out where approvals need a proof: nobody may be able to add another one. Raises NOT_FOUND
+        and DEVICE_QUARANTINED.
         """
         own = device_id == session.device.id
         if descendants or not own:
             self.refuse_quarantined(session)
-        line = self._line(session, "device.revoked", ip)
-        spared = None if own else session.device.id
+        line = self._line(session, "device.revoked", ip, by_name=None if own else session.device.name)
         ended = await self._store.revoke(
-            session.user.id, device_id, line.at, line, descendants=descendants, spared=spared
+            session.user.id,
+            device_id,
+            line.at,
+            line,
+            by=session.device.id,
+            descendants=descendants,
+            passkeys=descendants or not self._policy.step_up,
         )
         if ended is None:
             raise no_such_device()
@@ -390,6 +398,10 @@ class AccountService:
     async def devices(self, session: Session) -> Sequence[Device]:
         return await self._store.devices(session.user.id, self._clock())
 
+    async def descendants(self, session: Session) -> Mapping[str, Set[str]]:
+        """See `ports.AccountStore.descendants`."""
+        return await self._store.descendants(session.user.id)
+
     async def devices_seen_by(self, session: Session) -> Sequence[Device] | None:
         """The same for a socket that outlives its authKey; None once its session has ended. Never from the cache."""
         return await self._store.devices_seen_by(session.id, session.user.id, self._clock())
@@ -397,7 +409,10 @@ class AccountService:
     async def change_device(
         self, session: Session, device_id: str, ip: str, *, name: str | None, push_token: str | None
     ) -> Device:
-        """Rename a device; set a push address, only one's own. Raises NOT_FOUND and DEVICE_QUARANTINED."""
+        """Rename a device; set a push address, only one's own. Raises NOT_FOUND and DEVICE_QUARANTINED.
+
+        From quarantine no device loses its address: where one has it, nothing changes, and nothing is said about it.
+        """
         # A new device must not flush the activity with names of its own.
         await self._limits.hit("rename", session.device.id)
         own = device_id == session.device.id
@@ -407,10 +422,13 @@ class AccountService:
         if push_token is not None:
             if not own:
                 raise Refused(Code.BAD_REQUEST, "a push address can only be set by the device itself")
-            await self._store.set_push_token(session.user.id, device_id, push_token)
+            await self._store.set_push_token(
+                session.user.id, device_id, push_token, self._clock(), yielding=self._quarantine_left(session) > 0
+            )
         if name is not None:
+            by_name = None if own else session.device.name
             line = msgspec.structs.replace(
-                self._line(session, "device.renamed", ip), device_id=device_id, device_name=name
+                self._line(session, "device.renamed", ip, by_name), device_id=device_id, device_name=name
             )
             await self._store.rename(session.user.id, device_id, name, line)
         self._known.pop(session.user.id, None)
@@ -424,11 +442,14 @@ class AccountService:
 
     def refuse_quarantined(self, session: Session) -> None:
         """Raises DEVICE_QUARANTINED while a device that has just been let in must keep still."""
-        left = (session.device.quarantine_until or 0) - self._clock()
+        left = self._quarantine_left(session)
         if left > 0:
             raise Refused(
                 Code.DEVICE_QUARANTINED, "this device was added a short while ago", retry_after=-(-left // 1000)
             )
+
+    def _quarantine_left(self, session: Session) -> int:
+        return (session.device.quarantine_until or 0) - self._clock()
 
     async def activity(self, session: Session) -> Sequence[Activity]:
         """The newest lines first."""
@@ -494,7 +515,7 @@ class AccountService:
             self._known.pop(user_id, None)
         await self._bus.ring(account_channel(user_id))
 
-    def _line(self, session: Session, event: str, ip: str) -> Activity:
+    def _line(self, session: Session, event: str, ip: str, by_name: str | None = None) -> Activity:
         return Activity(
             user_id=session.user.id,
             at=self._clock(),
@@ -502,6 +523,7 @@ class AccountService:
             device_id=session.device.id,
             device_name=session.device.name,
             ip=ip,
+            by_name=by_name,
         )
 
 

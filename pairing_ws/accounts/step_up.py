@@ -200,6 +200,7 @@ class StepUpService:
             device_id=session.device.id,
             device_name=passkey_name,
             ip=ip,
+            by_name=session.device.name,
         )
 
 

@@ -1,6 +1,7 @@
 """Users, devices, sessions, invites and activity in SQL: SQLite here, PostgreSQL by another URL. Core, no ORM."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence, Set
 from typing import NamedTuple
 
 import msgspec
@@ -70,8 +71,13 @@ class SqlAccounts(Store):
             quarantine_until = None
         if standing.comes_again:
             db.change(ask.END_DEVICE, device=session.device_id, now=now)
-        if device.push_token:
-            db.change(ask.DROP_PUSH_OF_ACCOUNT, account=user.id, address=device.push_token)
+        if standing.parent_before and standing.parent_before != standing.approver:
+            db.change(ask.KEEP_PARENT, device_id=session.device_id, paired_by=standing.parent_before, user_id=user.id)
+        pushed_to = device.push_token
+        if pushed_to and not self._take_push_address(
+            db, user.id, session.device_id, pushed_to, now, yielding=quarantine_until is not None
+        ):
+            pushed_to = ""
         # As if it had never been there: it inherits neither age nor address from its namesake.
         fresh = Device(
             id=session.device_id,
@@ -85,7 +91,7 @@ class SqlAccounts(Store):
             paired_by=standing.approver,
             quarantine_until=quarantine_until,
         )
-        address = {"push_kind": "fcm-token", "push_address": device.push_token} if device.push_token else NO_ADDRESS
+        address = {"push_kind": "fcm-token", "push_address": pushed_to} if pushed_to else NO_ADDRESS
         db.change(ask.REGISTER, **asdict(fresh), **address)
         db.change(ask.BEGIN, **asdict(session), retired=b"[]")
         line = Activity(
@@ -194,10 +200,20 @@ class SqlAccounts(Store):
         return renamed
 
     @writing
-    def set_push_token(self, db: Transaction, user_id: str, device_id: str, push_token: str) -> bool:
+    def set_push_token(
+        self, db: Transaction, user_id: str, device_id: str, push_token: str, now: int, *, yielding: bool
+    ) -> None:
         self._lock_account(db, user_id)
-        db.change(ask.DROP_PUSH_OF_ACCOUNT, account=user_id, address=push_token)
-        return db.change(ask.SET_PUSH, account=user_id, device=device_id, address=push_token) == 1
+        if self._take_push_address(db, user_id, device_id, push_token, now, yielding=yielding):
+            db.change(ask.SET_PUSH, account=user_id, device=device_id, address=push_token)
+
+    def _take_push_address(
+        self, db: Transaction, user_id: str, device_id: str, address: str, now: int, *, yielding: bool
+    ) -> bool:
+        if yielding and db.rows(ask.PUSH_TAKEN, account=user_id, device=device_id, address=address, now=now):
+            return False
+        db.change(ask.DROP_PUSH_OF_ACCOUNT, account=user_id, address=address)
+        return True
 
     @changing
     def drop_push_token(self, db: Transaction, push_token: str) -> None:
@@ -216,22 +232,30 @@ class SqlAccounts(Store):
         at: int,
         activity: Activity,
         *,
+        by: str,
         descendants: bool,
-        spared: str | None,
+        passkeys: bool,
     ) -> Sequence[str] | None:
         # First of all: who is let in from now on has an approver that is not among the revoked.
         self._lock_account(db, user_id)
-        names, parents = {}, {}
-        for each, name, paired_by in db.rows(ask.RECORDS, account=user_id):
-            names[each], parents[each] = name, paired_by
+        names = {row[0]: row[1] for row in db.rows(ask.NAMES, account=user_id)}
         alive = self._alive(db, user_id, at)
         if device_id not in (names if descendants else alive):
             return None
-        doomed = _family(parents, device_id) if descendants else {device_id}
-        ended = [each for each in alive if each in doomed and each != spared]
+        doomed = _family(self._let_in(db, user_id), device_id) if descendants else {device_id}
+        ended = [each for each in alive if each in doomed and (each != by or by == device_id)]
         line = msgspec.structs.replace(activity, device_id=device_id, device_name=names[device_id])
         self._revoke(db, ended, at, line)
+        if passkeys:
+            self._take_passkeys(db, user_id, doomed - {by}, activity)
         return ended
+
+    def _take_passkeys(self, db: Transaction, user_id: str, device_ids: Set[str], activity: Activity) -> None:
+        for passkey_id, name, added_by in db.rows(ask.PASSKEYS_ADDED, account=user_id):
+            if added_by in device_ids:
+                db.change(ask.DROP_PASSKEY, passkey=passkey_id)
+                line = msgspec.structs.replace(activity, event="passkey.removed", device_name=name)
+                db.change(ask.NOTE, **asdict(line))
 
     @writing
     def revoke_others(self, db: Transaction, user_id: str, spared: str, at: int, activity: Activity) -> Sequence[str]:
@@ -239,6 +263,18 @@ class SqlAccounts(Store):
         ended = [each for each in self._alive(db, user_id, at) if each != spared]
         self._revoke(db, ended, at, activity)
         return ended
+
+    @reading
+    def descendants(self, db: Transaction, user_id: str) -> Mapping[str, Set[str]]:
+        let_in = self._let_in(db, user_id)
+        return {each: _family(let_in, each) for each in let_in}
+
+    def _let_in(self, db: Transaction, user_id: str) -> Mapping[str, Set[str]]:
+        """Of each device that let others in: whom, directly, at any of their logins."""
+        let_in = defaultdict(set)
+        for each, by in db.rows(ask.LET_IN, account=user_id):
+            let_in[by].add(each)
+        return let_in
 
     def _alive(self, db: Transaction, user_id: str, now: int) -> Sequence[str]:
         return [struct_of(Device, row).id for row in db.rows(ask.DEVICES, account=user_id, now=now)]
@@ -317,6 +353,8 @@ class Standing(NamedTuple):
     inhabited: bool
     comes_again: bool
     used: bool
+    # The device that let it in the last time.
+    parent_before: str | None
 
     def demand_approver(self) -> None:
         if self.approver is None:
@@ -331,10 +369,10 @@ def approver_gone() -> Refused:
     return Refused(Code.PAIRING_DENIED, "the device that approved is no longer logged in")
 
 
-def _family(parents: dict[str, str | None], root: str) -> set[str]:
+def _family(let_in: Mapping[str, Set[str]], root: str) -> set[str]:
     """The device and all that it let in, directly or not. Two may have let each other in, one after the other."""
-    family, before = {root}, 0
-    while before < len(family):
-        before = len(family)
-        family |= {each for each, parent in parents.items() if parent in family}
+    family, found = {root}, {root}
+    while found:
+        found = {each for parent in found for each in let_in.get(parent, ())} - family
+        family |= found
     return family

@@ -10,7 +10,7 @@ import msgspec
 import sqlalchemy as sa
 
 from pairing_ws.accounts.ports import Activity, Device, Invite, Retired, Session, User
-from pairing_ws.adapters.tables import activity, devices, invites, sessions, users
+from pairing_ws.adapters.tables import activity, devices, invites, let_in_before, passkeys, sessions, users
 from pairing_ws.adapters.transactions import Statement, Upsert
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
@@ -63,11 +63,13 @@ STANDING = Statement(
         sa.exists().where(OF_ACCOUNT, *ALIVE),
         sa.exists().where(OF_DEVICE, sessions.c.revoked_at.is_(None)),
         sa.exists().where(sessions.c.origin == given("origin")),
+        sa.select(devices.c.paired_by).where(devices.c.id == given("device")).scalar_subquery(),
     ).where(users.c.id == given("account"))
 )
 USE_INVITE = Statement(
     invites.update().where(invites.c.code_hash == given("invite"), invites.c.used_at.is_(None)).values(used_at=NOW)
 )
+KEEP_PARENT = Upsert(let_in_before, ["device_id", "paired_by"])
 REGISTER = Upsert(devices, ["id"])
 BEGIN = Statement(sessions.insert())
 
@@ -141,12 +143,27 @@ DEVICES_AND_SESSIONS = Statement(
     .where(_MINE, *ALIVE, users.c.locked_at.is_(None))
     .order_by(devices.c.created_at, devices.c.id)
 )
-RECORDS = Statement(sa.select(devices.c.id, devices.c.name, devices.c.paired_by).where(_MINE))
+NAMES = Statement(sa.select(devices.c.id, devices.c.name).where(_MINE))
+# Who was let in, and by whom: at its latest login and at those before.
+LET_IN = Statement(
+    sa.select(devices.c.id, devices.c.paired_by)
+    .where(_MINE, devices.c.paired_by.is_not(None))
+    .union_all(
+        sa.select(let_in_before.c.device_id, let_in_before.c.paired_by).where(
+            let_in_before.c.user_id == given("account")
+        )
+    )
+)
 RENAME = Statement(devices.update().where(_MINE, devices.c.id == given("device")).values(name=given("name")))
 
 PUSH_ADDRESSES = Statement(
     sa.select(devices.c.push_address).where(
         _MINE, _WITH_SESSION, devices.c.id != given("but"), devices.c.push_address.is_not(None)
+    )
+)
+PUSH_TAKEN = Statement(
+    sa.select(devices.c.id).where(
+        _MINE, _WITH_SESSION, devices.c.id != given("device"), devices.c.push_address == given("address")
     )
 )
 SET_PUSH = Statement(
@@ -158,6 +175,12 @@ _DROP_PUSH = devices.update().values(push_kind=None, push_address=None)
 DROP_PUSH = Statement(_DROP_PUSH.where(devices.c.push_address == given("address")))
 DROP_PUSH_OF_ACCOUNT = Statement(_DROP_PUSH.where(_MINE, devices.c.push_address == given("address")))
 DROP_PUSH_OF_DEVICE = Statement(_DROP_PUSH.where(devices.c.id == given("device")))
+
+# What passkeys are for stands in `sql_passkeys.py`; these go with a device.
+PASSKEYS_ADDED = Statement(
+    sa.select(passkeys.c.id, passkeys.c.name, passkeys.c.device_id).where(passkeys.c.user_id == given("account"))
+)
+DROP_PASSKEY = Statement(passkeys.delete().where(passkeys.c.id == given("passkey")))
 
 # Activity
 

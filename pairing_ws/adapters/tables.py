@@ -57,6 +57,15 @@ devices = sa.Table(
     sa.Column("push_address", sa.String(4096)),
 )
 
+# Which devices let it in before the one that its record names: who comes again under its code ends no kinship.
+let_in_before = sa.Table(
+    "let_in_before",
+    metadata,
+    sa.Column("device_id", sa.String(32), primary_key=True),
+    sa.Column("paired_by", sa.String(32), primary_key=True),
+    _owner(),
+)
+
 sessions = sa.Table(
     "sessions",
     metadata,
@@ -94,7 +103,7 @@ passkeys = sa.Table(
     sa.Column("sign_count", sa.BigInteger, nullable=False),
     sa.Column("transports", sa.String(128), nullable=False),
     sa.Column("name", sa.String(128), nullable=False),
-    # The device that added it; no foreign key, for the passkey stays when that device goes.
+    # The device that added it; no foreign key, for the passkey may stay when that device goes.
     sa.Column("device_id", sa.String(32), nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("last_used_at", sa.BigInteger),
@@ -129,5 +138,7 @@ activity = sa.Table(
     sa.Column("device_id", sa.String(32)),
     sa.Column("device_name", sa.String(128)),
     sa.Column("ip", sa.String(64)),
+    # The device that did it, where the line names something else.
+    sa.Column("by_name", sa.String(128)),
     sa.Index("ix_activity_user_id_at", "user_id", "at"),
 )

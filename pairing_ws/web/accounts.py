@@ -68,8 +68,9 @@ async def devices(caller: Caller, _: Request) -> Response:
     """The devices that are logged in to this account, oldest first."""
     session = await caller.session()
     now = caller.services.clock()
-    found = await caller.services.accounts.devices(session)
-    return JsonResponse(wire.Devices(devices=[wire.device(each, session.device.id, now) for each in found]))
+    accounts = caller.services.accounts
+    found, came_of = await accounts.devices(session), await accounts.descendants(session)
+    return JsonResponse(wire.devices(found, came_of, session.device.id, now))
 
 
 async def change_device(caller: Caller, request: Request) -> Response:
@@ -90,7 +91,7 @@ async def change_device(caller: Caller, request: Request) -> Response:
 
 
 async def revoke_device(caller: Caller, request: Request) -> Response:
-    """Log a device out; with `descendants=true`, also all that it let in."""
+    """Log a device out; with `descendants=true`, also all that it let in, and the passkeys that these have added."""
     given = request.query_params.get("descendants", "false")
     if given not in ("true", "false"):
         raise Refused(Code.BAD_REQUEST, "descendants is true or false")

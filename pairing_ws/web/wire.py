@@ -1,5 +1,6 @@
 """The JSON of the contract: the only place that spells its fields. Requests come in as these types, answers go out."""
 
+from collections.abc import Mapping, Sequence, Set
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -223,6 +224,8 @@ class UserView(Json):
 
 
 class DeviceView(Json, omit_defaults=False):
+    """`descendants`, in the list alone: which others of it `?descendants=true` would log out along with this one."""
+
     id: str
     name: str
     os: str
@@ -233,6 +236,7 @@ class DeviceView(Json, omit_defaults=False):
     paired_by: str | None
     current: bool
     quarantine_until: str | msgspec.UnsetType = msgspec.UNSET
+    descendants: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Keys(Json):
@@ -296,11 +300,14 @@ class SteppedUp(Json):
 
 
 class ActivityLine(Json):
+    """`byName`: the device that did it, where `deviceName` is another one, or a passkey."""
+
     at: str
     event: str
     device_id: str | None = None
     device_name: str | None = None
     ip: str | None = None
+    by_name: str | None = None
 
 
 class ActivityLog(Json):
@@ -440,6 +447,15 @@ def device(record: accounts.Device, current: str | None, now: int) -> DeviceView
     )
 
 
+def devices(found: Sequence[accounts.Device], came_of: Mapping[str, Set[str]], current: str, now: int) -> Devices:
+    views = [device(each, current, now) for each in found]
+    here = [each.id for each in found if each.id != current]
+    for view in views:
+        along = [each for each in here if each != view.id and each in came_of.get(view.id, ())]
+        view.descendants = along or msgspec.UNSET
+    return Devices(devices=views)
+
+
 def user(record: accounts.User) -> UserView:
     return UserView(id=record.id, username=record.username, display_name=record.display_name)
 
@@ -484,5 +500,10 @@ def passkey(record: Passkey) -> PasskeyView:
 
 def activity(line: accounts.Activity) -> ActivityLine:
     return ActivityLine(
-        at=iso(line.at), event=line.event, device_id=line.device_id, device_name=line.device_name, ip=line.ip
+        at=iso(line.at),
+        event=line.event,
+        device_id=line.device_id,
+        device_name=line.device_name,
+        ip=line.ip,
+        by_name=line.by_name,
     )

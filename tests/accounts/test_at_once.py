@@ -30,12 +30,19 @@ def seen_alone(here: World, approver: Session, number: int) -> Awaitable[LoggedI
 async def test_nobody_survives_the_revocation_of_who_let_them_in(here: World, round_: int) -> None:
     root = await here.by_invite()
     bad = await here.another(quarantine=0).by_pairing(root)
-    calls: list[Awaitable[object]] = [seen_alone(here, bad, number) for number in range(12)]
+    child = await here.another(quarantine=0).by_pairing(bad, code="child")
+    grandchild = await here.another(quarantine=0).by_pairing(child)
+    # The two have let each other in now.
+    child = await here.another(quarantine=0).by_pairing(grandchild, code="child")
+    calls: list[Awaitable[object]] = [
+        seen_alone(here, (bad, child, grandchild)[number % 3], number) for number in range(12)
+    ]
     calls.insert(round_ * 5, here.another().accounts.revoke(root, bad.device.id, "", descendants=True))
     ends = await settled(*calls)
     assert {each for each in ends if isinstance(each, Code)} <= {Code.PAIRING_DENIED}
     assert [each.id for each in await here.accounts.devices(root)] == [root.device.id]
-    assert await code_of(seen_alone(here, bad, 99)) is Code.PAIRING_DENIED
+    for each in (bad, child, grandchild):
+        assert await code_of(seen_alone(here, each, 99)) is Code.PAIRING_DENIED
 
 
 @pytest.mark.parametrize("round_", range(3))

@@ -268,11 +268,40 @@ async def test_one_code_in_two_accounts_is_two_records_that_do_not_touch(here: W
 @pytest.mark.security(18)
 async def test_a_push_address_belongs_to_one_device_of_an_account(here: World) -> None:
     first = await here.by_invite(push_token="address")
-    second = await here.by_pairing(first, push_token="address")
+    second = await here.another(quarantine=0).by_pairing(first, push_token="address")
     query = "SELECT id FROM devices WHERE push_address = 'address'"
     assert await here.column(query) == [second.device.id]
     await here.accounts.change_device(first, first.device.id, "", name=None, push_token="address")
     assert await here.column(query) == [first.device.id]
+
+
+@pytest.mark.security(13)
+async def test_from_quarantine_a_push_address_is_taken_from_nobody_who_is_logged_in(here: World) -> None:
+    first = await here.by_invite(push_token="address")
+    second = await here.by_pairing(first, push_token="address")
+    query = "SELECT id FROM devices WHERE push_address = 'address'"
+    assert await here.column(query) == [first.device.id]
+
+    async def ask() -> list[object]:
+        await here.accounts.change_device(second, second.device.id, "", name=None, push_token="address")
+        return await here.column(query)
+
+    assert await ask() == [first.device.id]
+    # Its own is its own, and so is one that nobody has.
+    assert await here.column("SELECT id FROM devices WHERE push_address IS NULL") == [second.device.id]
+    here.clock.forward(ms=here.policy.quarantine)
+    assert await ask() == [second.device.id]
+
+
+async def test_from_quarantine_a_push_address_is_taken_from_a_device_whose_time_is_over(here: World) -> None:
+    first = await here.by_invite()
+    await here.by_invite(push_token="address")
+    here.clock.forward(ms=here.policy.refresh_key - 1)
+    await here.accounts.refresh((await here.pair(first, device())).answer.refresh_key, "")
+    fresh = await here.by_pairing(first)
+    here.clock.forward(ms=1)
+    fresh = await here.another().by_pairing(fresh, push_token="address")
+    assert await here.column("SELECT id FROM devices WHERE push_address = 'address'") == [fresh.device.id]
 
 
 @pytest.mark.security(16, 19)

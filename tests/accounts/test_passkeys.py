@@ -129,3 +129,84 @@ async def test_only_an_invite_begins_a_verified_session(here: World, store: SqlP
     invited = await here.by_invite()
     scanned = await here.by_pairing(invited)
     assert (invited.verified_at, scanned.verified_at) == (invited.created_at, None)
+
+
+# Those of a device that is logged out
+
+
+async def names(store: SqlPasskeys, session: Session) -> set[str]:
+    return {each.name for each in await store.passkeys(session.user.id)}
+
+
+async def with_passkeys(here: World, store: SqlPasskeys) -> dict[str, Session]:
+    """The owner lets a newcomer in, that one a second, and that a third, who has logged himself out since."""
+    free = here.another(quarantine=0)
+    made = {"owner": await free.by_invite()}
+    for by, name in (("owner", "newcomer"), ("newcomer", "second"), ("second", "third")):
+        made[name] = await free.by_pairing(made[by], name=name)
+    made["stranger"] = await free.by_invite("bob")
+    for name, session in made.items():
+        await adding(store, session, passkey(session, name=name))
+    await free.accounts.log_out(made["third"], "")
+    return made
+
+
+@pytest.mark.security(19)
+@pytest.mark.parametrize("step_up", [False, True])
+async def test_with_a_newcomer_and_all_that_it_let_in_go_the_passkeys_that_they_added(
+    here: World, store: SqlPasskeys, step_up: bool
+) -> None:
+    made = await with_passkeys(here, store)
+    accounts = here.another(step_up=step_up).accounts
+    await accounts.revoke(made["owner"], made["newcomer"].device.id, "192.0.2.1", descendants=True)
+    assert await names(store, made["owner"]) == {"owner"}
+    assert await names(store, made["stranger"]) == {"stranger"}
+    lines = [each for each in await accounts.activity(made["owner"]) if each.event == "passkey.removed"]
+    assert {each.device_name for each in lines} == {"newcomer", "second", "third"}
+    assert {(each.by_name, each.ip, each.device_id) for each in lines} == {
+        (made["owner"].device.name, "192.0.2.1", made["owner"].device.id)
+    }
+
+
+async def test_what_a_device_added_goes_even_if_it_and_all_it_let_in_have_left_already(
+    here: World, store: SqlPasskeys
+) -> None:
+    made = await with_passkeys(here, store)
+    await here.accounts.revoke_others(made["owner"], "")
+    await here.accounts.revoke(made["owner"], made["newcomer"].device.id, "", descendants=True)
+    assert await names(store, made["owner"]) == {"owner"}
+
+
+async def test_a_mere_log_out_takes_a_devices_passkeys_along_only_where_another_can_be_added_without(
+    here: World, store: SqlPasskeys
+) -> None:
+    made = await with_passkeys(here, store)
+    await here.another(step_up=True).accounts.revoke(made["owner"], made["newcomer"].device.id, "")
+    assert await names(store, made["owner"]) == {"owner", "newcomer", "second", "third"}
+    await here.accounts.revoke(made["owner"], made["second"].device.id, "")
+    assert await names(store, made["owner"]) == {"owner", "newcomer", "third"}
+
+
+async def test_passkeys_stay_when_a_device_leaves_by_itself_and_when_all_others_are_logged_out(
+    here: World, store: SqlPasskeys
+) -> None:
+    made = await with_passkeys(here, store)
+    await here.accounts.revoke(made["second"], made["second"].device.id, "")
+    await here.accounts.revoke_others(made["owner"], "")
+    everything = {"owner", "newcomer", "second", "third"}
+    assert await names(store, made["owner"]) == everything
+    # What it let in was let in by mistake, but it asks for itself.
+    await here.accounts.revoke(made["owner"], made["owner"].device.id, "", descendants=True)
+    assert await names(store, made["owner"]) == {"owner"}
+
+
+async def test_nobody_adds_a_passkey_at_the_moment_of_being_logged_out_that_stays(
+    here: World, store: SqlPasskeys
+) -> None:
+    for round_ in range(4):
+        owner = await here.by_invite(f"user{round_}")
+        bad = await here.another(quarantine=0).by_pairing(owner)
+        calls = [adding(store, bad, passkey(bad)) for _ in range(6)]
+        calls.insert(2 * round_, here.another().accounts.revoke(owner, bad.device.id, "", descendants=True))
+        await asyncio.gather(*calls)
+        assert await store.passkeys(owner.user.id) == []

@@ -284,6 +284,24 @@ async def test_devices_that_let_each_other_in_are_a_cycle_that_ends(here: World)
     assert await names_left(here, made["root"]) == {"root", "b"}
 
 
+@pytest.mark.security(19)
+@pytest.mark.parametrize("comes_again", ["let in by its child", "let in by the owner", "by invite"])
+async def test_no_device_leaves_the_family_by_coming_again_under_its_code(here: World, comes_again: str) -> None:
+    free = here.another(quarantine=0)
+    made = await family(here)
+    if comes_again == "by invite":
+        await free.by_invite(name="c", code="c")
+    else:
+        approver = made["d"] if comes_again == "let in by its child" else made["root"]
+        made["c"] = await free.by_pairing(approver, name="c", code="c")
+        # Once more changes nothing, neither of those who let it in twice is forgotten.
+        await free.by_pairing(made["root"], name="c", code="c")
+    shown = (await here.accounts.descendants(made["root"]))[made["a"].device.id]
+    assert shown == {made[name].device.id for name in "acd"}
+    await here.accounts.revoke(made["root"], made["a"].device.id, "", descendants=True)
+    assert await names_left(here, made["root"]) == {"root", "b"}
+
+
 async def test_whoever_revokes_its_own_ancestors_with_descendants_stays(here: World) -> None:
     made = await family(here)
     await here.accounts.revoke(made["d"], made["root"].device.id, "", descendants=True)

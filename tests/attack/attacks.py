@@ -316,7 +316,7 @@ async def probe_typed_codes(target: Target) -> None:
 
 @against(13)
 async def lock_out_the_owner(target: Target) -> None:
-    """Let in, revoke and mute as the device that has just been let in"""
+    """Let in, revoke and rename as the device that has just been let in"""
     phone = target.phones[0]
     child = await target.let_in(phone)
     if "quarantineUntil" not in (await child.get("/me")).json():

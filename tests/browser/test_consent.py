@@ -8,6 +8,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests import geoip
+from tests.authenticator import Authenticator
 from tests.client import Api, Phone, device_headers
 
 from .conftest import heading, shown_code, type_code
@@ -114,6 +115,45 @@ async def test_the_alert_offers_to_log_the_newcomer_out_with_all_it_let_in(new_d
         assert await statuses(intruders) == [401, 401]
         await alert.get_by_role("button", name="Close").click()
         await expect(alert).to_have_count(0)
+
+
+async def add_passkey(by: Phone, server, name: str) -> None:
+    asked = (await by.post("/passkeys/options")).json()["publicKey"]
+    key = {"name": name, "credential": Authenticator(server.url).create(asked)}
+    assert (await by.post("/passkeys", key)).status_code == 201
+
+
+@pytest.mark.security(19)
+async def test_a_passkey_that_an_intruder_added_is_undone_with_him_without_a_proof(new_device, server):
+    phone = await new_device()
+    await phone.log_in("pamela")
+    page = await phone.open("/devices")
+    async with intruder(server, "pamela") as intruders:
+        await expect(page.locator(".device")).to_have_count(3)
+        # Its own moment of proof, that of an invite, is not needed.
+        await add_passkey(intruders[1], server, "Evil")
+        alert = page.get_by_role("alert").filter(has_text="Another device has just added a passkey: Evil")
+        item = page.locator("[data-passkey]")
+        await expect(item).to_contain_text("by Accomplice")
+        await item.get_by_role("button", name="This wasn’t me").click()
+        await expect(item).to_contain_text("Remove the passkey Evil? And log out Accomplice, with all that it let in.")
+        await item.get_by_role("button", name="Cancel").click()
+        listed = page.locator("[data-device]").filter(has=page.get_by_role("heading", name="Intruder"))
+        await listed.get_by_role("button", name="This wasn’t me").click()
+        await expect(page.get_by_text("all that it let in: Accomplice. Passkeys that go along: Evil.")).to_be_visible()
+        await page.get_by_role("button", name="Cancel").click()
+        await alert.get_by_role("button", name="This wasn’t me").click()
+        await expect(page.locator("#announcements")).to_contain_text("The passkey Evil is removed again")
+        await expect(alert).to_have_count(0)
+        await expect(item).to_have_count(0)
+        await expect(page.locator(".device")).to_have_count(2)
+        assert await statuses(intruders) == [200, 401]
+        await expect(page.locator(".activity")).to_contain_text("A passkey was removed: Evil, by Chrome on Linux")
+        # Nor does anything stand in the way of one's own.
+        await add_passkey(intruders[0], server, "Second")
+        await expect(page.get_by_role("alert").filter(has_text="just added a passkey: Second")).to_be_visible()
+        gone = await intruders[0].get("/devices")
+        assert [each["name"] for each in gone.json()["devices"]] == ["Chrome on Linux", "Intruder"]
 
 
 @pytest.mark.security(19)

@@ -146,7 +146,7 @@ async def test_passkeys_are_added_listed_and_removed_by_keyboard_and_other_devic
     await expect(page.get_by_label("Name for a new passkey")).to_be_focused()
     await expect(other.get_by_role("heading", name="Joe's finger")).to_have_count(0)
     told = other.get_by_role("alert").filter(has_text="A passkey was removed from your account")
-    await expect(told).to_contain_text("Joe's finger")
+    await expect(told).to_contain_text("Joe's finger, by Chrome on Linux")
     await told.get_by_role("button", name="I know").click()
     await expect(page.get_by_role("alert").filter(has_text="was removed")).to_have_count(0)
     for event in ("A passkey was added", "A passkey was removed"):

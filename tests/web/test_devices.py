@@ -95,6 +95,23 @@ async def test_a_push_address_is_ones_own_affair(api: Api, server: Server, phone
     assert _push_addresses(server) == {}
 
 
+@pytest.mark.security(13)
+async def test_a_device_in_quarantine_takes_no_push_address_from_another_and_is_not_told_of_it(
+    strict: Server, strict_api: Api
+) -> None:
+    owner = await fresh_phone(strict_api, strict.folder, "pushed", **{"X-Device-Token": "address-1"})
+    newcomer = await let_in(strict_api, owner, **{"X-Device-Token": "address-1"})
+    answers = [
+        await strict_api.http.patch(
+            f"/devices/{id_of(newcomer)}", json={"pushToken": address}, headers=newcomer.headers
+        )
+        for address in ("address-1", "address-2", "address-1")
+    ]
+    assert {answer.status_code for answer in answers} == {200}
+    assert answers[0].json() == answers[1].json() == answers[2].json()
+    assert _push_addresses(strict) == {id_of(owner): "address-1"}
+
+
 def _push_addresses(server: Server) -> dict[str, str]:
     with closing(sqlite3.connect(server.folder / "pairing.db")) as database:
         rows = database.execute("SELECT id, push_address FROM devices WHERE push_address = 'address-1'")
@@ -154,15 +171,24 @@ async def test_a_revoked_devices_keys_die_its_sockets_close_and_its_open_pairing
 @pytest.mark.security(19)
 @pytest.mark.mitigation("6.1.6")
 async def test_revoking_with_descendants_ends_all_that_a_device_let_in(api: Api, phone: Phone) -> None:
-    child = await let_in(api, phone)
-    grandchild = await let_in(api, child)
+    chain = [await let_in(api, phone)]
+    for number in range(4):
+        chain.append(await let_in(api, chain[-1], code=f"generation-{number}"))
+    # One comes again, let in by the youngest, and lets one more in: the three have no link to the eldest but what was.
+    chain[2] = await let_in(api, chain[4], code="generation-1")
+    chain.append(await let_in(api, chain[2]))
     sibling = await let_in(api, phone)
-    path = f"/devices/{id_of(child)}"
+    listed = {each["id"]: each for each in await known(phone)}
+    assert set(listed[id_of(chain[0])]["descendants"]) == {id_of(each) for each in chain[1:]}
+    assert "descendants" not in listed[id_of(sibling)]
+    path = f"/devices/{id_of(chain[0])}"
     assert refusal(await api.http.delete(f"{path}?descendants=x", headers=phone.headers)) == (400, "bad_request")
     assert (await api.http.delete(f"{path}?descendants=true", headers=phone.headers)).status_code == 204
     assert [each["id"] for each in await known(phone)] == [id_of(phone), id_of(sibling)]
-    for device in (child, grandchild):
+    for device in chain:
         assert refusal(await device.get("/me")) == (401, "unauthenticated")
+        body = {"refreshKey": device.keys["refreshKey"]}
+        assert refusal(await api.http.post("/sessions/refresh", json=body)) == (401, "unauthenticated")
     assert (await sibling.get("/me")).status_code == 200
 
 

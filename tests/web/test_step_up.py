@@ -13,7 +13,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from tests.authenticator import Authenticator
-from tests.client import Api, NewDevice, Phone
+from tests.client import Api, NewDevice, Phone, device_headers
 from tests.embedded import NO_LIMITS_INSIDE, Embedded, embedded, fresh_phone
 from tests.web.conftest import refusal
 
@@ -52,6 +52,26 @@ async def asking(phone: Phone) -> NewDevice:
     device = await phone.api.new_pairing()
     assert (await phone.claim(device.pairing)).status_code == 200
     return device
+
+
+async def let_in(phone: Phone) -> Phone:
+    device = await phone.api.new_pairing(device_headers(name="Newcomer"))
+    await phone.claim(device.pairing)
+    assert (await phone.approve(device.id)).status_code == 200
+    return Phone(phone.api, (await device.log_in()).json())
+
+
+@asynccontextmanager
+async def account_socket(at: Embedded, phone: Phone, other: Phone) -> AsyncIterator[websockets.ClientConnection]:
+    """It says nothing when it begins: devices come until it tells of one."""
+    uri = f"{at.ws_url}/api/v1/socket"
+    async with websockets.connect(uri, subprotocols=[websockets.Subprotocol("pairing.v1")]) as told:
+        await told.send(json.dumps({"type": "auth", "authKey": phone.keys["authKey"]}))
+        heard = asyncio.create_task(told.recv())
+        while not heard.done():
+            await another_by_invite(at, other)
+            await asyncio.sleep(0.05)
+        yield told
 
 
 async def renewed(phone: Phone) -> Phone:
@@ -169,14 +189,7 @@ async def test_two_questions_asked_before_the_first_passkey_make_one(lax: Embedd
 async def test_the_accounts_other_devices_hear_of_each_passkey_that_comes_and_goes(lax: Embedded) -> None:
     async with first_device(lax) as phone:
         other = await another_by_invite(lax, phone)
-        uri = f"{lax.ws_url}/api/v1/socket"
-        async with websockets.connect(uri, subprotocols=[websockets.Subprotocol("pairing.v1")]) as told:
-            await told.send(json.dumps({"type": "auth", "authKey": other.keys["authKey"]}))
-            heard = asyncio.create_task(told.recv())
-            while not heard.done():
-                # The socket says nothing when it begins: devices come until it tells of one.
-                await another_by_invite(lax, phone)
-                await asyncio.sleep(0.05)
+        async with account_socket(lax, other, phone) as told:
             made = (await add(phone, authenticator(lax))).json()
             assert await next_of(told, "passkey.added") == made
             removal = await phone.api.http.delete(f"/passkeys/{made['id']}", headers=phone.headers)
@@ -187,13 +200,34 @@ async def test_the_accounts_other_devices_hear_of_each_passkey_that_comes_and_go
         assert {line["deviceName"] for line in lines} == {"Ada's key"}
 
 
+@pytest.mark.security(19)
+async def test_with_a_newcomer_its_passkey_is_undone_and_the_owner_can_bring_his_own(lax: Embedded) -> None:
+    async with first_device(lax) as owner:
+        newcomer = await let_in(owner)
+        # The invite's own moment is over: nothing but that passkey would be a proof.
+        lax.clock.advance(301)
+        async with account_socket(lax, owner, newcomer) as told:
+            made = (await add(newcomer, authenticator(lax))).json()
+            assert await next_of(told, "passkey.added") == made
+            assert refusal(await owner.post("/passkeys/options")) == NEEDED
+            path = f"/devices/{newcomer.keys['device']['id']}?descendants=true"
+            assert (await owner.api.http.delete(path, headers=owner.headers)).status_code == 204
+            assert (await next_of(told, "passkey.removed"))["id"] == made["id"]
+        lines = (await owner.get("/activity")).json()["activity"][:3]
+        assert [(line["event"], line["deviceName"]) for line in lines] == [
+            ("passkey.removed", "Ada's key"), ("device.revoked", "Newcomer"), ("passkey.added", "Ada's key"),
+        ]  # fmt: skip
+        assert [line["byName"] for line in lines] == ["Test device", "Test device", "Newcomer"]
+        assert (await add(owner, authenticator(lax))).status_code == 201
+
+
 async def next_of(told: websockets.ClientConnection, kind: str) -> dict[str, Any]:
     async with asyncio.timeout(10):
         while True:
             message = json.loads(await told.recv())
             if message["type"] == kind:
                 return dict(message["passkey"])
-            assert message["type"] == "device.added"
+            assert message["type"] in ("device.added", "device.revoked")
 
 
 async def test_the_hosts_keys_may_change_while_the_server_runs(
