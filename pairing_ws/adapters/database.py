@@ -1,4 +1,4 @@
-"""How the database is reached and brought up to date. What is asked of it stands in `sql.py`."""
+"""How the database is reached and brought up to date. What is asked of it stands in `statements.py`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
