@@ -1,5 +1,6 @@
 """The one table of calls. Routing, the OpenAPI document and the tests' list of what exists all come from it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -158,7 +159,13 @@ def _route(path: str, calls: dict[str, Call], services: Services) -> Route:
 async def answer(call: Call, request: Request, services: Services) -> Response:
     """Raises Refused."""
     caller = Caller(request.scope, services)
-    response = await call.handler(caller, request)
+    try:
+        response = await call.handler(caller, request)
+    except asyncio.CancelledError:
+        if not services.drain.begun:
+            raise
+        # The process ends, and its grace was not enough; uvicorn would say 500.
+        raise Refused(Code.UNAVAILABLE, "the server ends; ask again", retry_after=1) from None
     if caller.has_key:
         # For its next proof (RFC 9449, section 8.2): it then need not be refused first.
         response.headers["DPoP-Nonce"] = services.proofs.nonce()

@@ -4,7 +4,6 @@ What is unusual takes the long way through them: pages and files, requests with 
 length, HEAD and OPTIONS, and whatever is no call.
 """
 
-import asyncio
 import re
 from collections.abc import Sequence
 
@@ -58,11 +57,6 @@ class ShortWay:
             response = await answer(call, Request(scope, receipt), self._services)
         except Refused as refusal:
             response = problem(refusal)
-        except asyncio.CancelledError:
-            if not self._services.drain.begun:
-                raise
-            # The process ends, and its grace was not enough; uvicorn would say 500.
-            response = problem(Refused(Code.UNAVAILABLE, "the server ends; ask again", retry_after=1))
         except ClientDisconnect:
             return
         except Exception:
