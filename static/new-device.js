@@ -80,7 +80,7 @@ async function addCode() {
   const mine = turn;
   const secret = newSecret();
   try {
-    const pairing = await createPairing({ secret, device: deviceHeaders() }, { qr: 'svg' });
+    const pairing = await createPairing({ secret, device: deviceHeaders() }, { qr: 'none' });
     if (mine !== turn) {
       cancelPairing(pairing.id, { secret }).catch(() => {});
       return;

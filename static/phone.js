@@ -105,7 +105,7 @@ function drawAskIn() {
 
 /** Flow 1: this device shows, the new one scans. */
 async function showCode() {
-  const pairing = await session.withKey((authKey) => createPairing({ authKey }, { qr: 'svg' }));
+  const pairing = await session.withKey((authKey) => createPairing({ authKey }, { qr: 'none' }));
   const watch = watchPairing(pairing, session.credential);
   const link = connection(watch.transport);
   const cancel = async () => {

@@ -1,4 +1,4 @@
-// Text to a QR code, drawn here. Loaded only where a picture rotates: all others come drawn.
+// Text to a QR code. Loaded only where one is shown.
 
 import encodeQR from './vendor/qr/index.js';
 

@@ -154,6 +154,7 @@ async def heading(page: Page, text: str | re.Pattern[str]) -> None:
 
 async def picture_of_code(page: Page) -> bytes:
     """The QR code as this page shows it."""
+    await page.locator(".qr svg path").wait_for()
     return await page.locator(".qr").screenshot()
 
 

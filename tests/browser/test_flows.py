@@ -92,7 +92,7 @@ async def test_where_sockets_are_blocked_both_pages_poll_and_say_so(phone, new_d
 async def test_a_picture_of_the_code_can_be_uploaded_instead_of_scanned(phone, new_device):
     laptop = await new_device()
     showing = await laptop.open("/")
-    await showing.locator(".qr img").wait_for()
+    await showing.locator(".qr svg path").wait_for()
     reading = await phone.open("/phone")
     picture = {"name": "code.png", "mimeType": "image/png", "buffer": await showing.screenshot()}
     await reading.locator("input[type=file]").set_input_files(picture)

@@ -62,7 +62,7 @@ def calls_of(page, method: str = "POST") -> list[str]:
 async def test_an_independent_reader_finds_the_link_in_a_screenshot_of_the_page(new_device, server, width, scheme):
     device = await new_device(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page = await device.open("/")
-    await page.locator(".qr img").wait_for()
+    await page.locator(".qr svg path").wait_for()
     (found,) = zxingcpp.read_barcodes(Image.open(io.BytesIO(await page.screenshot(full_page=True))))
     assert re.fullmatch(re.escape(server.url) + r"/pair/[\w-]{20,}#[\w-]{20,}", found.text)
 
@@ -74,7 +74,7 @@ async def test_the_phones_code_is_as_readable(phone, server, width, scheme):
     await page.set_viewport_size({"width": width, "height": 800})
     await page.emulate_media(color_scheme=scheme)
     await page.get_by_role("button", name="Show a code instead").click()
-    await page.locator(".qr img").wait_for()
+    await page.locator(".qr svg path").wait_for()
     (found,) = zxingcpp.read_barcodes(Image.open(io.BytesIO(await page.screenshot(full_page=True))))
     assert found.text.startswith(f"{server.url}/join/")
 
@@ -151,10 +151,10 @@ async def test_a_code_whose_time_is_over_is_put_away(new_device, another_server)
         await phone.log_in("thea")
         page = await phone.open("/phone")
         await page.get_by_role("button", name="Show a code instead").click()
-        await page.locator(".qr img").wait_for()
+        await page.locator(".qr svg path").wait_for()
         await heading(page, "The code is too old")
         await page.get_by_role("button", name="Show a new code").click()
-        await page.locator(".qr img").wait_for()
+        await page.locator(".qr svg path").wait_for()
 
 
 # --- The connection
@@ -579,7 +579,7 @@ async def test_logging_out_in_one_tab_reaches_the_others(new_device):
 async def test_a_waiting_tab_gives_way_when_another_tab_logs_in(new_device):
     laptop = await new_device()
     waiting = await laptop.open("/")
-    await waiting.locator(".qr img").wait_for()
+    await waiting.locator(".qr svg path").wait_for()
     await laptop.log_in("viola")
     await heading(waiting, re.compile("You are already logged in as viola", re.IGNORECASE))
 
