@@ -88,10 +88,10 @@ class PairingService(Generic[SessionT]):
         """
         await self._limits.hit("create", block(ip))
         by_key = isinstance(creator, ByKey)
-        if is_public(ip):
+        # Of a logged-in device's code nobody is tricked but by who scans it, and the claim looks at his origin.
+        if not by_key and is_public(ip):
             await self._limits.check("reported", block(ip))
-            if not by_key:
-                await _is_over(self._limits.hit("origin", block(ip)))
+            await _is_over(self._limits.hit("origin", block(ip)))
         if isinstance(creator, ByKey):
             creator.refuse_approval()
         else:
@@ -255,8 +255,8 @@ class PairingService(Generic[SessionT]):
                 secret = chosen or codes.token(self._random, 32)
                 facts = {"new_device": claimant, "secret_hash": codes.digest(secret)}
                 other_ip = approver.ip if approver else ""
-            await self._refuse_reported(approver, device)
             network = compare(ip, other_ip, public_site=self._policy.public_site)
+            await self._refuse_reported(approver, device, network)
             claimed = pairing.after(
                 Event.CLAIM,
                 now,
@@ -342,27 +342,31 @@ class PairingService(Generic[SessionT]):
         """Refusal, and with `report` the word that the approver did not start this."""
         view, won = await self._end(pairing_id, holder, Event.DENY, Status.DENIED)
         if report:
-            await self._report(pairing_id, holder.approver, view.pairing.new_device)
+            await self._report(view.pairing, holder.approver)
         elif won:
             await self._accounts.note("pairing.denied", holder.approver, view.pairing.new_device)
         return view
 
-    async def _report(self, pairing_id: str, approver: Approver, device: NewDevice | None) -> None:
-        """Hide the origin from who reports it at once, and close it for all when several accounts agree."""
-        if not await _is_over(self._limits.hit("report", pairing_id)):
+    async def _report(self, pairing: Pairing, approver: Approver) -> None:
+        """Hide the origin from who reports it at once, and close it for all when several accounts elsewhere agree."""
+        device = pairing.new_device
+        if not await _is_over(self._limits.hit("report", pairing.id)):
             await self._accounts.note("pairing.reported", approver, device)
         if device and is_public(device.ip):
             origin = block(device.ip)
-            if not await _is_over(self._limits.hit("reported_by", f"{approver.user_id} {origin}")):
+            known = await _is_over(self._limits.hit("reported_by", f"{approver.user_id} {origin}"))
+            # Who sits behind an address must not be able to close it for all the others there.
+            if not known and pairing.network is not Network.SAME:
                 await _is_over(self._limits.hit("reported", origin))
 
-    async def _refuse_reported(self, approver: Approver | None, device: NewDevice | None) -> None:
-        """Whatever comes from an origin that this approver has reported, or that several have, is hidden."""
+    async def _refuse_reported(self, approver: Approver | None, device: NewDevice | None, network: Network) -> None:
+        """Hidden is what comes from an origin that this approver has reported, or that several have from elsewhere."""
         if approver and device and is_public(device.ip):
             origin = block(device.ip)
             if await _is_over(self._limits.check("reported_by", f"{approver.user_id} {origin}")):
                 raise not_found()
-            if await _is_over(self._limits.check("reported", origin)):
+            # Behind a closed address its own people can go on letting their devices in.
+            if network is not Network.SAME and await _is_over(self._limits.check("reported", origin)):
                 raise not_found()
 
     async def cancel(self, pairing_id: str, holder: Holder) -> View:

@@ -297,13 +297,13 @@ async def test_only_new_devices_from_the_internet_count_as_an_origin_and_too_man
     assert world.rates.used("origin") == {THERE: 1}
 
 
-async def test_an_origin_that_several_have_reported_makes_no_code_and_a_private_address_is_none() -> None:
+async def test_strangers_make_no_code_at_an_origin_that_several_have_reported_and_a_private_address_is_none() -> None:
     world = World()
     world.rates.most["reported"] = 1
     for ip in (THERE, "10.0.0.7"):
         await world.rates.hit("reported", ip)
     assert await word(world.new()) is Code.RATE_LIMITED
-    assert await word(world.service.create(A, THERE)) is Code.RATE_LIMITED
+    await world.service.create(A, THERE)
     await world.new(INDOORS)
 
 
@@ -897,6 +897,34 @@ async def test_an_origin_is_closed_for_all_when_several_accounts_report_it_and_o
     assert world.rates.used("reported") == {THERE: 2}
     hidden = world.service.claim(waiting.view.pairing.id, code_of(waiting), by_key("dave"), HERE)
     assert await word(hidden) is Code.NOT_FOUND
+
+
+@pytest.mark.security(10)
+async def test_a_report_from_the_origins_own_network_hides_it_from_the_reporter_alone() -> None:
+    world = World()
+    world.rates.most |= {"reported": 1, "reported_by": 1}
+    created, waiting = await world.claimed(NEIGHBOUR), await world.new(NEIGHBOUR)
+    await world.service.deny(created.view.pairing.id, A, report=True)
+    assert world.accounts.calls == [("pairing.reported", A.approver, NEIGHBOUR)]
+    assert world.rates.used("reported_by") == {f"alice {HERE}": 1}
+    assert world.rates.used("reported") == {}
+    hidden = world.service.claim(waiting.view.pairing.id, code_of(waiting), A, HERE)
+    assert await word(hidden) is Code.NOT_FOUND
+    view, _ = await world.service.claim(waiting.view.pairing.id, code_of(waiting), by_key("bob"), THERE)
+    assert view.pairing.status is Status.SCANNED
+
+
+@pytest.mark.security(10)
+async def test_behind_a_closed_origin_its_own_people_let_their_devices_in_and_nobody_else_does() -> None:
+    world = World()
+    world.rates.most["reported"] = 1
+    shown, waiting = await world.service.create(A, HERE), await world.new(NEIGHBOUR)
+    await world.rates.hit("reported", HERE)
+    hidden = world.service.claim(waiting.view.pairing.id, code_of(waiting), A, THERE)
+    assert await word(hidden) is Code.NOT_FOUND
+    for created, claimant in ((waiting, A), (shown, NEIGHBOUR)):
+        view, _ = await world.service.claim(created.view.pairing.id, code_of(created), claimant, HERE)
+        assert view.pairing.status is Status.SCANNED
 
 
 async def test_a_report_of_a_private_address_closes_nothing() -> None:
