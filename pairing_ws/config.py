@@ -98,7 +98,7 @@ class Settings(BaseModel):
     network_policy: Literal["off", "warn", "deny"] = Field(
         "warn",
         description="what a scan from another network means: `off` nothing, `warn` a warning to who approves,"
-        " `deny` a refusal (of addresses that can't be compared, too)",
+        " `deny` a refusal (of addresses that can't be compared, too: private ones, unless the public URL is private)",
     )
     geoip_file: Path | None = Field(
         None,
@@ -126,7 +126,7 @@ class Settings(BaseModel):
     allowed_origins: List = Field(
         (), description="origins that may open sockets and use CORS; default: `PAIRING_PUBLIC_URL`'s"
     )
-    trusted_proxies: List = Field((), description="addresses or networks whose `X-Forwarded-For` counts")
+    trusted_proxies: List = Field((), description="addresses or networks of proxies alone, whose `X-Forwarded-For` counts")
     metrics: Literal["private", "public", "off"] = Field(
         "private",
         description="who may read `/metrics`: loopback and `private` peers, everybody (`public`), nobody (`off`)",

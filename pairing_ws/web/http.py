@@ -38,6 +38,15 @@ DEVICE_CODE = re.compile(r"[A-Za-z0-9._:~=+/-]{1,128}")
 PUSH_TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
 # Control, format (bidi, zero width), surrogate, private and unassigned characters; line and paragraph separators.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# Letters, marks and a symbol that show nothing, whatever their category says: fillers, joiners, variation selectors.
+_BLANK = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
+    + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
+)
+# Marks on one letter. No living spelling needs more; a stack of them reaches into the lines above.
+MAX_MARKS = 4
+# As some proxies (Azure's Application Gateway among them) write X-Forwarded-For: with the port.
+_WITH_PORT = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::\d{1,5})?")
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,13 @@ class Fields:
     def first(self, name: bytes, default: str = "") -> str:
         return self._named[name][0].decode("latin-1") if name in self._named else default
 
+    @property
+    def forwarded(self) -> bool:
+        """Whether a proxy has left a trace, of whatever kind."""
+        return any(
+            name in (b"forwarded", b"via", b"x-real-ip") or name.startswith(b"x-forwarded-") for name in self._named
+        )
+
 
 class Caller:
     """One connection as its request describes it. HTTP calls and socket handshakes alike."""
@@ -76,7 +92,8 @@ class Caller:
     def __init__(self, scope: Scope, services: Services) -> None:
         self.fields = Fields(scope)
         self.services = services
-        self.ip = address(scope, self.fields, services.proxies)
+        self._peer = _spelt(client[0]) if (client := scope.get("client")) else ""
+        self.ip = address(self._peer, self.fields, services.proxies)
         self.proofs = self.fields.all(b"dpop")
         # Whether the one who asks works with a key of its own, and will need a nonce.
         self.has_key = False
@@ -124,6 +141,13 @@ class Caller:
         ):
             raise unauthenticated()
         return session
+
+    @property
+    def asks(self) -> str:
+        """Whose address opens what is for private peers: a proxy that nobody has declared speaks for a stranger."""
+        if not self.fields.forwarded:
+            return self._peer
+        return self.ip if _trusted(self._peer, self.services.proxies) else ""
 
     async def prove(self, key_thumbprint: str, auth_key: str | None = None) -> None:
         """See `ports.Prove`. A socket's handshake is a GET of its address, spelt with http(s)."""
@@ -213,20 +237,20 @@ class Caller:
             raise Refused(Code.FOREIGN_ORIGIN, "with the cookie, Origin has to be this site's own")
 
 
-def address(scope: Scope, fields: Fields, proxies: tuple[Network, ...]) -> str:
-    """The peer's address, or what trusted proxies say it is: the last hop in X-Forwarded-For that is none of them."""
-    client = scope.get("client")
-    peer = _spelt(client[0]) if client else ""
+def address(peer: str, fields: Fields, proxies: tuple[Network, ...]) -> str:
+    """The peer's address, or what trusted proxies say it is: the last hop in X-Forwarded-For that is none of them.
+
+    "" where they name none that can be read: their own is everybody's, and would make any two devices neighbours.
+    """
     if not proxies or not _trusted(peer, proxies):
         return peer
     hops = [hop.strip() for value in fields.all(b"x-forwarded-for") for hop in value.split(",")]
-    for hop in reversed(hops):
-        if parse(hop) is None:
-            break
-        peer = _spelt(hop)
-        if not _trusted(hop, proxies):
-            break
-    return peer
+    return next((hop for hop in map(_spelt, map(_without_port, reversed(hops))) if not _trusted(hop, proxies)), "")
+
+
+def _without_port(hop: str) -> str:
+    match = _WITH_PORT.fullmatch(hop)
+    return (match[1] or match[2] or "") if match else hop
 
 
 def _spelt(text: str) -> str:
@@ -240,15 +264,25 @@ def _trusted(text: str, proxies: tuple[Network, ...]) -> bool:
 
 
 def label(text: str) -> str:
-    """A text to show: NFC, one line, nothing invisible, 128 characters at the most."""
+    """A text to show: NFC, one line, nothing invisible, no towers of marks, 128 characters at the most."""
     if text.isascii() and text.isprintable():
         # Most are, and have nothing of that.
         return " ".join(text.split())[:MAX_LABEL]
-    seen = "".join(
-        " " if unicodedata.category(each) in ("Zs", "Cc") else each for each in unicodedata.normalize("NFC", text)
-    )
-    clean = "".join(each for each in seen if unicodedata.category(each) not in _UNSEEN)
-    return " ".join(clean.split())[:MAX_LABEL]
+    words = " ".join(unicodedata.normalize("NFC", "".join(map(_shown, text))).split())
+    clean, marks = "", 0
+    for each in words:
+        marks = marks + 1 if unicodedata.category(each) in ("Mn", "Me") else 0
+        # A mark at the start would land on what the page has written before it.
+        if marks <= MAX_MARKS and (clean.strip() or not marks):
+            clean += each
+    return clean.strip()[:MAX_LABEL]
+
+
+def _shown(each: str) -> str:
+    category = unicodedata.category(each)
+    if category in ("Zs", "Cc"):
+        return " "
+    return "" if category in _UNSEEN or each in _BLANK else each
 
 
 def push_token(text: str) -> str:

@@ -48,8 +48,7 @@ class Operation:
     async def metrics(self, caller: Caller, _: Request) -> Response:
         """Prometheus metrics, of all workers together."""
         readers = caller.services.settings.metrics
-        # A private peer that forwards for somebody is a proxy nobody has declared: who asks is unknown.
-        peer = None if caller.fields.all(b"x-forwarded-for") and not caller.services.proxies else parse(caller.ip)
+        peer = parse(caller.asks)
         if readers == "off" or (readers == "private" and (peer is None or peer.is_global)):
             raise Refused(Code.NOT_FOUND, "no such page")
         return Response(await self._told(), media_type=CONTENT_TYPE_LATEST)

@@ -24,6 +24,12 @@ DIRTY = {
     "日本語 ключ": "日本語 ключ",
     "<b>&amp;</b>": "<b>&amp;</b>",
     "50% off": "50% off",
+    "filled": "\u3164f\u115fi\u1160l\uffa0l\u2800e\u034fd\ufe0f",
+    "\u00e9 after a joiner": "e\u034f\u0301 after a joiner",
+    "tower\u0300\u0300\u0300\u0300 of marks": "tower" + "\u0300" * 40 + " of marks",
+    "no base": "\u0301 \u20ddno base",
+    # Hebrew with points and an accent, Tibetan, Hindi.
+    "שָּׁ རྒྱུ हिन्दी": "שָּׁ རྒྱུ हिन्दी",
 }
 
 

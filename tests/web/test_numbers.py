@@ -10,7 +10,7 @@ from tests.client import Api, NewDevice, Phone, device_headers
 from tests.embedded import NO_LIMITS_INSIDE, Embedded, embedded, fresh_phone
 from tests.web.conftest import refusal
 
-FAR = {"X-Forwarded-For": "203.0.113.7"}
+HERE, FAR = {"X-Forwarded-For": "203.0.113.6"}, {"X-Forwarded-For": "203.0.113.7"}
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,9 @@ async def test_the_policy_network_and_way_of_entry_decide_whether_a_number_is_as
     folder = tmp_path_factory.mktemp("policy")
     with embedded(folder, demo=True, verify=policy, trusted_proxies="127.0.0.1") as server:
         async with Api(server.url) as api:
+            api.http.headers.update(HERE)
             phone = await fresh_phone(api, folder)
-            device = await api.new_pairing(device_headers() | (FAR if far else {}))
+            device = await api.new_pairing(device_headers() | (FAR if far else HERE))
             assert device.pairing["verification"] == "undecided"
             if typed:
                 answer = await phone.post("/pairings/claim", {"userCode": device.pairing["userCode"]})
@@ -58,7 +59,7 @@ async def test_the_policy_network_and_way_of_entry_decide_whether_a_number_is_as
             seen = answer.json()
             assert seen["verification"] == ("number" if asked else "none")
             assert seen["newDevice"]["observed"]["network"] == ("different" if far else "same")
-            assert seen["newDevice"]["observed"]["ip"] == ("203.0.113.7" if far else "127.0.0.1")
+            assert seen["newDevice"]["observed"]["ip"] == ("203.0.113.7" if far else "203.0.113.6")
             seen = (await phone.approve(device.id)).json()
             assert ("number" in seen) is asked
             body = {"number": seen["number"]} if asked else {}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.client import Api, Phone, code_of, device_headers
-from tests.embedded import fresh_phone
+from tests.embedded import Embedded, embedded, fresh_phone
 from tests.servers import Server, running
 from tests.web.conftest import refusal
 
@@ -23,6 +23,13 @@ def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    """A server whose proxy is not its local peer."""
+    with embedded(tmp_path_factory.mktemp("elsewhere"), trusted_proxies="10.0.0.1") as server:
+        yield server
+
+
 @pytest.fixture
 async def api(proxied: Server) -> AsyncIterator[Api]:
     async with Api(proxied.url) as client:
@@ -30,7 +37,7 @@ async def api(proxied: Server) -> AsyncIterator[Api]:
 
 
 async def phone_of(api: Api, server: Server, username: str) -> Phone:
-    return await api.log_in_by_invite(server.invite(username))
+    return await fresh_phone(api, server.folder, username)
 
 
 async def reported(api: Api, phone: Phone) -> None:
@@ -42,10 +49,46 @@ async def reported(api: Api, phone: Phone) -> None:
 @pytest.mark.security(10, 24)
 async def test_what_a_trusted_proxy_forwards_is_what_the_approver_sees(api: Api, proxied: Server) -> None:
     phone = await phone_of(api, proxied, "viewer")
+    api.http.headers["X-Forwarded-For"] = "1.1.1.2"
     device = await api.new_pairing(device_headers() | {"X-Forwarded-For": "1.1.1.1, 9.9.9.9"})
     seen = (await phone.claim(device.pairing)).json()["newDevice"]["observed"]
     assert seen["ip"] == "9.9.9.9", "only the hop that the proxy itself saw counts"
     assert seen["network"] == "different"
+
+
+@pytest.mark.security(10, 11, 24)
+@pytest.mark.mitigation("6.1.1")
+@pytest.mark.parametrize(
+    "said",
+    [
+        None, "", ",", "unknown", "localhost:80", "9.9.9.9, unknown", "9.9.9.9,", "9.9.9.9:", "9.9.9.9:x", "[9.9.9.9",
+        "2606:4700::1:99999:1", "for=9.9.9.9", "_hidden", "127.0.0.1", "127.0.0.1:80, ::ffff:127.0.0.1",
+    ],
+)  # fmt: skip
+async def test_where_a_trusted_proxy_names_no_client_the_network_is_unknown_and_the_number_asked_for(
+    api: Api, proxied: Server, said: str | None
+) -> None:
+    api.http.headers.update({} if said is None else {"X-Forwarded-For": said})
+    phone, device = await fresh_phone(api, proxied.folder), await api.new_pairing()
+    seen = (await phone.claim(device.pairing)).json()
+    assert (seen["newDevice"]["observed"]["ip"], seen["verification"]) == ("", "number")
+    assert seen["newDevice"]["observed"]["network"] == "unknown"
+
+
+@pytest.mark.security(24)
+@pytest.mark.parametrize(
+    ("said", "ip"),
+    [
+        ("9.9.9.9:40312", "9.9.9.9"), ("1.1.1.1:1, 9.9.9.9:40312", "9.9.9.9"), ("9.9.9.9:1, 127.0.0.1:80", "9.9.9.9"),
+        ("[2606:4700::1]:443", "2606:4700::1"), ("[2606:4700::1]", "2606:4700::1"), ("2606:4700::1", "2606:4700::1"),
+        ("[::ffff:9.9.9.9]:443", "9.9.9.9"),
+    ],
+)  # fmt: skip
+async def test_a_trusted_proxy_may_write_the_port_too(api: Api, proxied: Server, said: str, ip: str) -> None:
+    api.http.headers["X-Forwarded-For"] = said
+    phone, device = await fresh_phone(api, proxied.folder), await api.new_pairing()
+    observed = (await phone.claim(device.pairing)).json()["newDevice"]["observed"]
+    assert (observed["ip"], observed["network"]) == (ip, "same")
 
 
 @pytest.mark.security(10)
@@ -103,7 +146,36 @@ async def test_an_origin_that_several_accounts_report_is_hidden_from_all_in_both
     assert elsewhere.status_code == 200
 
 
+@pytest.mark.security(10)
+async def test_reports_behind_one_address_lock_nobody_out_of_it(api: Api, proxied: Server) -> None:
+    api.http.headers["X-Forwarded-For"] = "9.9.9.10"
+    *phones, other = [await fresh_phone(api, proxied.folder) for _ in range(4)]
+    for phone in phones:
+        device = await api.new_pairing()
+        assert (await phone.claim(device.pairing)).json()["newDevice"]["observed"]["network"] == "same"
+        assert (await phone.deny(device.id, {"report": True})).status_code == 200
+    waiting = await api.new_pairing()
+    assert (await other.claim(waiting.pairing)).status_code == 200
+    assert (await other.post("/pairings")).status_code == 201
+
+
 async def test_metrics_are_for_private_peers_and_never_for_whom_a_proxy_forwards(api: Api, proxied: Server) -> None:
     assert (await api.http.get(f"{proxied.url}/metrics")).status_code == 200
     forwarded = await api.http.get(f"{proxied.url}/metrics", headers=STRANGER)
     assert forwarded.json()["code"] == "not_found"
+
+
+SIGNS = ("Forwarded", "Via", "X-Real-IP", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto")
+
+
+@pytest.mark.security(24)
+@pytest.mark.parametrize("sign", SIGNS)
+async def test_metrics_are_hidden_where_anything_says_that_an_undeclared_proxy_asks(
+    server: Server, proxied: Server, elsewhere: Embedded, sign: str
+) -> None:
+    value = {"Forwarded": "for=192.168.0.7", "Via": "1.1 proxy"}.get(sign, "192.168.0.7")
+    # That one's local peer is no proxy, or none that it has declared. A declared one has to name who asks.
+    for asked in (server, elsewhere) if sign == "X-Forwarded-For" else (server, elsewhere, proxied):
+        async with Api(asked.url) as api:
+            hidden = await api.http.get(f"{asked.url}/metrics", headers={sign: value})
+        assert refusal(hidden) == (404, "not_found")
