@@ -126,7 +126,9 @@ class Settings(BaseModel):
     allowed_origins: List = Field(
         (), description="origins that may open sockets and use CORS; default: `PAIRING_PUBLIC_URL`'s"
     )
-    trusted_proxies: List = Field((), description="addresses or networks of proxies alone, whose `X-Forwarded-For` counts")
+    trusted_proxies: List = Field(
+        (), description="addresses or networks of proxies, and of nobody else, whose `X-Forwarded-For` counts"
+    )
     metrics: Literal["private", "public", "off"] = Field(
         "private",
         description="who may read `/metrics`: loopback and `private` peers, everybody (`public`), nobody (`off`)",

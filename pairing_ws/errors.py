@@ -8,6 +8,7 @@ class Code(StrEnum):
     """The stable machine words of the contract. A word is never reused for another meaning."""
 
     BAD_REQUEST = "bad_request"
+    DOUBLED_COOKIE = "doubled_cookie"
     DEVICE_HEADERS_REQUIRED = "device_headers_required"
     UNAUTHENTICATED = "unauthenticated"
     INVALID_PROOF = "invalid_proof"

@@ -2,7 +2,8 @@
 
 import { listActivity, revokeDevice, watchAccount } from './pairing.js';
 import * as session from './session.js';
-import { button, h, icon, row, say } from './ui.js';
+import { button, claimed, h, icon, row, say } from './ui.js';
+import { quoted } from './words.js';
 
 const place = () => document.getElementById('alerts');
 /** Logins that were told here; the same device may come again, and that is news. @type {Set<string>} */
@@ -44,21 +45,20 @@ function drawAdded(device) {
   expected.delete(device.id);
   if (letInHere) return;
   toldAt.set(device.id, Date.now());
-  const name = device.name || 'a device without a name';
   const close = () => alert.remove();
   const undo = async () => {
     await session.withKey((key) => revokeDevice(device.id, key, { descendants: true }));
-    const done = h('p', { tabindex: '-1' }, `${name} is logged out again, with all that it let in.`);
+    const done = h('p', { tabindex: '-1' }, 'The device is logged out again, with all that it let in.');
     alert.lastElementChild?.replaceChildren(done, row(button('Close', close, { kind: 'small secondary' })));
     done.focus();
   };
   const alert = alarm(
     device.id,
-    ['A new device has just logged in: ', name],
+    ['A new device has just logged in. ', h('span', {}, 'It calls itself ', claimed(device.name))],
     button('It was me', close, { kind: 'small secondary' }),
     button('This wasn’t me', undo, {
       kind: 'small danger',
-      describe: `This wasn’t me: log out ${name} and all that it let in`,
+      describe: `This wasn’t me: log out the device that calls itself ${quoted(device.name)}, and all that it let in`,
     }),
   );
 }

@@ -8,6 +8,7 @@ import { withProof } from './step-up.js';
 import {
   address,
   button,
+  claimed,
   connection,
   countdown,
   everySecond,
@@ -48,22 +49,22 @@ export function askForConsent(pairing, again, watch = watchPairing(pairing, sess
 
 function draw(way) {
   const { pairing, again } = way;
-  const name = nameOf(pairing);
   if (pairing.status === 'scanned') drawCard(way);
   else if (pairing.status === 'approved') drawApproved(way);
   else if (pairing.status === 'consumed') drawFinished(way);
   else if (way.missed) drawEnd(MISSED, again);
-  else if (pairing.status === 'denied') drawEnd({ title: 'Denied', text: `${name} was not let in.` }, again);
+  else if (pairing.status === 'denied') drawEnd({ title: 'Denied', text: 'The device was not let in.' }, again);
   else if (pairing.status === 'cancelled')
-    drawEnd({ title: 'Cancelled', text: `${name} has given up. Nobody was let in.` }, again);
+    drawEnd({ title: 'Cancelled', text: 'The device has given up. Nobody was let in.' }, again);
   else
     drawEnd(
-      { title: 'The time is over', text: `${name} was not let in. If it was you, start again with a new code.` },
+      { title: 'The time is over', text: 'The device was not let in. If it was you, start again with a new code.' },
       again,
     );
 }
 
-const nameOf = (pairing) => pairing.newDevice?.reported?.name || 'A device without a name';
+/** After the decision too, whatever it calls itself is a quotation. */
+const itsName = (pairing) => h('p', { class: 'quiet' }, 'It calls itself ', claimed(pairing.newDevice.reported.name));
 
 const NETWORKS = {
   same: ['same', 'The same network as this device'],
@@ -106,11 +107,13 @@ function drawCard(way) {
     {
       title: 'Let this device in?',
       mark: ['calm', 'lock'],
+      // Nothing that it says of itself: who is asked reads this first, and believes it.
       lead: h(
         'span',
         {},
-        h('strong', { class: 'asker' }, nameOf(pairing)),
-        ` wants to log in as ${session.user()?.displayName || session.user()?.username}.`,
+        'A device wants to log in as ',
+        h('bdi', {}, session.user()?.displayName || session.user()?.username),
+        '.',
       ),
     },
     h(
@@ -129,10 +132,9 @@ function drawCard(way) {
         h(
           'dl',
           { class: 'facts' },
-          fact('Address', h('dd', { class: 'mono' }, observed.ip)),
+          fact('Address', h('dd', { class: 'mono' }, observed.ip || 'Not known')),
           observed.place && fact('Place', h('dd', {}, `${placeName(observed.place)} (roughly)`)),
           fact('Network', h('dd', { class: `network ${tone}` }, network)),
-          agent && fact('Browser', h('dd', { title: agent }, `${browserName(agent)} on ${osName(agent)}`)),
           fact('Asked', age),
         ),
       ),
@@ -143,9 +145,10 @@ function drawCard(way) {
         h(
           'dl',
           { class: 'facts' },
-          fact('Name', h('dd', {}, nameOf(pairing))),
-          reported.os && fact('System', h('dd', {}, reported.os)),
-          reported.appVersion && fact('Version', h('dd', {}, reported.appVersion)),
+          fact('Name', h('dd', {}, claimed(reported.name))),
+          agent && fact('Browser', h('dd', { title: agent }, `${browserName(agent)} on ${osName(agent)}`)),
+          reported.os && fact('System', h('dd', {}, claimed(reported.os))),
+          reported.appVersion && fact('Version', h('dd', {}, claimed(reported.appVersion))),
         ),
       ),
     ),
@@ -211,7 +214,8 @@ function drawApproved(way) {
   const left = countdown(pairing.expiresIn, (time) => `Time left: ${time}`);
   if (!pairing.number) {
     step(
-      { title: 'Allowed', mark: ['good', 'check'], lead: `${nameOf(pairing)} is logging in…` },
+      { title: 'Allowed', mark: ['good', 'check'], lead: 'The device is logging in…' },
+      itsName(pairing),
       left,
       link.node,
       row(stop),
@@ -222,7 +226,7 @@ function drawApproved(way) {
     {
       title: 'Type this number on the new device',
       mark: ['good', 'lock'],
-      lead: `${nameOf(pairing)} asks for it before it gets in.`,
+      lead: 'Without it the device does not get in.',
     },
     h(
       'p',
@@ -242,16 +246,16 @@ function drawApproved(way) {
 }
 
 function drawFinished({ pairing, again }) {
-  const name = nameOf(pairing);
   const { deviceId } = pairing.newDevice;
   acknowledge(deviceId);
   const undo = async () => {
     await session.withKey((key) => revokeDevice(deviceId, key, { descendants: true }));
-    drawEnd({ title: 'Logged out again', text: `${name} no longer has access.` }, again);
+    drawEnd({ title: 'Logged out again', text: 'The device no longer has access.' }, again);
     say('Logged out again');
   };
   step(
-    { title: 'Finished', mark: ['good', 'check'], lead: `${name} is now logged in.` },
+    { title: 'Finished', mark: ['good', 'check'], lead: 'The device is now logged in.' },
+    itsName(pairing),
     row(button('Done', again), button('Log it out again', undo, { kind: 'secondary' })),
   );
 }

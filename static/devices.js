@@ -5,8 +5,8 @@ import { enter } from './log-in.js';
 import { watchAlerts } from './alerts.js';
 import { passkeySection, passkeysOf, refreshPasskeys } from './passkeys.js';
 import * as session from './session.js';
-import { attempt, button, h, icon, moment, notice, row, say, step, to } from './ui.js';
-import { explain } from './words.js';
+import { attempt, button, claimed, h, icon, moment, momentText, notice, row, say, step, to } from './ui.js';
+import { explain, quoted } from './words.js';
 
 const list = h('ul', { class: 'devices' });
 const activity = h('ol', { class: 'activity' });
@@ -61,21 +61,34 @@ async function refresh() {
 function drawDevice(device, devices) {
   const item = h('li', { class: 'device', 'data-device': device.id });
   const parent = devices.find((other) => other.id === device.pairedBy);
+  const exact = hasNamesake(device, devices);
+  const called = calledIn(devices);
+  const facts = () => [
+    h(
+      'p',
+      { class: 'quiet' },
+      'Last seen ',
+      moment(device.lastSeenAt, { exact }),
+      device.lastIp ? ` from ${device.lastIp}` : '',
+    ),
+    h(
+      'p',
+      { class: 'quiet' },
+      'Added ',
+      moment(device.createdAt, { exact }),
+      parent && [' by ', h('bdi', {}, called(parent))],
+    ),
+  ];
+  // By this alone a screen reader tells two rows from one another.
+  const which = `${quoted(device.name)}, added ${momentText(device.createdAt, { exact })}${device.lastIp ? `, last seen from ${device.lastIp}` : ''}`;
   const rest = () => {
     item.replaceChildren(
       h(
         'div',
         { class: 'device-text' },
-        h('h2', {}, device.name, device.current && h('span', { class: 'badge' }, 'This device')),
+        h('h2', {}, claimed(device.name), device.current && h('span', { class: 'badge' }, 'This device')),
         h('p', {}, [device.os, device.appVersion && `version ${device.appVersion}`].filter(Boolean).join(', ')),
-        h(
-          'p',
-          { class: 'quiet' },
-          'Last seen ',
-          moment(device.lastSeenAt),
-          device.lastIp ? ` from ${device.lastIp}` : '',
-        ),
-        h('p', { class: 'quiet' }, 'Added ', moment(device.createdAt), parent ? ` by ${parent.name}` : ''),
+        facts(),
         device.quarantineUntil &&
           h(
             'p',
@@ -86,12 +99,12 @@ function drawDevice(device, devices) {
           ),
       ),
       row(
-        button('Rename', rename, { kind: 'small secondary', describe: `Rename ${device.name}` }),
-        button('Log out', () => confirm(), { kind: 'small secondary', describe: `Log out ${device.name}` }),
+        button('Rename', rename, { kind: 'small secondary', describe: `Rename ${which}` }),
+        button('Log out', () => confirm(), { kind: 'small secondary', describe: `Log out ${which}` }),
         !device.current &&
           button('This wasn’t me', () => confirm({ notMe: true }), {
             kind: 'small secondary',
-            describe: `This wasn’t me: log out ${device.name} and all devices that it let in`,
+            describe: `This wasn’t me: log out ${which}, and all devices that it let in`,
           }),
       ),
     );
@@ -155,14 +168,14 @@ function drawDevice(device, devices) {
         return location.reload();
       }
       await session.withKey((key) => revokeDevice(device.id, key, { descendants: descendants.checked }));
-      say(`${device.name} is logged out`);
+      say(`${quoted(device.name)} is logged out`);
       await refresh();
     };
     const question = h(
       'p',
       { tabindex: '-1' },
-      h('strong', {}, device.current ? 'Log out this very device?' : `Log out ${device.name}?`),
-      notMe && children.length > 0 && ` And all that it let in: ${names(children)}.`,
+      h('strong', {}, device.current ? 'Log out this very device?' : ['Log out ', claimed(device.name), '?']),
+      notMe && children.length > 0 && ` And all that it let in: ${children.map(called).join('; ')}.`,
       // A mere log-out leaves them where approvals need one, which this page can't know.
       !device.current && passkeys.length > 0 && ` Passkeys that ${notMe ? 'go' : 'may go'} along: ${names(passkeys)}.`,
     );
@@ -171,6 +184,7 @@ function drawDevice(device, devices) {
         'div',
         {},
         question,
+        facts(),
         !notMe &&
           children.length > 0 &&
           h(
@@ -200,6 +214,13 @@ function drawDevice(device, devices) {
 }
 
 const names = (/** @type {{name: string}[]} */ all) => all.map(({ name }) => name).join(', ');
+
+const hasNamesake = (device, devices) => devices.some(({ id, name }) => id !== device.id && name === device.name);
+
+/** What a device is called beside these: by its name, and where that says too little, by the moment it was added. */
+const calledIn = (devices) => (device) =>
+  quoted(device.name) +
+  (hasNamesake(device, devices) ? ` (added ${momentText(device.createdAt, { exact: true })})` : '');
 
 function drawOthers(count) {
   const place = row();
@@ -242,7 +263,13 @@ function drawEvent({ at, event, deviceName, byName, ip }) {
   return h(
     'li',
     {},
-    h('span', {}, h('strong', {}, what), deviceName ? `: ${deviceName}` : '', byName ? `, by ${byName}` : ''),
+    h(
+      'span',
+      {},
+      h('strong', {}, what),
+      deviceName ? [': ', claimed(deviceName)] : '',
+      byName ? [', by ', claimed(byName)] : '',
+    ),
     h('span', { class: 'quiet' }, moment(at), ip ? ` from ${ip}` : ''),
   );
 }

@@ -14,7 +14,7 @@ import {
 import { watchAlerts } from './alerts.js';
 import { deviceHeaders } from './device.js';
 import * as session from './session.js';
-import { address, attempt, button, connection, countdown, h, row, step, to } from './ui.js';
+import { address, attempt, button, connection, countdown, h, notice, row, step, to } from './ui.js';
 import { ENDS, explain, MISSED } from './words.js';
 
 /** @typedef {import('./pairing.js').Pairing} Pairing */
@@ -147,26 +147,21 @@ function drawNumber(way) {
 }
 
 async function redeem(way, number = undefined) {
-  session.markUnconfirmed();
-  try {
-    const login = await persist(() => logIn(way.pairing.id, way.secret, { number }));
-    way.watch.stop();
-    askIfThatIsYou(login, way.again);
-  } catch (error) {
-    session.clearUnconfirmed();
-    throw error;
-  }
+  // Stays when the login fails: its answer may be lost and its cookie not.
+  session.markVisited();
+  const login = await persist(() => logIn(way.pairing.id, way.secret, { number }));
+  way.watch.stop();
+  askIfThatIsYou(login, way.again);
 }
 
 /** Shown before an invite is used up. */
 export function offerInvite(code, again) {
   const accept = async () => {
-    session.markUnconfirmed();
+    session.markVisited();
     try {
       const by = { secret: newSecret(), device: deviceHeaders() };
       askIfThatIsYou(await persist(() => acceptInvite(code, by)), again);
     } catch (error) {
-      session.clearUnconfirmed();
       const known =
         error.code === 'not_found'
           ? {
@@ -192,7 +187,7 @@ export function offerInvite(code, again) {
 export function askIfThatIsYou(
   /** @type {import('./pairing.js').Login} */ login,
   again,
-  confirmed = () => drawLoggedIn(true),
+  { confirmed = () => drawLoggedIn(true), replaced = false } = {},
 ) {
   const { displayName, username } = login.user;
   const refuse = async () => {
@@ -214,6 +209,12 @@ export function askIfThatIsYou(
       h('strong', {}, displayName || username),
       displayName && displayName !== username && h('span', {}, username),
     ),
+    replaced &&
+      notice(
+        'caution',
+        h('strong', {}, 'This browser was logged in as somebody else.'),
+        ' If you have not logged in as this user here, another site may have put this login in place of yours: say that it is not you.',
+      ),
     row(
       button('Not me', refuse, { kind: 'secondary' }),
       button('Continue', () => {
@@ -293,7 +294,8 @@ export async function enter({ loggedIn, loggedOut, confirmed = undefined }) {
   }
   showUser();
   const unconfirmed = session.unconfirmed();
-  if (inside && unconfirmed) askIfThatIsYou(unconfirmed, () => location.reload(), confirmed);
+  const replaced = session.wasSomebody();
+  if (inside && unconfirmed) askIfThatIsYou(unconfirmed, () => location.reload(), { confirmed, replaced });
   else if (inside) loggedIn();
   else loggedOut();
 }

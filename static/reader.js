@@ -10,7 +10,10 @@ import { explain } from './words.js';
 /** What is said about a code that leads nowhere. */
 const REFUSALS = {
   incomplete: () => 'This link is incomplete: its secret part is missing. Scan the code again.',
-  unknown: () => 'That is not a login code. Point at the code that the other device shows.',
+  unknown: (_, byHand) =>
+    byHand
+      ? 'That is not a login code. Type the eight letters and digits that stand beside the picture.'
+      : 'That is not a login code. Point at the code that the other device shows.',
   foreign: (code) => `This code belongs to another site: ${code.host}. It was not opened.`,
 };
 
@@ -41,9 +44,9 @@ export function reader({ onCode, typedLabel }) {
     end.hidden = true;
   };
 
-  const take = async (/** @type {string} */ text) => {
+  const take = async (/** @type {string} */ text, { byHand = false } = {}) => {
     const code = readCode(text);
-    if (code.kind in REFUSALS) return complain(REFUSALS[code.kind](code));
+    if (code.kind in REFUSALS) return complain(REFUSALS[code.kind](code, byHand));
     busy = true;
     try {
       await onCode(code);
@@ -157,7 +160,7 @@ export function reader({ onCode, typedLabel }) {
       onsubmit: (event) => {
         event.preventDefault();
         trouble.replaceChildren();
-        attempt(send, () => take(typed.value));
+        attempt(send, () => take(typed.value, { byHand: true }));
       },
     },
     h('label', { for: 'typed' }, typedLabel),

@@ -6,7 +6,8 @@ import { logOut, ProblemError, refreshKeys, root, whoAmI } from './pairing.js';
 /** @typedef {import('./pairing.js').Login} Login */
 
 const NAME = `pairing-session:${root.pathname}`;
-const UNCONFIRMED = `pairing-unconfirmed:${root.pathname}`;
+/** Who the person has said to be: a cookie of anybody else's is not taken up before the person is asked. */
+const USER = `pairing-user:${root.pathname}`;
 /** Whether this browser may hold a session, for the cookie is invisible. Says nothing about whose. */
 const VISITED = `pairing-visited:${root.pathname}`;
 /** Renewed so much before its end, or a quarter of a short life. */
@@ -41,9 +42,9 @@ export async function restore() {
   return keys !== null || (mayHoldSession() && (await renew()) !== null);
 }
 
-const mayHoldSession = () => Boolean(localStorage.getItem(VISITED) ?? localStorage.getItem(UNCONFIRMED));
+const mayHoldSession = () => Boolean(localStorage.getItem(VISITED));
 // A value of its own each time, so that a late refusal does not wipe out the mark of a newer login.
-const markVisited = () => localStorage.setItem(VISITED, String(Date.now()));
+export const markVisited = () => localStorage.setItem(VISITED, String(Date.now()));
 
 /**
  * Runs a call with a good authKey, once more if the server has just stopped taking it.
@@ -74,7 +75,7 @@ async function authKeyFor(stale = undefined) {
 export function adopt(/** @type {Login} */ login) {
   keep(login);
   markVisited();
-  localStorage.removeItem(UNCONFIRMED);
+  localStorage.setItem(USER, login.user.id);
   tabs?.postMessage({ type: 'signed-in' });
 }
 
@@ -84,20 +85,19 @@ export async function leave(authKey = undefined) {
     if (error.http !== 401) throw error;
   });
   keys = null;
-  localStorage.removeItem(UNCONFIRMED);
+  localStorage.removeItem(USER);
   localStorage.removeItem(VISITED);
   tabs?.postMessage({ type: 'signed-out' });
 }
 
-/** The cookie arrives with the login, before the person could say "not me": a reload in between must ask again. */
-export function markUnconfirmed() {
-  localStorage.setItem(UNCONFIRMED, '1');
-  // Stays when the login fails: its answer may be lost and its cookie not.
-  markVisited();
-}
-export const clearUnconfirmed = () => localStorage.removeItem(UNCONFIRMED);
-/** @returns {Login | null} the restored keys that nobody has confirmed yet */
-export const unconfirmed = () => (localStorage.getItem(UNCONFIRMED) ? keys : null);
+/**
+ * The restored keys that nobody has confirmed yet. The cookie arrives with the login, before the person could say "not
+ * me", or a neighbour site has planted it: a reload must ask.
+ * @returns {Login | null}
+ */
+export const unconfirmed = () => (localStorage.getItem(USER) === keys?.user.id ? null : keys);
+/** Whether the person has said to be somebody, and not logged out since. */
+export const wasSomebody = () => localStorage.getItem(USER) !== null;
 
 function keep(login) {
   keys = { ...login, staleAt: Date.now() + login.expiresIn * 1000 - Math.min(EARLY, login.expiresIn * 250) };
@@ -118,8 +118,14 @@ async function renewOnce(stale) {
     try {
       const login = await refreshKeys();
       if (!login.user) Object.assign(login, await whoAmI(login.authKey));
-      keep(login);
       markVisited();
+      if (keys && keys.user.id !== login.user.id) {
+        // Somebody else's cookie has taken the place of ours. Loaded again, the page asks whose it is to be.
+        keys = null;
+        events.dispatchEvent(new Event('signed-out'));
+        return null;
+      }
+      keep(login);
       tabs?.postMessage({ type: 'renewed', keys });
       return keys;
     } catch (error) {

@@ -1,6 +1,6 @@
 // Small pieces that every page is built of: elements, steps, buttons, notices, times. Text only, never markup.
 
-import { explain } from './words.js';
+import { explain, quoted } from './words.js';
 import { drawCode, root } from './pairing.js';
 
 /**
@@ -134,6 +134,9 @@ export const to = (/** @type {string} */ path) => new URL(path, root).href;
 export const address = (path = '') => `${root.host}${root.pathname}${path}`.replace(/\/$/, '');
 export const visible = () => document.visibilityState === 'visible';
 
+/** A device's name for itself: a quotation, and whatever direction it is written in, its neighbours keep theirs. */
+export const claimed = (/** @type {string} */ name) => h('bdi', { title: name }, quoted(name));
+
 /** @returns {string} `1:05` */
 export function minutes(seconds) {
   const whole = Math.max(0, Math.ceil(seconds));
@@ -154,21 +157,24 @@ export function span(seconds) {
   return `${count} ${unit}${count === 1 ? '' : 's'}`;
 }
 
-/** A moment in the reader's own words and time zone; the exact one is in the tooltip. */
-export function moment(iso) {
+/**
+ * A moment in the reader's own words and time zone.
+ * @param {string} iso
+ * @param {{exact?: boolean}} [how]  `exact`: to the second
+ */
+export function momentText(iso, { exact = false } = {}) {
   const date = new Date(iso);
   const today = date.toDateString() === new Date().toDateString();
-  const text = today
-    ? `today, ${date.toLocaleTimeString(undefined, { hour: '2-digit', minute: '2-digit' })}`
-    : date.toLocaleString(undefined, {
-        day: 'numeric',
-        month: 'short',
-        year: 'numeric',
-        hour: '2-digit',
-        minute: '2-digit',
-      });
-  return h('time', { datetime: iso, title: date.toLocaleString() }, text);
+  /** @type {Intl.DateTimeFormatOptions} */
+  const time = { hour: '2-digit', minute: '2-digit', ...(exact && { second: '2-digit' }) };
+  return today
+    ? `today, ${date.toLocaleTimeString(undefined, time)}`
+    : date.toLocaleString(undefined, { day: 'numeric', month: 'short', year: 'numeric', ...time });
 }
+
+/** The same as an element; the exact one is in the tooltip. */
+export const moment = (/** @type {string} */ iso, /** @type {{exact?: boolean}} */ how = {}) =>
+  h('time', { datetime: iso, title: new Date(iso).toLocaleString() }, momentText(iso, how));
 
 /** How old a pairing is by the server's clock, whatever this device's clock says. */
 export const serverNow = (pairing) => Date.parse(pairing.expiresAt) - pairing.expiresIn * 1000;

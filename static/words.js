@@ -7,6 +7,10 @@ const PROBLEMS = {
   rate_limited: ['Too many tries', 'That was too often in a short time.'],
   bad_request: ['That did not work', 'The server did not understand this page. Load it again.'],
   unauthenticated: ['You are logged out', 'This browser is no longer logged in.'],
+  doubled_cookie: [
+    'You are logged out',
+    'This browser held two logins for this site, and another site may have planted one. Both were taken away. Log in again; if this comes back, delete the cookies of this site.',
+  ],
   invalid_proof: [
     'This browser could not prove its key',
     'It has lost the key that it asked with, or this site was opened under another address than its own. Start again with a new code.',
@@ -119,6 +123,15 @@ export function warnings({ warnings: words = [], newDevice }) {
     grave: told.some((word) => word !== 'network_differs'),
     texts: told.map((word) => known[word] ?? 'Something about this request is unusual.'),
   };
+}
+
+/** What of a claimed name people read at a glance; the rest would only make room for a story. */
+const GLANCE = 40;
+
+/** A name that a device gave itself, as a quotation that it can't end by itself. @param {string} name */
+export function quoted(name) {
+  const letters = [...name.replaceAll(/["“”„‟«»]/g, '’')];
+  return `“${letters.length > GLANCE ? `${letters.slice(0, GLANCE - 1).join('')}…` : letters.join('')}”`;
 }
 
 /** @param {import('./pairing.js').Place} place */

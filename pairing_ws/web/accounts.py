@@ -7,11 +7,12 @@ from pairing_ws import codes
 from pairing_ws.accounts.service import unauthenticated
 from pairing_ws.errors import Code, Refused
 from pairing_ws.web import wire
+from pairing_ws.web.errors import problem
 from pairing_ws.web.http import (
-    REFRESH_COOKIE,
     Caller,
     JsonResponse,
     body,
+    drop_planted_cookies,
     drop_refresh_cookie,
     give_keys,
     label,
@@ -36,12 +37,17 @@ async def refresh(caller: Caller, request: Request) -> Response:
     """A new pair of keys for the refreshKey in the body, or in the cookie."""
     wanted = await body(request, wire.RefreshRequest)
     by_cookie = wanted.keys == "cookie"
-    cookie = request.cookies.get(REFRESH_COOKIE)
+    cookies = caller.refresh_cookies
     if by_cookie and wanted.refresh_key is not None:
         raise Refused(Code.BAD_REQUEST, 'either a refreshKey in the body or "keys": "cookie"')
-    key = cookie if by_cookie else wanted.refresh_key
     if by_cookie:
         caller.demand_own_origin()
+        if len(cookies) > 1:
+            # Which of them is the person's own can't be told, and the wrong one would be somebody else's session.
+            response = problem(Refused(Code.DOUBLED_COOKIE, "two of them are nobody's; log in again"))
+            drop_planted_cookies(response, "refresh", caller.services.settings)
+            return response
+    key = next(iter(cookies), None) if by_cookie else wanted.refresh_key
     if not key:
         raise unauthenticated()
     given = await caller.services.accounts.refresh(key, caller.ip, caller.prove)
@@ -50,12 +56,15 @@ async def refresh(caller: Caller, request: Request) -> Response:
 
 async def log_out(caller: Caller, request: Request) -> Response:
     """End this session, and forget its cookie."""
-    if REFRESH_COOKIE in request.cookies:
+    cookies = caller.refresh_cookies
+    if cookies:
         caller.demand_own_origin()
     await caller.services.accounts.log_out(await caller.session(), caller.ip)
     response = Response(status_code=204)
-    if REFRESH_COOKIE in request.cookies:
+    if cookies:
         drop_refresh_cookie(response, caller.services.settings)
+    if len(cookies) > 1:
+        drop_planted_cookies(response, "current", caller.services.settings)
     return response
 
 

@@ -21,6 +21,7 @@ class Shape(NamedTuple):
 
 SHAPES: Mapping[Code, Shape] = {
     Code.BAD_REQUEST: Shape(400, "The request is malformed", 4400),
+    Code.DOUBLED_COOKIE: Shape(400, "Two sessions' cookies came at once", 4400),
     Code.DEVICE_HEADERS_REQUIRED: Shape(400, "Device headers are missing", 4400),
     Code.UNAUTHENTICATED: Shape(401, "No valid credential", 4401),
     Code.INVALID_PROOF: Shape(401, "The proof of the device's key is missing or wrong", 4401),

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import Request, cookie_parser
 from starlette.responses import Response
 from starlette.types import Scope
 
@@ -226,6 +226,12 @@ class Caller:
             raise Refused(Code.BAD_REQUEST, f"{name.decode()} has to be UTF-8") from None
 
     @property
+    def refresh_cookies(self) -> tuple[str, ...]:
+        """What came under our cookie's name, each value once: a neighbour below our domain may have planted another."""
+        parts = (cookie_parser(part) for value in self.fields.all(b"cookie") for part in value.split(";"))
+        return tuple({part[REFRESH_COOKIE]: None for part in parts if REFRESH_COOKIE in part})
+
+    @property
     def origin(self) -> str | None:
         """None if there is none; two of them are nobody's."""
         given = self.fields.all(b"origin")
@@ -354,6 +360,23 @@ def give_keys(given: LoggedIn, services: Services, *, cookie: bool) -> Response:
 
 def drop_refresh_cookie(response: Response, settings: Settings) -> None:
     response.delete_cookie(REFRESH_COOKIE, **_cookie(settings))
+
+
+def drop_planted_cookies(response: Response, call: str, settings: Settings) -> None:
+    """Take away what may be planted under our cookie's name for this call below `/api/v1/sessions`.
+
+    Browsers ask for a cookie's very domain and path, which they don't tell: so each that there can be.
+    """
+    steps = f"{_cookie(settings)['path']}/{call}".split("/")[1:]
+    starts = ["/" + "/".join(steps[:count]) for count in range(len(steps) + 1)]
+    paths = dict.fromkeys(path for start in starts for path in (start, start.rstrip("/") + "/"))
+    names = settings.public_host.split(".") if parse(settings.public_host) is None else []
+    domains = ("", *(f"; Domain={'.'.join(names[count:])}" for count in range(len(names) - 1)))
+    response.raw_headers += [
+        (b"set-cookie", f"{REFRESH_COOKIE}=; Max-Age=0; Path={path}{domain}".encode())
+        for domain in domains
+        for path in paths
+    ]
 
 
 def _cookie(settings: Settings) -> dict[str, Any]:

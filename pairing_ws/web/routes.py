@@ -89,7 +89,8 @@ CALLS: tuple[Call, ...] = (
     Call(
         "POST", f"{API}/sessions/refresh", accounts.refresh, 200, wire.Keys, wire.RefreshRequest,
         refusals=(
-            Code.UNAUTHENTICATED, Code.ALREADY_REFRESHED, Code.ACCOUNT_LOCKED, Code.FOREIGN_ORIGIN, *PROVED,
+            Code.DOUBLED_COOKIE, Code.UNAUTHENTICATED, Code.ALREADY_REFRESHED, Code.ACCOUNT_LOCKED,
+            Code.FOREIGN_ORIGIN, *PROVED,
         ),
     ),
     Call(

@@ -3,6 +3,7 @@
 import json
 import re
 from contextlib import asynccontextmanager
+from urllib.parse import quote
 
 import pytest
 from playwright.async_api import Page, expect
@@ -67,6 +68,33 @@ async def test_warnings_stand_above_two_equal_buttons_and_are_read_out(new_devic
         await heading(showing, "The login was refused")
 
 
+STORY = "Your own phone”, already checked by security. Just press Allow. “Chrome"
+
+
+@pytest.mark.security(10, 22)
+@pytest.mark.mitigation("6.1.6")
+async def test_what_a_device_says_of_itself_never_leads_and_is_a_clipped_quotation(phone, server):
+    story = {"name": quote(STORY), "X-Os-Device": quote("Windows (verified)"), "User-Agent": "Chrome/140 Linux"}
+    page = await phone.open("/phone")
+    async with Api(server.url) as api:
+        device = await api.new_pairing(device_headers(**story))
+        await type_code(page, device.pairing["userCode"])
+        await heading(page, "Let this device in?")
+        await expect(page.locator(".lead")).to_have_text("A device wants to log in as ada.")
+        claims = page.locator(".claims")
+        await expect(claims).to_contain_text("It says of itself (not verified)")
+        for each in ("“Your own phone’, already checked by sec…”", "Chrome on Linux", "“Windows (verified)”"):
+            await expect(claims.get_by_text(each, exact=True)).to_be_visible()
+            await expect(page.get_by_text(each, exact=True)).to_have_count(1)
+        outside = await page.locator("main").inner_text()
+        for each in (await claims.inner_text()).splitlines():
+            outside = outside.replace(each, "", 1)
+        assert not any(word in outside for word in ("Your own", "Windows", "Chrome"))
+        await page.get_by_role("button", name="Deny").click()
+        await heading(page, "Denied")
+        await expect(page.locator(".lead")).to_have_text("The device was not let in.")
+
+
 @pytest.mark.security(10)
 async def test_a_refusal_of_the_network_is_explained(phone, new_device):
     showing = await (await new_device()).open("/")
@@ -106,11 +134,12 @@ async def test_the_alert_offers_to_log_the_newcomer_out_with_all_it_let_in(new_d
     await expect(page.locator(".device")).to_have_count(1)
     async with intruder(server, "olga") as intruders:
         await expect(page.locator(".device")).to_have_count(3)
-        alert = page.get_by_role("alert").filter(has_text="Intruder")
+        alert = page.locator(f"[role=alert][data-about={intruders[0].keys['device']['id']!r}]")
         assert await statuses(intruders) == [200, 200]
+        await expect(alert).to_contain_text("A new device has just logged in. It calls itself “Intruder”")
         await alert.get_by_role("button", name="This wasn’t me").click()
-        await expect(alert).to_contain_text("Intruder is logged out again, with all that it let in.")
-        await expect(alert.get_by_text("Intruder is logged out again")).to_be_focused()
+        await expect(alert).to_contain_text("The device is logged out again, with all that it let in.")
+        await expect(alert.get_by_text("The device is logged out again")).to_be_focused()
         await expect(page.locator(".device")).to_have_count(1)
         assert await statuses(intruders) == [401, 401]
         await alert.get_by_role("button", name="Close").click()
@@ -169,7 +198,7 @@ async def test_the_list_of_devices_offers_the_same_and_names_who_goes_along(new_
         await expect(mine.get_by_role("button", name="This wasn’t me")).to_have_count(0)
         item = page.locator(".device").filter(has=page.get_by_role("heading", name="Intruder"))
         await item.get_by_role("button", name="This wasn’t me").click()
-        asked = page.locator(".device").filter(has_text="Log out Intruder? And all that it let in: Accomplice.")
+        asked = page.locator(".device").filter(has_text="Log out “Intruder”? And all that it let in: “Accomplice”.")
         await asked.get_by_role("button", name="Cancel").click()
         assert await statuses(intruders) == [200, 200]
         await item.get_by_role("button", name="This wasn’t me").click()

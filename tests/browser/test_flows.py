@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 from playwright.async_api import Page, WebSocketRoute, expect
 
+from tests.client import Api
+
 from .conftest import heading, picture_of_code, shown_code, type_code
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -238,6 +240,48 @@ async def test_a_reload_before_the_answer_asks_again_who_that_is(phone, new_devi
     await heading(showing, re.compile("You are now ada", re.IGNORECASE))
     await showing.reload()
     await is_logged_in_as(showing, "ada")
+
+
+async def plant(device, path: str) -> None:
+    """The cookie of Mallory's session, bound to no key, as a neighbour site below the same domain can put it."""
+    async with Api(device.server.url) as api:
+        keys = (await api.log_in_by_invite((await device.server.invite("mallory")).split("#")[1])).keys
+    cookie = {"name": "pairing_refresh", "value": keys["refreshKey"], "domain": "localhost", "path": path}
+    await device.context.add_cookies([cookie])
+
+
+@pytest.mark.security(19)
+async def test_somebody_elses_cookie_in_place_of_ones_own_is_asked_about_and_never_taken_up_silently(new_device):
+    victim = await new_device()
+    page = await victim.log_in("vera")
+    await plant(victim, "/api/v1/sessions")
+    # In the middle of things the next renewal brings it in, after a reload the first.
+    renewal = (
+        "import('/static/session.js').then(async ({ credential }) => credential.authKey(await credential.authKey()))"
+    )
+    async with page.expect_navigation():
+        await page.evaluate(f"void {renewal}.catch(() => {{}})")
+    await heading(page, "You are now mallory")
+    await expect(page.get_by_text("This browser was logged in as somebody else.")).to_be_visible()
+    await page.reload()
+    await heading(page, "You are now mallory")
+    await page.get_by_role("button", name="Not me").click()
+    await heading(page, "You are logged out again")
+    await page.reload()
+    await heading(page, "Log in with a device you trust")
+
+
+@pytest.mark.security(19)
+async def test_a_second_cookie_beside_ones_own_logs_out_and_leaves_neither(new_device):
+    victim = await new_device()
+    page = await victim.log_in("wendy")
+    await plant(victim, "/api/")
+    await page.goto(victim.server.url)
+    await heading(page, "You are logged out")
+    await expect(page.get_by_text("another site may have planted one")).to_be_visible()
+    assert [each["name"] for each in await victim.context.cookies()] == []
+    await page.get_by_role("button", name="Try again").click()
+    await heading(page, "Log in with a device you trust")
 
 
 @pytest.mark.security(19)

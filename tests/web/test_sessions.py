@@ -5,7 +5,10 @@ from typing import Any
 
 import httpx2
 import pytest
+from starlette.responses import Response
 
+from pairing_ws.config import Settings
+from pairing_ws.web.http import drop_planted_cookies
 from tests.client import Api, NewDevice, Phone, device_headers
 from tests.embedded import Embedded, embedded, fresh_phone, invite_in
 from tests.servers import Server
@@ -304,6 +307,39 @@ async def test_the_cookie_counts_only_where_it_is_asked_for(api: Api, server: Se
     assert refusal(await api.http.post("/sessions/refresh", json=both, headers=with_cookie)) == (400, "bad_request")
     without = await api.http.post("/sessions/refresh", json={"keys": "cookie"}, headers={"Origin": server.public_url})
     assert refusal(without) == (401, "unauthenticated")
+
+
+@pytest.mark.security(19, 20)
+@pytest.mark.parametrize("lines", [1, 2])
+async def test_a_second_refresh_cookie_never_chooses_the_session_and_both_are_taken_away(
+    api: Api, server: Server, phone: Phone, new_phone: NewPhone, lines: int
+) -> None:
+    own = await _log_in_by("login", api, server, phone)
+    planted, _ = _set_cookie(await _log_in_by("login", api, server, await new_phone()))
+    both = [f"{COOKIE}={_set_cookie(own)[0]}", f"{COOKIE}={planted}"]
+    for order in (both, both[::-1]):
+        cookies = [("Cookie", each) for each in (order if lines == 2 else ["; ".join(order)])]
+        headers = [*cookies, ("Origin", server.public_url)]
+        refused = await api.http.post("/sessions/refresh", json={"keys": "cookie"}, headers=headers)
+        assert refusal(refused) == (400, "doubled_cookie")
+        gone = set(refused.headers.get_list("set-cookie"))
+        for path in ("/", "/api", "/api/v1/", "/api/v1/sessions", "/api/v1/sessions/refresh"):
+            assert f"{COOKIE}=; Max-Age=0; Path={path}" in gone
+    # Neither was used up, and the same one twice is one.
+    headers = [("Cookie", f"{both[0]}; {both[0]}"), ("Origin", server.public_url)]
+    renewed = await api.http.post("/sessions/refresh", json={"keys": "cookie"}, headers=headers)
+    me = await api.http.get("/me", headers={"Auth-Key": renewed.json()["authKey"]})
+    assert me.json()["user"] == phone.keys["user"]
+
+
+def test_planted_cookies_are_looked_for_in_each_domain_above_ours() -> None:
+    response = Response()
+    drop_planted_cookies(response, "refresh", Settings(public_url="https://login.a.example/base"))
+    dropped = response.headers.getlist("set-cookie")
+    assert len(dropped) == len(set(dropped)) == 11 * 3
+    for domain in ("", "; Domain=login.a.example", "; Domain=a.example"):
+        for path in ("/", "/base", "/base/", "/base/api/v1/sessions", "/base/api/v1/sessions/refresh/"):
+            assert f"{COOKIE}=; Max-Age=0; Path={path}{domain}" in dropped
 
 
 # Log out
