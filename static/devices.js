@@ -194,7 +194,7 @@ function drawDevice(device, devices) {
             h('span', {}, 'and all devices that it let in'),
           ),
         row(
-          button('Log out', go, { kind: 'small danger' }),
+          button('Log out', go, { kind: 'small danger', describe: `Log out ${which}` }),
           button(
             'Cancel',
             () => {

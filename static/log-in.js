@@ -202,7 +202,11 @@ export function askIfThatIsYou(
     );
   };
   step(
-    { title: `You are now ${displayName || username}`, mark: ['good', 'check'], lead: 'Is that you?' },
+    {
+      title: `You are now ${displayName || username}`,
+      mark: replaced ? ['calm', 'warning'] : ['good', 'check'],
+      lead: 'Is that you?',
+    },
     h(
       'p',
       { class: 'identity' },

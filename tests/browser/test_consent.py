@@ -205,3 +205,34 @@ async def test_the_list_of_devices_offers_the_same_and_names_who_goes_along(new_
         await asked.get_by_role("button", name="Log out").click()
         await expect(page.locator(".device")).to_have_count(1)
         assert await statuses(intruders) == [401, 401]
+
+
+@pytest.mark.security(19)
+async def test_devices_of_one_name_are_told_apart_by_their_moments_and_addresses(phone):
+    page = await phone.open("/phone")
+
+    async def with_twins(route) -> None:
+        answer = await route.fetch()
+        (mine,) = [each for each in (await answer.json())["devices"] if each["current"]]
+        twins = [
+            mine
+            | {"id": f"twin-{at}", "current": False, "createdAt": f"2026-01-02T03:04:{at}Z", "lastIp": f"192.0.2.{at}"}
+            | {"pairedBy": by}
+            for at, by in (("05", None), ("06", "twin-05"))
+        ]
+        await route.fulfill(json={"devices": [mine, *twins]})
+
+    await page.route("**/api/v1/devices", with_twins)
+    await page.goto(f"{phone.server.url}/devices")
+    rows = page.locator(".device")
+    await expect(rows).to_have_count(3)
+    first, second = (rows.filter(has_text=f"192.0.2.{at}") for at in ("05", "06"))
+    for row, at in ((first, "05"), (second, "06")):
+        await expect(row).to_contain_text(re.compile(rf"Added .*:04:{at}"))
+        for what in ("Rename", "Log out", "This wasn’t me"):
+            name = re.compile(rf"{what}.*“Chrome on Linux”, added .*:04:{at}.*, last seen from 192.0.2.{at}")
+            await expect(row.get_by_role("button", name=name)).to_have_count(1)
+    await expect(second).to_contain_text(re.compile(r"by “Chrome on Linux” \(added .*:04:05"))
+    await first.get_by_role("button", name="This wasn’t me").click()
+    await expect(first).to_contain_text(re.compile(r"all that it let in: “Chrome on Linux” \(added .*:04:06"))
+    await expect(first).to_contain_text(re.compile("Last seen .* from 192.0.2.05"))
