@@ -379,6 +379,12 @@ async def test_a_code_of_another_site_is_named_and_not_opened(phone, camera):
     await expect(page.get_by_role("link", name=re.compile("evil"))).to_have_count(0)
 
 
+async def test_what_is_typed_and_no_code_is_answered_with_what_to_type(phone):
+    page = await phone.open("/phone")
+    await type_code(page, "ABCD-EF")
+    await expect(page.get_by_role("alert")).to_contain_text("Type the eight letters and digits")
+
+
 async def test_a_phones_code_scanned_by_a_logged_in_device_is_explained(phone, camera):
     showing = await phone.open("/phone")
     await showing.get_by_role("button", name="Show a code instead").click()
