@@ -598,7 +598,7 @@ async def test_devices_are_renamed_and_logged_out_and_hear_of_it_at_once(new_dev
     await other.get_by_role("button", name=re.compile("^Rename")).click()
     await page.get_by_label("New name").fill("Kitchen <b>tablet</b>")
     await page.get_by_label("New name").press("Enter")
-    await expect(other.get_by_role("heading")).to_have_text("Kitchen <b>tablet</b>")
+    await expect(other.get_by_role("heading")).to_have_text("“Kitchen <b>tablet</b>”")
 
     await elsewhere.goto(f"{server.url}/devices")
     await heading(elsewhere, "Your devices")
