@@ -169,7 +169,9 @@ async def test_a_passkey_that_an_intruder_added_is_undone_with_him_without_a_pro
         await item.get_by_role("button", name="Cancel").click()
         listed = page.locator("[data-device]").filter(has=page.get_by_role("heading", name="Intruder"))
         await listed.get_by_role("button", name="This wasn’t me").click()
-        await expect(page.get_by_text("all that it let in: Accomplice. Passkeys that go along: Evil.")).to_be_visible()
+        await expect(
+            page.get_by_text("all that it let in: “Accomplice”. Passkeys that go along: Evil.")
+        ).to_be_visible()
         await page.get_by_role("button", name="Cancel").click()
         await alert.get_by_role("button", name="This wasn’t me").click()
         await expect(page.locator("#announcements")).to_contain_text("The passkey Evil is removed again")
@@ -177,7 +179,7 @@ async def test_a_passkey_that_an_intruder_added_is_undone_with_him_without_a_pro
         await expect(item).to_have_count(0)
         await expect(page.locator(".device")).to_have_count(2)
         assert await statuses(intruders) == [200, 401]
-        await expect(page.locator(".activity")).to_contain_text("A passkey was removed: Evil, by Chrome on Linux")
+        await expect(page.locator(".activity")).to_contain_text("A passkey was removed: “Evil”, by “Chrome on Linux”")
         # Nor does anything stand in the way of one's own.
         await add_passkey(intruders[0], server, "Second")
         await expect(page.get_by_role("alert").filter(has_text="just added a passkey: Second")).to_be_visible()
@@ -217,7 +219,7 @@ async def test_devices_of_one_name_are_told_apart_by_their_moments_and_addresses
         twins = [
             mine
             | {"id": f"twin-{at}", "current": False, "createdAt": f"2026-01-02T03:04:{at}Z", "lastIp": f"192.0.2.{at}"}
-            | {"pairedBy": by}
+            | {"pairedBy": by, "descendants": [] if by else ["twin-06"]}
             for at, by in (("05", None), ("06", "twin-05"))
         ]
         await route.fulfill(json={"devices": [mine, *twins]})

@@ -606,7 +606,7 @@ async def test_devices_are_renamed_and_logged_out_and_hear_of_it_at_once(new_dev
     await other.get_by_role("button", name="Log out").click()
     await expect(page.locator(".device")).to_have_count(1)
     await heading(elsewhere, "You are not logged in")
-    await expect(page.locator(".activity")).to_contain_text("A device was logged out: Kitchen <b>tablet</b>")
+    await expect(page.locator(".activity")).to_contain_text("A device was logged out: “Kitchen <b>tablet</b>”")
 
 
 async def test_all_other_devices_are_logged_out_with_one_press_and_a_question(new_device):
