@@ -152,8 +152,10 @@ class PairingTeller(Teller):
         try:
             async with pairings.watch(self._id, self.heard):
                 if self._session is None:
+                    # Both at once go to the store in one trip.
+                    self.wake()
                     await pairings.take_over(self._id, self._note)
-                    await self.listen()
+                    await self.connection.until_gone()
                 else:
                     async with self._services.accounts.watch(self._session.user.id, self.wake):
                         await self.listen()
