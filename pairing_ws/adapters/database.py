@@ -236,8 +236,11 @@ def _upgrade(connection: sa.Connection) -> None:
         metadata.create_all(connection, checkfirst=False)
         connection.execute(revisions.insert().values(version_num=newest_revision()))
         return
-    if list(connection.execute(sa.select(revisions.c.version_num)).scalars()) == [newest_revision()]:
+    found = list(connection.execute(sa.select(revisions.c.version_num)).scalars())
+    if found == [newest_revision()]:
         return
+    if max(found, default="") > newest_revision():
+        raise _unusable(f"a newer version has made it ({max(found)}; this one knows {newest_revision()})")
     # Not needed by most starts, for nothing has changed: 120 ms.
     from alembic import command, config
 

@@ -1,6 +1,7 @@
 """Redis: the bus, on one pub/sub connection per process and server, however many watch."""
 
 import asyncio
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -251,7 +252,7 @@ class Link:
             failures = 0 if ear.answered else failures + 1
             log.warning("bus.link_lost", error=repr(ear.over.result()), failures=failures)
             self._lost()
-            await asyncio.sleep(min(2.0, 0.05 * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
+            await asyncio.sleep(pause(failures))
 
     async def _listen(self, ear: "Ear") -> None:
         self._ear = ear
@@ -279,6 +280,12 @@ class Link:
             if channel not in self._leaving and channel in self._channels:
                 raise LookupError("the channel has moved")
             _is_last(self._leaving, channel)
+
+
+def pause(failures: int) -> float:
+    """Seconds until the next try."""
+    # The power is bounded as well: after 1024 failures it would be no float, and the end of the keeper.
+    return min(2.0, math.ldexp(0.05, min(failures, 10))) * random.uniform(0.5, 1)  # noqa: S311
 
 
 class Ear(Wire):

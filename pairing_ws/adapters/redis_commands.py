@@ -21,6 +21,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from pairing_ws.adapters.bells import stop
 from pairing_ws.adapters.redis_line import Asked, Line
 from pairing_ws.adapters.redis_servers import Servers, name_of
 from pairing_ws.errors import Unavailable
@@ -105,7 +106,9 @@ class Commands:
         await asyncio.gather(*(self.run(script, [key]) for key in keys.values()))
 
     async def aclose(self) -> None:
-        for line in self._lines.values():
+        for task in list(self._tasks):
+            await stop(task)
+        for line in list(self._lines.values()):
             await line.aclose()
 
     async def _find_first(self, asked: Sequence[Asked]) -> None:
@@ -116,6 +119,10 @@ class Commands:
             for each in asked:
                 each.fail(error)
             return
+        except asyncio.CancelledError:
+            for each in asked:
+                each.answer.cancel()
+            raise
         for each in asked:
             self._send(each)
 
@@ -145,25 +152,27 @@ class Commands:
     def _redirect(self, home: str, refusals: Sequence[tuple[Asked, Exception]]) -> None:
         """To the key's new home, or with the script's text, for what was refused was not executed; the others learn why
         they were."""
-        moved: list[Asked] = []
+        lost: list[Asked] = []
         for asked, error in refusals:
             if isinstance(error, NoScriptError) and asked.instead:
                 # From the beginning: a newcomer serves it only when the old home has sent it there.
                 asked.packed, asked.instead = hiredis.pack_command(asked.instead), ()
                 asked.redirected = False
                 self._send(asked)
-            elif asked.redirected or not isinstance(error, AskError | MovedError | ReadOnlyError):
+            elif asked.redirected or not isinstance(error, AskError | ReadOnlyError):
                 asked.fail(error)
-            elif isinstance(error, AskError):
-                asked.redirected = True
-                self._line(name_of(error.host, error.port)).ask(asked, newcomer=True)
             else:
                 asked.redirected = True
-                moved.append(asked)
+                # A MovedError is an AskError, too. Without a host it only says that it is not here.
+                if isinstance(error, AskError) and error.host:
+                    newcomer = not isinstance(error, MovedError)
+                    self._line(name_of(error.host, error.port)).ask(asked, newcomer=newcomer)
+                else:
+                    lost.append(asked)
         self._report(home, [error for _, error in refusals])
-        if moved:
-            self._in_background(self._find_first(moved))
-        elif any(_is_away(error) for _, error in refusals):
+        if lost:
+            self._in_background(self._find_first(lost))
+        elif any(_is_away(error) or isinstance(error, MovedError) for _, error in refusals):
             self._in_background(self._look_again())
 
     def _report(self, home: str, errors: Sequence[Exception]) -> None:

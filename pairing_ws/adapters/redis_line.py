@@ -112,10 +112,11 @@ class Wire(asyncio.Protocol):
 class Asked:
     """A command, packed, and the answer to come before `deadline` on the event loop's clock.
 
-    `instead` is for a server that does not know its script; `redirected`, that another one has refused it.
+    `instead` is for a server that does not know its script; `redirected`, that another one has refused it; `sent_at`,
+    when it came to its present line.
     """
 
-    __slots__ = ("answer", "deadline", "instead", "key", "packed", "redirected")
+    __slots__ = ("answer", "deadline", "instead", "key", "packed", "redirected", "sent_at")
 
     def __init__(self, key: str, words: tuple[Any, ...], instead: tuple[Any, ...] = ()) -> None:
         loop = asyncio.get_running_loop()
@@ -123,7 +124,8 @@ class Asked:
         self.packed = hiredis.pack_command(words)
         self.instead = instead
         self.answer: asyncio.Future[Any] = loop.create_future()
-        self.deadline = loop.time() + COMMAND_SECONDS
+        self.sent_at = loop.time()
+        self.deadline = self.sent_at + COMMAND_SECONDS
         self.redirected = False
 
     def fail(self, error: Exception) -> None:
@@ -135,8 +137,9 @@ class Asked:
 class Line(Wire):
     """For commands, of all who ask. They are answered in their order, and a caller that is cancelled leaves it clean.
 
-    Once a command's deadline has passed, the line ends, and all commands under way fail with it; `lost` is then told
-    why, and how many they were. What the server answers with an error is handed to `refused` instead of the caller.
+    Once the server has let a command's deadline pass, the line ends, and all commands under way fail with it; `lost` is
+    then told why, and how many they were. What the server answers with an error is handed to `refused` instead of the
+    caller.
     """
 
     def __init__(
@@ -160,6 +163,10 @@ class Line(Wire):
     def ask(self, asked: Asked, *, newcomer: bool = False) -> None:
         """Of a `newcomer`, which the key is on its way to, with the word that it serves such keys on. Not once the line
         has ended."""
+        asked.sent_at = self._loop.time()
+        if asked.deadline <= asked.sent_at:
+            asked.fail(_late())
+            return
         if newcomer:
             self.write(_ASKING)
             self._under_way.append(None)
@@ -199,8 +206,19 @@ class Line(Wire):
 
     def _look_at_time(self) -> None:
         self._timer = None
-        first = min((asked.deadline for asked in self._under_way if asked), default=None)
-        if first is not None and first <= self._loop.time():
-            self.end(TimeoutError("no answer in time"))
-        elif first is not None:
+        now = self._loop.time()
+        waiting = [asked for asked in self._under_way if asked and not asked.answer.done()]
+        for asked in waiting:
+            if asked.deadline <= now and now - asked.sent_at >= COMMAND_SECONDS / 2:
+                self.end(_late())
+                return
+            if asked.deadline <= now:
+                # Another server has taken its time; this one is not to blame, nor are those who ask it.
+                asked.fail(_late())
+        first = min((asked.deadline for asked in waiting if not asked.answer.done()), default=None)
+        if first is not None:
             self._set_timer(first)
+
+
+def _late() -> Exception:
+    return TimeoutError("no answer in time")

@@ -9,7 +9,7 @@ from pairing_ws.adapters.redis_commands import Commands, Script, translated
 
 
 class CommandsStorage(RedisStorage):
-    """The library's counters and scripts over our own pipelines: one set of connections, for every kind of Redis."""
+    """The library's counters and scripts over our own lines, to every kind of Redis."""
 
     def __init__(self, commands: Commands) -> None:
         self._commands = commands

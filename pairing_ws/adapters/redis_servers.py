@@ -5,7 +5,7 @@ Everything above works with homes: a home is one server, "" or "host:port". Valk
 
 import asyncio
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
 from redis.asyncio import ConnectionPool, Redis, Sentinel
 from redis.asyncio.cluster import ClusterNode, RedisCluster
@@ -19,8 +19,6 @@ from redis.maint_notifications import MaintNotificationsConfig
 from redis.utils import str_if_bytes
 
 from pairing_ws.redis_address import TLS_OPTIONS, RedisAddress
-
-T = TypeVar("T")
 
 # One look at Sentinel or the Cluster's nodes; it has to fit several times into a command's patience.
 FIND_SECONDS = 3.0
@@ -116,7 +114,7 @@ class Servers:
             options |= {"host": host.strip("[]"), "port": int(port)}
         # With maintenance notifications, redis-py takes a connection that the server has closed for a good one.
         quiet = MaintNotificationsConfig(enabled=False)
-        pool = ConnectionPool(max_connections=64, socket_connect_timeout=2, maint_notifications_config=quiet, **options)
+        pool = ConnectionPool(socket_connect_timeout=2, maint_notifications_config=quiet, **options)
         return Redis.from_pool(pool)
 
 

@@ -35,6 +35,8 @@ AUTH_SECONDS = 5.0
 # A client that does not read for this long is cut off; nobody else waits for it meanwhile.
 SEND_SECONDS = 10.0
 RETRY_SECONDS = 1.0
+# Later, what a ring has told is no news: it says when the pairing expires as of then.
+NEWS_SECONDS = 1.0
 SOCKETS_PER_DEVICE = 5
 DONE = 1000
 RESTARTS = 1012
@@ -127,7 +129,9 @@ class Teller:
 class PairingTeller(Teller):
     """Tells one party of its pairing: a snapshot, then each change until the final one."""
 
-    __slots__ = ("_challenged", "_holder", "_id", "_last", "_news", "_note", "_services", "_session", "_told")
+    __slots__ = (
+        "_challenged", "_heard_at", "_holder", "_id", "_last", "_news", "_note", "_services", "_session", "_told",
+    )  # fmt: skip
 
     def __init__(
         self, connection: Connection, services: Services, pairing_id: str, holder: Holder, session: Session | None
@@ -140,6 +144,7 @@ class PairingTeller(Teller):
         self._told = 0
         self._last = ""
         self._note = self._news = ""
+        self._heard_at = 0.0
         self._challenged = False
 
     async def tell(self) -> None:
@@ -171,7 +176,7 @@ class PairingTeller(Teller):
             # An older one may have missed our ring; deliveries coalesce, so that many of them cost one answer.
             self._challenged = True
         else:
-            self._news = note
+            self._news, self._heard_at = note, asyncio.get_running_loop().time()
         self.wake()
 
     async def deliver(self) -> None:
@@ -181,6 +186,8 @@ class PairingTeller(Teller):
             self._challenged = False
             await self._services.pairings.take_over(self._id, self._note)
         news, self._news = self._news, ""
+        if asyncio.get_running_loop().time() - self._heard_at > NEWS_SECONDS:
+            news = ""
         view = await self._services.pairings.news(self._id, self._holder, news, self._told)
         version, status = view.pairing.version, view.pairing.status
         if version < self._told or (version == self._told and status != self._last):

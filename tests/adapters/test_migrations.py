@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pairing_ws.adapters.database import close_database, migrate, newest_revision, open_database
 from pairing_ws.adapters.tables import metadata, revisions
+from pairing_ws.errors import Refused
 from tests.postgres import Postgres
 
 DatabaseMaker = Callable[[str], str]
@@ -101,3 +102,12 @@ async def test_of_many_that_start_on_an_empty_database_one_makes_the_schema(empt
     await asyncio.gather(*(migrate(url) for _ in range(8)))
     async with connected(url) as connection:
         assert (await connection.execute(sa.select(revisions))).scalars().all() == [newest_revision()]
+
+
+async def test_a_database_of_a_newer_version_is_left_alone_with_one_clear_line(empty: DatabaseMaker) -> None:
+    url = empty("newer")
+    await migrate(url)
+    async with connected(url) as connection:
+        await connection.execute(revisions.update().values(version_num="9999"))
+    with pytest.raises(Refused, match="a newer version has made it"):
+        await migrate(url)

@@ -12,12 +12,12 @@ from redis.crc import key_slot
 from redis.exceptions import RedisError, ResponseError
 
 from pairing_ws.adapters.redis_commands import Commands
-from pairing_ws.adapters.redis_line import COMMAND_SECONDS
+from pairing_ws.adapters.redis_line import COMMAND_SECONDS, Asked, Line
 from pairing_ws.adapters.redis_servers import servers_at
 from tests.client import Api, device_headers
 from tests.proxy import FaultProxy
 from tests.redis_kinds import PASSWORD, Cluster, Kind, Node, bus_port, running_kind
-from tests.servers import RedisServer, running, wait_for
+from tests.servers import RedisServer, eventually, running, wait_for
 
 
 @pytest.fixture
@@ -45,8 +45,41 @@ async def test_a_key_that_moves_is_followed_while_it_does_and_afterwards(redis_k
         with cluster.moving_slot(key):
             assert await commands.ask(key, "GET", key) == b"before"
             assert await asyncio.gather(*(commands.ask(key, "APPEND", key, "!") for _ in range(3))) == [7, 8, 9]
-        # Of a whole pipeline each command is refused, and each is sent once more.
+        # Each command is refused by the old home, and sent once more.
         assert await asyncio.gather(*(commands.ask(key, "APPEND", key, "?") for _ in range(3))) == [10, 11, 12]
+
+
+async def test_who_serves_a_key_that_has_moved_is_remembered(redis_kinds: Callable[[str], Kind]) -> None:
+    cluster = cast(Cluster, redis_kinds("cluster"))
+    key = f"moved:{secrets.token_hex(8)}"
+    servers = servers_at(cluster.url)
+    commands = Commands(servers)
+    await commands.ask(key, "SET", key, "x")
+    before = servers.home(key)
+    with cluster.moving_slot(key):
+        pass
+    assert await commands.ask(key, "GET", key) == b"x"
+    await eventually(lambda: servers.home(key) != before, "another look")
+    await commands.aclose()
+    await servers.aclose()
+
+
+async def test_a_command_that_another_server_has_kept_costs_no_others_their_answers(
+    redis_server: RedisServer, key: str
+) -> None:
+    losses: list[Exception] = []
+    servers = servers_at(redis_server.url)
+    line = Line(lambda: servers.open(""), lambda _: None, lambda error, _: losses.append(error))
+    kept, younger = Asked(key, ("BLPOP", key, "0.5")), Asked(key, ("ECHO", "x"))
+    kept.deadline -= COMMAND_SECONDS - 0.1
+    for each in (kept, younger):
+        line.ask(each)
+    with pytest.raises(TimeoutError):
+        await kept.answer
+    assert await younger.answer == b"x"
+    assert not losses
+    await line.aclose()
+    await servers.aclose()
 
 
 async def test_commands_of_one_tick_for_one_key_are_executed_in_order(redis_server: RedisServer, key: str) -> None:

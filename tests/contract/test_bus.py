@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from pairing_ws.adapters.redis_bus import pause
 from pairing_ws.errors import Unavailable
 from pairing_ws.pairing.machine import Event
 from pairing_ws.pairing.ports import pairing_channel
@@ -245,3 +246,7 @@ async def test_a_bus_that_starts_before_redis_does_listens_once_it_is_there(tmp_
             await bus.ring(channel, "hello")
             await eventually(lambda: "hello" in ear.heard, "hearing the first ring")
     server.stop()
+
+
+def test_a_link_is_tried_again_however_often_it_has_failed() -> None:
+    assert all(0 < pause(failures) <= 2 for failures in (0, 1, 1100, 10**9))

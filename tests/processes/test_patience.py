@@ -18,8 +18,13 @@ async def test_half_open_sockets_are_gone_within_a_minute_and_slow_heads_and_bod
 ) -> None:
     device = await api.new_pairing()
     slow = raw(server, "POST", "/pairings", device_headers() | {"Content-Length": "100"})
-    (pinged, gone), *slow_ones = await asyncio.gather(
+    # Whatever begins no request, and the rest of one that has its answer, is no reason to keep a connection.
+    ended = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    refused = raw(server, "POST", "/no-such-call", {"Content-Length": "100"})
+    (pinged, gone), (nothing, nothing_cut), (rest, rest_cut), *slow_ones = await asyncio.gather(
         half_open(server, upgrade(server, device.id, device.headers)),
+        dribble(server, ended, more=b"\r\n"),
+        dribble(server, refused),
         dribble(server, slow),
         dribble(server, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: "),
         dribble(server, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" + b"GET /healthz HTTP/1.1\r\nX-Slow: "),
@@ -29,6 +34,9 @@ async def test_half_open_sockets_are_gone_within_a_minute_and_slow_heads_and_bod
         assert cut < 15
         assert b"HTTP/1.1 408 " in answer
         assert b'"code":"request_timeout"' in answer
+    assert nothing.startswith(b"HTTP/1.1 200 ")
+    assert rest.startswith(b"HTTP/1.1 404 ")
+    assert max(nothing_cut, rest_cut) < 15
     assert pinged < 25
     assert gone < 60
     metrics = (await api.http.get(f"{server.url}/metrics")).text
