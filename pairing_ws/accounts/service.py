@@ -191,7 +191,7 @@ class AccountService:
         if begun is not None:
             # What is cached of the account's other sessions still holds: who approves next needs no new look.
             await self._changed(user_id, forget=begun.ended_older)
-            self._push_news("device.added", user_id, device_id, but=device_id)
+            self.push_news("device.added", user_id, device_id, but=device_id)
             return LoggedIn(answer, begun.user, begun.device, now)
         before = await self._store.session_of_origin(origin)
         # Of the key that this request has proved: a stolen secret alone gets no answer a second time.
@@ -379,7 +379,7 @@ class AccountService:
             raise no_such_device()
         await self._ended(session, ended)
         if ended and not own:
-            self._push_news("device.revoked", session.user.id, device_id, but=session.device.id)
+            self.push_news("device.revoked", session.user.id, device_id, but=session.device.id)
 
     async def revoke_others(self, session: Session, ip: str) -> int:
         """End every other device of the account; how many that were."""
@@ -504,7 +504,7 @@ class AccountService:
     async def tidy(self) -> None:
         await self._store.tidy(self._clock())
 
-    def _push_news(self, event: str, user_id: str, device_id: str, *, but: str) -> None:
+    def push_news(self, event: str, user_id: str, device_id: str, *, but: str) -> None:
         """Tell the account's devices outside their sockets, all but the one that came, or that did it."""
         now = self._clock()
         data = {"type": event, "deviceId": device_id, "at": iso(now)}

@@ -159,7 +159,7 @@ class StepUpService:
             raise await self._required(session)
         if added is not Added.DONE:
             raise Refused(Code.PASSKEY_REFUSED, added.value)
-        await self._bus.ring(account_channel(session.user.id))
+        await self._tell(session, line.event)
         return passkey
 
     async def remove_passkey(self, session: Session, passkey_id: str, ip: str) -> None:
@@ -170,7 +170,7 @@ class StepUpService:
         line = self._line(session, "passkey.removed", ip, "")
         if await self._store.remove_passkey(session.user.id, passkey_id, line) is None:
             raise Refused(Code.NOT_FOUND, "no such passkey in this account")
-        await self._bus.ring(account_channel(session.user.id))
+        await self._tell(session, line.event)
 
     async def _only_as_first(self, session: Session) -> bool:
         """Whether this session may add a passkey only if the account has none yet.
@@ -190,6 +190,10 @@ class StepUpService:
         challenge = self._random(32)
         await self._store.put_challenge(session.id, purpose, challenge, self._clock() + CHALLENGE_MS)
         return challenge
+
+    async def _tell(self, session: Session, event: str) -> None:
+        await self._bus.ring(account_channel(session.user.id))
+        self._accounts.push_news(event, session.user.id, session.device.id, but=session.device.id)
 
     def _line(self, session: Session, event: str, ip: str, passkey_name: str) -> Activity:
         """It names the passkey where lines about devices name theirs."""

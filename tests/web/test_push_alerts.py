@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from tests.authenticator import Authenticator
 from tests.client import Api, NewDevice, Phone, device_headers
 from tests.embedded import fresh_phone
 from tests.google import Google, credentials, new_key, standing_in
@@ -100,3 +102,23 @@ async def test_the_accounts_other_devices_hear_of_a_login_and_of_a_revocation_by
         _, unheard = await let_in(api, first, "")
         await eventually(lambda: google.asked == 3, "messages that are refused")
         assert (await unheard.get("/me")).status_code == 200
+
+
+@pytest.mark.security(19, 21)
+@pytest.mark.mitigation("6.1.6")
+async def test_the_accounts_other_devices_hear_of_a_passkey_that_comes_or_goes_by_push(tmp_path: Path) -> None:
+    async with pushing(tmp_path) as (google, api):
+        first = await fresh_phone(api, tmp_path, "ada", **{"X-Device-Token": "first"})
+        await let_in(api, first, "second")
+        await told(google, 1)
+        asked = (await first.post("/passkeys/options")).json()["publicKey"]
+        key = Authenticator(f"http://localhost:{urlsplit(api.url).port}")
+        added = await first.post("/passkeys", {"name": "Ada's key", "credential": key.create(asked)})
+        assert added.status_code == 201, added.text
+        removed = await api.http.delete(f"/passkeys/{added.json()['id']}", headers=first.headers)
+        assert removed.status_code == 204, removed.text
+        news = await told(google, 2)
+        assert {address for address, _ in news} == {"second"}, "all others"
+        assert {each["type"] for _, each in news} == {"passkey.added", "passkey.removed"}
+        assert {each["deviceId"] for _, each in news} == {first.keys["device"]["id"]}
+        assert not [each for each in (added.json()["id"], "Ada") if each in json.dumps(news)]
