@@ -224,13 +224,15 @@ class AccountStore(Protocol):
 
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True):
-    """What an authKey says, once its signature and claims hold. Times in seconds, as in the JWT."""
+    """What an authKey says, once its signature and claims hold. Times in seconds, as in the JWT; `ms` are the
+    milliseconds of `iat`, which keys of older versions don't say."""
 
     sub: str
     sid: str
     did: str
     iat: int
     exp: int
+    ms: int = 999
 
 
 class Tokens(Protocol):

@@ -243,7 +243,7 @@ class AccountService:
         if session.key_thumbprint:
             # Before anything changes: who has stolen the authKey alone must not cost its owner a lost answer.
             await prove(session.key_thumbprint, auth_key)
-        return await self._used(known, session, claims.iat, now)
+        return await self._used(known, session, claims.iat * 1000 + claims.ms, now)
 
     async def still_stands(self, session: Session) -> Session | None:
         """The session as it is now, for a socket that outlives its authKey; None once it has ended.
@@ -270,9 +270,10 @@ class AccountService:
         return session
 
     async def _used(self, known: Known, session: Session, issued_at: int, now: int) -> Session:
-        """`issued_at` (seconds) tells whether the authKey that was used belongs to the answer that can be repeated: an
-        older one's use must not cost a client the answer of a refresh that got lost."""
-        if session.sealed and issued_at >= (session.sealed_until - keys.GRACE_MS) // 1000:
+        """`issued_at` (milliseconds, for tabs renew several times a second) tells whether the authKey that was used
+        belongs to the answer that can be repeated: an older one's use must not cost a client the answer of a refresh
+        that got lost."""
+        if session.sealed and issued_at >= session.sealed_until - keys.GRACE_MS:
             await self._store.forget_sealed(session.id, session.refresh_hash)
             session = msgspec.structs.replace(session, sealed=None)
             known[session.id] = (now + SESSION_CACHE_MS, session)

@@ -85,6 +85,7 @@ class KeyRing:
             "did": device_id,
             "amr": [amr],
             "iat": now // 1000,
+            "ms": now % 1000,
             "exp": expires_at // 1000,
             "jti": secrets.token_urlsafe(16),
             **({"cnf": {"jkt": key_thumbprint}} if key_thumbprint else {}),

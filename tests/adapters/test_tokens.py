@@ -98,6 +98,7 @@ def test_an_auth_key_is_what_the_contract_says(ring: KeyRing, clock: FakeClock) 
         "did": "device",
         "amr": ["qr"],
         "iat": seconds,
+        "ms": clock() % 1000,
         "exp": seconds + 600,
     }
 
