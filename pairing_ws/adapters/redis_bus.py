@@ -19,6 +19,7 @@ from pairing_ws.adapters.redis_commands import Commands, translated
 from pairing_ws.adapters.redis_line import Connect, Wire
 from pairing_ws.adapters.redis_servers import Servers
 from pairing_ws.errors import Unavailable
+from pairing_ws.timers import Within
 
 log = structlog.get_logger()
 
@@ -95,7 +96,7 @@ class RedisBus(Bells):
         if not self._homes.keys() >= set(new):
             self._look.set()
         try:
-            async with asyncio.timeout(CONFIRM_SECONDS):
+            async with Within(CONFIRM_SECONDS):
                 for channel in channels:
                     # Shielded: other watchers of the channel await the same confirmation.
                     await asyncio.shield(self._confirmed[channel])
