@@ -1,12 +1,19 @@
 """How HTTP comes and goes: uvicorn's protocol, with an end to every head of a request, and each answer in one write."""
 
-from asyncio import AbstractEventLoop, TimerHandle
 from asyncio.transports import BaseTransport
+from functools import lru_cache
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    HEADER_RE,
+    HEADER_VALUE_RE,
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from pairing_ws.errors import Code, Refused
+from pairing_ws.timers import Timer, timers
 from pairing_ws.web.errors import problem
 
 # nginx takes four buffers of 8 KiB as well.
@@ -17,36 +24,66 @@ MAX_BESIDE = 128 * 1024
 HEAD_SECONDS = 10.0
 
 
-class Joined:
-    """A transport that joins head and body: uvicorn writes them one after the other, and each would be a system call
-    here, a packet, and a wake-up there. Of a poll it saves a tenth."""
+class Answer:
+    """One request's answer. One that is whole leaves in one write: uvicorn makes two of it, each a system call here, a
+    packet, and a wake-up there, and looks at every letter of every header. Of a poll it saves a sixth."""
 
-    def __init__(self, transport: Any, loop: AbstractEventLoop) -> None:
-        self.transport = transport
-        self._loop = loop
-        self._held = b""
+    __slots__ = ("_cycle", "_start")
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.transport, name)
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._start: Any = None
 
-    def write(self, data: bytes) -> None:
-        if self._held:
-            data, self._held = self._held + data, b""
-            self.transport.write(data)
-        else:
-            self._held = data
-            # Whatever nothing follows.
-            self._loop.call_soon(self.flush)
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start" and self._start is None and not self._cycle.response_started:
+            self._start = message
+            return
+        start, self._start = self._start, None
+        if start is not None:
+            whole = None if message.get("more_body") else self._whole(start, message.get("body", b""))
+            if whole:
+                self._write(whole)
+                return
+            await self._cycle.send(start)
+        await self._cycle.send(message)
 
-    def flush(self) -> None:
-        held, self._held = self._held, b""
+    def _whole(self, start: Any, body: bytes) -> bytes | None:
+        """Head and body; None where there is more to be thought of than these."""
+        cycle, headers = self._cycle, start["headers"]
+        if not cycle.keep_alive or cycle.scope["method"] == "HEAD" or cycle.disconnected or cycle.flow.write_paused:
+            return None
+        if (b"content-length", b"%d" % len(body)) not in headers:
+            return None
+        parts = [STATUS_LINE[start["status"]]]
+        for fields in (cycle.default_headers, headers):
+            for name, value in fields:
+                if name in _UVICORNS:
+                    return None
+                parts.append(_line(name, value))
+        parts += (b"\r\n", body)
+        return b"".join(parts)
+
+    def _write(self, whole: bytes) -> None:
+        cycle = self._cycle
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
         # Who reset the connection in between gets nothing.
-        if held and not self.transport.is_closing():
-            self.transport.write(held)
+        if not cycle.transport.is_closing():
+            cycle.transport.write(whole)
+        cycle.message_event.set()
+        cycle.on_response()
 
-    def close(self) -> None:
-        self.flush()
-        self.transport.close()
+
+# What says how the connection goes on, and what must not be kept.
+_UVICORNS = frozenset({b"connection", b"transfer-encoding", b"set-cookie"})
+
+
+# The same few go with every answer.
+@lru_cache(maxsize=1024)
+def _line(name: bytes, value: bytes) -> bytes:
+    if HEADER_RE.search(name) or HEADER_VALUE_RE.search(value):
+        raise RuntimeError("no header can be spelt like that")
+    return b"%b: %b\r\n" % (name.lower(), value)
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -57,7 +94,7 @@ class HttpProtocol(HttpToolsProtocol):
     """
 
     def connection_made(self, transport: BaseTransport) -> None:
-        super().connection_made(Joined(transport, self.loop))  # type: ignore[arg-type]
+        super().connection_made(transport)  # type: ignore[arg-type]
         self._in_head = True
         # In bytes: what has come of this head in earlier reads, and of this request beside head and body.
         self._earlier = self._beside = 0
@@ -65,7 +102,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._size = self._of_bodies = 0
         self._begun = False
         self._upgraded = False
-        self._late: TimerHandle | None = self.loop.call_later(HEAD_SECONDS, self._end_slow)
+        self._timers = timers()
+        self._late: Timer | None = self._timers.call_later(HEAD_SECONDS, self._end_slow)
 
     def data_received(self, data: bytes) -> None:
         self._size, self._of_bodies, self._begun = len(data), 0, False
@@ -80,7 +118,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse_large()
         elif self._late is None and (self._in_head or (self._answered and self.timeout_keep_alive_task is None)):
             # Any read ends uvicorn's own timer, and not every one brings the head of a request that has an end.
-            self._late = self.loop.call_later(HEAD_SECONDS, self._end_slow)
+            self._late = self._timers.call_later(HEAD_SECONDS, self._end_slow)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -106,9 +144,27 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_head = False
         super().on_headers_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        send = Answer(cycle).send
+        super()._start_asgi_task(cycle, lambda scope, receive, _: app(scope, receive, send))
+
     def on_body(self, body: bytes) -> None:
         self._of_bodies += len(body)
         super().on_body(body)
+
+    def on_response_complete(self) -> None:
+        """uvicorn's, but for whose timer it sets."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self._unset_keepalive_if_required()
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self.timeout_keep_alive_task = self._timers.call_later(  # type: ignore[assignment]
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
@@ -116,8 +172,6 @@ class HttpProtocol(HttpToolsProtocol):
             self._late.cancel()
 
     def handle_websocket_upgrade(self) -> None:
-        # A socket's frames are whole, and wait for nothing.
-        self.transport = self.transport.transport  # type: ignore[attr-defined]
         self._upgraded = True
         super().handle_websocket_upgrade()
 
@@ -134,7 +188,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._late = None
         if not self._answered:
             # Whoever waits for an answer may be late with what he asks next.
-            self._late = self.loop.call_later(HEAD_SECONDS, self._end_slow)
+            self._late = self._timers.call_later(HEAD_SECONDS, self._end_slow)
         elif self._in_head:
             self._refuse(Refused(Code.REQUEST_TIMEOUT, f"headers have to be here within {HEAD_SECONDS:.0f} seconds"))
         else:
