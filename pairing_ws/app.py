@@ -86,8 +86,8 @@ class Application(Starlette):
             # What the handshake said is to go as soon as nobody needs it.
             del scope
             await waits
-        elif scope["type"] == "http" and (call := self._short_way.call(scope)):
-            await self._short_way.answer(call, scope, receive, send)
+        elif scope["type"] == "http" and (answering := self._short_way.answering(scope, receive, send)):
+            await answering
         else:
             await super().__call__(scope, receive, send)
 

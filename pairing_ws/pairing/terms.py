@@ -1,7 +1,6 @@
 """Who asks, and what they are told: the types that the story and the edge exchange. Data only."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -41,15 +40,13 @@ class Created(NamedTuple):
     seed: str | None
 
 
-@dataclass(frozen=True)
-class BySecret:
+class BySecret(NamedTuple):
     """The caller proves to be device B."""
 
     secret: str
 
 
-@dataclass(frozen=True)
-class ByKey:
+class ByKey(NamedTuple):
     """The caller proves to be a logged-in device. `refuse_approval` raises if it may not approve (yet), `step_up` if
     nobody has lately proved to be there."""
 

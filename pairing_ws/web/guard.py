@@ -11,8 +11,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pairing_ws.config import Settings
 from pairing_ws.errors import Code, Refused
+from pairing_ws.timers import Within
 from pairing_ws.web.errors import problem
-from pairing_ws.web.http import MAX_BODY
+from pairing_ws.web.http import MAX_BODY, Fields
 
 # Answered under any name: load balancers ask by address.
 ANY_HOST = frozenset({"/healthz", "/readyz"})
@@ -57,22 +58,25 @@ class Entrance:
 
     def __init__(self, settings: Settings) -> None:
         self._safe = [(name.lower().encode(), value.encode()) for name, value in safe_headers(settings).items()]
+        self._names = frozenset(name for name, _ in self._safe)
         # On this machine or a private network people use several names for it.
         public = urlsplit(settings.public_url)
         self._host = public.netloc if settings.has_public_address else None
         self._default_port = ":443" if public.scheme == "https" else ":80"
 
-    def refusal(self, scope: Scope) -> Refused | None:
-        if _length(scope) > MAX_BODY:
+    def refusal(self, path: str, fields: Fields) -> Refused | None:
+        # What is not announced is counted as it is read.
+        announced = fields.first(b"content-length")
+        if announced.isdecimal() and int(announced[:18]) > MAX_BODY:
             return Refused(Code.TOO_LARGE, f"a body has at most {MAX_BODY} bytes")
-        if self._host and self._asked(scope) != self._host and path_of(scope) not in ANY_HOST:
+        if self._host and self._asked(fields) != self._host and path not in ANY_HOST:
             return Refused(Code.MISDIRECTED, "this host is not served here")
         return None
 
     def complete(self, headers: list[tuple[bytes, bytes]], *, late: bool = False) -> list[tuple[bytes, bytes]]:
         """With the safe ones among them; an answer's own win. `late` is an answer to a body that dribbles in."""
-        named = {name for name, _ in headers}
-        safe = [each for each in self._safe if each[0] not in named]
+        own = [name for name, _ in headers if name in self._names]
+        safe = [each for each in self._safe if each[0] not in own] if own else self._safe
         # Or the rest of the body would go on dribbling in.
         return [*headers, *safe, *([(b"connection", b"close")] if late else [])]
 
@@ -80,9 +84,9 @@ class Entrance:
         response.raw_headers = self.complete(response.raw_headers)
         return response
 
-    def _asked(self, scope: Scope) -> str:
-        values = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
-        return values[0].removesuffix(self._default_port) if len(values) == 1 else ""
+    def _asked(self, fields: Fields) -> str:
+        values = fields.all(b"host")
+        return values[0].lower().removesuffix(self._default_port) if len(values) == 1 else ""
 
 
 class Guard:
@@ -103,7 +107,7 @@ class Guard:
                 count(scope["method"], getattr(scope.get("route"), "path", "none"), message["status"])
             await send(message)
 
-        refused = self._entrance.refusal(scope)
+        refused = self._entrance.refusal(path_of(scope), Fields(scope))
         if refused:
             await problem(refused)(scope, receive, send_safely)
         else:
@@ -123,10 +127,11 @@ class Receipt:
         if self._complete:
             # What is awaited from now on is the client's going away.
             return await self._receive()
+        now = asyncio.get_running_loop().time()
         if self._deadline is None:
-            self._deadline = asyncio.get_running_loop().time() + RECEIPT_SECONDS
+            self._deadline = now + RECEIPT_SECONDS
         try:
-            async with asyncio.timeout_at(self._deadline):
+            async with Within(self._deadline - now):
                 message = await self._receive()
         except TimeoutError:
             self.late = True
@@ -143,12 +148,6 @@ def count(method: str, route: str, status: int) -> None:
 
 # The library's own look-up takes 3 µs.
 _counter = lru_cache(maxsize=None)(REQUESTS.labels)
-
-
-def _length(scope: Scope) -> int:
-    """What the request announces; a body without an announcement is counted as it is read."""
-    announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-    return int(announced[:18]) if announced.isdigit() else 0
 
 
 def path_of(scope: Scope) -> str:

@@ -3,9 +3,9 @@
 import json
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Set
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -68,15 +68,21 @@ class Fields:
     """A request's header fields, sorted once: Starlette's look through all of them at each question."""
 
     def __init__(self, scope: Scope) -> None:
-        self._named: defaultdict[bytes, list[bytes]] = defaultdict(list)
+        self._named: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
-            self._named[name].append(value)
+            if name in self._named:
+                self._named[name].append(value)
+            else:
+                self._named[name] = [value]
 
     def all(self, name: bytes) -> list[str]:
         return [value.decode("latin-1") for value in self._named[name]] if name in self._named else []
 
     def first(self, name: bytes, default: str = "") -> str:
         return self._named[name][0].decode("latin-1") if name in self._named else default
+
+    def has_any(self, names: Set[bytes]) -> bool:
+        return not names.isdisjoint(self._named)
 
     @property
     def forwarded(self) -> bool:
@@ -89,15 +95,23 @@ class Fields:
 class Caller:
     """One connection as its request describes it. HTTP calls and socket handshakes alike."""
 
-    def __init__(self, scope: Scope, services: Services) -> None:
-        self.fields = Fields(scope)
+    def __init__(self, scope: Scope, fields: Fields, services: Services) -> None:
+        self.fields = fields
         self.services = services
-        self._peer = _spelt(client[0]) if (client := scope.get("client")) else ""
-        self.ip = address(self._peer, self.fields, services.proxies)
-        self.proofs = self.fields.all(b"dpop")
+        # From the first message on a socket, for who can't send headers with its handshake.
+        self.proof: str | None = None
         # Whether the one who asks works with a key of its own, and will need a nonce.
         self.has_key = False
-        self._scope = scope
+        self.scope = scope
+
+    @property
+    def ip(self) -> str:
+        return address(self._peer, self.fields, self.services.proxies)
+
+    @property
+    def _peer(self) -> str:
+        client = self.scope.get("client")
+        return _spelt_peer(client[0]) if client else ""
 
     @property
     def auth_key(self) -> str | None:
@@ -108,17 +122,17 @@ class Caller:
             if scheme.lower() not in ("bearer", "dpop"):
                 raise unauthenticated()
             given.append(rest.strip())
-        if len(set(given)) > 1:
+        if len(given) > 1 and len(set(given)) > 1:
             raise Refused(Code.BAD_REQUEST, "two different credentials at once")
         return given[0] if given else None
 
     @property
     def secret(self) -> str | None:
         """From `Pairing-Secret`, whatever it is worth."""
-        given = set(self.fields.all(b"pairing-secret"))
-        if len(given) > 1:
+        given = self.fields.all(b"pairing-secret")
+        if len(given) > 1 and len(set(given)) > 1:
             raise Refused(Code.BAD_REQUEST, "two different secrets at once")
-        return given.pop() if given else None
+        return given[0] if given else None
 
     def either(self) -> tuple[str | None, str | None]:
         """authKey and secret, of which one at the most is there."""
@@ -152,9 +166,10 @@ class Caller:
     async def prove(self, key_thumbprint: str, auth_key: str | None = None) -> None:
         """See `ports.Prove`. A socket's handshake is a GET of its address, spelt with http(s)."""
         self.has_key = True
-        path = str(self._scope["path"]).removeprefix(self._scope.get("root_path", ""))
-        method = self._scope.get("method", "GET")
-        await self.services.proofs.demand(self.proofs, method, path, key_thumbprint, auth_key)
+        path = str(self.scope["path"]).removeprefix(self.scope.get("root_path", ""))
+        method = self.scope.get("method", "GET")
+        proofs = self.fields.all(b"dpop") if self.proof is None else [self.proof]
+        await self.services.proofs.demand(proofs, method, path, key_thumbprint, auth_key)
 
     async def by_key(self) -> ByKey:
         return self.as_approver(await self.session())
@@ -174,8 +189,12 @@ class Caller:
         return BySecret(secret)
 
     async def holder(self) -> Holder:
-        auth_key, _ = self.either()
-        return self.by_secret() if auth_key is None else await self.by_key()
+        auth_key, secret = self.either()
+        if auth_key is not None:
+            return self.as_approver(await self.authenticate(auth_key))
+        if secret is None:
+            raise unauthenticated()
+        return BySecret(secret)
 
     async def claimant(self, device_key: wire.DeviceKey | None) -> tuple[NewDevice | ByKey, str | None]:
         """Who creates or claims: a logged-in device by its key, else a new device by its headers and perhaps secret."""
@@ -183,7 +202,7 @@ class Caller:
         if auth_key is not None:
             if device_key is not None:
                 raise Refused(Code.BAD_REQUEST, "a deviceKey is for a device that is not logged in")
-            return await self.by_key(), None
+            return self.as_approver(await self.authenticate(auth_key)), None
         if secret is not None and not codes.is_secret(secret):
             raise Refused(Code.BAD_REQUEST, codes.SHAPE_OF_SECRETS)
         return self.device(device_key), secret
@@ -264,6 +283,10 @@ def _spelt(text: str) -> str:
     return str(parse(text) or "")
 
 
+# The same ones ask again and again. Not for what is read from headers: strangers write it, of any length.
+_spelt_peer = lru_cache(maxsize=4096)(_spelt)
+
+
 def _trusted(text: str, proxies: tuple[Network, ...]) -> bool:
     parsed = parse(text)
     return parsed is not None and any(parsed in network for network in proxies)
@@ -337,13 +360,15 @@ _strict = json.JSONDecoder(object_pairs_hook=_without_doubles, parse_constant=_n
 class JsonResponse(Response):
     """A wire type as JSON. Starlette's own `__init__` takes 4 µs to find out what is known here."""
 
-    def __init__(self, content: Any, status_code: int = 200, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, content: Any, status_code: int = 200, *headers: tuple[bytes, bytes]) -> None:
         self.status_code = status_code
         self.background = None
         self.body = msgspec.json.encode(content)
-        self.raw_headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(self.body))]
-        if headers:
-            self.raw_headers += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        self.raw_headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(self.body)),
+            *headers,
+        ]
 
 
 REFRESH_COOKIE = "pairing_refresh"

@@ -43,7 +43,7 @@ class Operation:
 
     async def keys(self, _: Caller, __: Request) -> Response:
         """The public keys that authKeys are signed with (RFC 7517)."""
-        return JsonResponse(self._jwks(), headers={"Cache-Control": "public, max-age=60"})
+        return JsonResponse(self._jwks(), 200, (b"cache-control", b"public, max-age=60"))
 
     async def metrics(self, caller: Caller, _: Request) -> Response:
         """Prometheus metrics, of all workers together."""

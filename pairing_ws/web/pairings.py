@@ -27,7 +27,7 @@ async def create(caller: Caller, request: Request) -> Response:
     made = await caller.services.pairings.create(creator, caller.ip, secret)
     picture = await _picture(made.qr_text, wanted.qr)
     location = f"{urlsplit(caller.services.settings.public_url).path}/api/v1/pairings/{made.view.pairing.id}"
-    return JsonResponse(wire.created(made, picture), 201, {"Location": location})
+    return JsonResponse(wire.created(made, picture), 201, (b"location", location.encode()))
 
 
 async def _picture(text: str, kind: str) -> dict[str, str]:
@@ -49,7 +49,7 @@ async def read(caller: Caller, request: Request) -> Response:
     known = caller.fields.first(b"if-none-match")
     if known and etag in [tag.strip().removeprefix("W/") for tag in known.split(",")]:
         return Response(status_code=304, headers={"ETag": etag})
-    return JsonResponse(wire.pairing(view), headers={"ETag": etag})
+    return JsonResponse(wire.pairing(view), 200, (b"etag", etag.encode()))
 
 
 async def _changed(caller: Caller, pairing_id: str, holder: Holder, since: int, wait: int) -> View:

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 from pairing_ws.errors import Code, Refused
 from pairing_ws.web import accounts, pairings, passkeys, wire
 from pairing_ws.web.errors import problem
-from pairing_ws.web.http import API, Caller, Services
+from pairing_ws.web.http import API, Caller, Fields, Services
 
 Handler = Callable[[Caller, Request], Awaitable[Response]]
 
@@ -152,14 +152,15 @@ def routes(calls: tuple[Call, ...], services: Services) -> list[BaseRoute]:
 
 def _route(path: str, calls: dict[str, Call], services: Services) -> Route:
     async def endpoint(request: Request) -> Response:
-        return await answer(calls[request.method if request.method != "HEAD" else "GET"], request, services)
+        call = calls[request.method if request.method != "HEAD" else "GET"]
+        return await answer(call, request, Caller(request.scope, Fields(request.scope), services))
 
     return Route(path, endpoint, methods=list(calls))
 
 
-async def answer(call: Call, request: Request, services: Services) -> Response:
+async def answer(call: Call, request: Request, caller: Caller) -> Response:
     """Raises Refused."""
-    caller = Caller(request.scope, services)
+    services = caller.services
     try:
         response = await call.handler(caller, request)
     except asyncio.CancelledError:

@@ -4,8 +4,7 @@ What is unusual takes the long way through them: pages and files, requests with 
 length, HEAD and OPTIONS, and whatever is no call.
 """
 
-import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 import structlog
 from starlette.requests import ClientDisconnect, Request
@@ -14,12 +13,14 @@ from starlette.types import Receive, Scope, Send
 from pairing_ws.errors import Code, Refused
 from pairing_ws.web.errors import problem
 from pairing_ws.web.guard import Entrance, Receipt, count, path_of
-from pairing_ws.web.http import Services
+from pairing_ws.web.http import Caller, Fields, Services
 from pairing_ws.web.routes import Call, answer
 
 log = structlog.get_logger()
 
 LONG_WAY = frozenset({b"origin", b"transfer-encoding"})
+# Where every path that has an id has it: /api/v1/pairings/{id}/claim.
+ID = 4
 
 
 class ShortWay:
@@ -27,34 +28,30 @@ class ShortWay:
         self._services = services
         self._entrance = Entrance(services.settings)
         self._literal = {(call.method, call.path): call for call in calls if "{" not in call.path}
-        self._with_id = [
-            (call.method, re.compile(call.path.replace("{id}", "(?P<id>[^/]+)")), call)
-            for call in calls
-            if "{" in call.path
-        ]
+        self._with_id = {(call.method, _around_id(call.path)[0]): call for call in calls if "{" in call.path}
 
-    def call(self, scope: Scope) -> Call | None:
-        """The call that this request is, unless it has to take the long way."""
-        if any(name in LONG_WAY for name, _ in scope["headers"]):
+    def answering(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None] | None:
+        """What is to be awaited; None if the request has to take the long way."""
+        fields = Fields(scope)
+        if fields.has_any(LONG_WAY):
             return None
         method, path = scope["method"], path_of(scope)
-        found = self._literal.get((method, path))
-        if found:
-            return found
-        for its_method, pattern, call in self._with_id:
-            match = pattern.fullmatch(path) if its_method == method else None
-            if match:
-                scope["path_params"] = match.groupdict()
-                return call
-        return None
+        call = self._literal.get((method, path))
+        if call is None:
+            around, id_ = _around_id(path)
+            call = self._with_id.get((method, around)) if id_ else None
+            if call is None:
+                return None
+            scope["path_params"] = {"id": id_}
+        return self._answer(call, path, Caller(scope, fields, self._services), receive, send)
 
-    async def answer(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, call: Call, path: str, caller: Caller, receive: Receive, send: Send) -> None:
         receipt = Receipt(receive)
         try:
-            refused = self._entrance.refusal(scope)
+            refused = self._entrance.refusal(path, caller.fields)
             if refused:
                 raise refused
-            response = await answer(call, Request(scope, receipt), self._services)
+            response = await answer(call, Request(caller.scope, receipt), caller)
         except Refused as refusal:
             response = problem(refusal)
         except ClientDisconnect:
@@ -66,3 +63,10 @@ class ShortWay:
         headers = self._entrance.complete(response.raw_headers, late=receipt.late)
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
+
+
+def _around_id(path: str) -> tuple[str, str]:
+    """A path without its id, and the id; "" if it is too short for one."""
+    parts = path.split("/")
+    id_ = parts.pop(ID) if len(parts) > ID else ""
+    return "/".join(parts), id_

@@ -20,11 +20,12 @@ from pairing_ws.accounts.ports import Device, Session
 from pairing_ws.errors import Code, Refused
 from pairing_ws.network import block
 from pairing_ws.pairing.terms import BySecret, Holder
+from pairing_ws.timers import Timer, Within, timers
 from pairing_ws.web import wire
 from pairing_ws.web.connection import Connection, Gone
 from pairing_ws.web.errors import SHAPES, problem
 from pairing_ws.web.guard import Entrance, path_of
-from pairing_ws.web.http import API, Caller, Services
+from pairing_ws.web.http import API, Caller, Fields, Services
 
 log = structlog.get_logger()
 
@@ -70,7 +71,7 @@ class Teller:
         self._closed = False
         self._task: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
 
     async def deliver(self) -> None:
         raise NotImplementedError
@@ -84,7 +85,7 @@ class Teller:
         """Replaces the time set before."""
         if self._timer:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self.wake)
+        self._timer = timers().call_later(seconds, self.wake)
 
     def close(self, code: int, reason: str) -> None:
         if not self._closed:
@@ -256,9 +257,9 @@ class Sockets:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse before the upgrade, or accept; and close with the code of whatever ends it."""
-        connection, caller = Connection(receive, send), Caller(scope, self._services)
+        connection, caller = Connection(receive, send), Caller(scope, Fields(scope), self._services)
         path, address = path_of(scope), block(caller.ip)
-        refused = self._refusal(scope, caller, path, address)
+        refused = self._refusal(caller, path, address)
         if refused:
             await connection.deny(scope, self._entrance.safe(problem(refused)))
             return
@@ -297,9 +298,9 @@ class Sockets:
             if not self._per_address[address]:
                 del self._per_address[address]
 
-    def _refusal(self, scope: Scope, caller: Caller, path: str, address: str) -> Refused | None:
+    def _refusal(self, caller: Caller, path: str, address: str) -> Refused | None:
         settings = self._services.settings
-        refused = self._entrance.refusal(scope)
+        refused = self._entrance.refusal(path, caller.fields)
         if refused:
             return refused
         if path != OF_ACCOUNT and not OF_PAIRING.fullmatch(path):
@@ -346,7 +347,7 @@ class Sockets:
         auth_key, secret = caller.either()
         if auth_key is None and secret is None:
             try:
-                async with asyncio.timeout(AUTH_SECONDS):
+                async with Within(AUTH_SECONDS):
                     message = await connection.text()
             except TimeoutError:
                 raise Closing(4401, "no credential within 5 seconds") from None
@@ -357,7 +358,7 @@ class Sockets:
             auth_key, secret = first.auth_key, first.secret
             if first.proof is not None:
                 # A browser can't send headers with a handshake.
-                caller.proofs = [first.proof]
+                caller.proof = first.proof
         if (auth_key is None) == (secret is None):
             raise Closing(4401 if auth_key is None else 4400, "one credential is needed")
         if auth_key is not None:
@@ -378,7 +379,7 @@ def ended() -> Closing:
 async def send(connection: Connection, message: wire.Json) -> None:
     """Raises Closing if the client does not read."""
     try:
-        async with asyncio.timeout(SEND_SECONDS):
+        async with Within(SEND_SECONDS):
             await connection.send(msgspec.json.encode(message).decode())
     except TimeoutError:
         raise Closing(1011, "not reading") from None

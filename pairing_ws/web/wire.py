@@ -377,24 +377,24 @@ def pairing(view: View, kind: type[PairingView] = PairingView, **more: Any) -> P
         more["new_device"] = _new_device(record)
         more["warnings"] = [doubt.value for doubt in record.doubts] or msgspec.UNSET
         more["number"] = view.number or msgspec.UNSET
+    if record.scanned_at:
+        more["scanned_at"] = iso(record.scanned_at)
+    if record.approved_at:
+        more["approved_at"] = iso(record.approved_at)
+    if record.rotate_ms and record.status is Status.PENDING:
+        more["elapsed_ms"] = max(0, view.now - record.created_at)
     return kind(
         id=record.id,
-        initiator=record.initiator.value,
-        status=record.status.value,
+        # Polls ask for these most: `.value` would take three times as long.
+        initiator=record.initiator._value_,
+        status=record.status._value_,
+        verification=record.verification._value_,
         version=record.version,
         created_at=iso(record.created_at),
         expires_at=iso(record.expires_at),
         expires_in=0 if record.final else max(0, -(-(record.expires_at - view.now) // 1000)),
-        verification=record.verification.value,
-        scanned_at=iso(record.scanned_at) if record.scanned_at else msgspec.UNSET,
-        approved_at=iso(record.approved_at) if record.approved_at else msgspec.UNSET,
-        elapsed_ms=_elapsed(record, view.now),
         **more,
     )
-
-
-def _elapsed(record: Pairing, now: int) -> int | msgspec.UnsetType:
-    return max(0, now - record.created_at) if record.rotate_ms and record.status is Status.PENDING else msgspec.UNSET
 
 
 def _new_device(record: Pairing) -> NewDeviceView | msgspec.UnsetType:
