@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pairing_ws.adapters.bells import Bells
 from pairing_ws.clock import Clock
 from pairing_ws.pairing.machine import Pairing
-from pairing_ws.pairing.ports import Loaded, pairing_channel
+from pairing_ws.pairing.ports import Full, Loaded, pairing_channel
 
 # A finished pairing can be read this long, then it is unknown.
 AFTERLIFE_MS = 300_000
@@ -37,18 +37,19 @@ class MemoryPairings:
     async def examine(self) -> None:
         pass
 
-    async def now(self, pairing_id: str = "") -> int:
-        return self._clock()
-
-    async def add(self, pairing: Pairing) -> bool:
+    async def add(self, pairing: Pairing, most: int = 0) -> Loaded | None:
         self._forget()
+        now = self._clock()
+        if 0 < most <= len(self._live):
+            raise Full
         holder = self._pairings.get(self._user_codes.get(pairing.user_code_hash, ""))
-        if holder and not holder.seen_at(self._clock()).final:
-            return False
-        self._user_codes[pairing.user_code_hash] = pairing.id
-        self._keep(pairing)
-        heapq.heappush(self._leaving, (pairing.expires_at, pairing.id))
-        return True
+        if holder and not holder.seen_at(now).final:
+            return None
+        begun = pairing.begun_at(now)
+        self._user_codes[begun.user_code_hash] = begun.id
+        self._keep(begun)
+        heapq.heappush(self._leaving, (begun.expires_at, begun.id))
+        return Loaded(begun, now)
 
     async def get(self, pairing_id: str) -> Loaded | None:
         now = self._clock()
@@ -70,10 +71,6 @@ class MemoryPairings:
         self._keep(new)
         await self._bus.ring(pairing_channel(new.id))
         return True
-
-    async def live(self) -> int:
-        self._forget()
-        return len(self._live)
 
     async def open_of(self, device_id: str) -> Sequence[str]:
         return list(self._by_approver.get(device_id, ()))

@@ -1,11 +1,12 @@
 """Redis: the pairing store.
 
-Keys: `pairing:{id}` hash and channel of the same name; `user-code:{digest}` → id; `open-of:{device}` and
-`live-pairings`, ids by deadline. Every key has a time to live. A pairing is one key, so that a Cluster can spread them.
+Keys: `pairing:{id}` hash and channel of the same name; `user-code:{digest}` → id; `live-pairings`, ids by deadline;
+`open-of:{device}`, ids by when they were entered. Every key has a time to live. A pairing is one key, so that a Cluster
+can spread them; elsewhere one script sees to all of its keys, in one trip.
 """
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import structlog
@@ -14,7 +15,7 @@ from redis.exceptions import RedisError
 from pairing_ws.adapters.memory import AFTERLIFE_MS
 from pairing_ws.adapters.redis_commands import Commands, Script, script, translated
 from pairing_ws.pairing.machine import Pairing
-from pairing_ws.pairing.ports import Loaded, pairing_channel
+from pairing_ws.pairing.ports import Full, Loaded, pairing_channel
 
 log = structlog.get_logger()
 
@@ -34,8 +35,6 @@ class RedisPairings:
         self._commands = commands
         self._ring = ring
         self._add = script("add.lua")
-        self._index = script("index.lua")
-        self._count = script("count.lua")
         self._read = script("read.lua")
         self._replace = script("replace.lua")
 
@@ -45,30 +44,27 @@ class RedisPairings:
 
     async def examine(self) -> None:
         with translated():
-            await self._commands.examine(Script("return redis.call('SET', KEYS[1], '', 'PX', 1000)"))
-
-    async def now(self, pairing_id: str = "") -> int:
-        with translated():
-            return _milliseconds(await self._commands.ask(pairing_channel(pairing_id), "TIME"))
-
-    async def add(self, pairing: Pairing) -> bool:
-        key, run = pairing_channel(pairing.id), self._commands.run
-        leaves_at = pairing.expires_at + AFTERLIFE_MS
-        code = f"user-code:{pairing.user_code_hash}"
-        with translated():
-            # All at once, for a code is next to never taken. In a Cluster it lives in another slot than the pairing.
-            reserved, *_ = await asyncio.gather(
-                self._commands.ask(code, "SET", code, pairing.id, "PX", _ttl(pairing), "NX"),
-                run(self._add, [key], pairing.version, pairing.expires_at, _encode(pairing), leaves_at),
-                self._enter(_LIVE, pairing),
-                *self._enter_as_open(pairing),
+            await self._commands.examine(
+                Script("for _, key in ipairs(KEYS) do redis.call('SET', key, '', 'PX', 1000) end")
             )
-            if not reserved:
-                # Nobody has heard of it yet.
-                indexes = [_LIVE, *([_open_of(pairing.approver.device_id)] if pairing.approver else [])]
-                leave = (self._commands.ask(index, "ZREM", index, pairing.id) for index in indexes)
-                await asyncio.gather(self._commands.ask(key, "DEL", key), *leave)
-        return bool(reserved)
+
+    async def add(self, pairing: Pairing, most: int = 0) -> Loaded | None:
+        indexes = [_LIVE, *([_open_of(pairing.approver.device_id)] if pairing.approver else [])]
+        # The pairing's own key comes first: its server has the clock.
+        keys = [pairing_channel(pairing.id), f"user-code:{pairing.user_code_hash}", *indexes]
+        code_lasts = pairing.expires_at - pairing.created_at + AFTERLIFE_MS
+        state = (pairing.version, pairing.expires_at, _encode(pairing), AFTERLIFE_MS)
+        with translated():
+            answers = await self._commands.run_over(self._add, keys, pairing.id, INDEX_TTL_MS, most, code_lasts, *state)
+            refused = [answer for answer in answers if isinstance(answer, bytes)]
+            if refused and self._commands.sharded:
+                # The other servers have stored theirs. Nobody has heard of it yet.
+                stored = [key for key, answer in zip(keys, answers, strict=True) if answer not in refused]
+                undo = (("ZREM", key, pairing.id) if key in indexes else ("DEL", key) for key in stored)
+                await asyncio.gather(*(self._commands.ask(words[1], *words) for words in undo))
+        if b"full" in refused:
+            raise Full
+        return None if refused else Loaded(pairing.begun_at(answers[0]), answers[0])
 
     async def get(self, pairing_id: str) -> Loaded | None:
         with translated():
@@ -89,45 +85,37 @@ class RedisPairings:
         return _text(found) if found else None
 
     async def replace(self, old: Pairing, new: Pairing) -> bool:
+        pairing = pairing_channel(old.id)
+        enters_or_leaves = new.approver if new.final or not old.approver else None
+        index = [_open_of(enters_or_leaves.device_id)] if enters_or_leaves else []
         state = (old.version, new.version, _encode(new), new.expires_at, AFTERLIFE_MS, int(new.final), self._ring)
         with translated():
+            if not self._commands.sharded:
+                keys = [pairing, _LIVE, *index]
+                return bool(await self._commands.run(self._replace, keys, *state, new.id, INDEX_TTL_MS))
             # Indexed before the swap: an entry too many is harmless, one too few survives a revocation.
-            if not old.approver:
-                await asyncio.gather(*self._enter_as_open(new))
-            won = await self._commands.run(self._replace, [pairing_channel(old.id)], *state)
+            if index and not new.final:
+                await self._commands.run(self._add, index, new.id, INDEX_TTL_MS)
+            won = await self._commands.run(self._replace, [pairing], *state)
         if won:
-            await self._tidy(old, new)
+            await self._tidy(old, new, index)
         return bool(won)
 
-    async def _tidy(self, old: Pairing, new: Pairing) -> None:
-        """Keep the indexes near the truth. The swap has been made: a failure here must not say otherwise."""
+    async def _tidy(self, old: Pairing, new: Pairing, index: Sequence[str]) -> None:
+        """Keep a Cluster's indexes near the truth. The swap has been made: a failure here must not say otherwise."""
         ask = self._commands.ask
         try:
             if new.final:
-                removed = [ask(_LIVE, "ZREM", _LIVE, new.id)]
-                if new.approver:
-                    index = _open_of(new.approver.device_id)
-                    removed.append(ask(index, "ZREM", index, new.id))
-                await asyncio.gather(*removed)
+                await asyncio.gather(*(ask(each, "ZREM", each, new.id) for each in (_LIVE, *index)))
             elif new.expires_at != old.expires_at:
-                await self._enter(_LIVE, new)
+                await ask(_LIVE, "ZADD", _LIVE, "XX", new.expires_at, new.id)
         except (RedisError, OSError, TimeoutError):
             log.warning("redis.index_lags", pairing=new.id)
-
-    async def live(self) -> int:
-        with translated():
-            return int(await self._commands.run(self._count, [_LIVE]))
 
     async def open_of(self, device_id: str) -> Sequence[str]:
         index = _open_of(device_id)
         with translated():
             return [_text(member) for member in await self._commands.ask(index, "ZRANGE", index, 0, -1)]
-
-    def _enter_as_open(self, pairing: Pairing) -> list[Awaitable[object]]:
-        return [self._enter(_open_of(pairing.approver.device_id), pairing)] if pairing.approver else []
-
-    def _enter(self, index: str, pairing: Pairing) -> Awaitable[object]:
-        return self._commands.run(self._index, [index], pairing.expires_at, pairing.id, INDEX_TTL_MS)
 
 
 def _open_of(device_id: str) -> str:
@@ -148,7 +136,3 @@ def _text(answer: bytes | str) -> str:
 def _milliseconds(time: Sequence[int | bytes]) -> int:
     seconds, microseconds = time
     return int(seconds) * 1000 + int(microseconds) // 1000
-
-
-def _ttl(pairing: Pairing) -> int:
-    return pairing.expires_at - pairing.created_at + AFTERLIFE_MS

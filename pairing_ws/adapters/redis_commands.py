@@ -77,6 +77,17 @@ class Commands:
         words = (len(keys), *keys, *arguments)
         return self._start(Asked(keys[0], ("EVALSHA", script.sha, *words), ("EVAL", script.text, *words)))
 
+    @property
+    def sharded(self) -> bool:
+        """Whether keys have different homes, so that a script can have but one."""
+        return self._servers.sharded
+
+    async def run_over(self, script: Script, keys: Sequence[str], *arguments: Any) -> Sequence[Any]:
+        """Run it once with all keys, or if sharded with each; the answers in their order. Raises as `ask`."""
+        if self.sharded:
+            return await asyncio.gather(*(self.run(script, [key], *arguments) for key in keys))
+        return [await self.run(script, keys, *arguments)]
+
     def _start(self, asked: Asked) -> asyncio.Future[Any]:
         if self._servers.found:
             self._send(asked)
@@ -98,12 +109,13 @@ class Commands:
             raise failures[0] if failures else ClusterDownError("no server is known")
 
     async def examine(self, script: Script) -> None:
-        """Run the script with one key on every server. Raises what the first of those that fail says."""
+        """Run the script on every server, with one key where they are many: a single one, which has all keys, gets
+        several. Raises what the first of those that fail says."""
         await self._servers.refresh()
-        homes = self._servers.homes
         # Of a few hundred keys, each server has some.
-        keys = {self._servers.home(name): name for name in map("examined:{}".format, range(100 * len(homes)))}
-        await asyncio.gather(*(self.run(script, [key]) for key in keys.values()))
+        names = [f"examined:{number}" for number in range(100 * len(self._servers.homes))]
+        one_of_each = {self._servers.home(name): name for name in names}
+        await self.run_over(script, list(one_of_each.values()) if self.sharded else names[:2])
 
     async def aclose(self) -> None:
         for task in list(self._tasks):

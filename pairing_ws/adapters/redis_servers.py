@@ -31,7 +31,8 @@ _NO_MAP = (RedisError, RedisClusterException, LookupError)
 class Servers:
     """One server. Subclasses know of several, of which `find` learns who serves what; `home` then tells."""
 
-    # Whether rings travel by sharded pub/sub, in which a channel lives where the key of the same name does.
+    # Whether each key has a home of its own. Rings then travel by sharded pub/sub, in which a channel lives where the
+    # key of the same name does.
     sharded = False
 
     def __init__(self, address: RedisAddress) -> None:

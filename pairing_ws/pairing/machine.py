@@ -118,6 +118,10 @@ class Pairing(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     def final(self) -> bool:
         return self.status in FINAL
 
+    def begun_at(self, now: int) -> "Pairing":
+        """The pairing, whose times count from its beginning, with that at `now`."""
+        return msgspec.structs.replace(self, created_at=now + self.created_at, expires_at=now + self.expires_at)
+
     def seen_at(self, now: int) -> "Pairing":
         """The pairing as it is at `now`: expiry is a transition nobody has to write down."""
         if self.final or now < self.expires_at:

@@ -18,6 +18,10 @@ class Loaded(NamedTuple):
     now: int
 
 
+class Full(Exception):
+    """There are as many live pairings as may be."""
+
+
 class PairingStore(Protocol):
     """Keeps pairings for minutes. Any call raises Unavailable when the backend is away; then nothing is known to have
     happened, and a write may or may not have."""
@@ -28,13 +32,13 @@ class PairingStore(Protocol):
     async def examine(self) -> None:
         """Return if it also does all that a pairing needs: more than a ping, for who looks at it once."""
 
-    async def now(self, pairing_id: str = "") -> int:
-        """The store's clock: the only one that decides about deadlines. A store of several servers has a clock in each;
-        it is asked for the one that decides about this pairing."""
+    async def add(self, pairing: Pairing, most: int = 0) -> Loaded | None:
+        """Store a new pairing, whose times count from now, on the store's clock: the one that decides about it.
 
-    async def add(self, pairing: Pairing) -> bool:
-        """Store a new pairing. False, with nothing stored, if another one that is live, or has lately ended, has its
-        user code."""
+        None, with nothing stored, if another one that is live, or has lately ended, has its user code. Raises Full,
+        with nothing stored, where `most` pairings or more are neither final nor expired; 0 is no bound. Of many callers
+        at once no more are let in than there is room for. How many there are may lag a little.
+        """
 
     async def get(self, pairing_id: str) -> Loaded | None:
         """The newest state, expiry applied; None once it is unknown (5 minutes after its end)."""
@@ -51,9 +55,6 @@ class PairingStore(Protocol):
         False, with nothing changed, unless the stored version is `old`'s and `old`'s deadline has not passed on the
         store's clock. Of many callers with the same `old`, one gets True.
         """
-
-    async def live(self) -> int:
-        """How many pairings are neither final nor expired; may lag a little."""
 
     async def open_of(self, device_id: str) -> Sequence[str]:
         """Ids of pairings that name this device as approver: all the live ones, perhaps some that have ended."""

@@ -26,7 +26,7 @@ from pairing_ws.pairing.machine import (
     Verification,
     refusal,
 )
-from pairing_ws.pairing.ports import Accounts, Loaded, PairingStore, Places, pairing_channel
+from pairing_ws.pairing.ports import Accounts, Full, Loaded, PairingStore, Places, pairing_channel
 from pairing_ws.pairing.terms import ByKey, BySecret, Created, Holder, Role, View
 from pairing_ws.parties import Approver, NewDevice
 from pairing_ws.ports import Bus, Limits, Prove, Push, Wake, unproved
@@ -96,9 +96,7 @@ class PairingService(Generic[SessionT]):
             creator.refuse_approval()
         else:
             secret = secret or codes.token(self._random, 32)
-        await self._refuse_when_full(signed_in=by_key)
         pairing_id = codes.token(self._random)
-        now = await self._store.now(pairing_id)
         rotate = self._policy.rotate
         seed = scanned.seed(self._key, pairing_id) if rotate else None
         code = scanned.rotating_code(seed, 0) if seed else codes.token(self._random)
@@ -107,8 +105,8 @@ class PairingService(Generic[SessionT]):
             pairing = Pairing(
                 id=pairing_id,
                 initiator=Initiator.LOGGED_IN_DEVICE if by_key else Initiator.NEW_DEVICE,
-                created_at=now,
-                expires_at=now + self._policy.ttl,
+                created_at=0,
+                expires_at=self._policy.ttl,
                 code_hash="" if rotate else codes.digest(code),
                 rotate_ms=rotate,
                 user_code_hash=codes.user_code_digest(self._key, user_code.replace("-", "")),
@@ -116,21 +114,24 @@ class PairingService(Generic[SessionT]):
                 new_device=None if isinstance(creator, ByKey) else creator,
                 approver=creator.approver if isinstance(creator, ByKey) else None,
             )
-            if await self._store.add(pairing):
+            if added := await self._add(pairing, signed_in=by_key):
                 EVENTS.labels("create").inc()
                 break
         else:
             raise Refused(Code.UNAVAILABLE, "no free code; try again", retry_after=1)
         lands = "join" if by_key else "pair"
-        text = f"{self._policy.public_url}/{lands}/{pairing.id}#{code}"
+        text = f"{self._policy.public_url}/{lands}/{pairing_id}#{code}"
         role = Role.APPROVER if by_key else Role.NEW_DEVICE
         shown_seed = codes.base64url(seed) if seed else None
-        return Created(View(pairing, role, now), user_code, None if by_key else secret, text, shown_seed)
+        view = View(added.pairing, role, added.now)
+        return Created(view, user_code, None if by_key else secret, text, shown_seed)
 
-    async def _refuse_when_full(self, *, signed_in: bool) -> None:
+    async def _add(self, pairing: Pairing, *, signed_in: bool) -> Loaded | None:
         cap = self._policy.max_live
-        if cap and await self._store.live() >= (cap if signed_in else cap - cap // RESERVED_SHARE):
-            raise Refused(Code.UNAVAILABLE, "too many live pairings; try again", retry_after=10)
+        try:
+            return await self._store.add(pairing, cap if signed_in else cap - cap // RESERVED_SHARE)
+        except Full:
+            raise Refused(Code.UNAVAILABLE, "too many live pairings; try again", retry_after=10) from None
 
     # Read and wait
 

@@ -11,7 +11,7 @@ import pytest
 from redis.crc import key_slot
 from redis.exceptions import RedisError, ResponseError
 
-from pairing_ws.adapters.redis_commands import Commands
+from pairing_ws.adapters.redis_commands import Commands, Script
 from pairing_ws.adapters.redis_line import COMMAND_SECONDS, Asked, Line
 from pairing_ws.adapters.redis_servers import servers_at
 from tests.client import Api, device_headers
@@ -176,6 +176,15 @@ async def test_where_a_cluster_serves_no_slot_its_keys_fail_and_no_others(tmp_pa
             assert all(answer == b"OK" or isinstance(answer, RedisError) for answer in answers), answers
     finally:
         node.kill()
+
+
+async def test_a_cluster_that_is_taken_for_a_single_server_is_found_out(redis_kinds: Callable[[str], Kind]) -> None:
+    cluster = cast(Cluster, redis_kinds("cluster"))
+    writes = Script("for _, key in ipairs(KEYS) do redis.call('SET', key, '', 'PX', 1000) end")
+    async with commands_to(cluster.url) as right, commands_to(f"redis://127.0.0.1:{cluster.nodes[0].port}") as wrong:
+        await right.examine(writes)
+        with pytest.raises(ResponseError, match="slot"):
+            await wrong.examine(writes)
 
 
 async def test_what_a_server_refuses_is_said_in_the_log(tmp_path: Path, redis_server: RedisServer) -> None:

@@ -12,8 +12,8 @@ from pairing_ws.adapters.redis import RedisPairings
 from pairing_ws.adapters.redis_bus import RedisBus
 from pairing_ws.adapters.redis_commands import Commands
 from pairing_ws.adapters.redis_servers import servers_at
-from pairing_ws.pairing.machine import Initiator, Pairing
-from pairing_ws.pairing.ports import PairingStore
+from pairing_ws.pairing.machine import Event, Initiator, Pairing
+from pairing_ws.pairing.ports import Full, Loaded, PairingStore
 from pairing_ws.parties import Approver
 from pairing_ws.ports import Bus
 from tests.clock import FakeClock
@@ -40,26 +40,47 @@ class Backend:
         """Come to where the store's clock shows `time`."""
         if self.clock:
             self.clock.now = max(self.clock.now, time)
-        while (now := await self.store.now()) < time:  # noqa: ASYNC110 - a clock rings no event
+        while (now := await self.now()) < time:  # noqa: ASYNC110 - a clock rings no event
             await asyncio.sleep((time - now) / 1000)
 
-    async def pairing(self, *, expires_in: int = 120_000, approver: Approver | None = None) -> Pairing:
+    async def now(self) -> int:
+        """The store's clock, which it tells with all that it stores."""
+        return (await self.stored(self.pairing())).now
+
+    async def live(self) -> int:
+        """How many pairings are live, by what the store refuses: one has to end for each time that it does not."""
+        low, high = 0, 100_000
+        while low < high:
+            most = (low + high) // 2 + 1
+            try:
+                loaded = await self.other_store.add(self.pairing(), most)
+            except Full:
+                low = most
+            else:
+                assert loaded
+                assert await self.other_store.replace(loaded.pairing, loaded.pairing.after(Event.CANCEL, loaded.now))
+                high = most - 1
+        return low
+
+    def pairing(self, *, expires_in: int = 120_000, approver: Approver | None = None) -> Pairing:
         """A pairing that is not stored yet. Its deadline may lie in the past: so nobody has to wait for it."""
-        now = await self.store.now()
         return Pairing(
             id=token(),
             initiator=Initiator.LOGGED_IN_DEVICE if approver else Initiator.NEW_DEVICE,
-            created_at=now + min(0, expires_in),
-            expires_at=now + expires_in,
+            created_at=min(0, expires_in),
+            expires_at=expires_in,
             code_hash=token(),
             user_code_hash=token(),
             approver=approver,
         )
 
     async def added(self, *, expires_in: int = 120_000, approver: Approver | None = None) -> Pairing:
-        pairing = await self.pairing(expires_in=expires_in, approver=approver)
-        assert await self.store.add(pairing)
-        return pairing
+        return (await self.stored(self.pairing(expires_in=expires_in, approver=approver))).pairing
+
+    async def stored(self, pairing: Pairing) -> Loaded:
+        loaded = await self.store.add(pairing)
+        assert loaded
+        return loaded
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from pairing_ws.adapters.memory import AFTERLIFE_MS, MemoryBus, MemoryPairings
 from pairing_ws.errors import Unavailable
 from pairing_ws.pairing.machine import Event, Pairing, Status
-from pairing_ws.pairing.ports import PairingStore, pairing_channel
+from pairing_ws.pairing.ports import Full, Loaded, PairingStore, pairing_channel
 from pairing_ws.parties import Approver, NewDevice
 from tests.clock import FakeClock
 from tests.contract import token
@@ -30,15 +30,18 @@ def approver() -> Approver:
 
 async def test_what_was_added_is_read_back_by_every_process(backend: Backend) -> None:
     pairing = msgspec.structs.replace(
-        await backend.pairing(approver=approver()),
+        backend.pairing(approver=approver()),
         new_device=NewDevice(code="c", name="Zoës Gerät 📱", ip="::1"),
         rotate_ms=5_000,
     )
-    assert await backend.store.add(pairing)
+    before = await backend.now()
+    added, now = await backend.stored(pairing)
+    assert before <= now <= await backend.now()
+    assert added == pairing.begun_at(now)
     for store in (backend.store, backend.other_store):
         loaded = await store.get(pairing.id)
         assert loaded is not None
-        assert loaded.pairing == pairing
+        assert loaded.pairing == added
 
 
 async def test_an_unknown_pairing_is_none(backend: Backend) -> None:
@@ -49,15 +52,15 @@ async def test_an_unknown_pairing_is_none(backend: Backend) -> None:
 
 async def test_a_read_comes_with_the_stores_time(backend: Backend) -> None:
     pairing = await backend.added()
-    before = await backend.store.now()
+    before = await backend.now()
     loaded = await backend.store.get(pairing.id)
     assert loaded is not None
-    assert before <= loaded.now <= await backend.store.now()
+    assert before <= loaded.now <= await backend.now()
 
 
 async def test_a_swap_is_seen_by_every_process_and_true_once(backend: Backend) -> None:
     old = await backend.added()
-    new = old.after(Event.CLAIM, await backend.store.now(), approver=approver())
+    new = old.after(Event.CLAIM, await backend.now(), approver=approver())
     assert await backend.store.replace(old, new) is True
     assert await backend.other_store.replace(old, new) is False
     loaded = await backend.other_store.get(old.id)
@@ -66,14 +69,14 @@ async def test_a_swap_is_seen_by_every_process_and_true_once(backend: Backend) -
 
 
 async def test_a_swap_of_what_was_never_added_is_refused_and_adds_nothing(backend: Backend) -> None:
-    old = await backend.pairing()
+    old = backend.pairing().begun_at(await backend.now())
     assert not await backend.store.replace(old, old.after(Event.DENY, old.created_at))
     assert await backend.store.get(old.id) is None
 
 
 async def test_of_fifty_claims_at_once_one_wins_and_what_is_stored_is_the_winners(backend: Backend) -> None:
     old = await backend.added()
-    now = await backend.store.now()
+    now = await backend.now()
     claims = [old.after(Event.CLAIM, now, approver=approver()) for _ in range(50)]
     stores = itertools.cycle([backend.store, backend.other_store])
     won = await asyncio.gather(*(store.replace(old, claim) for store, claim in zip(stores, claims, strict=False)))
@@ -86,7 +89,7 @@ async def test_of_fifty_claims_at_once_one_wins_and_what_is_stored_is_the_winner
 async def test_of_approve_deny_and_cancel_at_once_one_wins(backend: Backend) -> None:
     for _ in range(10):
         old = await backend.added()
-        now = await backend.store.now()
+        now = await backend.now()
         scanned = old.after(Event.CLAIM, now, approver=approver())
         assert await backend.store.replace(old, scanned)
         rivals = [scanned.after(event, now) for event in (Event.APPROVE, Event.DENY, Event.CANCEL)] * 17
@@ -127,7 +130,7 @@ async def test_expiry_against_approval_has_one_winner_and_every_process_agrees(b
             False,
             pairing.after(Event.APPROVE, pairing.expires_at - 1, expires_at=pairing.expires_at + 60_000),
         )
-        while await store.now() < pairing.expires_at + 10:
+        while (loaded := await store.get(pairing.id)) and loaded.now < pairing.expires_at + 10:
             won |= await store.replace(pairing, approved)
             if backend.clock:
                 backend.clock.forward(ms=1)
@@ -135,8 +138,8 @@ async def test_expiry_against_approval_has_one_winner_and_every_process_agrees(b
         return won
 
     for head_start in (-2, 0, 2, 5):
-        scanned = msgspec.structs.replace(await backend.pairing(expires_in=head_start), status=Status.SCANNED)
-        assert await backend.store.add(scanned)
+        new = msgspec.structs.replace(backend.pairing(expires_in=head_start), status=Status.SCANNED)
+        scanned = (await backend.stored(new)).pairing
         won = await asyncio.gather(*(approve(store, scanned) for store in (backend.store, backend.other_store)))
         assert won.count(True) <= 1
         seen = [await store.get(scanned.id) for store in (backend.store, backend.other_store)]
@@ -163,41 +166,83 @@ async def test_a_user_code_of_a_live_pairing_is_not_given_twice_and_the_second_l
     backend: Backend,
 ) -> None:
     first = await backend.added()
-    second = msgspec.structs.replace(await backend.pairing(approver=approver()), user_code_hash=first.user_code_hash)
-    live = await backend.store.live()
+    second = msgspec.structs.replace(backend.pairing(approver=approver()), user_code_hash=first.user_code_hash)
+    live = await backend.live()
     assert not await backend.other_store.add(second)
     assert await backend.store.get(second.id) is None
     assert await backend.store.id_of_user_code(first.user_code_hash) == first.id
-    assert await backend.store.live() == live
+    assert await backend.live() == live
     assert second.approver is not None
     assert await backend.store.open_of(second.approver.device_id) == []
 
 
 async def test_of_fifty_pairings_with_one_user_code_one_is_stored(backend: Backend) -> None:
     code = token()
-    rivals = [msgspec.structs.replace(await backend.pairing(), user_code_hash=code) for _ in range(50)]
+    rivals = [msgspec.structs.replace(backend.pairing(), user_code_hash=code) for _ in range(50)]
     stores = itertools.cycle([backend.store, backend.other_store])
     added = await asyncio.gather(*(store.add(each) for store, each in zip(stores, rivals, strict=False)))
-    assert added.count(True) == 1
-    assert await backend.store.id_of_user_code(code) == rivals[added.index(True)].id
-    found = [each for each in rivals if await backend.store.get(each.id)]
-    assert found == [rivals[added.index(True)]]
+    stored = [loaded.pairing.id for loaded in added if loaded]
+    assert len(stored) == 1
+    assert await backend.store.id_of_user_code(code) == stored[0]
+    assert [each.id for each in rivals if await backend.store.get(each.id)] == stored
 
 
-async def test_live_counts_what_is_neither_final_nor_expired(backend: Backend) -> None:
-    before = await backend.store.live()
+async def test_live_is_what_is_neither_final_nor_expired(backend: Backend) -> None:
+    before = await backend.live()
     pairings = [await backend.added() for _ in range(5)]
-    assert await backend.store.live() == before + 5
+    assert await backend.live() == before + 5
     await backend.store.replace(pairings[0], pairings[0].after(Event.CANCEL, pairings[0].created_at))
     claimed = pairings[1].after(Event.CLAIM, pairings[1].created_at, expires_at=pairings[1].expires_at + 1)
     await backend.store.replace(pairings[1], claimed)
-    assert await backend.other_store.live() == before + 4
+    assert await backend.live() == before + 4
     await backend.added(expires_in=-1)
-    assert await backend.store.live() == before + 4
+    assert await backend.live() == before + 4
     if backend.clock:
         backend.clock.now = pairings[0].expires_at
         # The claimed one has a millisecond left.
-        assert await backend.store.live() == before + 1
+        assert await backend.live() == before + 1
+
+
+@pytest.mark.security(26)
+async def test_a_full_store_lets_in_as_many_as_there_is_room_for_and_the_others_leave_no_trace(
+    backend: Backend,
+) -> None:
+    live, mine = await backend.live(), approver()
+    rivals = [backend.pairing(approver=mine) for _ in range(50)]
+    stores = itertools.cycle([backend.store, backend.other_store])
+    adding = (store.add(each, live + 7) for store, each in zip(stores, rivals, strict=False))
+    answers = await asyncio.gather(*adding, return_exceptions=True)
+    refused = [each for each, answer in zip(rivals, answers, strict=True) if isinstance(answer, Full)]
+    let_in = {answer.pairing.id for answer in answers if isinstance(answer, Loaded)}
+    assert (len(let_in), len(refused)) == (7, 43)
+    assert await backend.live() == live + 7
+    for each in refused:
+        assert await backend.store.get(each.id) is None
+        assert await backend.store.id_of_user_code(each.user_code_hash) is None
+    assert set(await backend.store.open_of(mine.device_id)) == let_in
+    # As a signed-in device, for which some room is kept.
+    assert await backend.store.add(refused[0], live + 8)
+    with pytest.raises(Full):
+        await backend.store.add(refused[1], live + 7)
+
+
+@pytest.mark.security(26)
+async def test_one_whose_time_is_over_makes_room_in_a_full_store(backend: Backend) -> None:
+    most = await backend.live() + 1
+    ending = await backend.added(expires_in=20)
+    if backend.clock:
+        with pytest.raises(Full):
+            await backend.store.add(backend.pairing(), most)
+        backend.clock.now = ending.expires_at
+
+    async def let_in() -> bool:
+        with suppress(Full):
+            return bool(await backend.store.add(backend.pairing(), most))
+        return False
+
+    async with asyncio.timeout(10):
+        while not await let_in():  # noqa: ASYNC110 - a clock rings no event
+            await asyncio.sleep(0.005)
 
 
 async def test_open_of_names_every_live_pairing_of_a_device_and_no_other_devices(backend: Backend) -> None:
@@ -239,7 +284,7 @@ async def test_a_failing_swap_rings_no_bell_and_a_winning_one_rings_once(backend
 
 async def test_a_ring_that_tells_what_there_is_to_read_tells_the_same_and_no_other_note_does(backend: Backend) -> None:
     old = await backend.added()
-    new = old.after(Event.CLAIM, await backend.store.now(), approver=approver())
+    new = old.after(Event.CLAIM, await backend.now(), approver=approver())
     ear = Ear()
     async with backend.other_bus.watch([pairing_channel(old.id)], ear.wake):
         assert await backend.store.replace(old, new)
@@ -251,7 +296,7 @@ async def test_a_ring_that_tells_what_there_is_to_read_tells_the_same_and_no_oth
     else:
         assert told is not None
         assert told.pairing == new
-        assert old.created_at <= told.now <= await backend.store.now()
+        assert old.created_at <= told.now <= await backend.now()
     for note in ("", "socket:000001700000000:abc", "last"):
         assert backend.store.told_by(note) is None
 
@@ -293,7 +338,7 @@ async def test_memory_forgets_a_pairing_and_all_that_led_to_it_five_minutes_afte
     assert await store.get(expiring.id) is not None
     clock.now = expiring.expires_at + AFTERLIFE_MS
     assert await store.get(expiring.id) is None
-    await store.live()
+    await backend.live()
     assert await store.id_of_user_code(ended.user_code_hash) is None
     assert await store.id_of_user_code(expiring.user_code_hash) is None
     assert await store.open_of(mine.device_id) == []
@@ -335,7 +380,8 @@ async def test_every_redis_key_has_a_time_to_live_and_none_goes_before_its_pairi
             assert await backend.store.replace(scanned, claimed)
             ended = await backend.added(approver=mine)
             assert await backend.store.replace(ended, ended.after(Event.DENY, ended.created_at))
-            now = await backend.store.now()
+            assert await backend.live() == 2
+            now = await backend.now()
         keys = [key async for key in redis.scan_iter(count=1000)]
         left = {key.decode(): await redis.pttl(key) for key in keys}
     assert {key.split(":")[0] for key in left} == {"pairing", "user-code", "open-of", "live-pairings"}
@@ -354,20 +400,51 @@ async def test_no_index_expires_before_the_longest_lived_pairing_it_leads_to(red
             assert await redis.pttl(key) >= LONGEST_LIFE_MS - 5_000, key
 
 
+@pytest.mark.security(16)
+async def test_a_claim_that_can_not_be_indexed_is_not_made(redis_url: str) -> None:
+    # A revocation would miss it.
+    async with raw(redis_url) as redis, on_redis(redis_url) as backend:
+        old, mine = await backend.added(), approver()
+        await redis.set(f"open-of:{mine.device_id}", "no index", ex=60)
+        with pytest.raises(Unavailable):
+            await backend.store.replace(old, old.after(Event.CLAIM, old.created_at, approver=mine))
+        loaded = await backend.store.get(old.id)
+        assert loaded is not None
+        assert loaded.pairing == old
+
+
+@pytest.mark.parametrize("instead", ["no index", None])
+async def test_a_swap_stands_and_rings_whatever_has_become_of_the_count_of_live_pairings(
+    redis_url: str, instead: str | None
+) -> None:
+    ear = Ear()
+    async with raw(redis_url) as redis, on_redis(redis_url) as backend:
+        old = await backend.added()
+        await redis.delete("live-pairings")
+        if instead:
+            await redis.set("live-pairings", instead, ex=60)
+        async with backend.other_bus.watch([pairing_channel(old.id)], ear.wake):
+            claimed = old.after(Event.CLAIM, old.created_at)
+            assert await backend.store.replace(old, claimed)
+            # One that is gone does not come back without a time to live.
+            assert await redis.exists("live-pairings") == bool(instead)
+            assert await backend.store.replace(claimed, claimed.after(Event.CANCEL, old.created_at))
+            await eventually(lambda: len(ear.heard) == 2, "two rings")
+        await redis.delete("live-pairings")
+
+
 async def test_a_store_that_is_away_is_unavailable_in_every_call_and_works_when_it_is_back(tmp_path: Path) -> None:
     server = RedisServer(tmp_path)
     async with one_process(server.url) as (store, bus):
         backend = Backend("redis", store, bus, store, bus)
         pairing = await backend.added()
-        other = await backend.pairing(approver=approver())
+        other = backend.pairing(approver=approver())
         new = pairing.after(Event.CLAIM, pairing.created_at, approver=approver())
         calls = {
-            "now": store.now,
             "add": lambda: store.add(other),
             "get": lambda: store.get(pairing.id),
             "id_of_user_code": lambda: store.id_of_user_code(pairing.user_code_hash),
             "replace": lambda: store.replace(pairing, new),
-            "live": store.live,
             "open_of": lambda: store.open_of("device"),
         }
         server.stop()
@@ -392,14 +469,14 @@ async def test_a_store_that_refuses_writes_is_unavailable_and_still_read(tmp_pat
         async with raw(server.url) as redis:
             await redis.config_set("maxmemory", "1")
             with pytest.raises(Unavailable):
-                await store.add(await backend.pairing())
+                await store.add(backend.pairing())
             with pytest.raises(Unavailable):
                 await store.replace(pairing, pairing.after(Event.CLAIM, pairing.created_at))
             loaded = await store.get(pairing.id)
             assert loaded is not None
             assert loaded.pairing == pairing
             await redis.config_set("maxmemory", "0")
-            assert await store.add(await backend.pairing())
+            assert await store.add(backend.pairing())
     server.stop()
 
 

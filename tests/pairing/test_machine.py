@@ -2,6 +2,7 @@
 
 import itertools
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,6 +54,12 @@ def a_pairing(status: Status = Status.PENDING, version: int = 1) -> Pairing:
         status=status,
         version=version,
     )
+
+
+def test_a_pairing_that_begins_has_all_its_times_moved_and_nothing_else() -> None:
+    # Of one that has been going on for a while, as tests have it.
+    started = msgspec.structs.replace(a_pairing(), created_at=-5, expires_at=100)
+    assert started.begun_at(NOW) == msgspec.structs.replace(started, created_at=NOW - 5, expires_at=NOW + 100)
 
 
 def test_the_table_is_the_contracts_drawing() -> None:

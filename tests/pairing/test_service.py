@@ -247,24 +247,24 @@ async def test_a_logged_in_device_shows_a_code_that_has_no_secret_yet() -> None:
     assert (created.secret, (await world.now_is(created)).secret_hash) == (None, "")
 
 
-async def test_a_pairing_begins_on_the_clock_that_decides_about_it() -> None:
-    world = World()
-    clocks: list[str] = []
+async def test_a_pairing_begins_when_it_is_stored() -> None:
+    world, draw = World(ttl=90_000), Random(4).randbytes
 
-    async def now(pairing_id: str = "") -> int:
-        clocks.append(pairing_id)
-        return 5
+    def slow(size: int) -> bytes:
+        world.clock.forward(seconds=1)
+        return draw(size)
 
-    world.store.now = now  # type: ignore[method-assign]
+    world.random = slow
     created = await world.new()
-    assert clocks == [created.view.pairing.id]
-    assert (created.view.now, created.view.pairing.created_at) == (5, 5)
+    pairing, now = created.view.pairing, world.clock.now
+    assert (created.view.now, pairing.created_at, pairing.expires_at) == (now, now, now + 90_000)
 
 
 async def test_a_device_in_quarantine_makes_no_code() -> None:
-    world = World()
+    world = World(max_live=1)
     assert await word(world.service.create(by_key(refuse_approval=in_quarantine), HERE)) is Code.DEVICE_QUARANTINED
-    assert await world.store.live() == 0
+    # There is room still.
+    await world.new()
 
 
 async def test_a_rotating_picture_begins_with_the_code_of_its_first_step_and_stores_none() -> None:
