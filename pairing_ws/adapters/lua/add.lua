@@ -38,9 +38,10 @@ if open then
   enter(open, now, now - ARGV[2])
 end
 if pairing then
+  -- A new record has two times; to look through all of it for more would take 6 µs of 25.
   local record = string.gsub(ARGV[7], '"(%l+_at)":(%-?%d+)', function(field, after)
     return '"' .. field .. '":' .. ms(now + after)
-  end)
+  end, 2)
   redis.call('HSET', pairing, 'version', ARGV[5], 'deadline', ms(now + ARGV[6]), 'record', record)
   redis.call('PEXPIREAT', pairing, ms(now + ARGV[6] + ARGV[8]))
 end
