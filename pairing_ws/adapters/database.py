@@ -1,6 +1,7 @@
 """How the database is reached and brought up to date. What is asked of it stands in `statements.py`."""
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -36,6 +37,8 @@ _SESSION = {
 }
 # "Cannot execute … in a read-only transaction": a primary that has become a standby.
 _READ_ONLY = "25006"
+# When the WAL is carried over into the database is up to who writes, see `transactions.py`.
+_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "wal_autocheckpoint=0")
 # Any number that no other program on the same PostgreSQL uses for its advisory lock.
 _MIGRATION_LOCK = 7_239_471
 _MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
@@ -61,10 +64,7 @@ def _open_sqlite(address: DatabaseAddress) -> AsyncEngine:
     @sa.event.listens_for(engine.sync_engine, "connect")
     def _configure(connection: Any, _: object) -> None:
         connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=10000"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
+        _set(connection, *_PRAGMAS, "busy_timeout=10000")
 
     @sa.event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: sa.Connection) -> None:
@@ -73,6 +73,27 @@ def _open_sqlite(address: DatabaseAddress) -> AsyncEngine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def open_sqlite_here(engine: AsyncEngine) -> sqlite3.Connection:
+    """One more connection to the engine's file, for the event loop's own thread: it waits for nobody."""
+    [file], options = engine.dialect.create_connect_args(engine.url)
+    # Another thread's loop may be the next one to use it, though never two at a time.
+    own = {"timeout": 0, "isolation_level": None, "check_same_thread": False}
+    connection: sqlite3.Connection = sqlite3.connect(file, **{**options, **own})
+    try:
+        _set(connection, *_PRAGMAS)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _set(connection: Any, *pragmas: str) -> None:
+    cursor = connection.cursor()
+    for pragma in pragmas:
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
 
 
 def _open_postgresql(address: DatabaseAddress) -> AsyncEngine:

@@ -10,7 +10,17 @@ from msgspec.structs import asdict
 from pairing_ws.accounts.ports import Activity, Begun, Device, Invite, NewSession, Rotation, Session, User
 from pairing_ws.adapters import statements as ask
 from pairing_ws.adapters.statements import first_of, session_of, struct_of
-from pairing_ws.adapters.transactions import Conflict, Statement, Store, Transaction, changing, reading, writing
+from pairing_ws.adapters.transactions import (
+    Conflict,
+    Statement,
+    Store,
+    Transaction,
+    changing,
+    reading,
+    reading_much,
+    writing,
+    writing_much,
+)
 from pairing_ws.errors import Code, Refused
 from pairing_ws.parties import NewDevice
 
@@ -215,7 +225,7 @@ class SqlAccounts(Store):
         db.change(ask.DROP_PUSH_OF_ACCOUNT, account=user_id, address=address)
         return True
 
-    @changing
+    @writing_much
     def drop_push_token(self, db: Transaction, push_token: str) -> None:
         db.change(ask.DROP_PUSH, address=push_token)
 
@@ -223,7 +233,7 @@ class SqlAccounts(Store):
     def push_addresses(self, db: Transaction, user_id: str, now: int, *, but: str) -> Sequence[str]:
         return [address for (address,) in db.rows(ask.PUSH_ADDRESSES, account=user_id, now=now, but=but)]
 
-    @writing
+    @writing_much
     def revoke(
         self,
         db: Transaction,
@@ -257,14 +267,14 @@ class SqlAccounts(Store):
                 line = msgspec.structs.replace(activity, event="passkey.removed", device_name=name)
                 db.change(ask.NOTE, **asdict(line))
 
-    @writing
+    @writing_much
     def revoke_others(self, db: Transaction, user_id: str, spared: str, at: int, activity: Activity) -> Sequence[str]:
         self._lock_account(db, user_id)
         ended = [each for each in self._alive(db, user_id, at) if each != spared]
         self._revoke(db, ended, at, activity)
         return ended
 
-    @reading
+    @reading_much
     def descendants(self, db: Transaction, user_id: str) -> Mapping[str, Set[str]]:
         let_in = self._let_in(db, user_id)
         return {each: _family(let_in, each) for each in let_in}
@@ -313,7 +323,7 @@ class SqlAccounts(Store):
     def invite(self, db: Transaction, code_hash: str) -> Invite | None:
         return first_of(Invite, db.rows(ask.INVITE, code=code_hash))
 
-    @reading
+    @reading_much
     def users(self, db: Transaction) -> Sequence[User]:
         return [struct_of(User, row) for row in db.rows(ask.USERS)]
 
@@ -322,7 +332,7 @@ class SqlAccounts(Store):
         db.change(ask.LOCK_USER, name=username, at=at)
         return self._named(db, username)
 
-    @writing
+    @writing_much
     def delete_user(self, db: Transaction, username: str) -> User | None:
         db.rows(ask.HOLD_USER, name=username)
         user = self._named(db, username)
@@ -337,7 +347,7 @@ class SqlAccounts(Store):
             while await self._sweep(sweep, now) == ask.TIDY_ROWS:
                 pass
 
-    @changing
+    @writing_much
     def _sweep(self, db: Transaction, sweep: Statement, now: int) -> int:
         return db.change(sweep, now=now, yesterday=now - DAY_MS, long_ago=now - ACTIVITY_KEPT_MS)
 
