@@ -19,7 +19,7 @@ from pairing_ws.accounts.passkeys import Passkey
 from pairing_ws.accounts.ports import Device, Session
 from pairing_ws.errors import Code, Refused
 from pairing_ws.network import block
-from pairing_ws.pairing.terms import BySecret, Holder
+from pairing_ws.pairing.terms import BySecret, Holder, View
 from pairing_ws.timers import Timer, Within, timers
 from pairing_ws.web import wire
 from pairing_ws.web.connection import Connection, Gone
@@ -63,11 +63,12 @@ class Teller:
     socket.
     """
 
-    __slots__ = ("_closed", "_closing", "_due", "_task", "_timer", "connection")
+    __slots__ = ("_closed", "_closing", "_delivering", "_due", "_task", "_timer", "connection")
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self._due = False
+        self._delivering = False
         self._closed = False
         self._task: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -78,7 +79,8 @@ class Teller:
 
     def wake(self, _: str = "") -> None:
         self._due = True
-        if self._task is None and not self._closed:
+        if not self._delivering and not self._closed:
+            self._delivering = True
             self._task = asyncio.create_task(self._run())
 
     def wake_in(self, seconds: float) -> None:
@@ -124,6 +126,7 @@ class Teller:
             log.exception("socket.failed")
             self.close(1011, Code.INTERNAL.value)
         finally:
+            self._delivering = False
             self._task = None
 
 
@@ -131,7 +134,8 @@ class PairingTeller(Teller):
     """Tells one party of its pairing: a snapshot, then each change until the final one."""
 
     __slots__ = (
-        "_challenged", "_heard_at", "_holder", "_id", "_last", "_news", "_note", "_services", "_session", "_told",
+        "_challenged", "_first", "_heard_at", "_holder", "_id", "_last", "_news", "_note", "_services", "_session",
+        "_told",
     )  # fmt: skip
 
     def __init__(
@@ -142,6 +146,7 @@ class PairingTeller(Teller):
         self._id = pairing_id
         self._holder = holder
         self._session = session
+        self._first: View | None = None
         self._told = 0
         self._last = ""
         self._note = self._news = ""
@@ -149,35 +154,47 @@ class PairingTeller(Teller):
         self._challenged = False
 
     async def tell(self) -> None:
-        pairings = self._services.pairings
-        # A stranger's id is not worth a subscription.
-        view = await pairings.view(self._id, self._holder)
-        # Notes sort by the store's clock, so that of two sockets that open together one stays.
-        self._note = f"socket:{view.now:015}:{codes.token(self._services.random)}"
-        del view
+        # Until the first snapshot has gone out, rings only leave word that there is more.
+        self._delivering = True
+        begun = _time()
         try:
-            async with pairings.watch(self._id, self.heard):
+            async with self._services.pairings.watch(self._id, self.heard):
                 if self._session is None:
-                    # Both at once go to the store in one trip.
-                    self.wake()
-                    await pairings.take_over(self._id, self._note)
+                    await self._begin(begun)
                     await self.connection.until_gone()
                 else:
                     async with self._services.accounts.watch(self._session.user.id, self.wake):
-                        await self.listen()
+                        await self._begin(begun)
+                        await self.connection.until_gone()
         finally:
             self.stop()
 
+    async def _begin(self, begun: float) -> None:
+        pairings = self._services.pairings
+        view = await pairings.view(self._id, self._holder)
+        opened_at = view.now - int((_time() - begun) * 1000)
+        # What has rung meanwhile may be newer than what was read.
+        self._first = None if self._due else view
+        del view
+        self._due = True
+        await self._run()
+        if self._session is None and not self._closed:
+            # Notes sort by the store's clock, so that of two sockets that open together one stays: by when they opened,
+            # for one may have waited longer since, and its client be gone.
+            self._note = f"socket:{opened_at:015}:{codes.token(self._services.random)}"
+            await pairings.take_over(self._id, self._note)
+
     def heard(self, note: str) -> None:
         if self._session is None and note.startswith("socket:"):
-            if note == self._note:
+            if not self._note or note == self._note:
+                # Whoever is older, or newer, hears of us yet.
                 return
             if note > self._note:
                 self.close(TAKEN_OVER, "a newer socket of this device took over")
             # An older one may have missed our ring; deliveries coalesce, so that many of them cost one answer.
             self._challenged = True
         else:
-            self._news, self._heard_at = note, asyncio.get_running_loop().time()
+            self._news, self._heard_at = note, _time()
         self.wake()
 
     async def deliver(self) -> None:
@@ -186,10 +203,7 @@ class PairingTeller(Teller):
         if self._challenged:
             self._challenged = False
             await self._services.pairings.take_over(self._id, self._note)
-        news, self._news = self._news, ""
-        if asyncio.get_running_loop().time() - self._heard_at > NEWS_SECONDS:
-            news = ""
-        view = await self._services.pairings.news(self._id, self._holder, news, self._told)
+        view = await self._newest()
         version, status = view.pairing.version, view.pairing.status
         if version < self._told or (version == self._told and status != self._last):
             # A failover took back what we told. On one socket versions only grow, so the truth needs a new one.
@@ -200,6 +214,15 @@ class PairingTeller(Teller):
         if view.pairing.final:
             raise Closing(DONE, status.value)
         self.wake_in(view.expires_in)
+
+    async def _newest(self) -> View:
+        if first := self._first:
+            self._first = None
+            return first
+        news, self._news = self._news, ""
+        if _time() - self._heard_at > NEWS_SECONDS:
+            news = ""
+        return await self._services.pairings.news(self._id, self._holder, news, self._told)
 
 
 class AccountTeller(Teller):
@@ -364,6 +387,10 @@ class Sockets:
         if auth_key is not None:
             return None, await caller.authenticate(auth_key)
         return secret, None
+
+
+def _time() -> float:
+    return asyncio.get_running_loop().time()
 
 
 async def demand(services: Services, session: Session) -> None:
