@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import msgspec
-from starlette.requests import Request, cookie_parser
+from starlette.requests import ClientDisconnect, Request, cookie_parser
 from starlette.responses import Response
-from starlette.types import Scope
+from starlette.types import Receive, Scope
 
 from pairing_ws import codes
 from pairing_ws.accounts.ports import Session
@@ -78,8 +78,11 @@ class Fields:
     def all(self, name: bytes) -> list[str]:
         return [value.decode("latin-1") for value in self._named[name]] if name in self._named else []
 
-    def first(self, name: bytes, default: str = "") -> str:
-        return self._named[name][0].decode("latin-1") if name in self._named else default
+    def first(self, name: bytes) -> str:
+        return self.raw(name).decode("latin-1")
+
+    def raw(self, name: bytes) -> bytes:
+        return self._named[name][0] if name in self._named else b""
 
     def has_any(self, names: Set[bytes]) -> bool:
         return not names.isdisjoint(self._named)
@@ -238,9 +241,9 @@ class Caller:
 
     def _header(self, name: bytes) -> str:
         """UTF-8, sent raw or percent-encoded."""
-        raw = self.fields.first(name).encode("latin-1")
         try:
-            return unquote(raw.decode(), errors="strict")
+            text = self.fields.raw(name).decode()
+            return unquote(text, errors="strict") if "%" in text else text
         except UnicodeDecodeError:
             raise Refused(Code.BAD_REQUEST, f"{name.decode()} has to be UTF-8") from None
 
@@ -322,13 +325,26 @@ def push_token(text: str) -> str:
 
 async def body(request: Request, kind: type[BodyT]) -> BodyT:
     """The request's JSON as `kind`; an absent body is an empty object. Raises BAD_REQUEST, UNSUPPORTED_MEDIA_TYPE."""
-    raw = await request.body()
+    raw = await _read(request.receive)
     if not raw:
         return _decoded(b"{}", kind)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise Refused(Code.UNSUPPORTED_MEDIA_TYPE, "send the body as application/json")
     return _decoded(raw, kind)
+
+
+async def _read(receive: Receive) -> bytes:
+    """Starlette's own way of reading it takes twice as long."""
+    parts = []
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(parts)
 
 
 def _decoded(raw: bytes, kind: type[BodyT]) -> BodyT:
