@@ -1,0 +1,129 @@
+"""Which of two sockets of one device stays: the one that opened last, however long each has waited since."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+from pairing_ws.pairing.machine import Initiator, Pairing
+from pairing_ws.pairing.terms import BySecret, Role, View
+from pairing_ws.web.connection import Connection
+from pairing_ws.web.socket import TAKEN_OVER, PairingTeller
+
+
+class Pairings:
+    """A store and a bus, whose subscriptions wait for a word from the test. Its clock is the event loop's."""
+
+    def __init__(self) -> None:
+        self.watching: list[Callable[[str], None]] = []
+        self.confirmed: list[asyncio.Event] = []
+        self.rung: list[str] = []
+
+    @asynccontextmanager
+    async def watch(self, _: str, wake: Callable[[str], None]) -> AsyncIterator[None]:
+        self.watching.append(wake)
+        confirmed = asyncio.Event()
+        self.confirmed.append(confirmed)
+        try:
+            await confirmed.wait()
+            yield
+        finally:
+            self.watching.remove(wake)
+
+    async def view(self, id_: str, _: BySecret) -> View:
+        now = int(asyncio.get_running_loop().time() * 1000)
+        pairing = Pairing(
+            id=id_,
+            initiator=Initiator.NEW_DEVICE,
+            created_at=now,
+            expires_at=now + 60_000,
+            code_hash="",
+            user_code_hash="",
+        )
+        return View(pairing, Role.NEW_DEVICE, now)
+
+    async def news(self, id_: str, holder: BySecret, _: str, __: int) -> View:
+        return await self.view(id_, holder)
+
+    async def take_over(self, _: str, note: str) -> None:
+        self.rung.append(note)
+        for wake in list(self.watching):
+            wake(note)
+
+
+class Client:
+    def __init__(self, pairings: Pairings) -> None:
+        self.closed: int | None = None
+        self.told = asyncio.Event()
+        self.gone = asyncio.Event()
+        services: Any = SimpleNamespace(pairings=pairings, random=lambda size: bytes(size))
+        teller = PairingTeller(Connection(self.receive, self.send), services, "id", BySecret("secret"), None)
+        self.task = asyncio.create_task(teller.tell())
+
+    async def receive(self) -> dict[str, Any]:
+        await self.gone.wait()
+        return {"type": "websocket.disconnect"}
+
+    async def send(self, message: Any) -> None:
+        if self.gone.is_set():
+            raise OSError
+        if message["type"] == "websocket.close":
+            self.closed = message["code"]
+            self.gone.set()
+        else:
+            self.told.set()
+
+    async def leave(self) -> None:
+        self.gone.set()
+        await self.task
+
+
+async def test_the_socket_that_opened_last_stays_though_the_other_one_began_to_hear_later() -> None:
+    pairings = Pairings()
+    older = Client(pairings)
+    # Notes count milliseconds.
+    await asyncio.sleep(0.005)
+    newer = Client(pairings)
+    await asyncio.sleep(0)
+    for each, confirmed in ((newer, pairings.confirmed[1]), (older, pairings.confirmed[0])):
+        confirmed.set()
+        await each.told.wait()
+    await older.task
+    assert older.closed == TAKEN_OVER
+    assert newer.closed is None
+    await newer.leave()
+
+
+async def test_a_socket_whose_client_has_gone_before_it_could_be_told_takes_nothing_over() -> None:
+    pairings = Pairings()
+    client = Client(pairings)
+    await asyncio.sleep(0)
+    client.gone.set()
+    pairings.confirmed[0].set()
+    await client.task
+    assert pairings.rung == []
+
+
+async def test_what_rings_while_a_socket_opens_is_read_and_not_forgotten() -> None:
+    pairings = Pairings()
+    client = Client(pairings)
+    await asyncio.sleep(0)
+    reads: list[str] = []
+    view, news = pairings.view, pairings.news
+
+    async def rung_while_reading(id_: str, holder: BySecret) -> View:
+        pairings.view = view  # type: ignore[method-assign]
+        read = await view(id_, holder)
+        pairings.watching[0]("")
+        return read
+
+    async def told(id_: str, holder: BySecret, note: str, known: int) -> View:
+        reads.append(note)
+        return await news(id_, holder, note, known)
+
+    pairings.view, pairings.news = rung_while_reading, told  # type: ignore[method-assign]
+    pairings.confirmed[0].set()
+    await client.told.wait()
+    assert reads == [""]
+    await client.leave()
