@@ -1,6 +1,5 @@
 """The calls on sessions, devices and invites. Each reads the request, asks the story once, and spells the answer."""
 
-from starlette.requests import Request
 from starlette.responses import Response
 
 from pairing_ws import codes
@@ -20,9 +19,9 @@ from pairing_ws.web.http import (
 )
 
 
-async def accept_invite(caller: Caller, request: Request) -> Response:
+async def accept_invite(caller: Caller) -> Response:
     """Log the first device in, or come back after all devices are lost."""
-    wanted = await body(request, wire.AcceptRequest)
+    wanted = await body(caller, wire.AcceptRequest)
     auth_key, secret = caller.either()
     if auth_key is not None:
         raise Refused(Code.BAD_REQUEST, "this device is logged in already; log out first")
@@ -33,9 +32,9 @@ async def accept_invite(caller: Caller, request: Request) -> Response:
     return give_keys(given, caller.services, cookie=wanted.keys == "cookie")
 
 
-async def refresh(caller: Caller, request: Request) -> Response:
+async def refresh(caller: Caller) -> Response:
     """A new pair of keys for the refreshKey in the body, or in the cookie."""
-    wanted = await body(request, wire.RefreshRequest)
+    wanted = await body(caller, wire.RefreshRequest)
     by_cookie = wanted.keys == "cookie"
     cookies = caller.refresh_cookies
     if by_cookie and wanted.refresh_key is not None:
@@ -54,7 +53,7 @@ async def refresh(caller: Caller, request: Request) -> Response:
     return give_keys(given, caller.services, cookie=by_cookie)
 
 
-async def log_out(caller: Caller, request: Request) -> Response:
+async def log_out(caller: Caller) -> Response:
     """End this session, and forget its cookie."""
     cookies = caller.refresh_cookies
     if cookies:
@@ -68,12 +67,12 @@ async def log_out(caller: Caller, request: Request) -> Response:
     return response
 
 
-async def me(caller: Caller, _: Request) -> Response:
+async def me(caller: Caller) -> Response:
     """Who and which device this is."""
     return JsonResponse(wire.me(await caller.session(), caller.services.clock()))
 
 
-async def devices(caller: Caller, _: Request) -> Response:
+async def devices(caller: Caller) -> Response:
     """The devices that are logged in to this account, oldest first."""
     session = await caller.session()
     now = caller.services.clock()
@@ -82,16 +81,16 @@ async def devices(caller: Caller, _: Request) -> Response:
     return JsonResponse(wire.devices(found, came_of, session.device.id, now))
 
 
-async def change_device(caller: Caller, request: Request) -> Response:
+async def change_device(caller: Caller) -> Response:
     """Rename a device, or set this device's own push address."""
-    wanted = await body(request, wire.DeviceRequest)
+    wanted = await body(caller, wire.DeviceRequest)
     session = await caller.session()
     name = None if wanted.name is None else label(wanted.name)
     if name == "":
         raise Refused(Code.BAD_REQUEST, "a name needs a visible character")
     changed = await caller.services.accounts.change_device(
         session,
-        request.path_params["id"],
+        caller.id,
         caller.ip,
         name=name,
         push_token=None if wanted.push_token is None else push_token(wanted.push_token),
@@ -99,23 +98,23 @@ async def change_device(caller: Caller, request: Request) -> Response:
     return JsonResponse(wire.device(changed, session.device.id, caller.services.clock()))
 
 
-async def revoke_device(caller: Caller, request: Request) -> Response:
+async def revoke_device(caller: Caller) -> Response:
     """Log a device out; with `descendants=true`, also all that it let in, and the passkeys that these have added."""
-    given = request.query_params.get("descendants", "false")
+    given = caller.query.get("descendants", "false")
     if given not in ("true", "false"):
         raise Refused(Code.BAD_REQUEST, "descendants is true or false")
     session = await caller.session()
-    await caller.services.accounts.revoke(session, request.path_params["id"], caller.ip, descendants=given == "true")
+    await caller.services.accounts.revoke(session, caller.id, caller.ip, descendants=given == "true")
     return Response(status_code=204)
 
 
-async def revoke_others(caller: Caller, _: Request) -> Response:
+async def revoke_others(caller: Caller) -> Response:
     """Log every other device of the account out."""
     count = await caller.services.accounts.revoke_others(await caller.session(), caller.ip)
     return JsonResponse(wire.Revoked(revoked=count))
 
 
-async def activity(caller: Caller, _: Request) -> Response:
+async def activity(caller: Caller) -> Response:
     """What happened to this account lately, newest first."""
     lines = await caller.services.accounts.activity(await caller.session())
     return JsonResponse(wire.ActivityLog(activity=[wire.activity(line) for line in lines]))

@@ -201,7 +201,7 @@ class HttpProtocol(HttpToolsProtocol):
         # In the middle of an answer to what was asked before, or behind the one to this, another would be part of it.
         if self._answered and self._in_head and not self.transport.is_closing():
             answer = problem(refused)
-            head = [*self.server_state.default_headers, *answer.raw_headers, (b"connection", b"close")]
+            head = [*self.server_state.default_headers, *answer.raw_headers]
             lines = [b"%s: %s\r\n" % field for field in head]
             self.transport.write(b"".join([STATUS_LINE[answer.status_code], *lines, b"\r\n", bytes(answer.body)]))
         self.transport.close()

@@ -89,6 +89,9 @@ def problem(refused: Refused) -> Response:
         document["retryAfter"] = refused.retry_after
     if refused.code in CHALLENGES:
         headers["WWW-Authenticate"] = CHALLENGES[refused.code]
+    if refused.code in (Code.REQUEST_TIMEOUT, Code.HEADERS_TOO_LARGE):
+        # Or the rest would go on coming in.
+        headers["Connection"] = "close"
     if nonce := refused.extra.get("nonce"):
         headers["DPoP-Nonce"] = nonce
     return ProblemResponse(msgspec.json.encode(document | refused.extra), shape.status, headers)

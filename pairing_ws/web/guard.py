@@ -1,7 +1,6 @@
-"""The outermost layer: hosts that are not ours are sent away, bodies that dribble in are cut off, and every answer,
-errors included, gets safe headers and is counted."""
+"""The outermost layer: hosts that are not ours are sent away, and every answer, errors included, gets safe headers and
+is counted."""
 
-import asyncio
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -11,14 +10,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pairing_ws.config import Settings
 from pairing_ws.errors import Code, Refused
-from pairing_ws.timers import Within
 from pairing_ws.web.errors import problem
 from pairing_ws.web.http import MAX_BODY, Fields
 
 # Answered under any name: load balancers ask by address.
 ANY_HOST = frozenset({"/healthz", "/readyz"})
-# To the end of the body, from when it is first asked for. A proxy's own limit often starts anew with each byte.
-RECEIPT_SECONDS = 10.0
 
 # By the route, not the path: what strangers can choose makes no new counter.
 REQUESTS = Counter("pairing_requests", "Answered HTTP requests", ["method", "route", "status"])
@@ -73,12 +69,11 @@ class Entrance:
             return Refused(Code.MISDIRECTED, "this host is not served here")
         return None
 
-    def complete(self, headers: list[tuple[bytes, bytes]], *, late: bool = False) -> list[tuple[bytes, bytes]]:
-        """With the safe ones among them; an answer's own win. `late` is an answer to a body that dribbles in."""
+    def complete(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """With the safe ones among them; an answer's own win."""
         own = [name for name, _ in headers if name in self._names]
         safe = [each for each in self._safe if each[0] not in own] if own else self._safe
-        # Or the rest of the body would go on dribbling in.
-        return [*headers, *safe, *([(b"connection", b"close")] if late else [])]
+        return [*headers, *safe]
 
     def safe(self, response: Response) -> Response:
         response.raw_headers = self.complete(response.raw_headers)
@@ -99,11 +94,9 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
-        receipt = Receipt(receive)
-
         async def send_safely(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = self._entrance.complete(message.get("headers", []), late=receipt.late)
+                message["headers"] = self._entrance.complete(message.get("headers", []))
                 count(scope["method"], getattr(scope.get("route"), "path", "none"), message["status"])
             await send(message)
 
@@ -111,35 +104,7 @@ class Guard:
         if refused:
             await problem(refused)(scope, receive, send_safely)
         else:
-            await self._app(scope, receipt, send_safely)
-
-
-class Receipt:
-    """A request's `receive`. Raises REQUEST_TIMEOUT if the body is not there in time."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        # From the first question for it: most calls have no body, and ask for none.
-        self._deadline: float | None = None
-        self._complete = self.late = False
-
-    async def __call__(self) -> Message:
-        if self._complete:
-            # What is awaited from now on is the client's going away.
-            return await self._receive()
-        now = asyncio.get_running_loop().time()
-        if self._deadline is None:
-            self._deadline = now + RECEIPT_SECONDS
-        try:
-            async with Within(self._deadline - now):
-                message = await self._receive()
-        except TimeoutError:
-            self.late = True
-            raise Refused(
-                Code.REQUEST_TIMEOUT, f"the body has to be here within {RECEIPT_SECONDS:.0f} seconds"
-            ) from None
-        self._complete = not message.get("more_body")
-        return message
+            await self._app(scope, receive, send_safely)
 
 
 def count(method: str, route: str, status: int) -> None:

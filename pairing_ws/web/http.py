@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request, cookie_parser
+from starlette.datastructures import QueryParams
+from starlette.requests import ClientDisconnect, cookie_parser
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
@@ -26,6 +27,7 @@ from pairing_ws.pairing.service import PairingService
 from pairing_ws.pairing.terms import ByKey, BySecret, Holder
 from pairing_ws.parties import Approver, NewDevice
 from pairing_ws.ports import Proofs
+from pairing_ws.timers import Within
 from pairing_ws.web import wire
 from pairing_ws.web.drain import Drain
 
@@ -33,6 +35,8 @@ BodyT = TypeVar("BodyT", bound=msgspec.Struct)
 
 API = "/api/v1"
 MAX_BODY = 16 * 1024
+# To its end, from when it is first asked for. A proxy's own limit often starts anew with each byte.
+BODY_SECONDS = 10.0
 MAX_LABEL = 128
 DEVICE_CODE = re.compile(r"[A-Za-z0-9._:~=+/-]{1,128}")
 PUSH_TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
@@ -98,14 +102,24 @@ class Fields:
 class Caller:
     """One connection as its request describes it. HTTP calls and socket handshakes alike."""
 
-    def __init__(self, scope: Scope, fields: Fields, services: Services) -> None:
+    def __init__(self, scope: Scope, receive: Receive, fields: Fields, services: Services) -> None:
+        self.scope = scope
+        self.receive = receive
         self.fields = fields
         self.services = services
         # From the first message on a socket, for who can't send headers with its handshake.
         self.proof: str | None = None
         # Whether the one who asks works with a key of its own, and will need a nonce.
         self.has_key = False
-        self.scope = scope
+
+    @property
+    def id(self) -> str:
+        """The one in the path of a call that has one."""
+        return str(self.scope["path_params"]["id"])
+
+    @property
+    def query(self) -> QueryParams:
+        return QueryParams(self.scope["query_string"])
 
     @property
     def ip(self) -> str:
@@ -323,18 +337,25 @@ def push_token(text: str) -> str:
     return text
 
 
-async def body(request: Request, kind: type[BodyT]) -> BodyT:
-    """The request's JSON as `kind`; an absent body is an empty object. Raises BAD_REQUEST, UNSUPPORTED_MEDIA_TYPE."""
-    raw = await _read(request.receive)
+async def body(caller: Caller, kind: type[BodyT]) -> BodyT:
+    """What the caller sent as JSON, as `kind`; an absent body is an empty object.
+
+    Raises BAD_REQUEST, UNSUPPORTED_MEDIA_TYPE and REQUEST_TIMEOUT.
+    """
+    try:
+        async with Within(BODY_SECONDS):
+            raw = await _whole(caller.receive)
+    except TimeoutError:
+        raise Refused(Code.REQUEST_TIMEOUT, f"the body has to be here within {BODY_SECONDS:.0f} seconds") from None
     if not raw:
         return _decoded(b"{}", kind)
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = caller.fields.first(b"content-type").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise Refused(Code.UNSUPPORTED_MEDIA_TYPE, "send the body as application/json")
     return _decoded(raw, kind)
 
 
-async def _read(receive: Receive) -> bytes:
+async def _whole(receive: Receive) -> bytes:
     """Starlette's own way of reading it takes twice as long."""
     parts = []
     more = True

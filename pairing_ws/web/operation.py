@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
-from starlette.requests import Request
 from starlette.responses import Response
 
 from pairing_ws import config
@@ -32,20 +31,20 @@ class Operation:
         self._jwks = jwks
         self._registry = registry
 
-    async def healthz(self, _: Caller, __: Request) -> Response:
+    async def healthz(self, _: Caller) -> Response:
         """Alive: this process answers."""
         return JsonResponse(wire.Health(status="ok"))
 
-    async def readyz(self, _: Caller, __: Request) -> Response:
+    async def readyz(self, _: Caller) -> Response:
         """Ready: its stores answer as well."""
         await self._ready()
         return JsonResponse(wire.Health(status="ok"))
 
-    async def keys(self, _: Caller, __: Request) -> Response:
+    async def keys(self, _: Caller) -> Response:
         """The public keys that authKeys are signed with (RFC 7517)."""
         return JsonResponse(self._jwks(), 200, (b"cache-control", b"public, max-age=60"))
 
-    async def metrics(self, caller: Caller, _: Request) -> Response:
+    async def metrics(self, caller: Caller) -> Response:
         """Prometheus metrics, of all workers together."""
         readers = caller.services.settings.metrics
         peer = parse(caller.asks)
@@ -68,14 +67,14 @@ class Operation:
         raise Unavailable("the folder of metrics")
 
 
-def document(describe: Callable[[], dict[str, Any]]) -> Callable[[Caller, Request], Awaitable[Response]]:
+def document(describe: Callable[[], dict[str, Any]]) -> Callable[[Caller], Awaitable[Response]]:
     """An endpoint that serves one description, rendered when it is first asked for: 5 ms of a start."""
 
     @cache
     def rendered() -> bytes:
         return msgspec.json.encode(describe())
 
-    async def endpoint(_: Caller, __: Request) -> Response:
+    async def endpoint(_: Caller) -> Response:
         """A machine-readable description of this API."""
         return Response(rendered(), media_type="application/json", headers={"Cache-Control": "no-cache"})
 

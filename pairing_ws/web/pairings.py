@@ -5,7 +5,6 @@ from contextlib import AsyncExitStack, suppress
 from importlib import import_module
 from urllib.parse import urlsplit
 
-from starlette.requests import Request
 from starlette.responses import Response
 
 from pairing_ws import codes
@@ -20,9 +19,9 @@ MAX_WAIT_SECONDS = 30
 MAX_DIGITS = 9
 
 
-async def create(caller: Caller, request: Request) -> Response:
+async def create(caller: Caller) -> Response:
     """Make a pairing: device B without a credential (flow 2), device A with its authKey (flow 1)."""
-    wanted = await body(request, wire.CreateRequest)
+    wanted = await body(caller, wire.CreateRequest)
     creator, secret = await caller.claimant(wanted.device_key)
     made = await caller.services.pairings.create(creator, caller.ip, secret)
     picture = await _picture(made.qr_text, wanted.qr)
@@ -38,10 +37,10 @@ async def _picture(text: str, kind: str) -> dict[str, str]:
     return {kind: await asyncio.to_thread(qr.draw, text, kind)}
 
 
-async def read(caller: Caller, request: Request) -> Response:
+async def read(caller: Caller) -> Response:
     """Poll a pairing; with `wait`, until its version is greater than `since`."""
-    pairing_id, holder = request.path_params["id"], await caller.holder()
-    since, wait = _number(request, "since", None), _number(request, "wait", MAX_WAIT_SECONDS)
+    pairing_id, holder = caller.id, await caller.holder()
+    since, wait = _number(caller, "since", None), _number(caller, "wait", MAX_WAIT_SECONDS)
     view = await caller.services.pairings.view(pairing_id, holder)
     if wait and since is not None and view.pairing.version <= since and not view.pairing.final:
         view = await _changed(caller, pairing_id, holder, since, wait)
@@ -75,28 +74,28 @@ async def _changed(caller: Caller, pairing_id: str, holder: Holder, since: int, 
                     await woken.wait()
 
 
-async def claim(caller: Caller, request: Request) -> Response:
+async def claim(caller: Caller) -> Response:
     """The scan: tie the other device to the pairing. It is not consent."""
-    wanted = await body(request, wire.ClaimRequest)
+    wanted = await body(caller, wire.ClaimRequest)
     claimant, secret = await caller.claimant(wanted.device_key)
     pairings = caller.services.pairings
-    return _claimed(*await pairings.claim(request.path_params["id"], wanted.code, claimant, caller.ip, secret))
+    return _claimed(*await pairings.claim(caller.id, wanted.code, claimant, caller.ip, secret))
 
 
-async def keep(caller: Caller, request: Request) -> Response:
+async def keep(caller: Caller) -> Response:
     """Get a code that can wait for a press, for 60 s and for the asker alone. Changes nothing."""
-    wanted = await body(request, wire.KeepRequest)
+    wanted = await body(caller, wire.KeepRequest)
     holder = await caller.holder()
     if isinstance(holder, BySecret) and not codes.is_secret(holder.secret):
         # One that anybody could have would make the code anybody's.
         raise Refused(Code.BAD_REQUEST, codes.SHAPE_OF_SECRETS)
-    code = await caller.services.pairings.keep(request.path_params["id"], wanted.code, holder, caller.ip)
+    code = await caller.services.pairings.keep(caller.id, wanted.code, holder, caller.ip)
     return JsonResponse(wire.KeptCode(code=code, expires_in=KEPT_MS // 1000))
 
 
-async def claim_by_user_code(caller: Caller, request: Request) -> Response:
+async def claim_by_user_code(caller: Caller) -> Response:
     """Claim by the typed code. Every failure is the same 404, and counts."""
-    wanted = await body(request, wire.UserCodeRequest)
+    wanted = await body(caller, wire.UserCodeRequest)
     claimant, secret = await caller.claimant(wanted.device_key)
     pairings = caller.services.pairings
     return _claimed(*await pairings.claim_by_user_code(wanted.user_code, claimant, caller.ip, secret))
@@ -106,42 +105,38 @@ def _claimed(view: View, secret: str | None) -> Response:
     return JsonResponse(wire.claimed(view, secret))
 
 
-async def approve(caller: Caller, request: Request) -> Response:
+async def approve(caller: Caller) -> Response:
     """Consent, by the device that claimed (flow 2) or created (flow 1) the pairing."""
-    return JsonResponse(
-        wire.pairing(await caller.services.pairings.approve(request.path_params["id"], await caller.by_key()))
-    )
+    return JsonResponse(wire.pairing(await caller.services.pairings.approve(caller.id, await caller.by_key())))
 
 
-async def deny(caller: Caller, request: Request) -> Response:
+async def deny(caller: Caller) -> Response:
     """Refuse; with `report`, say that you did not start it."""
-    wanted = await body(request, wire.DenyRequest)
+    wanted = await body(caller, wire.DenyRequest)
     holder = await caller.by_key()
-    view = await caller.services.pairings.deny(request.path_params["id"], holder, report=wanted.report)
+    view = await caller.services.pairings.deny(caller.id, holder, report=wanted.report)
     return JsonResponse(wire.pairing(view))
 
 
-async def cancel(caller: Caller, request: Request) -> Response:
+async def cancel(caller: Caller) -> Response:
     """Take it back, by its creator."""
-    await caller.services.pairings.cancel(request.path_params["id"], await caller.holder())
+    await caller.services.pairings.cancel(caller.id, await caller.holder())
     return Response(status_code=204)
 
 
-async def log_in(caller: Caller, request: Request) -> Response:
+async def log_in(caller: Caller) -> Response:
     """Exchange the approved pairing for keys, exactly once; repeatable for 30 s while neither key was used."""
-    wanted = await body(request, wire.LoginRequest)
+    wanted = await body(caller, wire.LoginRequest)
     holder = caller.by_secret()
-    given = await caller.services.pairings.log_in(
-        request.path_params["id"], holder, wanted.number, caller.device_code(), caller.prove
-    )
+    given = await caller.services.pairings.log_in(caller.id, holder, wanted.number, caller.device_code(), caller.prove)
     return give_keys(given, caller.services, cookie=wanted.keys == "cookie")
 
 
-def _number(request: Request, name: str, limit: int | None) -> int | None:
+def _number(caller: Caller, name: str, limit: int | None) -> int | None:
     """A whole number from the query string; None if it is not there."""
-    if not request.scope["query_string"]:
+    if not caller.scope["query_string"]:
         return None
-    given = request.query_params.getlist(name)
+    given = caller.query.getlist(name)
     if not given:
         return None
     if len(given) > 1 or not given[0].isascii() or not given[0].isdigit() or len(given[0]) > MAX_DIGITS:

@@ -15,7 +15,7 @@ from pairing_ws.web import accounts, pairings, passkeys, wire
 from pairing_ws.web.errors import problem
 from pairing_ws.web.http import API, Caller, Fields, Services
 
-Handler = Callable[[Caller, Request], Awaitable[Response]]
+Handler = Callable[[Caller], Awaitable[Response]]
 
 KEY, SECRET, DEVICE = "authKey", "pairingSecret", "deviceHeaders"
 
@@ -153,16 +153,16 @@ def routes(calls: tuple[Call, ...], services: Services) -> list[BaseRoute]:
 def _route(path: str, calls: dict[str, Call], services: Services) -> Route:
     async def endpoint(request: Request) -> Response:
         call = calls[request.method if request.method != "HEAD" else "GET"]
-        return await answer(call, request, Caller(request.scope, Fields(request.scope), services))
+        return await answer(call, Caller(request.scope, request.receive, Fields(request.scope), services))
 
     return Route(path, endpoint, methods=list(calls))
 
 
-async def answer(call: Call, request: Request, caller: Caller) -> Response:
+async def answer(call: Call, caller: Caller) -> Response:
     """Raises Refused."""
     services = caller.services
     try:
-        response = await call.handler(caller, request)
+        response = await call.handler(caller)
     except asyncio.CancelledError:
         if not services.drain.begun:
             raise

@@ -7,12 +7,12 @@ length, HEAD and OPTIONS, and whatever is no call.
 from collections.abc import Awaitable, Sequence
 
 import structlog
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from pairing_ws.errors import Code, Refused
 from pairing_ws.web.errors import problem
-from pairing_ws.web.guard import Entrance, Receipt, count, path_of
+from pairing_ws.web.guard import Entrance, count, path_of
 from pairing_ws.web.http import Caller, Fields, Services
 from pairing_ws.web.routes import Call, answer
 
@@ -43,15 +43,14 @@ class ShortWay:
             if call is None:
                 return None
             scope["path_params"] = {"id": id_}
-        return self._answer(call, path, Caller(scope, fields, self._services), receive, send)
+        return self._answer(call, path, Caller(scope, receive, fields, self._services), send)
 
-    async def _answer(self, call: Call, path: str, caller: Caller, receive: Receive, send: Send) -> None:
-        receipt = Receipt(receive)
+    async def _answer(self, call: Call, path: str, caller: Caller, send: Send) -> None:
         try:
             refused = self._entrance.refusal(path, caller.fields)
             if refused:
                 raise refused
-            response = await answer(call, Request(caller.scope, receipt), caller)
+            response = await answer(call, caller)
         except Refused as refusal:
             response = problem(refusal)
         except ClientDisconnect:
@@ -60,7 +59,7 @@ class ShortWay:
             log.exception("call.failed", call=call.path)
             response = problem(Refused(Code.INTERNAL, "the server failed; nothing is known to have changed"))
         count(call.method, call.path, response.status_code)
-        headers = self._entrance.complete(response.raw_headers, late=receipt.late)
+        headers = self._entrance.complete(response.raw_headers)
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
 

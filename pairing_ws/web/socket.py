@@ -280,7 +280,7 @@ class Sockets:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse before the upgrade, or accept; and close with the code of whatever ends it."""
-        connection, caller = Connection(receive, send), Caller(scope, Fields(scope), self._services)
+        connection, caller = Connection(receive, send), Caller(scope, receive, Fields(scope), self._services)
         path, address = path_of(scope), block(caller.ip)
         refused = self._refusal(caller, path, address)
         if refused:
