@@ -16,6 +16,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 # From asking to answer, connecting included.
 COMMAND_SECONDS = 4.0
+# So many commands go at once, for the server to begin with them while this process makes the next ones: with all of a
+# tick in one write, each waited for the other (an eighth of all polls, a sixth of all creations).
+TOGETHER = 12
 _ASKING = hiredis.pack_command(("ASKING",))
 _INCOMPLETE = object()
 
@@ -24,7 +27,7 @@ Connect = Callable[[], Awaitable[Connection]]
 
 class Wire(asyncio.Protocol):
     """One connection's life: it begins with `connect` and ends once, whoever ends it. What one event-loop tick writes
-    goes out together. A subclass is told what is `heard`, errors of the server included, and when it `is_over`.
+    goes out by the dozen. A subclass is told what is `heard`, errors of the server included, and when it `is_over`.
     """
 
     def __init__(self, connect: Connect) -> None:
@@ -47,10 +50,12 @@ class Wire(asyncio.Protocol):
         raise NotImplementedError
 
     def write(self, packed: bytes) -> None:
-        """In the order of the calls; while it connects, what is written waits."""
+        """In the order of the calls; while it connects, what is written waits. May end it."""
         if not self._due and self._transport:
             self._loop.call_soon(self._write)
         self._due.append(packed)
+        if len(self._due) == TOGETHER and self._transport:
+            self._write()
 
     def end(self, error: Exception) -> None:
         if self.ended:
@@ -86,7 +91,7 @@ class Wire(asyncio.Protocol):
         self._write()
 
     def _write(self) -> None:
-        if self.ended or self._transport is None:
+        if self.ended or self._transport is None or not self._due:
             return
         due, self._due = self._due, []
         try:
@@ -168,10 +173,14 @@ class Line(Wire):
             asked.fail(_late())
             return
         if newcomer:
-            self.write(_ASKING)
             self._under_way.append(None)
-        self.write(asked.packed)
+            self.write(_ASKING)
         self._under_way.append(asked)
+        self.write(asked.packed)
+        if self.ended:
+            # Either write may have found the connection dead.
+            asked.fail(RedisConnectionError("the connection was closed a moment ago"))
+            return
         if self._timer is None or asked.deadline < self._timer.when():
             self._set_timer(asked.deadline)
 
