@@ -59,15 +59,17 @@ async def test_what_is_asked_at_once_goes_out_by_the_dozen_and_is_answered_in_or
     assert [int(await each.answer) for each in made] == list(range(MANY))
 
 
+@pytest.mark.parametrize("before", [0, 1])
 @pytest.mark.parametrize("newcomers", [False, True])
 @pytest.mark.parametrize("count", [1, TOGETHER - 1, TOGETHER, MANY])
 async def test_a_connection_that_is_found_dead_fails_all_who_asked_and_leaves_nobody_waiting(
-    count: int, newcomers: bool
+    count: int, newcomers: bool, before: int
 ) -> None:
     transport = Transport()
     line = await connected(transport)
     transport.dead = True
-    made = ask(line, count, newcomers=newcomers)
+    made = ask(line, before) + ask(line, count, newcomers=newcomers)
     await asyncio.sleep(0)
     assert line.ended
+    assert all(each.answer.done() for each in made)
     assert all(isinstance(each.answer.exception(), RedisConnectionError) for each in made)
