@@ -14,16 +14,23 @@ GRAIN = 1 / 16
 
 
 class Timer:
-    __slots__ = ("_together", "ring")
+    __slots__ = ("_ring", "_together")
 
     def __init__(self, together: set["Timer"], ring: Callable[[], object]) -> None:
         self._together = together
-        self.ring = ring
+        self._ring: Callable[[], object] | None = ring
         together.add(self)
 
     def cancel(self) -> None:
         """Without effect on one that has rung."""
         self._together.discard(self)
+        # Most belong to what they ring, and would be garbage that only a collection finds.
+        self._ring = None
+
+    def ring(self) -> None:
+        ring, self._ring = self._ring, None
+        if ring:
+            ring()
 
 
 class Timers:

@@ -1,6 +1,7 @@
 """Timers that share one of the event loop's, on a clock that the tests turn; and the limits that are built of them."""
 
 import asyncio
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -153,6 +154,33 @@ async def test_who_is_cancelled_and_out_of_time_at_once_is_cancelled() -> None:
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_a_time_limit_and_a_timer_leave_no_garbage_for_the_collector() -> None:
+    class Owner:
+        def __init__(self, timers: Timers) -> None:
+            self.timer = timers.call_later(seconds, self.ring)
+
+        def ring(self) -> None:
+            pass
+
+    loop = Loop()
+    timers, owners = Timers(loop), 50  # type: ignore[arg-type]
+    gc.collect()
+    gc.disable()
+    try:
+        for seconds in (1, 2):
+            for _ in range(owners):
+                async with Within(60):
+                    pass
+                owner = Owner(timers)
+                if seconds == 1:
+                    owner.timer.cancel()
+        loop.turn_to(1005)
+        del owner
+        assert gc.collect() < owners
+    finally:
+        gc.enable()
 
 
 async def test_a_failure_of_its_own_passes_through_a_time_limit() -> None:
