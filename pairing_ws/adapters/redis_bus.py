@@ -136,9 +136,10 @@ class RedisBus(Bells):
     def _settle(self, channels: Iterable[str]) -> None:
         """Have each channel at the link to its home."""
         added: dict[str, list[str]] = {}
+        homes = self._servers.homes
         for channel in channels:
             try:
-                home = self._servers.home(channel) if self._servers.homes else None
+                home = self._servers.home(channel) if homes else None
             except RedisError:
                 home = None
             before = self._homes.get(channel)
@@ -149,11 +150,12 @@ class RedisBus(Bells):
             self._homes[channel] = home
             self._doubt(channel)
             added.setdefault(home, []).append(channel)
-        for home in self._servers.homes | added.keys():
+        for home in homes | added.keys():
             if home not in self._links:
                 connect = partial(self._servers.open, home)
                 self._links[home] = Link(connect, self.verbs, self._rang, self._confirm, self._doubt, self._look.set)
-            self._links[home].add(added.get(home, []))
+        for home, new in added.items():
+            self._links[home].add(new)
 
     async def _close_idle_links(self) -> None:
         """To servers that have no keys any more."""

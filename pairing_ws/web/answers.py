@@ -15,11 +15,13 @@ from uvicorn.protocols.http.httptools_impl import (
 from pairing_ws.errors import Code, Refused
 from pairing_ws.timers import Timer, timers
 from pairing_ws.web.errors import problem
+from pairing_ws.web.frames import WebSocketProtocol
 
 # nginx takes four buffers of 8 KiB as well.
 MAX_HEAD = 32 * 1024
 # 16 KiB of body in chunks of one byte, and some trailers.
 MAX_BESIDE = 128 * 1024
+_OF_BODIES = frozenset({b"content-length", b"transfer-encoding"})
 # To the end of a request's headers, from its first byte, and for the first request from the connection.
 HEAD_SECONDS = 10.0
 
@@ -173,7 +175,26 @@ class HttpProtocol(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         self._upgraded = True
-        super().handle_websocket_upgrade()
+        if not self._is_handshake:
+            # Handed on, it would be left without an answer and without an end.
+            self._refuse(Refused(Code.BAD_REQUEST, "a socket is opened by a GET of HTTP/1.1 without a body"))
+            return
+        self.connections.discard(self)
+        protocol = WebSocketProtocol(self.config, self.server_state, self.app_state)
+        protocol.connection_made(self.transport)
+        self.transport.set_protocol(protocol)
+        protocol.greet(self.url.decode("ascii"), self.headers)
+
+    @property
+    def _is_handshake(self) -> bool:
+        """Behind a call that is still to be answered, it is none either."""
+        return (
+            self._answered
+            and self.scope["method"] == "GET"
+            and self.scope["http_version"] == "1.1"
+            and self.url.isascii()
+            and all(name not in _OF_BODIES or value == b"0" for name, value in self.headers)
+        )
 
     def send_400_response(self, msg: str) -> None:
         if not self.transport.is_closing():
@@ -199,7 +220,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, refused: Refused) -> None:
         # In the middle of an answer to what was asked before, or behind the one to this, another would be part of it.
-        if self._answered and self._in_head and not self.transport.is_closing():
+        if self._answered and (self._in_head or self._upgraded) and not self.transport.is_closing():
             answer = problem(refused)
             head = [*self.server_state.default_headers, *answer.raw_headers]
             lines = [b"%s: %s\r\n" % field for field in head]

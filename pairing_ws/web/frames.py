@@ -2,10 +2,14 @@
 
 from asyncio import TimerHandle
 from asyncio.transports import BaseTransport
+from collections.abc import Sequence
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.datastructures import Headers
 from websockets.frames import Frame
+from websockets.http11 import Request
+from websockets.protocol import Protocol
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -18,6 +22,17 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().connection_made(transport)
         # Paused, then, is whoever has not taken all.
         self.transport.set_write_buffer_limits(high=0)
+
+    def greet(self, path: str, fields: Sequence[tuple[bytes, bytes]]) -> None:
+        """Take the handshake, a GET of HTTP/1.1 without a body, as it has been read. uvicorn has it spelt out and read
+        once more, line by line: a tenth of a connect."""
+        # Past the handshake, for what comes now are frames.
+        self.conn.parser = Protocol.parse(self.conn)
+        next(self.conn.parser)
+        headers = Headers()
+        for name, value in fields:
+            headers[name.decode("ascii")] = value.decode("latin-1").strip(" \t")
+        self.handle_connect(Request(path, headers))
 
     def start_keepalive(self) -> None:
         super().start_keepalive()

@@ -44,6 +44,8 @@ RESTARTS = 1012
 OVERLOADED = 1013
 TAKEN_OVER = 4409
 
+_auth_message = msgspec.json.Decoder(wire.AuthMessage).decode
+
 OPEN = Gauge("pairing_sockets_open", "Open WebSockets", multiprocess_mode="livesum")
 
 
@@ -375,7 +377,7 @@ class Sockets:
             except TimeoutError:
                 raise Closing(4401, "no credential within 5 seconds") from None
             try:
-                first = msgspec.json.decode(message, type=wire.AuthMessage)
+                first = _auth_message(message)
             except (msgspec.DecodeError, RecursionError):
                 raise Closing(4400, "the first message has to be an auth message") from None
             auth_key, secret = first.auth_key, first.secret
