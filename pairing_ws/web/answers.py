@@ -192,7 +192,6 @@ class HttpProtocol(HttpToolsProtocol):
             self._answered
             and self.scope["method"] == "GET"
             and self.scope["http_version"] == "1.1"
-            and self.url.isascii()
             and all(name not in _OF_BODIES or value == b"0" for name, value in self.headers)
         )
 

@@ -31,7 +31,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         next(self.conn.parser)
         headers = Headers()
         for name, value in fields:
-            headers[name.decode("ascii")] = value.decode("latin-1").strip(" \t")
+            headers[name.decode("ascii")] = value.decode("latin-1")
         self.handle_connect(Request(path, headers))
 
     def start_keepalive(self) -> None:

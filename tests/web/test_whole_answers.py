@@ -158,6 +158,28 @@ async def test_who_waits_to_be_asked_for_the_body_is_not_asked_behind_the_answer
     assert (await talk(app, request)).written == [b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"]
 
 
+async def test_behind_a_call_that_waits_for_its_answer_no_socket_opens() -> None:
+    released = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        await released.wait()
+
+    upgrade = GET.replace(b"\r\n\r\n", b"\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+    config = uvicorn.Config(app, log_config=None)
+    config.load()
+    state, transport = ServerState(), Transport()
+    protocol = HttpProtocol(config, state, {})
+    protocol.connection_made(transport)  # type: ignore[arg-type]
+    protocol.data_received(GET)
+    protocol.data_received(upgrade)
+    assert transport.closed
+    protocol.connection_lost(None)
+    released.set()
+    await asyncio.wait(state.tasks)
+    assert transport.written == []
+
+
 async def test_who_has_gone_is_sent_nothing() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send(start(LENGTH))
