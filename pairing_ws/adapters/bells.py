@@ -1,11 +1,13 @@
 """Who in this process watches which channel, and the sweep that makes a lost ring harmless. Every bus builds on it."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from pairing_ws.ports import Wake
 
 SWEEP_SECONDS = 25.0
+# Of a round. With 19,000 channels each wakes 38, which keeps a process busy for about 4 ms.
+SLICES = 500
 
 
 class Bells:
@@ -64,14 +66,13 @@ class Bells:
             wake(note)
 
     async def _sweep(self) -> None:
-        """Wake every channel once in a round, spread evenly, so that no round is a stampede."""
+        """Wake every channel once in a round, a few at a time: who is told something meanwhile waits for them."""
         while True:
-            slices = 50
-            due: Iterable[str] = list(self._watchers)
-            for start in range(slices):
-                for channel in list(due)[start::slices]:
+            due = list(self._watchers)
+            for start in range(SLICES):
+                for channel in due[start::SLICES]:
                     self._rang(channel, "")
-                await asyncio.sleep(SWEEP_SECONDS / slices)
+                await asyncio.sleep(SWEEP_SECONDS / SLICES)
 
 
 class Watch:
