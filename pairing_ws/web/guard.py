@@ -11,11 +11,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pairing_ws.config import Settings
 from pairing_ws.errors import Code, Refused
 from pairing_ws.web.errors import problem
-from pairing_ws.web.http import MAX_BODY, Fields
+from pairing_ws.web.http import MAX_BODY, Fields, too_large
 
 # Answered under any name: load balancers ask by address.
 ANY_HOST = frozenset({"/healthz", "/readyz"})
 
+# Python reads no number of thousands of digits, and says so by an error.
+MAX_DIGITS = 18
 # By the route, not the path: what strangers can choose makes no new counter.
 REQUESTS = Counter("pairing_requests", "Answered HTTP requests", ["method", "route", "status"])
 METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"})
@@ -61,10 +63,10 @@ class Entrance:
         self._default_port = ":443" if public.scheme == "https" else ":80"
 
     def refusal(self, path: str, fields: Fields) -> Refused | None:
-        # What is not announced is counted as it is read.
-        announced = fields.first(b"content-length")
-        if announced.isdecimal() and int(announced[:18]) > MAX_BODY:
-            return Refused(Code.TOO_LARGE, f"a body has at most {MAX_BODY} bytes")
+        # Whatever is announced, it is counted as it is read; this spares the reading.
+        announced = fields.first(b"content-length").lstrip("0")
+        if announced.isdecimal() and (len(announced) > MAX_DIGITS or int(announced) > MAX_BODY):
+            return too_large()
         if self._host and self._asked(fields) != self._host and path not in ANY_HOST:
             return Refused(Code.MISDIRECTED, "this host is not served here")
         return None

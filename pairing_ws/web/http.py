@@ -340,7 +340,7 @@ def push_token(text: str) -> str:
 async def body(caller: Caller, kind: type[BodyT]) -> BodyT:
     """What the caller sent as JSON, as `kind`; an absent body is an empty object.
 
-    Raises BAD_REQUEST, UNSUPPORTED_MEDIA_TYPE and REQUEST_TIMEOUT.
+    Raises BAD_REQUEST, UNSUPPORTED_MEDIA_TYPE, TOO_LARGE and REQUEST_TIMEOUT.
     """
     try:
         async with Within(BODY_SECONDS):
@@ -357,15 +357,21 @@ async def body(caller: Caller, kind: type[BodyT]) -> BodyT:
 
 async def _whole(receive: Receive) -> bytes:
     """Starlette's own way of reading it takes twice as long."""
-    parts = []
-    more = True
+    parts, size, more = [], 0, True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > MAX_BODY:
+            raise too_large()
         more = message.get("more_body", False)
     return b"".join(parts)
+
+
+def too_large() -> Refused:
+    return Refused(Code.TOO_LARGE, f"a body has at most {MAX_BODY} bytes")
 
 
 def _decoded(raw: bytes, kind: type[BodyT]) -> BodyT:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
@@ -153,7 +153,11 @@ def routes(calls: tuple[Call, ...], services: Services) -> list[BaseRoute]:
 def _route(path: str, calls: dict[str, Call], services: Services) -> Route:
     async def endpoint(request: Request) -> Response:
         call = calls[request.method if request.method != "HEAD" else "GET"]
-        return await answer(call, Caller(request.scope, request.receive, Fields(request.scope), services))
+        try:
+            return await answer(call, Caller(request.scope, request.receive, Fields(request.scope), services))
+        except ClientDisconnect:
+            # Nobody is there to read it.
+            return Response(status_code=400)
 
     return Route(path, endpoint, methods=list(calls))
 

@@ -1,5 +1,6 @@
 """Malformed requests of every kind, to every call: each gets its problem document, none a 5xx."""
 
+import asyncio
 import json
 import secrets
 import socket
@@ -11,6 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pairing_ws.errors import Code, Refused
+from pairing_ws.web.http import Caller, Fields, body
 from pairing_ws.web.routes import CALLS, Call
 from tests.client import Api, NewDevice, Phone, device_headers
 from tests.servers import Server
@@ -152,6 +155,30 @@ async def test_a_body_over_16_kib_is_too_large(
         given = pieces() if chunked else content
         answer = await api.http.request(call.method, path_of(call), content=given, headers=JSON | credentials[who])
         assert refusal(answer) == (413, "too_large")
+
+
+@pytest.mark.security(23)
+@pytest.mark.parametrize("more", [b"", b"Origin: http://localhost\r\n"], ids=["short way", "long way"])
+@pytest.mark.parametrize("size", [b"000000000000000000000000020000", b"9" * 19], ids=["zeros", "more than fits"])
+async def test_a_body_is_too_large_however_its_length_is_spelt(server: Server, size: bytes, more: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    head = b"POST /api/v1/pairings HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    writer.write(head + more + b"Content-Length: " + size + b"\r\n\r\n" + b" " * 20_000)
+    assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
+    writer.close()
+
+
+async def test_what_is_read_is_counted_whatever_was_announced() -> None:
+    pieces = iter(range(100))
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b" " * 4096, "more_body": next(pieces) < 99}
+
+    scope: dict[str, Any] = {"headers": []}
+    caller = Caller(scope, receive, Fields(scope), None)  # type: ignore[arg-type]
+    with pytest.raises(Refused) as refused:
+        await body(caller, msgspec.Struct)
+    assert refused.value.code is Code.TOO_LARGE
 
 
 async def test_a_body_of_16_kib_is_not(api: Api) -> None:
