@@ -17,6 +17,7 @@ SHAPE_OF_SECRETS = "Pairing-Secret has to be 22 to 128 base64url characters"
 # Crockford's base32 reads these as the digits they look like.
 _LOOKALIKES = str.maketrans("ILO", "110")
 _USER_CODE = re.compile(f"[{CROCKFORD}]{{8}}")
+_ID = re.compile(r"[A-Za-z0-9_-]{22}")
 _SECRET = re.compile(r"[A-Za-z0-9_-]{22,128}")
 
 
@@ -40,6 +41,11 @@ def normal_user_code(typed: str) -> str | None:
     """What was typed, without case, dashes, spaces and lookalikes; None if no code can look like that."""
     letters = re.sub(r"[-\s]", "", typed).upper().translate(_LOOKALIKES)
     return letters if _USER_CODE.fullmatch(letters) else None
+
+
+def is_id(value: str) -> bool:
+    """Whether it is spelt like a `token` of 16 bytes."""
+    return _ID.fullmatch(value) is not None
 
 
 def is_secret(value: str) -> bool:

@@ -19,6 +19,7 @@ from pairing_ws.accounts.passkeys import Passkey
 from pairing_ws.accounts.ports import Device, Session
 from pairing_ws.errors import Code, Refused
 from pairing_ws.network import block
+from pairing_ws.pairing.service import not_found
 from pairing_ws.pairing.terms import BySecret, Holder, View
 from pairing_ws.timers import Timer, Within, timers
 from pairing_ws.web import wire
@@ -159,6 +160,9 @@ class PairingTeller(Teller):
         # Until the first snapshot has gone out, rings only leave word that there is more.
         self._delivering = True
         begun = _time()
+        if not codes.is_id(self._id):
+            # Nothing is subscribed to at a length that a stranger has chosen.
+            raise not_found()
         try:
             async with self._services.pairings.watch(self._id, self.heard):
                 if self._session is None:
@@ -173,8 +177,10 @@ class PairingTeller(Teller):
 
     async def _begin(self, begun: float) -> None:
         pairings = self._services.pairings
+        # Not the way back from the store: who waits for that opened no earlier by it.
+        waited = int((_time() - begun) * 1000)
         view = await pairings.view(self._id, self._holder)
-        opened_at = view.now - int((_time() - begun) * 1000)
+        opened_at = view.now - waited
         # What has rung meanwhile may be newer than what was read.
         self._first = None if self._due else view
         del view

@@ -58,7 +58,7 @@ class Client:
         self.told = asyncio.Event()
         self.gone = asyncio.Event()
         services: Any = SimpleNamespace(pairings=pairings, random=lambda size: bytes(size))
-        teller = PairingTeller(Connection(self.receive, self.send), services, "id", BySecret("secret"), None)
+        teller = PairingTeller(Connection(self.receive, self.send), services, "A" * 22, BySecret("secret"), None)
         self.task = asyncio.create_task(teller.tell())
 
     async def receive(self) -> dict[str, Any]:
@@ -89,7 +89,32 @@ async def test_the_socket_that_opened_last_stays_though_the_other_one_began_to_h
     for each, confirmed in ((newer, pairings.confirmed[1]), (older, pairings.confirmed[0])):
         confirmed.set()
         await each.told.wait()
-    await older.task
+    await asyncio.wait_for(older.task, 10)
+    assert older.closed == TAKEN_OVER
+    assert newer.closed is None
+    await newer.leave()
+
+
+async def test_a_socket_whose_first_answer_comes_back_late_is_no_older_by_that() -> None:
+    pairings = Pairings()
+    older = Client(pairings)
+    await asyncio.sleep(0)
+    pairings.confirmed[0].set()
+    await older.told.wait()
+    await asyncio.sleep(0.005)
+    view = pairings.view
+
+    async def late(id_: str, holder: BySecret) -> View:
+        read = await view(id_, holder)
+        await asyncio.sleep(0.05)
+        return read
+
+    pairings.view = late  # type: ignore[method-assign]
+    newer = Client(pairings)
+    await asyncio.sleep(0)
+    pairings.confirmed[1].set()
+    await newer.told.wait()
+    await asyncio.wait_for(older.task, 10)
     assert older.closed == TAKEN_OVER
     assert newer.closed is None
     await newer.leave()
