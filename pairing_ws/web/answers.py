@@ -46,8 +46,17 @@ class Answer:
             if whole:
                 self._write(whole)
                 return
-            await self._cycle.send(start)
-        await self._cycle.send(message)
+            await self._pass_on(start)
+        await self._pass_on(message)
+
+    async def _pass_on(self, message: Any) -> None:
+        cycle = self._cycle
+        if cycle.flow.write_paused and not cycle.disconnected:
+            await cycle.flow.drain()
+        if cycle.transport.is_closing():
+            # uvicorn tells so only the newest of several calls on one connection.
+            cycle.disconnected = True
+        await cycle.send(message)
 
     def _whole(self, start: Any, body: bytes) -> bytes | None:
         """Head and body; None where there is more to be thought of than these."""
