@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pairing_ws.adapters.database import PATIENCE, open_sqlite_here
 from pairing_ws.errors import Unavailable
+from pairing_ws.timers import Within
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -98,7 +99,8 @@ class Transaction(Protocol):
 
 
 class Transactions(Protocol):
-    """How one kind of database runs them. Raise Unavailable when it is away; a cancelled one leaves nothing."""
+    """How one kind of database runs them. Raise Unavailable when it is away; a cancelled one leaves nothing,
+    unless it was being committed just then."""
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """For one statement."""
@@ -216,7 +218,7 @@ class OnSqlite:
 
     async def change(self, work: Callable[[Transaction], T]) -> T:
         with _in_our_words():
-            async with self._turn():
+            async with Within(PATIENCE), self._turn():
                 self._written += 1
                 run = self._run_here if self._written % _WRITERS_PER_ROUND else self._write_in_thread
                 return await run(work)
@@ -230,7 +232,7 @@ class OnSqlite:
 
     async def write_much(self, work: Callable[[Transaction], T]) -> T:
         with _in_our_words():
-            async with self._turn():
+            async with Within(PATIENCE), self._turn():
                 return await self._write_in_thread(partial(_all_or_nothing, work))
 
     def _turn(self) -> asyncio.Lock:
