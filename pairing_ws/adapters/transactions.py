@@ -29,7 +29,7 @@ StoreT = TypeVar("StoreT", bound="Store")
 log = structlog.get_logger()
 
 # How long to wait, in seconds, before the next try to get a file that another process has: 10 s in all, as the driver's
-# connections do, but in shorter steps, for a try takes 20 µs.
+# connections do, but in shorter steps, for a try takes 20 µs. Writers have less, see `PATIENCE`.
 _PAUSES = (*(0.001,) * 10, *(0.005,) * 20, *(0.05,) * 198)
 # How many write before the WAL is carried over into the database. If they are logins it has come to 1400 pages by then;
 # SQLite by itself waits for 1000, but would do it in the loop's thread.
