@@ -12,6 +12,8 @@ const USER = `pairing-user:${root.pathname}`;
 const VISITED = `pairing-visited:${root.pathname}`;
 /** Renewed so much before its end, or a quarter of a short life. */
 const EARLY = 20_000;
+/** How long the next in line waits for the last one's word, for a lock may overtake a message. A closed tab sends none. */
+const OVERTAKEN = 500;
 
 /** @type {(Login & {staleAt: number}) | null} */
 let keys = null;
@@ -146,5 +148,26 @@ async function renewOnce(stale) {
 }
 
 /** Web Locks exist in secure contexts only; elsewhere `already_refreshed` and a retry do the same, less neatly. */
-const alone = (/** @type {() => Promise<any>} */ work) =>
-  navigator.locks ? navigator.locks.request(NAME, work) : work();
+async function alone(/** @type {() => Promise<any>} */ work) {
+  if (!navigator.locks) return work();
+  const inTurn = () => work().finally(() => tabs?.postMessage({ type: 'done' }));
+  const listening = new AbortController();
+  const done = new Promise((resolve) => {
+    const hear = ({ data }) => data.type === 'done' && resolve(data);
+    tabs?.addEventListener('message', hear, { signal: listening.signal });
+  });
+  try {
+    let taken = false;
+    const result = await navigator.locks.request(NAME, { ifAvailable: true }, (lock) => {
+      taken = lock === null;
+      return taken ? null : inTurn();
+    });
+    if (!taken) return result;
+    return await navigator.locks.request(NAME, async () => {
+      await Promise.race([done, new Promise((resolve) => setTimeout(resolve, OVERTAKEN))]);
+      return inTurn();
+    });
+  } finally {
+    listening.abort();
+  }
+}
