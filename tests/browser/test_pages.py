@@ -561,8 +561,10 @@ async def test_tabs_whose_keys_have_aged_share_one_renewal(phone):
     await phone.context.route("**/sessions/refresh", hold)
     ask = "import('/static/session.js').then(({ withKey }) => withKey(async (key) => key))"
     keys = asyncio.gather(*(tab.evaluate(ask) for tab in tabs))
-    while await tabs[0].evaluate("navigator.locks.query().then(({ pending }) => pending.length)") < len(tabs) - 1:
-        await asyncio.sleep(0.02)
+    in_line = "navigator.locks.query().then(({ pending }) => pending.length)"
+    async with asyncio.timeout(15):
+        while await tabs[0].evaluate(in_line) < len(tabs) - 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
     all_ask.set()
     assert len(set(await keys)) == 1
     await phone.context.unroute("**/sessions/refresh")
