@@ -49,6 +49,12 @@ def _parse(text: str) -> _Address | None:
 
 def block(text: str) -> str:
     """What counts as one address in limits: an IPv4 address, or the /64 of an IPv6 one."""
+    return _block(text) if len(text) <= MAX_ADDRESS else "unknown"
+
+
+# As `_parse`: a call asks up to three times, and of an IPv6 address each takes 9 µs.
+@lru_cache(maxsize=4096)
+def _block(text: str) -> str:
     address = parse(text)
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((address, 64), strict=False))

@@ -68,10 +68,9 @@ class RedisPairings:
 
     async def get(self, pairing_id: str) -> Loaded | None:
         with translated():
-            record, time = await self._commands.run(self._read, [pairing_channel(pairing_id)])
+            record, now = await self._commands.run(self._read, [pairing_channel(pairing_id)])
         if record is None:
             return None
-        now = _milliseconds(time)
         return Loaded(_decode(record).seen_at(now), now)
 
     def told_by(self, note: str) -> Loaded | None:
@@ -131,8 +130,3 @@ _decode = msgspec.json.Decoder(Pairing).decode
 
 def _text(answer: bytes | str) -> str:
     return answer.decode() if isinstance(answer, bytes) else answer
-
-
-def _milliseconds(time: Sequence[int | bytes]) -> int:
-    seconds, microseconds = time
-    return int(seconds) * 1000 + int(microseconds) // 1000

@@ -1,5 +1,5 @@
-"""Where a server's time goes in a poll, a push and a login: `scripts/bench --profile`. Python's profiler makes calls of
-Python functions dearer than they are; what is done in C is shown as it is."""
+"""Where a server's time goes in a poll, a creation, a push and a login: `scripts/bench --profile`. Python's profiler
+makes calls of Python functions dearer than they are; what is done in C is shown as it is."""
 
 import asyncio
 import io
@@ -42,6 +42,8 @@ async def profiles(sizes: Sizes, folder: Path) -> str:
         wanted = await polls(stand, ours)
         async with profile("poll.prof"):
             await asking(ours, wanted)(sizes.seconds)
+        async with profile("create.prof"):
+            await asking(ours, [Attempt("").creation()])(sizes.seconds)
         async with profile("push.prof"):
             await each_of(attempts, lambda each: each.approve(pool))
         async with profile("login.prof"):

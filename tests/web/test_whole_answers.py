@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from pairing_ws.web.answers import HttpProtocol
+from pairing_ws.web.answers import HttpProtocol, Lines
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 BODY = b"hello"
@@ -19,7 +19,7 @@ LENGTH = (b"content-length", b"5")
 class Transport:
     def __init__(self) -> None:
         self.written: list[bytes] = []
-        self.closed = False
+        self.closed = self.paused = False
 
     def get_extra_info(self, name: str) -> Any:
         return ("127.0.0.1", 1) if name in ("peername", "sockname") else None
@@ -34,10 +34,10 @@ class Transport:
         self.closed = True
 
     def pause_reading(self) -> None:
-        pass
+        self.paused = True
 
     def resume_reading(self) -> None:
-        pass
+        self.paused = False
 
 
 App = Callable[[Any, Any, Any], Any]
@@ -89,6 +89,44 @@ async def test_calls_that_come_at_once_are_answered_in_their_order() -> None:
     assert [each.split(b"\r\n")[1] for each in transport.written] == [b"x-path: /%d" % each for each in range(5)]
 
 
+async def test_who_asks_on_before_the_answer_is_not_read_on_meanwhile() -> None:
+    released = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await released.wait()
+        await send(start(LENGTH))
+        await send(part(BODY))
+
+    config = uvicorn.Config(app, log_config=None)
+    config.load()
+    state, transport = ServerState(), Transport()
+    protocol = HttpProtocol(config, state, {})
+    protocol.connection_made(transport)  # type: ignore[arg-type]
+    protocol.data_received(GET)
+    assert not transport.paused
+    protocol.data_received(GET)
+    assert transport.paused
+    released.set()
+    while state.tasks:
+        await asyncio.wait(state.tasks)
+    assert not transport.paused
+    assert len(transport.written) == 2
+    protocol.connection_lost(ConnectionResetError())
+
+
+async def test_calls_do_not_share_what_each_notes_on_itself() -> None:
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(dict(scope["state"]))
+        scope["state"]["noted"] = True
+        await send(start(LENGTH))
+        await send(part(BODY))
+
+    await talk(app, GET, GET)
+    assert seen == [{}, {}]
+
+
 async def test_an_answer_in_parts_leaves_part_by_part() -> None:
     transport = await talk(answering(start(), part(b"one", more=True), part(b"two"), part(b"")), GET)
     head, *parts = transport.written
@@ -137,6 +175,16 @@ async def test_no_header_can_bring_another_one_with_it(
     transport = await talk(answering(start(header, LENGTH), part(BODY)), GET)
     assert b"".join(transport.written).startswith(b"HTTP/1.1 500 ")
     assert b"set-cookie" not in b"".join(transport.written)
+
+
+@pytest.mark.security(22)
+def test_of_headers_neither_cookies_nor_any_number_of_them_are_remembered() -> None:
+    lines = Lines()
+    assert lines[b"set-cookie", b"key"] == b""
+    assert not lines
+    for number in range(3 * Lines.MOST):
+        assert lines[b"X-Name", b"%d" % number] == b"x-name: %d\r\n" % number
+        assert len(lines) <= Lines.MOST
 
 
 @pytest.mark.parametrize("length", [b"4", b"6"])

@@ -1,2 +1,3 @@
--- A record and the clock that judges it, in one step. KEYS[1] pairing.
-return {redis.call('HGET', KEYS[1], 'record'), redis.call('TIME')}
+-- A record and the clock (ms) that judges it, in one step. KEYS[1] pairing.
+local time = redis.call('TIME')
+return {redis.call('HGET', KEYS[1], 'record'), time[1] * 1000 + math.floor(time[2] / 1000)}
