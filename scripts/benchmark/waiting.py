@@ -64,9 +64,11 @@ class Side:
         self.open = total
 
     async def read(self) -> None:
+        # Before it is asked: to count its tasks, it lists them all.
+        kib = resident_kib(self.server.pid)
         tasks = int(await self.asked.ask(TASKS)) if self.asked else 0
         connections = await self.connections() if self.connections else 0
-        self.readings.append(Reading(self.open, resident_kib(self.server.pid), tasks, connections))
+        self.readings.append(Reading(self.open, kib, tasks, connections))
 
     def slopes(self) -> list[float]:
         """KiB per socket, from each reading to the next."""
@@ -118,6 +120,8 @@ class Crowded:
             return await self._stand.redis_connections() - others
 
         asked = await self._stand.pool(server, 1)
+        # What a first answer brings once is not to be counted.
+        await asked.ask(TASKS)
         return Side(server, await self._stand.crowd(), self._devices(), True, asked, connections)
 
     async def fill(self, *sides: Side) -> None:
