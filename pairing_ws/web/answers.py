@@ -118,6 +118,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._upgraded = False
         self._timers = timers()
         self._late: Timer | None = self._timers.call_later(HEAD_SECONDS, self._end_slow)
+        # Set once, not anew with each answer as uvicorn's is.
+        self._idle: Timer | None = None
+        self._answered_at = 0.0
 
     def data_received(self, data: bytes) -> None:
         self._size, self._of_bodies, self._begun = len(data), 0, False
@@ -130,8 +133,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._beside += len(data) - self._of_bodies
         if self._earlier > MAX_HEAD or self._beside > MAX_BESIDE:
             self._refuse_large()
-        elif self._late is None and (self._in_head or (self._answered and self.timeout_keep_alive_task is None)):
-            # Any read ends uvicorn's own timer, and not every one brings the head of a request that has an end.
+        elif self._late is None and self._in_head:
             self._late = self._timers.call_later(HEAD_SECONDS, self._end_slow)
 
     def on_message_begin(self) -> None:
@@ -215,26 +217,27 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_response_complete(self) -> None:
-        """uvicorn's, but for whose timer it sets."""
+        """uvicorn's, but for the timer."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self._unset_keepalive_if_required()
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         else:
-            self.timeout_keep_alive_task = self._timers.call_later(  # type: ignore[assignment]
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._answered_at = self.loop.time()
+            if self._idle is None:
+                self._idle = self._timers.call_later(self.timeout_keep_alive, self._end_idle)
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
         if self._late:
             self._late.cancel()
+        self._stop_idling()
 
     def handle_websocket_upgrade(self) -> None:
         self._upgraded = True
+        self._stop_idling()
         if not self._is_handshake:
             # Handed on, it would be left without an answer and without an end.
             self._refuse(Refused(Code.BAD_REQUEST, "a socket is opened by a GET of HTTP/1.1 without a body"))
@@ -273,6 +276,19 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(Refused(Code.REQUEST_TIMEOUT, f"headers have to be here within {HEAD_SECONDS:.0f} seconds"))
         else:
             self.transport.close()
+
+    def _end_idle(self) -> None:
+        self._idle = None
+        left = self._answered_at + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._idle = self._timers.call_later(left, self._end_idle)
+        elif self._answered and not self._late:
+            self.transport.close()
+
+    def _stop_idling(self) -> None:
+        if self._idle:
+            self._idle.cancel()
+            self._idle = None
 
     def _refuse_large(self) -> None:
         self._refuse(Refused(Code.HEADERS_TOO_LARGE, f"all headers together have at most {MAX_HEAD} bytes"))

@@ -69,24 +69,25 @@ class Services:
 
 
 class Fields:
-    """A request's header fields, sorted once: Starlette's look through all of them at each question."""
+    """A request's header fields, looked through once: Starlette does it at each question."""
 
     def __init__(self, scope: Scope) -> None:
-        self._named: dict[bytes, list[bytes]] = {}
-        for name, value in scope["headers"]:
-            if name in self._named:
-                self._named[name].append(value)
-            else:
-                self._named[name] = [value]
+        self._fields: list[tuple[bytes, bytes]] = scope["headers"]
+        # Each name's first.
+        self._named: dict[bytes, bytes] = dict(reversed(self._fields))
 
     def all(self, name: bytes) -> list[str]:
-        return [value.decode("latin-1") for value in self._named[name]] if name in self._named else []
+        if name not in self._named:
+            return []
+        if len(self._named) == len(self._fields):
+            return [self._named[name].decode("latin-1")]
+        return [value.decode("latin-1") for each, value in self._fields if each == name]
 
     def first(self, name: bytes) -> str:
         return self.raw(name).decode("latin-1")
 
     def raw(self, name: bytes) -> bytes:
-        return self._named[name][0] if name in self._named else b""
+        return self._named.get(name, b"")
 
     def has_any(self, names: Set[bytes]) -> bool:
         return not names.isdisjoint(self._named)

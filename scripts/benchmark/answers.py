@@ -47,21 +47,23 @@ class Side:
     def rate(self) -> float:
         return median(self.rates)
 
-    @property
-    def rate_by_cpu(self) -> float:
-        return median(self.by_cpu)
+    def beside(self, other: "Side") -> tuple[float, float]:
+        """How many times as many, by the clock and by CPU time: in the median turn, for what disturbs this machine
+        lasts longer than one."""
+        by_clock = median(a / b for a, b in zip(self.rates, other.rates, strict=True))
+        return by_clock, median(a / b for a, b in zip(self.by_cpu, other.by_cpu, strict=True))
 
     def numbers(self) -> dict[str, object]:
-        return {"rate": self.rate, "by_cpu": self.rate_by_cpu, "rates": self.rates}
+        return {"rate": self.rate, "by_cpu": median(self.by_cpu), "rates": self.rates}
 
 
 async def in_turns(sides: Mapping[str, Side], sizes: Sizes) -> dict[str, object]:
     for each in sides.values():
         # What is done for the first time is not the usual.
         await each.act(sizes.seconds / 4)
-    for _ in range(sizes.turns):
+    for _ in range(2 * sizes.turns):
         for each in sides.values():
-            await each.turn(sizes.seconds)
+            await each.turn(sizes.seconds / 2)
     return {name: each.numbers() for name, each in sides.items()}
 
 
@@ -121,7 +123,7 @@ async def answering(chosen: Collection[str], sizes: Sizes) -> Found:
     for name, (line, what, goal, calls) in goals.items():
         if name in sides:
             each = sides[name]
-            ratio, by_cpu = calls * each.rate / bare.rate, calls * each.rate_by_cpu / bare.rate_by_cpu
+            ratio, by_cpu = (calls * times for times in each.beside(bare))
             beside = f"Starlette GET {bare.rate:,.0f}"
             rows.append(Row(line, what, f"{each.rate:,.0f}", beside, ratio, goal, digits=3 if calls > 1 else 2))
             notes.append(f"{line}: {what}: {by_cpu:.3f} of the bare one's, per second of the server's CPU time.")
@@ -150,7 +152,8 @@ async def two_workers(_: Collection[str], sizes: Sizes) -> Found:
     goal = Goal(1.7, least=True)
     for name, what in (("poll", "polls"), ("pairing", "whole pairings")):
         one_rate, two_rate = sides[f"{name}_one"], sides[f"{name}_two"]
-        by_clock, by_cpu = two_rate.rate / one_rate.rate, 2 * two_rate.rate_by_cpu / one_rate.rate_by_cpu
+        by_clock, by_cpu = two_rate.beside(one_rate)
+        by_cpu *= 2
         ratio, how = (by_clock, "by the clock") if (os.cpu_count() or 1) >= ROOMY else (by_cpu, "by CPU time")
         what = f"{what} a second, two workers, {how}"
         rows.append(Row("P10", what, f"{two_rate.rate:,.0f}", f"one {one_rate.rate:,.0f}", ratio, goal))

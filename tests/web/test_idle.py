@@ -1,0 +1,156 @@
+"""Connections on which nobody asks for anything: when they end, on a clock that the tests turn."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from pairing_ws.web.answers import HEAD_SECONDS, HttpProtocol
+from tests.web.test_whole_answers import BODY, GET, LENGTH, Transport, part, start
+
+KEPT = 75
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+class Clock(asyncio.SelectorEventLoop):
+    """An event loop whose time the tests turn."""
+
+    ahead = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.ahead
+
+
+class Switching(Transport):
+    def set_write_buffer_limits(self, high: int) -> None:
+        pass
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
+
+
+class Connection:
+    """One client's, at a server that answers at once while `free`."""
+
+    def __init__(self, clock: Clock) -> None:
+        config = uvicorn.Config(self._app, interface="asgi3", log_config=None, timeout_keep_alive=KEPT)
+        config.load()
+        self._clock = clock
+        self._state = ServerState()
+        self.free = asyncio.Event()
+        self.free.set()
+        self.transport = Switching()
+        self._protocol = HttpProtocol(config, self._state, {})
+        self._protocol.connection_made(self.transport)  # type: ignore[arg-type]
+
+    @property
+    def open(self) -> bool:
+        return not self.transport.closed
+
+    async def send(self, sent: bytes) -> None:
+        self._protocol.data_received(sent)
+        await self._settle()
+
+    async def wait(self, seconds: float) -> None:
+        self._clock.ahead += seconds
+        await self._settle()
+
+    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.accept"})
+            await receive()
+            return
+        await self.free.wait()
+        await send(start(LENGTH))
+        await send(part(BODY))
+
+    async def _settle(self) -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+
+def on_a_turned_clock(story: Callable[[Connection], Awaitable[None]]) -> None:
+    clock = Clock()
+
+    async def main() -> None:
+        await story(Connection(clock))
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    with asyncio.Runner(loop_factory=lambda: clock) as runner:
+        runner.run(main())
+
+
+def test_a_connection_ends_when_nothing_has_been_asked_since_the_last_answer() -> None:
+    async def story(connection: Connection) -> None:
+        for _ in range(2):
+            await connection.send(GET)
+            await connection.wait(KEPT - 5)
+            assert connection.open
+        await connection.wait(6)
+        assert not connection.open
+
+    on_a_turned_clock(story)
+
+
+def test_a_call_that_takes_longer_than_that_is_answered_and_the_time_begins_anew() -> None:
+    async def story(connection: Connection) -> None:
+        await connection.send(GET)
+        connection.free.clear()
+        await connection.send(GET)
+        await connection.wait(2 * KEPT)
+        assert connection.open
+        connection.free.set()
+        await connection.wait(0)
+        await connection.wait(KEPT - 5)
+        assert connection.transport.written[-1].endswith(BODY)
+        assert connection.open
+        await connection.wait(6)
+        assert not connection.open
+
+    on_a_turned_clock(story)
+
+
+def test_nonsense_between_calls_keeps_no_connection_open() -> None:
+    async def story(connection: Connection) -> None:
+        await connection.send(GET)
+        for _ in range(7):
+            await connection.send(b"\r\n")
+            await connection.wait(10)
+            assert connection.open
+        await connection.send(b"\r\n")
+        await connection.wait(6)
+        assert not connection.open
+
+    on_a_turned_clock(story)
+
+
+def test_who_begins_to_ask_at_the_last_moment_has_the_time_of_every_head() -> None:
+    async def story(connection: Connection) -> None:
+        await connection.send(GET)
+        await connection.wait(KEPT - 1)
+        await connection.send(GET[:10])
+        await connection.wait(HEAD_SECONDS - 1)
+        assert connection.open
+        await connection.wait(2)
+        assert connection.transport.written[-1].startswith(b"HTTP/1.1 408 ")
+        assert not connection.open
+
+    on_a_turned_clock(story)
+
+
+def test_a_socket_on_a_connection_that_has_carried_calls_stays_open() -> None:
+    async def story(connection: Connection) -> None:
+        await connection.send(GET)
+        await connection.send(UPGRADE)
+        assert connection.transport.written[-1].startswith(b"HTTP/1.1 101 ")
+        await connection.wait(KEPT + 5)
+        assert connection.open
+
+    on_a_turned_clock(story)
