@@ -54,17 +54,25 @@ export const markVisited = () => localStorage.setItem(VISITED, String(Date.now()
  * @param {(authKey: string) => Promise<T>} call
  */
 export async function withKey(call) {
-  const authKey = await authKeyFor();
+  const person = keys?.user.id;
+  const authKey = await authKeyOf(person);
   try {
     return await call(authKey);
   } catch (error) {
     if (error.http !== 401) throw error;
-    return call(await authKeyFor(authKey));
+    return call(await authKeyOf(person, authKey));
   }
 }
 
 /** What a watch needs to stay authenticated. */
 export const credential = { authKey: (/** @type {string | undefined} */ stale) => authKeyFor(stale) };
+
+/** What a person has asked for is not done with the key of whoever has logged in meanwhile, in another tab. */
+async function authKeyOf(person, stale = undefined) {
+  const authKey = await authKeyFor(stale);
+  if (person && keys?.user.id !== person) throw new ProblemError('unauthenticated', 401);
+  return authKey;
+}
 
 async function authKeyFor(stale = undefined) {
   const good = keys && keys.authKey !== stale && Date.now() < keys.staleAt;
@@ -164,7 +172,7 @@ async function alone(/** @type {() => Promise<any>} */ work) {
     });
     if (!taken) return result;
     return await navigator.locks.request(NAME, async () => {
-      await Promise.race([done, new Promise((resolve) => setTimeout(resolve, OVERTAKEN))]);
+      if (tabs) await Promise.race([done, new Promise((resolve) => setTimeout(resolve, OVERTAKEN))]);
       return inTurn();
     });
   } finally {

@@ -26,11 +26,16 @@ MAX_BESIDE = 128 * 1024
 _OF_BODIES = frozenset({b"content-length", b"transfer-encoding"})
 # To the end of a request's headers, from its first byte, and for the first request from the connection.
 HEAD_SECONDS = 10.0
+# Calls behind one that is being answered. Reading pauses with the first of them, but one read can hold thousands.
+MOST_AHEAD = 512
 
 
 class Cycle(RequestResponseCycle):
     """One request and its answer. One that is whole leaves in one write: uvicorn makes two of it, each a system call
-    here, a packet, and a wake-up there, and looks at every letter of every header. Of a poll it saves a sixth."""
+    here, a packet, and a wake-up there, and looks at every letter of every header. Of a poll it saves a sixth.
+
+    Of the application's headers it expects what Starlette keeps to: tuples, with names in lower case.
+    """
 
     _start: Any = None
 
@@ -46,6 +51,11 @@ class Cycle(RequestResponseCycle):
                 return
             await self._pass_on(start)
         await self._pass_on(message)
+
+    async def send_500_response(self) -> None:
+        # What was begun has not left.
+        self._start = None
+        await super().send_500_response()
 
     async def _pass_on(self, message: Any) -> None:
         if self.flow.write_paused and not self.disconnected:
@@ -208,6 +218,10 @@ class HttpProtocol(HttpToolsProtocol):
         )
         if answered:
             self._start_asgi_task(self.cycle, self.app)
+        elif len(self.pipeline) >= MOST_AHEAD:
+            self.transport.close()
+            # Ends the parsing.
+            raise ValueError("too many calls ahead of their answers")
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
@@ -231,6 +245,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
+        for cycle, _ in self.pipeline:
+            # It knows this one, and both would stay until a collection; of those that were begun, uvicorn sees to it.
+            cycle.on_response = lambda: None
         if self._late:
             self._late.cancel()
         self._stop_idling()
@@ -246,6 +263,8 @@ class HttpProtocol(HttpToolsProtocol):
         protocol = WebSocketProtocol(self.config, self.server_state, self.app_state)
         protocol.connection_made(self.transport)
         self.transport.set_protocol(protocol)
+        # It knows this one, which would stay, with all headers, until a collection.
+        self.parser = None  # type: ignore[assignment]
         protocol.greet(self.url.decode("ascii"), self.headers)
 
     @property
@@ -259,8 +278,13 @@ class HttpProtocol(HttpToolsProtocol):
         )
 
     def send_400_response(self, msg: str) -> None:
-        if not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._answered or not self.cycle.response_started:
             super().send_400_response(msg)
+        else:
+            # It would be part of the answer that is on its way.
+            self.transport.close()
 
     @property
     def _answered(self) -> bool:
@@ -272,10 +296,8 @@ class HttpProtocol(HttpToolsProtocol):
         if not self._answered:
             # Whoever waits for an answer may be late with what he asks next.
             self._late = self._timers.call_later(HEAD_SECONDS, self._end_slow)
-        elif self._in_head:
-            self._refuse(Refused(Code.REQUEST_TIMEOUT, f"headers have to be here within {HEAD_SECONDS:.0f} seconds"))
         else:
-            self.transport.close()
+            self._refuse(Refused(Code.REQUEST_TIMEOUT, f"headers have to be here within {HEAD_SECONDS:.0f} seconds"))
 
     def _end_idle(self) -> None:
         self._idle = None
@@ -297,6 +319,7 @@ class HttpProtocol(HttpToolsProtocol):
         # In the middle of an answer to what was asked before, or behind the one to this, another would be part of it.
         if self._answered and (self._in_head or self._upgraded) and not self.transport.is_closing():
             answer = problem(refused)
+            answer.headers["Connection"] = "close"
             head = [*self.server_state.default_headers, *answer.raw_headers]
             lines = [b"%s: %s\r\n" % field for field in head]
             self.transport.write(b"".join([STATUS_LINE[answer.status_code], *lines, b"\r\n", bytes(answer.body)]))

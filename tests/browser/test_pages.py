@@ -571,6 +571,36 @@ async def test_tabs_whose_keys_have_aged_share_one_renewal(phone):
     assert len(renewals) == 1
 
 
+async def test_what_one_person_has_asked_for_is_not_done_as_the_next_one(phone):
+    # Where no page sees to it by loading itself again.
+    tab = await phone.context.new_page()
+    await tab.clock.install()
+    await tab.goto(f"{phone.server.url}/healthz")
+    session = "import('/static/session.js')"
+    assert await tab.evaluate(f"{session}.then(({{ restore }}) => restore())")
+    await tab.clock.fast_forward(590_000)
+    asked, others = asyncio.Event(), asyncio.Event()
+
+    async def log_somebody_else_in(route: Route) -> None:
+        asked.set()
+        await others.wait()
+        login = {"authKey": "theirs", "expiresIn": 600, "user": {"id": "somebody-else"}, "device": {"id": "theirs"}}
+        await route.fulfill(json=login)
+
+    await phone.context.route("**/sessions/refresh", log_somebody_else_in)
+    call = "withKey(async (key) => key).catch((error) => error.code)"
+    answer = asyncio.ensure_future(tab.evaluate(f"{session}.then(({{ withKey }}) => {call})"))
+    await asked.wait()
+    neighbour = await phone.open("/healthz")
+    await neighbour.evaluate("new BroadcastChannel('pairing-session:/').postMessage({ type: 'signed-out' })")
+    async with asyncio.timeout(15):
+        while await tab.evaluate(f"{session}.then(({{ user }}) => user())"):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    others.set()
+    assert await answer == "unauthenticated"
+    await phone.context.unroute("**/sessions/refresh")
+
+
 async def test_no_key_is_left_where_a_script_could_find_it_later(phone):
     page = await phone.open("/phone")
     await heading(page, "Let another device in")

@@ -8,30 +8,18 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from pairing_ws.web.answers import HEAD_SECONDS, HttpProtocol
-from tests.web.test_whole_answers import BODY, GET, LENGTH, Transport, part, start
+from tests.web.test_whole_answers import BODY, GET, LENGTH, UPGRADE, Transport, part, start
 
 KEPT = 75
-UPGRADE = (
-    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-)
 
 
 class Clock(asyncio.SelectorEventLoop):
-    """An event loop whose time the tests turn."""
+    """An event loop whose time only the tests turn."""
 
-    ahead = 0.0
+    now = 1000.0
 
     def time(self) -> float:
-        return super().time() + self.ahead
-
-
-class Switching(Transport):
-    def set_write_buffer_limits(self, high: int) -> None:
-        pass
-
-    def set_protocol(self, protocol: Any) -> None:
-        self.protocol = protocol
+        return self.now
 
 
 class Connection:
@@ -44,7 +32,7 @@ class Connection:
         self._state = ServerState()
         self.free = asyncio.Event()
         self.free.set()
-        self.transport = Switching()
+        self.transport = Transport()
         self._protocol = HttpProtocol(config, self._state, {})
         self._protocol.connection_made(self.transport)  # type: ignore[arg-type]
 
@@ -57,7 +45,7 @@ class Connection:
         await self._settle()
 
     async def wait(self, seconds: float) -> None:
-        self._clock.ahead += seconds
+        self._clock.now += seconds
         await self._settle()
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:

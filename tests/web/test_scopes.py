@@ -68,6 +68,7 @@ def get(target: bytes) -> bytes:
         b"POST /a HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello" + get(b"/b") + get(b"/c"),
         b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
         b"POST /a HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n" + b"hello",
+        b"POST /a HTTP/1.1\r\nContent-Length: 5\r\nEXPECT: 100-Continue\r\n\r\n" + b"hello",
         b"PROPFIND /a HTTP/1.1\r\n\r\n",
     ],
 )

@@ -1,7 +1,9 @@
 """How answers leave the server: a whole one in one write, and any other one as uvicorn sends it."""
 
 import asyncio
+import gc
 import logging
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +11,14 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from pairing_ws.web.answers import HttpProtocol, Lines
+from pairing_ws.web.answers import MOST_AHEAD, HttpProtocol, Lines
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+AT_ONCE = b"GET /at-once HTTP/1.1\r\nHost: x\r\n\r\n"
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
 BODY = b"hello"
 LENGTH = (b"content-length", b"5")
 
@@ -20,6 +27,7 @@ class Transport:
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.closed = self.paused = False
+        self.protocol: Any = None
 
     def get_extra_info(self, name: str) -> Any:
         return ("127.0.0.1", 1) if name in ("peername", "sockname") else None
@@ -38,6 +46,12 @@ class Transport:
 
     def resume_reading(self) -> None:
         self.paused = False
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        pass
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
 
 
 App = Callable[[Any, Any, Any], Any]
@@ -114,6 +128,78 @@ async def test_who_asks_on_before_the_answer_is_not_read_on_meanwhile() -> None:
     protocol.connection_lost(ConnectionResetError())
 
 
+@pytest.mark.security(25)
+async def test_nobody_can_ask_for_any_number_of_answers_in_advance() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.Event().wait()
+
+    config = uvicorn.Config(app, log_config=None)
+    config.load()
+    state, transport = ServerState(), Transport()
+    protocol = HttpProtocol(config, state, {})
+    protocol.connection_made(transport)  # type: ignore[arg-type]
+    protocol.data_received(GET * (1 + MOST_AHEAD))
+    assert not transport.closed
+    protocol.data_received(GET * 10_000)
+    assert transport.closed
+    assert len(protocol.pipeline) == MOST_AHEAD
+    assert transport.written == []
+    protocol.connection_lost(None)
+    for task in state.tasks:
+        task.cancel()
+
+
+@pytest.mark.security(25)
+@pytest.mark.parametrize(
+    "sent",
+    [
+        GET,
+        AT_ONCE,
+        AT_ONCE + UPGRADE,
+        GET + GET[:20],
+        GET * 5,
+        b"GET / HTTP/1.1\r\nX: \x00\r\n\r\n",
+        UPGRADE,
+        GET + UPGRADE,
+    ],
+)
+async def test_of_a_connection_that_has_ended_nothing_is_left_for_the_garbage_collector(
+    sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL, logger="uvicorn.error")
+    released = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.accept"})
+        elif scope["path"] == "/at-once":
+            await send(start(LENGTH))
+            await send(part(BODY))
+            return
+        await released.wait()
+
+    config = uvicorn.Config(app, interface="asgi3", log_config=None)
+    config.load()
+    state, transport = ServerState(), Transport()
+    protocol = HttpProtocol(config, state, {})
+    protocol.connection_made(transport)  # type: ignore[arg-type]
+    gc.disable()
+    try:
+        protocol.data_received(sent)
+        await asyncio.sleep(0)
+        # A socket has a protocol of its own from then on.
+        (transport.protocol or protocol).connection_lost(None)
+        released.set()
+        while state.tasks:
+            await asyncio.wait(state.tasks)
+        left = weakref.ref(protocol)
+        del protocol
+        transport.protocol = None
+        assert left() is None
+    finally:
+        gc.enable()
+
+
 async def test_calls_do_not_share_what_each_notes_on_itself() -> None:
     seen = []
 
@@ -175,6 +261,44 @@ async def test_no_header_can_bring_another_one_with_it(
     transport = await talk(answering(start(header, LENGTH), part(BODY)), GET)
     assert b"".join(transport.written).startswith(b"HTTP/1.1 500 ")
     assert b"set-cookie" not in b"".join(transport.written)
+
+
+@pytest.mark.parametrize("fails", [True, False])
+async def test_an_answer_that_ends_before_its_body_is_an_error(fails: bool, caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(start(LENGTH))
+        if fails:
+            raise OSError
+
+    caplog.set_level(logging.CRITICAL, logger="uvicorn.error")
+    transport = await talk(app, GET)
+    assert b"".join(transport.written).startswith(b"HTTP/1.1 500 ")
+    assert transport.closed
+
+
+async def test_nonsense_behind_a_call_becomes_no_part_of_its_answer(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL, logger="uvicorn.error")
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(start(LENGTH))
+        await send(part(BODY[:2], more=True))
+        begun.set()
+        await go_on.wait()
+
+    config = uvicorn.Config(app, log_config=None, date_header=False, server_header=False)
+    config.load()
+    state, transport = ServerState(), Transport()
+    protocol = HttpProtocol(config, state, {})
+    protocol.connection_made(transport)  # type: ignore[arg-type]
+    protocol.data_received(GET)
+    await begun.wait()
+    protocol.data_received(b"\x00\x01")
+    assert transport.closed
+    assert b"".join(transport.written).endswith(b"\r\n\r\n" + BODY[:2])
+    protocol.connection_lost(ConnectionResetError())
+    go_on.set()
+    await asyncio.wait(state.tasks)
 
 
 @pytest.mark.security(22)
