@@ -60,8 +60,11 @@ class Servers:
         connection: Connection = self._client(home).connection_pool.make_connection()  # type: ignore[no-untyped-call]
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
-        except BaseException:
+        except BaseException as error:
             await connection.disconnect(nowait=True)
+            if isinstance(error, RuntimeError):
+                # uvloop's word for one that was closed while it was greeted.
+                raise RedisConnectionError(str(error)) from error
             raise
         return connection
 

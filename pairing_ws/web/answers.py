@@ -143,7 +143,8 @@ class HttpProtocol(HttpToolsProtocol):
             self._beside += len(data) - self._of_bodies
         if self._earlier > MAX_HEAD or self._beside > MAX_BESIDE:
             self._refuse_large()
-        elif self._late is None and self._in_head:
+        elif self._late is None and (self._in_head or self._answered):
+            # Whatever begins no request, and the rest of one that has its answer, is no reason to keep a connection.
             self._late = self._timers.call_later(HEAD_SECONDS, self._end_slow)
 
     def on_message_begin(self) -> None:
@@ -296,8 +297,10 @@ class HttpProtocol(HttpToolsProtocol):
         if not self._answered:
             # Whoever waits for an answer may be late with what he asks next.
             self._late = self._timers.call_later(HEAD_SECONDS, self._end_slow)
-        else:
+        elif self._in_head:
             self._refuse(Refused(Code.REQUEST_TIMEOUT, f"headers have to be here within {HEAD_SECONDS:.0f} seconds"))
+        else:
+            self.transport.close()
 
     def _end_idle(self) -> None:
         self._idle = None

@@ -105,16 +105,54 @@ def test_a_call_that_takes_longer_than_that_is_answered_and_the_time_begins_anew
     on_a_turned_clock(story)
 
 
-def test_nonsense_between_calls_keeps_no_connection_open() -> None:
+def test_whatever_begins_no_call_keeps_a_connection_for_no_longer_than_a_head() -> None:
     async def story(connection: Connection) -> None:
         await connection.send(GET)
-        for _ in range(7):
-            await connection.send(b"\r\n")
-            await connection.wait(10)
-            assert connection.open
         await connection.send(b"\r\n")
-        await connection.wait(6)
+        await connection.wait(HEAD_SECONDS - 1)
+        await connection.send(b"\r\n")
+        assert connection.open
+        await connection.wait(2)
         assert not connection.open
+
+    on_a_turned_clock(story)
+
+
+def test_the_rest_of_a_call_that_has_its_answer_does_not_either() -> None:
+    async def story(connection: Connection) -> None:
+        await connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
+        await connection.send(b"x")
+        await connection.wait(HEAD_SECONDS - 1)
+        await connection.send(b"x")
+        assert connection.open
+        await connection.wait(2)
+        assert not connection.open
+
+    on_a_turned_clock(story)
+
+
+def test_who_sent_a_call_bit_by_bit_keeps_the_connection_behind_its_answer() -> None:
+    async def story(connection: Connection) -> None:
+        connection.free.clear()
+        await connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n")
+        await connection.send(b"x")
+        await connection.send(b"x")
+        connection.free.set()
+        await connection.wait(0)
+        assert connection.transport.written[-1].endswith(BODY)
+        await connection.wait(2 * HEAD_SECONDS)
+        assert connection.open
+
+    on_a_turned_clock(story)
+
+
+def test_a_call_behind_nonsense_is_answered_and_its_connection_stays() -> None:
+    async def story(connection: Connection) -> None:
+        await connection.send(GET)
+        await connection.send(b"\r\n")
+        await connection.send(GET)
+        await connection.wait(2 * HEAD_SECONDS)
+        assert connection.open
 
     on_a_turned_clock(story)
 
