@@ -9,6 +9,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from pairing_ws.adapters.redis_line import TOGETHER, Asked, Line
+from pairing_ws.adapters.redis_servers import Servers
 
 MANY = 5 * TOGETHER // 2
 
@@ -73,3 +74,22 @@ async def test_a_connection_that_is_found_dead_fails_all_who_asked_and_leaves_no
     assert line.ended
     assert all(each.answer.done() for each in made)
     assert all(isinstance(each.answer.exception(), RedisConnectionError) for each in made)
+
+
+async def test_a_connection_that_is_closed_while_it_is_greeted_is_a_lost_one() -> None:
+    closed = []
+
+    async def connect() -> None:
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+    async def disconnect(*, nowait: bool) -> None:
+        closed.append(nowait)
+
+    class Greeting(Servers):
+        def _client(self, home: str) -> Any:
+            connection = SimpleNamespace(connect=connect, disconnect=disconnect)
+            return SimpleNamespace(connection_pool=SimpleNamespace(make_connection=lambda: connection))
+
+    with pytest.raises(RedisConnectionError):
+        await Greeting(None).open("")  # type: ignore[arg-type]
+    assert closed == [True]
