@@ -1,5 +1,6 @@
 """`REDIS_URL` taken apart: one server, Sentinel, or a Cluster. Pure; nothing is connected here."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -16,6 +17,8 @@ _KINDS: dict[str, tuple[Kind, int]] = {
     "sentinel": ("sentinel", 26379),
     "cluster": ("cluster", 6379),
 }
+# RFC 3986, appendix B. `urlsplit` knows of one host: of several it refuses, in some versions, an IPv6 one in brackets.
+_PARTS = re.compile(r"([^:/?#]+):(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#.*)?", re.DOTALL)
 _EXPECTED = "should be redis://host:port/db, redis+sentinel://host:port,host:port/master or redis+cluster://host:port"
 
 
@@ -40,14 +43,17 @@ class RedisAddress:
 
     @classmethod
     def _parse(cls, url: str) -> "RedisAddress":
-        parts = urlsplit(url)
-        name, _, suffix = parts.scheme.partition("+")
+        parts = _PARTS.fullmatch(url.strip())
+        if parts is None:
+            raise ValueError
+        scheme, authority, path, query = parts.groups(default="")
+        name, _, suffix = scheme.lower().partition("+")
         if name not in _SCHEMES or suffix not in _KINDS or (suffix and name == "unix"):
             raise ValueError
         kind, port = _KINDS[suffix]
-        credentials, at, locations = parts.netloc.rpartition("@")
+        credentials, at, locations = authority.rpartition("@")
         hosts = () if name == "unix" else tuple(_host(each, port) for each in locations.split(","))
-        path, service = parts.path, ""
+        service = ""
         if kind == "sentinel":
             service, _, path = path.removeprefix("/").partition("/")
         database = path.removeprefix("/")
@@ -59,9 +65,7 @@ class RedisAddress:
             raise ValueError
         # redis-py reads credentials and options, but knows neither several hosts nor our kinds.
         first = locations.split(",")[0]
-        options: dict[str, Any] = dict(
-            parse_url(f"{_SCHEMES[name]}://{credentials}{at}{first}/{database}?{parts.query}")
-        )
+        options: dict[str, Any] = dict(parse_url(f"{_SCHEMES[name]}://{credentials}{at}{first}/{database}?{query}"))
         sentinel_options = {each: options.pop(each) for each in _SENTINEL_OPTIONS & options.keys()}
         known = TLS_OPTIONS | {"username", "password", "host", "port", "db", "path", "connection_class"}
         if options.keys() - known or (sentinel_options and kind != "sentinel"):
