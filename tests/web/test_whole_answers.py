@@ -73,12 +73,17 @@ def part(body: bytes, *, more: bool = False) -> dict[str, Any]:
     return {"type": "http.response.body", "body": body, "more_body": more}
 
 
-async def talk(app: App, *requests: bytes) -> Transport:
-    config = uvicorn.Config(app, log_config=None, server_header=False, date_header=False)
+def connected(app: App) -> tuple[HttpProtocol, ServerState, Transport]:
+    config = uvicorn.Config(app, interface="asgi3", log_config=None, server_header=False, date_header=False)
     config.load()
     state, transport = ServerState(), Transport()
     protocol = HttpProtocol(config, state, {})
     protocol.connection_made(transport)  # type: ignore[arg-type]
+    return protocol, state, transport
+
+
+async def talk(app: App, *requests: bytes) -> Transport:
+    protocol, state, transport = connected(app)
     for each in requests:
         protocol.data_received(each)
     while state.tasks:
@@ -111,11 +116,7 @@ async def test_who_asks_on_before_the_answer_is_not_read_on_meanwhile() -> None:
         await send(start(LENGTH))
         await send(part(BODY))
 
-    config = uvicorn.Config(app, log_config=None)
-    config.load()
-    state, transport = ServerState(), Transport()
-    protocol = HttpProtocol(config, state, {})
-    protocol.connection_made(transport)  # type: ignore[arg-type]
+    protocol, state, transport = connected(app)
     protocol.data_received(GET)
     assert not transport.paused
     protocol.data_received(GET)
@@ -133,11 +134,7 @@ async def test_nobody_can_ask_for_any_number_of_answers_in_advance() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.Event().wait()
 
-    config = uvicorn.Config(app, log_config=None)
-    config.load()
-    state, transport = ServerState(), Transport()
-    protocol = HttpProtocol(config, state, {})
-    protocol.connection_made(transport)  # type: ignore[arg-type]
+    protocol, state, transport = connected(app)
     protocol.data_received(GET * (1 + MOST_AHEAD))
     assert not transport.closed
     protocol.data_received(GET * 10_000)
@@ -178,11 +175,7 @@ async def test_of_a_connection_that_has_ended_nothing_is_left_for_the_garbage_co
             return
         await released.wait()
 
-    config = uvicorn.Config(app, interface="asgi3", log_config=None)
-    config.load()
-    state, transport = ServerState(), Transport()
-    protocol = HttpProtocol(config, state, {})
-    protocol.connection_made(transport)  # type: ignore[arg-type]
+    protocol, state, transport = connected(app)
     gc.disable()
     try:
         protocol.data_received(sent)
@@ -286,11 +279,7 @@ async def test_nonsense_behind_a_call_becomes_no_part_of_its_answer(caplog: pyte
         begun.set()
         await go_on.wait()
 
-    config = uvicorn.Config(app, log_config=None, date_header=False, server_header=False)
-    config.load()
-    state, transport = ServerState(), Transport()
-    protocol = HttpProtocol(config, state, {})
-    protocol.connection_made(transport)  # type: ignore[arg-type]
+    protocol, state, transport = connected(app)
     protocol.data_received(GET)
     await begun.wait()
     protocol.data_received(b"\x00\x01")
@@ -338,11 +327,7 @@ async def test_behind_a_call_that_waits_for_its_answer_no_socket_opens() -> None
         await released.wait()
 
     upgrade = GET.replace(b"\r\n\r\n", b"\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
-    config = uvicorn.Config(app, log_config=None)
-    config.load()
-    state, transport = ServerState(), Transport()
-    protocol = HttpProtocol(config, state, {})
-    protocol.connection_made(transport)  # type: ignore[arg-type]
+    protocol, state, transport = connected(app)
     protocol.data_received(GET)
     protocol.data_received(upgrade)
     assert transport.closed
@@ -358,11 +343,7 @@ async def test_who_has_gone_is_sent_nothing() -> None:
         gone.close()
         await send(part(BODY))
 
-    config = uvicorn.Config(app, log_config=None)
-    config.load()
-    state, gone = ServerState(), Transport()
-    protocol = HttpProtocol(config, state, {})
-    protocol.connection_made(gone)  # type: ignore[arg-type]
+    protocol, state, gone = connected(app)
     protocol.data_received(GET)
     await asyncio.wait(state.tasks)
     assert gone.written == []
