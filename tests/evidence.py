@@ -51,6 +51,12 @@ REQUIREMENTS = {
     "30": "SQLite and PostgreSQL hold under concurrency, and after a restart",
     "31": "Insecure settings do not start",
     "32": "Slow requests are cut off",
+    "33": "No request costs more than 5 ms of CPU before it is authenticated or counted, whatever its bytes",
+    "34": "Clients that don't read are cut off, connections are bounded, and a poll ends with its client",
+    "35": "A signing key that is removed is dead in every process within 5 s",
+    "36": "What a session may see ends with it within 5 s, on sockets, long polls and all that waits",
+    "37": "Clocks of two servers may differ by 60 s, and no client's clock matters",
+    "38": "One untrusted party can't speak in the product's voice, hide what the owner must see or shut others out",
 }
 
 
