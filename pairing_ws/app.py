@@ -251,6 +251,7 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
             auth_key=settings.auth_key_seconds * 1000,
             refresh_key=settings.refresh_key_seconds * 1000,
             session=settings.session_seconds * 1000,
+            refresh_repeat=settings.refresh_repeat_seconds * 1000,
             quarantine=settings.quarantine_seconds * 1000,
             device_limit=settings.limit_devices,
             step_up=settings.step_up_seconds > 0,

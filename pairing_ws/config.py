@@ -107,6 +107,13 @@ class Settings(BaseModel):
     )
     auth_key_seconds: int = Field(600, ge=1, le=86_400, description="lifetime of an authKey")
     refresh_key_seconds: int = Field(2_592_000, ge=60, description="how long an unused session lives (30 days)")
+    refresh_repeat_seconds: int = Field(
+        86_400,
+        ge=0,
+        le=2_592_000,
+        description="for how long a refresh whose answer got lost can be repeated with the same key; its successor's"
+        " first use ends it",
+    )
     session_seconds: int = Field(31_536_000, ge=60, description="how long a session lives in all (1 year)")
     quarantine_seconds: int = Field(
         3600, ge=0, description="how long a new device can neither approve nor revoke others; `--demo` makes it 0"

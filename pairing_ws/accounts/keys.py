@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pairing_ws.accounts.ports import Retired, Session
 from pairing_ws.codes import RandomBytes, digest, matches, token
 
-# How long the holder of the old key, or of the secret, may ask again for an answer that got lost.
+# How long the holder of the secret may ask again for a login's answer that got lost, and for how long an exchanged key
+# is taken for a late double once its successor is in use.
 GRACE_MS = 30_000
 
 
@@ -52,9 +53,9 @@ def new_family(random: RandomBytes) -> RefreshKey:
 
 class Verdict(Enum):
     ROTATE = "the current key"
-    REPEAT = "just exchanged, its successor unused"
-    LATE = "exchanged within the grace, its successor in use"
-    STOLEN = "exchanged long ago"
+    REPEAT = "exchanged, its successor unused"
+    LATE = "exchanged, its successor in use since a moment ago"
+    STOLEN = "exchanged, its successor in use for longer"
 
 
 def judge(session: Session, key: RefreshKey, now: int) -> Verdict:
@@ -62,15 +63,24 @@ def judge(session: Session, key: RefreshKey, now: int) -> Verdict:
     if matches(str(key), session.refresh_hash):
         return Verdict.ROTATE
     newest = session.retired[-1] if session.retired else None
-    if newest and matches(str(key), newest.hash) and now < newest.at + GRACE_MS:
-        return Verdict.REPEAT if session.sealed and now < session.sealed_until else Verdict.LATE
+    if newest and session.sealed and now < session.sealed_until and matches(str(key), newest.hash):
+        return Verdict.REPEAT
     if any(matches(str(key), old.hash) and now < old.at + GRACE_MS for old in session.retired):
         return Verdict.LATE
     return Verdict.STOLEN
 
 
 def retire(session: Session, key: RefreshKey, now: int) -> tuple[Retired, ...]:
-    return (*(old for old in session.retired if now < old.at + GRACE_MS), Retired(key.hash, now))
+    before = successor_used(session, now)
+    return (*(old for old in before if now < old.at + GRACE_MS), Retired(key.hash, now))
+
+
+def successor_used(session: Session, now: int) -> tuple[Retired, ...]:
+    """What is remembered of exchanged keys once a key of the session's newest answer has been used."""
+    if session.sealed is None or not session.retired:
+        return session.retired
+    *older, newest = session.retired
+    return (*older, Retired(newest.hash, now))
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -61,7 +61,10 @@ class Begun(NamedTuple):
 
 
 class Retired(msgspec.Struct, frozen=True):
-    """A refresh key exchanged at `at`: remembered for the grace, so that a late double is not taken for theft."""
+    """A refresh key that was exchanged. `at`: when, and once its successor has been used, when that was first used.
+
+    Remembered for a grace after that use, so that a late double is not taken for theft.
+    """
 
     hash: str
     at: int
@@ -93,6 +96,11 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     def amr(self) -> str:
         """How this session began, as the authKey tells it (RFC 8176): `qr` or `invite`."""
         return "invite" if self.origin.startswith("invite:") else "qr"
+
+    @property
+    def answered_at(self) -> int:
+        """When the answer in `sealed` was made."""
+        return self.retired[-1].at if self.retired else self.created_at
 
     def alive_at(self, now: int) -> bool:
         return self.revoked_at is None and now < self.idle_until and now < self.ends_at
@@ -160,8 +168,9 @@ class AccountStore(Protocol):
     async def rotate(self, rotation: Rotation) -> bool:
         """True for exactly one caller per `old_hash`; False also once the session is revoked."""
 
-    async def forget_sealed(self, session_id: str, refresh_hash: str) -> None:
-        """Erase the repeatable answer that holds this refresh key: one of its keys has been used."""
+    async def forget_sealed(self, session_id: str, refresh_hash: str, retired: tuple[Retired, ...]) -> None:
+        """Erase the repeatable answer that holds this refresh key, for one of its keys has been used, and store
+        `retired`. Nothing changes if it was erased before."""
 
     async def end_session(self, session_id: str, at: int, activity: Activity) -> None: ...
 

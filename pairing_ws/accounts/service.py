@@ -43,6 +43,7 @@ class Policy:
     refresh_key: int = 30 * 86_400_000
     session: int = 365 * 86_400_000
     quarantine: int = 3_600_000
+    refresh_repeat: int = 86_400_000
     device_limit: int = 20
     step_up: bool = False
     public_url: str = "http://localhost:8000"
@@ -273,9 +274,10 @@ class AccountService:
         """`issued_at` (milliseconds, for tabs renew several times a second) tells whether the authKey that was used
         belongs to the answer that can be repeated: an older one's use must not cost a client the answer of a refresh
         that got lost."""
-        if session.sealed and issued_at >= session.sealed_until - keys.GRACE_MS:
-            await self._store.forget_sealed(session.id, session.refresh_hash)
-            session = msgspec.structs.replace(session, sealed=None)
+        if session.sealed and issued_at >= session.answered_at:
+            retired = keys.successor_used(session, now)
+            await self._store.forget_sealed(session.id, session.refresh_hash, retired)
+            session = msgspec.structs.replace(session, sealed=None, retired=retired)
             known[session.id] = (now + SESSION_CACHE_MS, session)
         return session
 
@@ -313,9 +315,9 @@ class AccountService:
             if verdict is Verdict.REPEAT:
                 answer = keys.unseal(session.sealed, str(key))
                 if answer is not None:
-                    return LoggedIn(answer, session.user, session.device, now)
+                    return LoggedIn(self._fresh(session, answer, now), session.user, session.device, now)
             if verdict is not Verdict.STOLEN:
-                raise Refused(Code.ALREADY_REFRESHED, "this key was exchanged a moment ago; use its successor")
+                raise Refused(Code.ALREADY_REFRESHED, "this key was exchanged, and its successor is in use; use that")
             await self._end(session, "session.key_reused", ip, now)
             break
         raise unauthenticated()
@@ -339,13 +341,29 @@ class AccountService:
             retired=keys.retire(session, key, now),
             idle_until=now + self._policy.refresh_key,
             sealed=keys.seal(answer, str(key), self._random),
-            sealed_until=now + keys.GRACE_MS,
+            sealed_until=now + self._policy.refresh_repeat,
             ip=ip,
             at=now,
         )
         # What is cached was read before: the new key's first use must be seen.
         self._known.pop(session.user.id, None)
         return LoggedIn(answer, session.user, session.device, now) if await self._store.rotate(rotation) else None
+
+    def _fresh(self, session: Session, repeated: Answer, now: int) -> Answer:
+        """The answer with another authKey if its own has expired: the client may have slept for hours."""
+        key = RefreshKey.parse(repeated.refresh_key)
+        if key is None or now < repeated.expires_at:
+            return repeated
+        return self._answer(
+            session.user.id,
+            session.id,
+            session.device.id,
+            session.amr,
+            key,
+            now,
+            session.ends_at,
+            session.key_thumbprint,
+        )
 
     # End
 

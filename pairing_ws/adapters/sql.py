@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import asdict
 
-from pairing_ws.accounts.ports import Activity, Begun, Device, Invite, NewSession, Rotation, Session, User
+from pairing_ws.accounts.ports import Activity, Begun, Device, Invite, NewSession, Retired, Rotation, Session, User
 from pairing_ws.adapters import statements as ask
 from pairing_ws.adapters.statements import first_of, session_of, struct_of
 from pairing_ws.adapters.transactions import (
@@ -179,8 +179,8 @@ class SqlAccounts(Store):
         return bool(won)
 
     @changing
-    def forget_sealed(self, db: Transaction, session_id: str, refresh_hash: str) -> None:
-        db.change(ask.FORGET_SEALED, session=session_id, key=refresh_hash)
+    def forget_sealed(self, db: Transaction, session_id: str, refresh_hash: str, retired: tuple[Retired, ...]) -> None:
+        db.change(ask.FORGET_SEALED, session=session_id, key=refresh_hash, retired=msgspec.json.encode(retired))
 
     @writing
     def end_session(self, db: Transaction, session_id: str, at: int, activity: Activity) -> None:

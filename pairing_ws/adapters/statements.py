@@ -121,8 +121,8 @@ SEEN = Statement(
 )
 FORGET_SEALED = Statement(
     sessions.update()
-    .where(sessions.c.id == given("session"), sessions.c.refresh_hash == given("key"))
-    .values(sealed=None)
+    .where(sessions.c.id == given("session"), sessions.c.refresh_hash == given("key"), sessions.c.sealed.is_not(None))
+    .values(sealed=None, retired=given("retired"))
 )
 _END = sessions.update().where(sessions.c.revoked_at.is_(None)).values(revoked_at=NOW, sealed=None)
 END_SESSION = Statement(_END.where(sessions.c.id == given("session")).returning(sessions.c.device_id))

@@ -82,7 +82,7 @@ sessions = sa.Table(
     sa.Column("revoked_at", sa.BigInteger),
     sa.Column("family_hash", sa.String(44), nullable=False, unique=True),
     sa.Column("refresh_hash", sa.String(44), nullable=False),
-    # Keys exchanged within the grace, as JSON: `[["digest", at], …]`.
+    # Keys exchanged lately, as JSON: `[{"hash": "digest", "at": …}, …]`.
     sa.Column("retired", sa.LargeBinary, nullable=False),
     sa.Column("sealed", sa.LargeBinary),
     sa.Column("sealed_until", sa.BigInteger, nullable=False),

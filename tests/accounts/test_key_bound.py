@@ -68,11 +68,24 @@ async def test_a_key_that_was_exchanged_long_ago_ends_the_session_only_if_it_com
     asked = Asked()
     given = await bound(here, asked)
     newest = await here.accounts.refresh(given.answer.refresh_key, "192.0.2.1", asked)
+    assert await here.accounts.authenticate(newest.answer.auth_key, asked)
     here.clock.forward(seconds=31)
     assert await code_of(here.accounts.refresh(given.answer.refresh_key, "192.0.2.1")) is Code.INVALID_PROOF
     assert await here.accounts.authenticate(newest.answer.auth_key, asked)
     assert await code_of(here.accounts.refresh(given.answer.refresh_key, "192.0.2.1", asked)) is Code.UNAUTHENTICATED
     assert await code_of(here.accounts.authenticate(newest.answer.auth_key, asked)) is Code.UNAUTHENTICATED
+
+
+@pytest.mark.security(14)
+async def test_a_bound_device_repeats_a_lost_refresh_hours_later_by_its_key_and_nobody_else_does(here: World) -> None:
+    asked = Asked()
+    given = await bound(here, asked)
+    lost = await here.accounts.refresh(given.answer.refresh_key, "192.0.2.1", asked)
+    here.clock.forward(seconds=3600)
+    assert await code_of(here.accounts.refresh(given.answer.refresh_key, "192.0.2.66")) is Code.INVALID_PROOF
+    again = await here.accounts.refresh(given.answer.refresh_key, "192.0.2.1", asked)
+    assert again.answer.refresh_key == lost.answer.refresh_key
+    assert (await here.accounts.authenticate(again.answer.auth_key, asked)).key_thumbprint == JKT
 
 
 async def test_a_login_binds_to_the_key_that_the_approver_was_asked_about(here: World) -> None:

@@ -5,7 +5,7 @@ import secrets
 
 import pytest
 
-from pairing_ws.accounts.keys import RefreshKey
+from pairing_ws.accounts.keys import RefreshKey, unseal
 from pairing_ws.accounts.ports import Session
 from pairing_ws.accounts.service import SESSION_CACHE_MS, LoggedIn
 from pairing_ws.errors import Code, Refused
@@ -37,8 +37,67 @@ async def test_a_refresh_gives_a_new_pair_and_the_old_refresh_key_is_no_more_the
 async def test_the_same_key_again_gives_the_same_successor_while_that_is_unused(here: World) -> None:
     first = await logged_in(here)
     second = await here.accounts.refresh(first.answer.refresh_key, "")
-    here.clock.forward(ms=GRACE_MS - 1)
+    here.clock.forward(ms=GRACE_MS + 1)
     assert (await here.another().accounts.refresh(first.answer.refresh_key, "")).answer == second.answer
+
+
+@pytest.mark.security(14)
+async def test_a_refresh_whose_answer_got_lost_can_be_repeated_for_a_day_and_gives_keys_that_work(here: World) -> None:
+    first = await logged_in(here)
+    second = await here.accounts.refresh(first.answer.refresh_key, "")
+    here.clock.forward(seconds=DAY_SECONDS, ms=-1)
+    await here.accounts.tidy()
+    again = await here.another().accounts.refresh(first.answer.refresh_key, "")
+    assert again.answer.refresh_key == second.answer.refresh_key
+    assert again.answer.expires_at == here.clock() + here.policy.auth_key
+    assert "session.key_reused" not in await here.column("SELECT event FROM activity")
+    # The first use of the authKey that was made for the repetition ends it, too.
+    await here.known(again)
+    assert await code_of(here.accounts.refresh(first.answer.refresh_key, "")) is Code.ALREADY_REFRESHED
+    await here.accounts.refresh(second.answer.refresh_key, "")
+
+
+async def test_for_how_long_a_refresh_can_be_repeated_is_a_setting(here: World) -> None:
+    short = here.another(refresh_repeat=60_000)
+    first = await short.accounts.accept_invite((await short.accounts.invite("alice")).code, device(), None)
+    second = await short.accounts.refresh(first.answer.refresh_key, "")
+    here.clock.forward(ms=60_000)
+    assert await code_of(short.accounts.refresh(first.answer.refresh_key, "")) is Code.UNAUTHENTICATED
+    assert await code_of(short.accounts.refresh(second.answer.refresh_key, "")) is Code.UNAUTHENTICATED
+
+
+@pytest.mark.security(17)
+async def test_what_is_kept_for_a_repetition_opens_with_the_key_that_was_exchanged_alone(here: World) -> None:
+    first = await logged_in(here)
+    second = await here.accounts.refresh(first.answer.refresh_key, "")
+    (sealed,) = await here.column("SELECT sealed FROM sessions WHERE sealed IS NOT NULL")
+    kept = [await here.column(f"SELECT {name} FROM sessions") for name in ("retired", "refresh_hash", "family_hash")]
+    assert isinstance(sealed, bytes)
+    assert unseal(sealed, first.answer.refresh_key) == second.answer
+    assert unseal(sealed, second.answer.refresh_key) is None
+    for answer in (first.answer, second.answer):
+        for secret in (answer.auth_key, *answer.refresh_key.split(".")):
+            assert secret not in f"{sealed!r} {kept}"
+
+
+@pytest.mark.parametrize("used", ["authKey", "refreshKey"])
+async def test_the_grace_of_an_exchanged_key_starts_with_the_first_use_of_its_successor(here: World, used: str) -> None:
+    first = await logged_in(here)
+    second = await here.accounts.refresh(first.answer.refresh_key, "")
+    here.clock.forward(seconds=300)
+    if used == "authKey":
+        await here.known(second)
+        here.clock.forward(ms=GRACE_MS // 2)
+        # Later uses do not prolong it.
+        await here.another().known(second)
+        here.clock.forward(ms=GRACE_MS - GRACE_MS // 2 - 1)
+    else:
+        await here.accounts.refresh(second.answer.refresh_key, "")
+        here.clock.forward(ms=GRACE_MS - 1)
+    assert await code_of(here.accounts.refresh(first.answer.refresh_key, "")) is Code.ALREADY_REFRESHED
+    here.clock.forward(ms=1)
+    assert await code_of(here.accounts.refresh(first.answer.refresh_key, "")) is Code.UNAUTHENTICATED
+    assert await code_of(here.accounts.authenticate(second.answer.auth_key)) is Code.UNAUTHENTICATED
 
 
 @pytest.mark.parametrize("used", ["authKey", "refreshKey"])
@@ -69,6 +128,7 @@ async def test_going_on_with_the_older_auth_key_does_not_use_up_the_successor(he
     assert await code_of(here.accounts.refresh(first.answer.refresh_key, "")) is Code.ALREADY_REFRESHED
 
 
+@pytest.mark.security(14)
 async def test_a_key_reused_after_the_grace_ends_the_session_with_all_its_keys(here: World) -> None:
     first = await logged_in(here)
     second = await here.accounts.refresh(first.answer.refresh_key, "")
@@ -114,17 +174,22 @@ async def test_a_made_up_key_is_refused_and_ends_nothing(here: World, key: str) 
     await here.accounts.refresh(first.answer.refresh_key, "")
 
 
-async def test_fifty_parallel_refreshes_leave_one_live_branch(here: World) -> None:
+@pytest.mark.security(14)
+@pytest.mark.parametrize("asleep", [0, 12 * 3600])
+async def test_fifty_parallel_refreshes_leave_one_live_branch(here: World, asleep: int) -> None:
     first = await logged_in(here)
+    if asleep:
+        await here.accounts.refresh(first.answer.refresh_key, "")
+        here.clock.forward(seconds=asleep)
     processes = [here.another() for _ in range(5)]
     answers = await asyncio.gather(
         *(processes[n % 5].accounts.refresh(first.answer.refresh_key, "") for n in range(50)), return_exceptions=True
     )
-    renewed = {each.answer for each in answers if isinstance(each, LoggedIn)}
+    renewed = {each.answer.refresh_key for each in answers if isinstance(each, LoggedIn)}
     assert {each.code for each in answers if isinstance(each, Refused)} <= {Code.ALREADY_REFRESHED}
     assert len(renewed) == 1
     # That branch lives.
-    third = await here.accounts.refresh(renewed.pop().refresh_key, "")
+    third = await here.accounts.refresh(renewed.pop(), "")
     await here.known(third)
 
 

@@ -24,7 +24,7 @@ NOTE = Activity(user_id="alice", at=0, event="noted")
 Call = Callable[[SqlAccounts], Coroutine[Any, Any, object]]
 CALLS: dict[str, Call] = {
     "several statements": lambda store: store.note(NOTE),
-    "one statement": lambda store: store.forget_sealed("its", "key"),
+    "one statement": lambda store: store.forget_sealed("its", "key", ()),
     "many rows": lambda store: store.delete_user("alice"),
 }
 
@@ -152,7 +152,7 @@ async def test_what_may_take_long_leaves_the_loop_to_others_and_what_is_short_ta
 ) -> None:
     assert not await lets_others_run(store.ping())
     assert not await lets_others_run(store.note(NOTE))
-    assert not await lets_others_run(store.forget_sealed("its", "key"))
+    assert not await lets_others_run(store.forget_sealed("its", "key", ()))
     line = Activity(user_id="alice", at=0, event="devices.revoked_others")
     for long in (
         store.tidy(0),

@@ -174,10 +174,30 @@ async def test_an_old_key_after_the_grace_ends_the_session_with_all_its_keys(
 ) -> None:
     phone = await clocked_phone()
     new = (await refresh(clocked_api, phone.keys["refreshKey"])).json()
+    assert (await Phone(clocked_api, new).get("/me")).status_code == 200
     clocked.clock.advance(31)
     assert refusal(await refresh(clocked_api, phone.keys["refreshKey"])) == (401, "unauthenticated")
     assert refusal(await Phone(clocked_api, new).get("/me")) == (401, "unauthenticated")
     assert refusal(await refresh(clocked_api, new["refreshKey"])) == (401, "unauthenticated")
+
+
+@pytest.mark.security(14)
+async def test_a_refresh_whose_answer_got_lost_before_a_sleep_can_be_repeated(
+    clocked: Embedded, clocked_api: Api, clocked_phone: NewPhone
+) -> None:
+    phone = await clocked_phone()
+    lost = (await refresh(clocked_api, phone.keys["refreshKey"])).json()
+    clocked.clock.advance(32)
+    again = (await refresh(clocked_api, phone.keys["refreshKey"])).json()
+    assert (again["refreshKey"], again["authKey"]) == (lost["refreshKey"], lost["authKey"])
+    clocked.clock.advance(8 * 3600)
+    answers = await asyncio.gather(*(refresh(clocked_api, phone.keys["refreshKey"]) for _ in range(50)))
+    assert {answer.json()["refreshKey"] for answer in answers} == {lost["refreshKey"]}
+    woken = Phone(clocked_api, answers[0].json())
+    assert woken.keys["expiresIn"] in (599, 600)
+    assert (await woken.get("/me")).status_code == 200
+    assert refusal(await refresh(clocked_api, phone.keys["refreshKey"])) == (409, "already_refreshed")
+    assert (await refresh(clocked_api, woken.keys["refreshKey"])).status_code == 200
 
 
 async def test_an_invented_key_ends_nobodys_session(api: Api, phone: Phone) -> None:
