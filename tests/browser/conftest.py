@@ -2,9 +2,9 @@
 
 import asyncio
 import io
-import json
 import os
 import re
+import secrets
 import shutil
 import socket
 import sys
@@ -19,6 +19,8 @@ import zxingcpp
 from PIL import Image
 from playwright.async_api import BrowserContext, Page, async_playwright, expect
 
+from tests.embedded import invite_in
+
 ROOT = Path(__file__).resolve().parents[2]
 QUIET = [
     "--disable-quic",
@@ -31,7 +33,9 @@ QUIET = [
 # Without motion, so that nothing waits for a button to come to rest.
 CONTEXT = {"permissions": ["camera", "clipboard-read", "clipboard-write"], "reduced_motion": "reduce"}
 
-expect.set_options(timeout=15_000)
+# A bound for what never comes, far above what a slow machine needs for what does.
+PATIENCE = 30
+expect.set_options(timeout=PATIENCE * 1000)
 
 
 class Server:
@@ -84,18 +88,14 @@ class Server:
     def log(self) -> str:
         return (self.folder / "server.log").read_text(errors="replace")
 
-    async def run(self, *args: str) -> bytes:
-        """What the command line prints, beside the running server."""
-        process = await asyncio.create_subprocess_exec(
-            *self._command(*args), cwd=self.folder, env=self.env, stdout=asyncio.subprocess.PIPE
-        )
-        output, _ = await process.communicate()
-        assert process.returncode == 0
-        return output
+    async def run(self, *args: str) -> None:
+        """The command line, beside the running server."""
+        process = await asyncio.create_subprocess_exec(*self._command(*args), cwd=self.folder, env=self.env)
+        assert await process.wait() == 0
 
     async def invite(self, username: str) -> str:
         """The URL that logs a first device in."""
-        return json.loads(await self.run("invite", username, "--json"))["url"]
+        return f"{self.url}/join/invite#{await invite_in(self.folder, username)}"
 
 
 class Device:
@@ -126,13 +126,21 @@ class Device:
         await heading(page, "You are logged in")
         return page
 
+    async def close(self) -> None:
+        """With its pages, and the routes of a test that failed while it held a request."""
+        await self.context.unroute_all(behavior="ignoreErrors")
+        await self.context.close()
+
+
+NOTHING = Image.new("L", (64, 64), 255)
+
 
 class Camera:
     """The file that Chromium's fake camera plays. A page sees it from the next time that it starts the camera."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.show(Image.new("L", (64, 64), 255))
+        self.show(NOTHING)
 
     def show(self, picture: Image.Image | bytes) -> None:
         """Raw YUV needs no encoder: a header, then per frame the grey plane and two colourless ones."""
@@ -146,6 +154,13 @@ class Camera:
         fresh = self.path.with_suffix(".new")
         fresh.write_bytes(b"YUV4MPEG2 W640 H480 F10:1 Ip A1:1 C420jpeg\n" + one * 3)
         os.replace(fresh, self.path)
+
+
+async def until(page: Page, expression: str, wanted: object = True) -> None:
+    """Until the page says so. Unlike `wait_for_function` it needs no timer of the page, whose clock may stand still."""
+    async with asyncio.timeout(PATIENCE):
+        while await page.evaluate(expression) != wanted:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 async def heading(page: Page, text: str | re.Pattern[str]) -> None:
@@ -173,13 +188,20 @@ async def type_code(page: Page, code: str) -> None:
     await page.get_by_role("button", name="Continue").click()
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def camera(tmp_path_factory):
+@pytest.fixture(scope="session")
+def the_camera(tmp_path_factory):
     return Camera(tmp_path_factory.mktemp("camera") / "camera.y4m")
 
 
+@pytest.fixture
+def camera(the_camera):
+    """Sees nothing at first."""
+    the_camera.show(NOTHING)
+    return the_camera
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def browser(camera):
+async def browser(the_camera):
     chromium = shutil.which("chromium")
     assert chromium, "the browser tests need a `chromium` on the path"
     async with async_playwright() as playwright:
@@ -189,7 +211,7 @@ async def browser(camera):
                 "--no-sandbox",
                 "--use-fake-device-for-media-stream",
                 "--use-fake-ui-for-media-stream",
-                f"--use-file-for-fake-video-capture={camera.path}",
+                f"--use-file-for-fake-video-capture={the_camera.path}",
                 *QUIET,
             ],
         )
@@ -213,31 +235,26 @@ async def new_device(browser, server):
     async with AsyncExitStack() as stack:
 
         async def make(at: Server = server, **options) -> Device:
-            context = await browser.new_context(**CONTEXT, **options)
-            stack.push_async_callback(context.close)
-            devices.append(Device(context, at))
-            return devices[-1]
+            device = Device(await browser.new_context(**CONTEXT, **options), at)
+            stack.push_async_callback(device.close)
+            devices.append(device)
+            return device
 
         yield make
     assert [complaint for device in devices for complaint in device.complaints] == []
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def adas_phone(browser, server):
-    device = Device(await browser.new_context(**CONTEXT), server)
-    await device.log_in("ada")
-    yield device
-    await device.context.close()
+async def adas(device: Device) -> Device:
+    """Logged in to an account of its own, whose name starts with "ada", and without a page."""
+    page = await device.log_in(f"ada-{secrets.token_hex(4)}")
+    await page.close()
+    return device
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def phone(adas_phone):
-    """A device that Ada has logged in before: the same one for all tests that leave her session alone."""
-    yield adas_phone
-    for page in adas_phone.context.pages:
-        await page.close()
-    complaints, adas_phone.complaints = adas_phone.complaints, []
-    assert complaints == []
+async def phone(new_device):
+    """A logged-in device, this test's own as everything else that it may leave behind."""
+    return await adas(await new_device())
 
 
 @pytest.fixture

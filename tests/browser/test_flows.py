@@ -335,6 +335,7 @@ async def test_allow_is_inert_at_first_so_that_a_hasty_press_approves_nothing(ph
     showing = await laptop.open("/")
     reading = await phone.open("/phone")
     await reading.clock.install()
+    await reading.clock.pause_at(await reading.evaluate("Date.now() / 1000 + 1"))
     await type_code(reading, await shown_code(showing))
     await heading(reading, "Let this device in?")
     button = reading.get_by_role("button", name="Allow")

@@ -13,7 +13,7 @@ from tests.client import code_after
 from tests.clock import FakeClock
 from tests.embedded import NO_LIMITS_INSIDE, Embedded, embedded, invite_in
 
-from .conftest import CONTEXT, Device, heading, picture_of_code, shown_link
+from .conftest import PATIENCE, Device, adas, heading, picture_of_code, shown_link, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -54,20 +54,15 @@ async def rotating(tmp_path_factory):
         yield StandingStill(inside, clock)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def adas_phone(browser, rotating):
-    device = Device(await browser.new_context(**CONTEXT), rotating)
-    await device.log_in("ada")
-    yield device
-    await device.context.close()
+@pytest_asyncio.fixture(loop_scope="session")
+async def phone(new_device, rotating):
+    return await adas(await new_device(rotating))
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def showing_phone(new_device, rotating):
-    """A device of Ada's that shows: the clock stands still for all pages of a context."""
-    device = await new_device(rotating)
-    await device.log_in("ada")
-    return device
+    """A second one, which shows: the clock stands still for all pages of a context."""
+    return await adas(await new_device(rotating))
 
 
 async def shows(page: Page) -> str:
@@ -76,7 +71,7 @@ async def shows(page: Page) -> str:
 
 
 async def shows_another(page: Page, than: str) -> str:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         while (now := await shows(page)) == than:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     return now
@@ -128,7 +123,7 @@ async def test_the_phones_own_picture_rotates_and_only_the_present_one_lets_a_de
     await rotating.sleep(60, showing)
     await rotating.let_pass(5, showing)
     present = code_after(await (await made.value).json(), 85)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         while not (await shows(showing)).endswith(present):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     await upload(tablet, await picture_of_code(showing))
@@ -223,9 +218,7 @@ async def test_a_camera_takes_the_next_code_if_it_met_one_too_late_and_else_says
 
     async def see(text: str) -> None:
         await reading.evaluate("(text) => { window.inView = text; window.looks = 0 }", text)
-        async with asyncio.timeout(15):
-            while await reading.evaluate("looks") < 3:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+        await until(reading, "looks >= 3")
 
     refusals = reading.get_by_role("alert")
     await reading.evaluate("""() => {
