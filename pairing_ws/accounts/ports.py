@@ -115,7 +115,10 @@ class Invite(msgspec.Struct, frozen=True, kw_only=True):
 
 class Activity(msgspec.Struct, frozen=True, kw_only=True):
     """One line of what happened to an account. `by_name`: the device that did it, where the line names another, or a
-    passkey."""
+    passkey.
+
+    It stands for `count` times, the last of them `at`, the first `first_at` (None: the same). `id` is the store's.
+    """
 
     user_id: str
     at: int
@@ -124,6 +127,25 @@ class Activity(msgspec.Struct, frozen=True, kw_only=True):
     device_name: str | None = None
     ip: str | None = None
     by_name: str | None = None
+    count: int = 1
+    first_at: int | None = None
+    id: int = 0
+
+
+class Position(NamedTuple):
+    """Where a page of activity ends: lines further down are older, or as old with a lower id."""
+
+    at: int
+    id: int
+
+
+LOGIN = "device.added"
+# What a device can make happen as often as it likes, one in quarantine included, by names of its own choice.
+AT_WILL = frozenset({"device.renamed", "passkey.copied", "pairing.denied", "pairing.number_missed", "pairing.reported"})
+# Within this, a line that says the same as one before it counts there.
+REPEATED_MS = 3_600_000
+# So many lines of a kind that is `AT_WILL` a device gets within that time; further ones count in the newest of them.
+LINES_AT_WILL = 5
 
 
 class Rotation(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,6 +164,7 @@ class Rotation(msgspec.Struct, frozen=True, kw_only=True):
 
 class AccountStore(Protocol):
     """Users, devices, sessions, invites, activity. Every method is one transaction; a cancelled one leaves nothing.
+    Whatever writes a line of activity merges it as `REPEATED_MS` and `LINES_AT_WILL` say, logins apart.
 
     Any call raises Unavailable when the database is away.
     """
@@ -217,7 +240,11 @@ class AccountStore(Protocol):
     async def revoke_others(self, user_id: str, spared: str, at: int, activity: Activity) -> Sequence[str]:
         """Log out all devices of the account but one."""
 
-    async def activity(self, user_id: str, limit: int) -> Sequence[Activity]: ...
+    async def activity(
+        self, user_id: str, limit: int, before: Position | None = None, *, logins: bool | None = None
+    ) -> Sequence[Activity]:
+        """The newest lines first: all, the logins alone, or all but the logins."""
+
     async def note(self, activity: Activity) -> None: ...
 
     async def add_invite(self, invite: Invite, user: User) -> User:

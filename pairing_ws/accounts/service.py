@@ -18,6 +18,7 @@ from pairing_ws.accounts.ports import (
     Device,
     Invite,
     NewSession,
+    Position,
     Rotation,
     Session,
     Tokens,
@@ -432,7 +433,6 @@ class AccountService:
 
         From quarantine no device loses its address: where one has it, nothing changes, and nothing is said about it.
         """
-        # A new device must not flush the activity with names of its own.
         await self._limits.hit("rename", session.device.id)
         own = device_id == session.device.id
         if not own:
@@ -470,9 +470,11 @@ class AccountService:
     def _quarantine_left(self, session: Session) -> int:
         return (session.device.quarantine_until or 0) - self._clock()
 
-    async def activity(self, session: Session) -> Sequence[Activity]:
-        """The newest lines first."""
-        return await self._store.activity(session.user.id, ACTIVITY_LINES)
+    async def activity(
+        self, session: Session, before: Position | None = None, *, logins: bool | None = None
+    ) -> Sequence[Activity]:
+        """A page, see `ports.AccountStore.activity`. One of `ACTIVITY_LINES` may have another one behind it."""
+        return await self._store.activity(session.user.id, ACTIVITY_LINES, before, logins=logins)
 
     async def note(self, event: str, approver: Approver, device: NewDevice | None) -> None:
         """See `pairing.ports.Accounts.note`."""
@@ -481,6 +483,7 @@ class AccountService:
                 user_id=approver.user_id,
                 at=self._clock(),
                 event=event,
+                device_id=approver.device_id,
                 device_name=device.name if device else None,
                 ip=device.ip if device else None,
             )

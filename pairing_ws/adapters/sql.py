@@ -7,7 +7,22 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import asdict
 
-from pairing_ws.accounts.ports import Activity, Begun, Device, Invite, NewSession, Retired, Rotation, Session, User
+from pairing_ws.accounts.ports import (
+    AT_WILL,
+    LINES_AT_WILL,
+    LOGIN,
+    REPEATED_MS,
+    Activity,
+    Begun,
+    Device,
+    Invite,
+    NewSession,
+    Position,
+    Retired,
+    Rotation,
+    Session,
+    User,
+)
 from pairing_ws.adapters import statements as ask
 from pairing_ws.adapters.statements import first_of, session_of, struct_of
 from pairing_ws.adapters.transactions import (
@@ -26,6 +41,10 @@ from pairing_ws.parties import NewDevice
 
 DAY_MS = 86_400_000
 ACTIVITY_KEPT_MS = 90 * DAY_MS
+# What repeats itself is among the newest.
+LINES_COMPARED = 20
+# Before this is everything.
+NEWEST = Position(2**63 - 1, 2**63 - 1)
 NO_ADDRESS = {"push_kind": None, "push_address": None}
 
 
@@ -104,10 +123,8 @@ class SqlAccounts(Store):
         address = {"push_kind": "fcm-token", "push_address": pushed_to} if pushed_to else NO_ADDRESS
         db.change(ask.REGISTER, **asdict(fresh), **address)
         db.change(ask.BEGIN, **asdict(session), retired=b"[]")
-        line = Activity(
-            user_id=user.id, at=now, event="device.added", device_id=fresh.id, device_name=fresh.name, ip=device.ip
-        )
-        db.change(ask.NOTE, **asdict(line))
+        line = Activity(user_id=user.id, at=now, event=LOGIN, device_id=fresh.id, device_name=fresh.name, ip=device.ip)
+        self._note(db, line)
         return Begun(user, fresh, bool(standing.comes_again))
 
     @reading
@@ -187,7 +204,7 @@ class SqlAccounts(Store):
         self._lock_account(db, activity.user_id)
         for (device_id,) in db.rows(ask.END_SESSION, session=session_id, now=at):
             db.change(ask.DROP_PUSH_OF_DEVICE, device=device_id)
-            db.change(ask.NOTE, **asdict(activity))
+            self._note(db, activity)
 
     # Devices
 
@@ -206,7 +223,7 @@ class SqlAccounts(Store):
         self._lock_account(db, user_id)
         renamed = db.change(ask.RENAME, account=user_id, device=device_id, name=name) == 1
         if renamed:
-            db.change(ask.NOTE, **asdict(activity))
+            self._note(db, activity)
         return renamed
 
     @writing
@@ -265,7 +282,7 @@ class SqlAccounts(Store):
             if added_by in device_ids:
                 db.change(ask.DROP_PASSKEY, passkey=passkey_id)
                 line = msgspec.structs.replace(activity, event="passkey.removed", device_name=name)
-                db.change(ask.NOTE, **asdict(line))
+                self._note(db, line)
 
     @writing_much
     def revoke_others(self, db: Transaction, user_id: str, spared: str, at: int, activity: Activity) -> Sequence[str]:
@@ -293,18 +310,56 @@ class SqlAccounts(Store):
         if device_ids:
             db.change_each(ask.END_DEVICE, [{"device": each, "now": at} for each in device_ids])
             db.change_each(ask.DROP_PUSH_OF_DEVICE, [{"device": each} for each in device_ids])
-            db.change(ask.NOTE, **asdict(line))
+            self._note(db, line)
 
     # Activity
 
-    @reading
-    def activity(self, db: Transaction, user_id: str, limit: int) -> Sequence[Activity]:
-        return [struct_of(Activity, row) for row in db.rows(ask.NEWEST_LINES, account=user_id, limit=limit)]
+    # Of one kind there may be few among many.
+    @reading_much
+    def activity(
+        self,
+        db: Transaction,
+        user_id: str,
+        limit: int,
+        before: Position | None = None,
+        *,
+        logins: bool | None = None,
+    ) -> Sequence[Activity]:
+        at, line_id = before or NEWEST
+        found = db.rows(ask.OLDER_LINES[logins], account=user_id, limit=limit, at=at, id=line_id)
+        return [struct_of(Activity, row) for row in found]
 
     @writing
     def note(self, db: Transaction, line: Activity) -> None:
         if self._lock_account(db, line.user_id):
-            db.change(ask.NOTE, **asdict(line))
+            self._note(db, line)
+
+    def _note(self, db: Transaction, line: Activity) -> None:
+        """By who has the account for itself."""
+        repeated = None if line.event == LOGIN else self._repeated(db, line)
+        if repeated:
+            said = {"its_name": line.device_name, "its_ip": line.ip, "its_by": line.by_name}
+            db.change(ask.REPEAT, line=repeated, now=line.at, **said)
+        else:
+            row = asdict(line)
+            del row["id"]
+            db.change(ask.NOTE, **row)
+
+    def _repeated(self, db: Transaction, line: Activity) -> int | None:
+        """The id of the line in which this one counts, if it gets none of its own."""
+        found = db.rows(
+            ask.LINES_SINCE,
+            account=line.user_id,
+            its_event=line.event,
+            device=line.device_id,
+            since=line.at - REPEATED_MS,
+            limit=LINES_COMPARED,
+        )
+        lines = [struct_of(Activity, row) for row in found]
+        said = (line.device_name, line.ip, line.by_name)
+        same = next((each.id for each in lines if (each.device_name, each.ip, each.by_name) == said), None)
+        full = line.event in AT_WILL and len(lines) >= LINES_AT_WILL
+        return lines[0].id if full and same is None else same
 
     # Users and invites
 

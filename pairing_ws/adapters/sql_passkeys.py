@@ -7,7 +7,6 @@ from msgspec.structs import asdict, replace
 
 from pairing_ws.accounts.passkeys import Added, Passkey, Purpose
 from pairing_ws.accounts.ports import Activity
-from pairing_ws.adapters import statements as ask
 from pairing_ws.adapters.sql import SqlAccounts
 from pairing_ws.adapters.statements import columns_of, given, struct_of
 from pairing_ws.adapters.tables import challenges, passkeys, sessions
@@ -74,7 +73,7 @@ class SqlPasskeys(SqlAccounts):
         if count >= limit:
             return Added.FULL
         db.change(ADD_PASSKEY, **asdict(passkey))
-        db.change(ask.NOTE, **asdict(line))
+        self._note(db, line)
         return Added.DONE
 
     @writing
@@ -84,7 +83,7 @@ class SqlPasskeys(SqlAccounts):
         if not found:
             return None
         removed = struct_of(Passkey, found[0])
-        db.change(ask.NOTE, **asdict(replace(line, device_name=removed.name)))
+        self._note(db, replace(line, device_name=removed.name))
         return removed
 
     # SQL and not Redis: a failover there can bring back what was taken, and one row per session and purpose needs
@@ -113,7 +112,7 @@ class SqlPasskeys(SqlAccounts):
             db.change(VERIFIED, session=session_id, at=now)
             return True
         if db.rows(IS_THERE, passkey=passkey.id):
-            db.change(ask.NOTE, **asdict(copied))
+            self._note(db, copied)
         return False
 
     @changing

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 import sqlalchemy as sa
 
-from pairing_ws.accounts.ports import Activity, Device, Invite, Retired, Session, User
+from pairing_ws.accounts.ports import LOGIN, Activity, Device, Invite, Retired, Session, User
 from pairing_ws.adapters.tables import activity, devices, invites, let_in_before, passkeys, sessions, users
 from pairing_ws.adapters.transactions import Statement, Upsert
 
@@ -185,11 +185,39 @@ DROP_PASSKEY = Statement(passkeys.delete().where(passkeys.c.id == given("passkey
 # Activity
 
 NOTE = Statement(activity.insert().inline())
-NEWEST_LINES = Statement(
+_LINES = (
     sa.select(*columns_of(Activity, activity))
     .where(activity.c.user_id == given("account"))
     .order_by(activity.c.at.desc(), activity.c.id.desc())
     .limit(given("limit", sa.Integer))
+)
+_OLDER = _LINES.where(
+    sa.tuple_(activity.c.at, activity.c.id) < sa.tuple_(given("at", sa.BigInteger), given("id", sa.BigInteger))
+)
+# By whether they are to be the logins: all lines, these alone, or all but these.
+OLDER_LINES = {
+    None: Statement(_OLDER),
+    True: Statement(_OLDER.where(activity.c.event == LOGIN)),
+    False: Statement(_OLDER.where(activity.c.event != LOGIN)),
+}
+LINES_SINCE = Statement(
+    _LINES.where(
+        activity.c.event == given("its_event"),
+        activity.c.device_id.is_not_distinct_from(given("device")),
+        activity.c.at > given("since", sa.BigInteger),
+    )
+)
+REPEAT = Statement(
+    activity.update()
+    .where(activity.c.id == given("line"))
+    .values(
+        at=NOW,
+        first_at=sa.func.coalesce(activity.c.first_at, activity.c.at),
+        count=activity.c.count + 1,
+        device_name=given("its_name"),
+        ip=given("its_ip"),
+        by_name=given("its_by"),
+    )
 )
 
 # Users and invites

@@ -140,5 +140,8 @@ activity = sa.Table(
     sa.Column("ip", sa.String(64)),
     # The device that did it, where the line names something else.
     sa.Column("by_name", sa.String(128)),
+    # How often, and since when: a line that is repeated is one line.
+    sa.Column("count", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("first_at", sa.BigInteger),
     sa.Index("ix_activity_user_id_at", "user_id", "at"),
 )

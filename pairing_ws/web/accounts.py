@@ -1,9 +1,12 @@
 """The calls on sessions, devices and invites. Each reads the request, asks the story once, and spells the answer."""
 
+import re
+
 from starlette.responses import Response
 
 from pairing_ws import codes
-from pairing_ws.accounts.service import unauthenticated
+from pairing_ws.accounts.ports import Position
+from pairing_ws.accounts.service import ACTIVITY_LINES, unauthenticated
 from pairing_ws.errors import Code, Refused
 from pairing_ws.web import wire
 from pairing_ws.web.errors import problem
@@ -17,6 +20,9 @@ from pairing_ws.web.http import (
     label,
     push_token,
 )
+
+# Of a line of activity: its moment and its id.
+_POSITION = re.compile(r"[0-9]{1,18}-[0-9]{1,18}", re.ASCII)
 
 
 async def accept_invite(caller: Caller) -> Response:
@@ -115,6 +121,13 @@ async def revoke_others(caller: Caller) -> Response:
 
 
 async def activity(caller: Caller) -> Response:
-    """What happened to this account lately, newest first."""
-    lines = await caller.services.accounts.activity(await caller.session())
-    return JsonResponse(wire.ActivityLog(activity=[wire.activity(line) for line in lines]))
+    """What happened to this account, newest first, a page at a time; with `only`, the logins or all the rest."""
+    before, only = caller.query.get("before"), caller.query.get("only")
+    if before is not None and not _POSITION.fullmatch(before):
+        raise Refused(Code.BAD_REQUEST, "before has to be what `next` said on the page before")
+    if only not in (None, "logins", "other"):
+        raise Refused(Code.BAD_REQUEST, "only is logins or other")
+    position = Position(*map(int, before.split("-"))) if before else None
+    logins = None if only is None else only == "logins"
+    lines = await caller.services.accounts.activity(await caller.session(), position, logins=logins)
+    return JsonResponse(wire.activity_log(lines, ACTIVITY_LINES))

@@ -46,6 +46,11 @@ QUERY: dict[str, Json] = {
     },
     "wait": {"schema": {"type": "integer", "minimum": 0, "maximum": 30}, "description": "for so many seconds"},
     "descendants": {"schema": {"type": "boolean"}, "description": "also all devices that this one let in"},
+    "before": {
+        "schema": {"type": "string", "pattern": "^[0-9]{1,18}-[0-9]{1,18}$"},
+        "description": "the next page: what `next` said",
+    },
+    "only": {"schema": {"type": "string", "enum": ["logins", "other"]}, "description": "one kind of lines"},
 }
 SECURITY = {
     KEY: {

@@ -132,7 +132,9 @@ CALLS: tuple[Call, ...] = (
         "DELETE", f"{API}/passkeys/{{id}}", passkeys.remove_passkey, 204,
         proofs=(KEY,), refusals=(Code.NOT_FOUND, Code.DEVICE_QUARANTINED, Code.STEP_UP_REQUIRED),
     ),
-    Call("GET", f"{API}/activity", accounts.activity, 200, wire.ActivityLog, proofs=(KEY,)),
+    Call(
+        "GET", f"{API}/activity", accounts.activity, 200, wire.ActivityLog, proofs=(KEY,), query=("before", "only")
+    ),
     Call(
         "POST", f"{API}/invites/accept", accounts.accept_invite, 200, wire.Keys, wire.AcceptRequest,
         proofs=(SECRET, DEVICE),

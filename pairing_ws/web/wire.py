@@ -300,7 +300,8 @@ class SteppedUp(Json):
 
 
 class ActivityLine(Json):
-    """`byName`: the device that did it, where `deviceName` is another one, or a passkey."""
+    """`byName`: the device that did it, where `deviceName` is another one, or a passkey. A line that repeats itself is
+    one line: `count` times, from `firstAt` to `at`."""
 
     at: str
     event: str
@@ -308,10 +309,15 @@ class ActivityLine(Json):
     device_name: str | None = None
     ip: str | None = None
     by_name: str | None = None
+    count: int = 1
+    first_at: str | None = None
 
 
 class ActivityLog(Json):
+    """With `next`, as `before`, the page behind this one is to be had."""
+
     activity: list[ActivityLine]
+    next: str | None = None
 
 
 class Health(Json):
@@ -498,7 +504,13 @@ def passkey(record: Passkey) -> PasskeyView:
     )
 
 
-def activity(line: accounts.Activity) -> ActivityLine:
+def activity_log(lines: Sequence[accounts.Activity], full: int) -> ActivityLog:
+    """A page: `full` is how many lines it has if there may be another one behind it."""
+    last = lines[-1] if len(lines) == full else None
+    return ActivityLog(activity=[_activity(each) for each in lines], next=f"{last.at}-{last.id}" if last else None)
+
+
+def _activity(line: accounts.Activity) -> ActivityLine:
     return ActivityLine(
         at=iso(line.at),
         event=line.event,
@@ -506,4 +518,6 @@ def activity(line: accounts.Activity) -> ActivityLine:
         device_name=line.device_name,
         ip=line.ip,
         by_name=line.by_name,
+        count=line.count,
+        first_at=iso(line.first_at) if line.first_at is not None else None,
     )

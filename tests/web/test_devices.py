@@ -276,6 +276,38 @@ async def test_the_activity_tells_what_happened_newest_first(api: Api, phone: Ph
     assert all(line["ip"] == "127.0.0.1" and line["at"].endswith("Z") for line in lines)
 
 
+async def test_the_activity_has_pages_and_tells_how_often_a_line_was_repeated(
+    api: Api, server: Server, phone: Phone
+) -> None:
+    account = phone.keys["user"]["id"]
+    with closing(sqlite3.connect(server.folder / "pairing.db", timeout=10)) as database, database:
+        lines = [(account, number // 7, f"event {number}") for number in range(120)]
+        database.executemany("INSERT INTO activity (user_id, at, event) VALUES (?, ?, ?)", lines)
+    first = (await phone.get("/activity")).json()
+    assert [line["event"] for line in first["activity"]] == [
+        "device.added",
+        *(f"event {n}" for n in range(119, 20, -1)),
+    ]
+    rest = (await phone.get(f"/activity?before={first['next']}")).json()
+    assert [line["event"] for line in rest["activity"]] == [f"event {n}" for n in range(20, -1, -1)]
+    assert "next" not in rest
+    assert not {"count", "firstAt"} & rest["activity"][0].keys()
+    for _ in range(3):
+        await api.http.patch(f"/devices/{id_of(phone)}", json={"name": "Renamed"}, headers=phone.headers)
+    newest = (await phone.get("/activity?only=other")).json()["activity"][0]
+    assert (newest["deviceName"], newest["count"]) == ("Renamed", 3)
+    assert newest["firstAt"] <= newest["at"]
+    logins = (await phone.get("/activity?only=logins")).json()["activity"]
+    assert [line["event"] for line in logins] == ["device.added"]
+
+
+@pytest.mark.parametrize(
+    "query", ["before=", "before=1", "before=x-y", "before=1-", "before=-1-1", f"before={'9' * 19}-1", "only=all"]
+)
+async def test_a_page_of_activity_that_nobody_offered_is_a_bad_request(phone: Phone, query: str) -> None:
+    assert refusal(await phone.get(f"/activity?{query}")) == (400, "bad_request")
+
+
 @pytest.mark.security(18)
 async def test_the_cap_on_devices_refuses_the_login_and_evicts_nobody(
     tmp_path_factory: pytest.TempPathFactory,
