@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -27,11 +28,12 @@ from pairing_ws.accounts.step_up import CHALLENGE_MS, StepUpService
 from pairing_ws.adapters.bells import Bells, stop
 from pairing_ws.adapters.database import close_database, migrate, open_database
 from pairing_ws.adapters.host import HostKeyError, HostKeys
+from pairing_ws.adapters.key_file import KeySet, make_key_file
 from pairing_ws.adapters.limits import RateLimits
 from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
 from pairing_ws.adapters.proofs import DpopProofs
 from pairing_ws.adapters.sql_passkeys import SqlPasskeys
-from pairing_ws.adapters.tokens import KeyRing, make_key_file
+from pairing_ws.adapters.tokens import KeyRing
 from pairing_ws.clock import Clock, system_clock
 from pairing_ws.config import Settings, SettingsError
 from pairing_ws.errors import Code, Refused
@@ -214,8 +216,7 @@ def create_app(
 
 def build(settings: Settings, *, clock: Clock = system_clock, random: codes.RandomBytes = secrets.token_bytes) -> Parts:
     """The stories on the adapters that the settings ask for. Nothing is connected before `running`."""
-    make_key_file(settings.signing_key_file, clock)
-    tokens = KeyRing(settings.signing_key_file, settings.public_url, clock)
+    tokens = KeyRing(_signing_keys(settings, clock), settings.public_url, clock)
     engine = open_database(settings.database_url)
     accounts_store = SqlPasskeys(engine)
     bus, store, commands = _short_lived(settings, clock)
@@ -296,6 +297,13 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
     services = Services(settings, pairings, account_service, step_ups, proofs, settings.proxies, clock, random, Drain())
     opened = [bus, push] if isinstance(push, AbstractAsyncContextManager) else [bus]
     return Parts(services, store, bus, accounts_store, tokens, engine, opened)
+
+
+def _signing_keys(settings: Settings, clock: Clock) -> Path | KeySet:
+    if settings.signing_keys:
+        return KeySet.parse(settings.signing_keys, "PAIRING_SIGNING_KEYS")
+    make_key_file(settings.signing_key_file, clock)
+    return settings.signing_key_file
 
 
 def _short_lived(settings: Settings, clock: Clock) -> "tuple[MemoryBus | RedisBus, PairingStore, Commands | None]":

@@ -14,7 +14,7 @@ import click
 
 from pairing_ws import config, server
 from pairing_ws.accounts.service import AccountService
-from pairing_ws.adapters import tokens
+from pairing_ws.adapters import key_file
 from pairing_ws.adapters.database import examine, migrate
 from pairing_ws.app import Parts, build
 from pairing_ws.clock import iso, system_clock
@@ -54,7 +54,7 @@ def main() -> None:
     """The entry point: a wrong setting or a refusal is one clear line and exit code 1, never a traceback."""
     try:
         cli()
-    except (config.SettingsError, tokens.KeyFileError) as error:
+    except (config.SettingsError, key_file.KeyFileError) as error:
         _fail(str(error))
     except Refused as refused:
         _fail(f"{refused.detail} ({refused.code})")
@@ -144,12 +144,56 @@ def upgrade() -> None:
     print("The database is up to date.")
 
 
+@signing_keys.command("list")
+def list_keys() -> None:
+    """Print every signing key's id and when it was made, one a line, the one that signs first."""
+    for each in _key_set(config.load()).keys:
+        print(f"{each['kid']}\t{iso(each.get('made', 0))}")
+
+
+@signing_keys.command()
+def make() -> None:
+    """Print new keys as a value for PAIRING_SIGNING_KEYS. Keep it secret."""
+    print(key_file.KeySet.new(system_clock).text().decode())
+
+
 @signing_keys.command()
 def rotate() -> None:
-    """Sign with a new key from now on. Running servers notice; keys already given out stay valid until they expire."""
+    """Sign with a new key from now on. Running servers notice; keys already given out stay valid until they expire.
+
+    Keys in PAIRING_SIGNING_KEYS can't be changed from here: what that should become is printed instead.
+    """
+    signs = _change_keys(lambda keys: keys.rotated(system_clock))
+    print(f"authKeys are now signed with {signs}.")
+
+
+@signing_keys.command()
+@click.argument("kid")
+def remove(kid: str) -> None:
+    """Withdraw a signing key, which somebody else may know: what it has signed is refused within 5 s, everywhere.
+
+    Clients renew their keys by themselves. If it was the one that signs, a new one is made. `keys list` prints the ids.
+    Keys in PAIRING_SIGNING_KEYS can't be changed from here: what that should become is printed instead.
+    """
+    signs = _change_keys(lambda keys: keys.without(kid, system_clock))
+    print(f"{kid} is withdrawn; authKeys are signed with {signs}.")
+
+
+def _key_set(settings: config.Settings) -> key_file.KeySet:
+    if settings.signing_keys:
+        return key_file.KeySet.parse(settings.signing_keys, "PAIRING_SIGNING_KEYS")
+    return key_file.read_key_file(settings.signing_key_file)
+
+
+def _change_keys(change: Callable[[key_file.KeySet], key_file.KeySet]) -> str:
+    """Change the file; the id of the key that signs from now on. Exits after it has printed keys of the environment."""
     settings = config.load()
-    tokens.make_key_file(settings.signing_key_file, system_clock)
-    print(f"authKeys are now signed with {tokens.rotate_keys(settings.signing_key_file, system_clock)}.")
+    if settings.signing_keys:
+        print(change(_key_set(settings)).text().decode())
+        print("Nothing has changed yet: set PAIRING_SIGNING_KEYS to this, and restart all servers.", file=sys.stderr)
+        raise SystemExit(0)
+    key_file.make_key_file(settings.signing_key_file, system_clock)
+    return str(key_file.change_key_file(settings.signing_key_file, change).keys[0]["kid"])
 
 
 @cli.command()
@@ -173,9 +217,13 @@ def doctor() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         # What is missing is not made now: whoever examines may be another user than who serves.
         bad = False
-        if settings.signing_key_file.exists():
-            tokens.read_key_file(settings.signing_key_file)
-            print(f"ok       {settings.signing_key_file}")
+        if settings.signing_keys:
+            key_file.KeySet.parse(settings.signing_keys, "PAIRING_SIGNING_KEYS")
+            print("ok       PAIRING_SIGNING_KEYS")
+        elif settings.signing_key_file.exists():
+            key_file.read_key_file(settings.signing_key_file)
+            warning = key_file.exposure(settings.signing_key_file)
+            print(f"warning  {warning}" if warning else f"ok       {settings.signing_key_file}")
         else:
             bad |= _can_not_be_made(settings.signing_key_file)
             settings = settings.model_copy(update={"signing_key_file": Path(scratch) / "keys.json"})

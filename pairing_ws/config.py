@@ -130,6 +130,11 @@ class Settings(BaseModel):
     signing_key_file: Path = Field(
         Path("pairing-keys.json"), description="signing keys, made on first start, shared by all processes"
     )
+    signing_keys: str | None = Field(
+        None,
+        repr=False,
+        description="the same keys as a value (`pairing-ws keys make` prints one), in place of the file",
+    )
     allowed_origins: List = Field(
         (), description="origins that may open sockets and use CORS; default: `PAIRING_PUBLIC_URL`'s"
     )
@@ -242,6 +247,8 @@ class Settings(BaseModel):
                 "above 1 needs REDIS_URL: without it each process would keep its own pairings, and a device could"
                 " wait in one of them for what happens in another",
             )
+        if self.signing_keys and "signing_key_file" in self.model_fields_set:
+            raise _wrong("PAIRING_SIGNING_KEYS", "and PAIRING_SIGNING_KEY_FILE are both set; unset one of them")
         if not self.public_url:
             object.__setattr__(self, "public_url", f"http://localhost:{self.port}")
             if not is_loopback(self.host):
@@ -369,5 +376,5 @@ def _explain(error: Any) -> str:
     field = name if name not in Settings.model_fields else environment_name(name)
     known = field if field.isupper() else f"{PREFIX}{field.upper()}"
     # Redis and database addresses hold passwords.
-    given = "" if known.endswith("_URL") else f" (it is {error.get('input')!r})"
+    given = "" if known.endswith(("_URL", "_KEYS")) else f" (it is {error.get('input')!r})"
     return f"{known} {message[0].lower()}{message[1:]}{given}"

@@ -59,7 +59,8 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFi
 
 COMMANDS = [
     [], ["serve"], ["invite"], ["user"], ["user", "list"], ["user", "lock"], ["user", "unlock"], ["user", "delete"],
-    ["db"], ["db", "upgrade"], ["keys"], ["keys", "rotate"], ["doctor"],
+    ["db"], ["db", "upgrade"], ["keys"], ["keys", "list"], ["keys", "make"], ["keys", "rotate"],
+    ["keys", "remove"], ["doctor"],
 ]  # fmt: skip
 
 
@@ -185,6 +186,55 @@ def test_a_rotation_puts_a_new_key_in_front_and_names_it(run: Run) -> None:
     assert kids[0] in second.out
     assert kids[1] in first.out
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_keys_are_listed_with_the_one_that_signs_first_and_removed_by_their_id(run: Run) -> None:
+    run("keys", "rotate")
+    listed = [line.split("\t")[0] for line in run("keys", "list").out.splitlines()]
+    done = run("keys", "remove", listed[1])
+    assert (done.code, done.out) == (0, f"{listed[1]} is withdrawn; authKeys are signed with {listed[0]}.\n")
+    assert [line.split("\t")[0] for line in run("keys", "list").out.splitlines()] == listed[:1]
+
+
+def test_removing_the_only_key_makes_a_new_one_and_an_unknown_one_is_refused_with_those_there_are(run: Run) -> None:
+    run("keys", "rotate")
+    first, second = [line.split("\t")[0] for line in run("keys", "list").out.splitlines()]
+    run("keys", "remove", first)
+    assert run("keys", "remove", second).code == 0
+    [left] = [line.split("\t")[0] for line in run("keys", "list").out.splitlines()]
+    assert left not in (first, second)
+    again = run("keys", "remove", second)
+    assert again.code == 1
+    assert again.err == f"pairing-ws: there is no signing key {second!r}; there are: {left}\n"
+
+
+def test_keys_of_the_environment_are_used_and_what_they_should_become_is_printed(run: Run) -> None:
+    value = run("keys", "make").out.strip()
+    rotated = run("keys", "rotate", PAIRING_SIGNING_KEYS=value)
+    assert "Nothing has changed yet" in rotated.err
+    before, after = json.loads(value), json.loads(rotated.out)
+    assert after["pepper"] == before["pepper"]
+    assert after["keys"][1:] == before["keys"]
+    removed = run("keys", "remove", before["keys"][0]["kid"], PAIRING_SIGNING_KEYS=rotated.out.strip())
+    assert json.loads(removed.out)["keys"] == after["keys"][:1]
+    assert run("invite", "alice", PAIRING_SIGNING_KEYS=value).code == 0
+    assert "ok       PAIRING_SIGNING_KEYS" in run("doctor", PAIRING_SIGNING_KEYS=value).out
+    assert not Path("pairing-keys.json").exists()
+
+
+@pytest.mark.security(21, 31)
+def test_wrong_keys_of_the_environment_stop_the_start_and_are_not_quoted(run: Run) -> None:
+    value = run("keys", "make").out.strip()
+    for wrong in (value[:-1], value.replace("P-256", "P-384"), '"hunter2"'):
+        done = run("invite", "alice", PAIRING_SIGNING_KEYS=wrong)
+        assert done.code == 1
+        assert done.err.startswith("pairing-ws: PAIRING_SIGNING_KEYS ")
+        assert "hunter2" not in done.err
+        assert json.loads(value)["pepper"] not in done.err
+    both = run("doctor", PAIRING_SIGNING_KEYS=value, PAIRING_SIGNING_KEY_FILE="pairing-keys.json")
+    assert both.err == (
+        "pairing-ws: PAIRING_SIGNING_KEYS and PAIRING_SIGNING_KEY_FILE are both set; unset one of them\n"
+    )
 
 
 # doctor

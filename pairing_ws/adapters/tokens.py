@@ -1,13 +1,10 @@
-"""authKeys as ES256 JWTs (RFC 9068 profile), and the key file they and the keyed digests come from."""
+"""authKeys as ES256 JWTs (RFC 9068 profile): signed with the newest key, verified with all."""
 
 import base64
 import binascii
 import hashlib
-import itertools
 import json
-import os
 import secrets
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 from pairing_ws.accounts.ports import Claims
+from pairing_ws.adapters.key_file import KeyFileError, KeySet, exposure, read_key_file, without_made
 from pairing_ws.clock import Clock
 
 log = structlog.get_logger()
@@ -25,44 +23,38 @@ log = structlog.get_logger()
 # A header of ours fits many times; longer ones are not worth parsing.
 MAX_TOKEN = 4096
 HEADER = frozenset({"alg", "typ", "kid"})
-# A replaced key goes on verifying for longer than any authKey lives.
-RETIRED_KEPT_MS = 86_400_000
 # About 2 MB.
 MAX_VERIFIED = 4096
-# How often the file is looked at for a rotation.
+# How often the file is looked at: a key that is taken out of it is dead everywhere so soon after.
 RELOAD_MS = 1_000
 
 
-class KeyFileError(Exception):
-    """The key file can't be used; the text says what to do."""
-
-
-class KeyFile(msgspec.Struct, frozen=True):
-    """`keys`: private JWKs, newest first, each with `kid` and `made` (ms). `pepper`: base64url, for keyed digests."""
-
-    keys: list[dict[str, Any]]
-    pepper: str
-
-
 class KeyRing:
-    """Signs with the newest key of the file and verifies with all of them; notices a rotation while it runs."""
+    """Signs with the newest key and verifies with all. Those of a file may change while it runs; those of the
+    environment (a KeySet) stay."""
 
-    def __init__(self, path: Path, issuer: str, clock: Clock) -> None:
-        self._path = path
+    def __init__(self, source: Path | KeySet, issuer: str, clock: Clock) -> None:
+        self._path = source if isinstance(source, Path) else None
         self._issuer = issuer
         self._clock = clock
-        self._looked_at = 0
-        self._stamp = 0
-        self._keys: dict[str, ECKey] = {}
+        self._looked_at = clock()
+        self._failure = ""
         # digest → claims. A device shows the same token with each call, and checking it takes 130 µs; knowing it, 2.
         self._verified: dict[bytes, Claims] = {}
-        self._newest = ""
-        self._load()
+        if isinstance(source, Path):
+            self._stamp = _stamp(source)
+            if warning := exposure(source):
+                log.warning("keys.exposed", warning=warning)
+            source = read_key_file(source)
+        self._set = source
+        self._keys = _imported(source)
+        # Kept though the file's may change: what was digested with it would be lost.
+        self.pepper = source.pepper_bytes
 
     @property
-    def pepper(self) -> bytes:
-        """The secret of keyed digests: 256 bits, never rotated, for user codes would be lost."""
-        return self._pepper
+    def key_set(self) -> KeySet:
+        """The keys as they were last read."""
+        return self._set
 
     def issue(
         self,
@@ -95,6 +87,7 @@ class KeyRing:
 
     def verify(self, token: str, now: int) -> Claims | None:
         """The claims, or None. A token that held once holds until it expires, or the keys change."""
+        self._reload()
         if len(token) > MAX_TOKEN or not token.isascii():
             return None
         digest = hashlib.sha256(token.encode()).digest()
@@ -143,93 +136,56 @@ class KeyRing:
         return {"keys": [key.as_dict(private=False, use="sig", alg="ES256") for key in self._keys.values()]}
 
     def _reload(self, *, at_once: bool = False) -> None:
+        if self._path is None:
+            return
         now = self._clock()
-        if now - self._looked_at < RELOAD_MS and not at_once:
+        # A clock that was set back must not keep a removed key alive.
+        if not at_once and 0 <= now - self._looked_at < RELOAD_MS:
             return
         self._looked_at = now
         try:
-            if self._path.stat().st_mtime_ns != self._stamp:
-                self._load()
+            stamp = _stamp(self._path)
+            if stamp == self._stamp and not self._failure:
+                return
+            # Whoever may read it by now: a key that was taken out in haste has to go.
+            found = KeySet.parse(self._path.read_bytes(), self._path)
         except (OSError, KeyFileError) as error:
             # What is loaded goes on working; only a start with such a file is refused.
-            log.error("keys.unreadable", error=str(error))
+            if str(error) != self._failure:
+                log.error("keys.unreadable", error=str(error))
+            self._failure = str(error)
+            return
+        if self._failure:
+            log.warning("keys.readable", file=str(self._path))
+        self._stamp, self._failure = stamp, ""
+        if found != self._set:
+            self._take(found)
 
-    def _load(self) -> None:
-        stamp = self._path.stat().st_mtime_ns
-        content = read_key_file(self._path)
-        self._keys = {jwk["kid"]: ECKey.import_key(_jwk(jwk)) for jwk in content.keys}
-        self._newest = content.keys[0]["kid"]
+    def _take(self, found: KeySet) -> None:
+        before, self._keys = self._keys, _imported(found)
+        self._set = found
         self._verified.clear()
-        self._pepper = base64.urlsafe_b64decode(content.pepper + "==")
-        self._stamp = stamp
+        log.warning(
+            "keys.changed",
+            signing=self._newest,
+            added=sorted(self._keys.keys() - before.keys()),
+            removed=sorted(before.keys() - self._keys.keys()),
+        )
+        if found.pepper_bytes != self.pepper:
+            log.error("keys.replaced", error="the file now holds other keys altogether; restart all servers on it")
+
+    @property
+    def _newest(self) -> str:
+        return str(self._set.keys[0]["kid"])
 
 
-def make_key_file(path: Path, clock: Clock) -> None:
-    """Make the file if there is none, mode 0600; of many processes that start at once, one makes it."""
-    if path.exists():
-        return
-    content = KeyFile(keys=[_new_key(clock)], pepper=secrets.token_urlsafe(32))
-    try:
-        _write(path, content, os.link)
-    except OSError as error:
-        raise KeyFileError(f"{path} can't be made: {error.strerror}") from error
+def _stamp(path: Path) -> tuple[int, ...]:
+    found = path.stat()
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 
-def rotate_keys(path: Path, clock: Clock) -> str:
-    """Put a new signing key in front and drop those retired for longer than a day; the new key's id."""
-    content = read_key_file(path)
-    keys = [_new_key(clock), *content.keys]
-    # A key was retired when the one before it in the list was made.
-    kept = [keys[0], *(old for newer, old in itertools.pairwise(keys) if _retired_lately(newer, clock))]
-    _write(path, KeyFile(keys=kept, pepper=content.pepper), os.replace)
-    return str(keys[0]["kid"])
-
-
-def read_key_file(path: Path) -> KeyFile:
-    """The file's content. Raises KeyFileError if others could read it, or if it is not what we wrote."""
-    try:
-        if path.is_file() and path.stat().st_mode & 0o077:
-            raise KeyFileError(f"{path} can be read by other users; run: chmod 600 {path}")
-        content = msgspec.json.decode(path.read_bytes(), type=KeyFile)
-        pepper = base64.urlsafe_b64decode(content.pepper + "==")
-        for jwk in content.keys:
-            key = ECKey.import_key(_jwk(jwk))
-            if not key.is_private or key.curve_name != "P-256" or not isinstance(jwk.get("kid"), str):
-                raise ValueError("a key that is not private P-256")
-    except OSError as error:
-        raise KeyFileError(f"{path} can't be read: {error.strerror}") from error
-    except (msgspec.DecodeError, JoseError, ValueError, KeyError) as error:
-        raise KeyFileError(f"{path} is not a key file of pairing_ws ({error})") from error
-    if len(pepper) < 32 or not content.keys:
-        raise KeyFileError(f"{path} holds no key, or a pepper shorter than 256 bits")
-    return content
-
-
-def _write(path: Path, content: KeyFile, put: Any) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(content)))
-            file.flush()
-            os.fsync(file.fileno())
-        put(temporary, path)
-    except FileExistsError:
-        pass  # another process was first: its keys hold
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
-def _new_key(clock: Clock) -> dict[str, Any]:
-    key = ECKey.generate_key("P-256", private=True, auto_kid=True)
-    return {**key.as_dict(private=True), "made": clock()}
-
-
-def _retired_lately(newer: dict[str, Any], clock: Clock) -> bool:
-    return bool(clock() - newer.get("made", 0) < RETIRED_KEPT_MS)
-
-
-def _jwk(stored: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in stored.items() if name != "made"}
+def _imported(keys: KeySet) -> dict[str, ECKey]:
+    return {jwk["kid"]: ECKey.import_key(without_made(jwk)) for jwk in keys.keys}
 
 
 def read_header(token: str) -> dict[str, Any] | None:

@@ -15,10 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from pairing_ws.accounts.ports import Session
 from pairing_ws.accounts.service import AccountService, LoggedIn, Policy
 from pairing_ws.adapters.database import migrate, open_database
+from pairing_ws.adapters.key_file import make_key_file
 from pairing_ws.adapters.limits import RateLimits
 from pairing_ws.adapters.memory import MemoryBus
 from pairing_ws.adapters.sql import SqlAccounts
-from pairing_ws.adapters.tokens import KeyRing, make_key_file
+from pairing_ws.adapters.tokens import KeyRing
 from pairing_ws.app import NoPush
 from pairing_ws.errors import Code, Refused
 from pairing_ws.parties import Approver, NewDevice

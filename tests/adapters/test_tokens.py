@@ -1,12 +1,10 @@
-"""authKeys against forgers (SECURITY.md, line 15), and the key file: who may read it, who makes it, how it rotates."""
+"""authKeys against forgers (SECURITY.md, line 15), and how the keys that sign and verify them come and go."""
 
 import base64
 import hmac
 import json
-import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +14,11 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc import jwt
-from joserfc.jwk import ECKey, OctKey
+from joserfc.jwk import ECKey
 
-from pairing_ws.adapters.tokens import (
-    MAX_TOKEN,
-    RETIRED_KEPT_MS,
-    KeyFileError,
-    KeyRing,
-    make_key_file,
-    read_key_file,
-    rotate_keys,
-)
+from pairing_ws.adapters.key_file import RETIRED_KEPT_MS, KeySet, change_key_file, make_key_file, read_key_file
+from pairing_ws.adapters.tokens import MAX_TOKEN, KeyRing
 from tests.clock import FakeClock
-from tests.servers import run_cli
 
 ISSUER = "http://localhost:8000"
 DAY_MS = 86_400_000
@@ -74,6 +64,14 @@ def packed(value: object) -> str:
 def private_key(path: Path) -> ECKey:
     jwk = read_key_file(path).keys[0]
     return ECKey.import_key({name: value for name, value in jwk.items() if name != "made"})
+
+
+def rotate_keys(path: Path, clock: FakeClock) -> str:
+    return str(change_key_file(path, lambda keys: keys.rotated(clock)).keys[0]["kid"])
+
+
+def remove_key(path: Path, kid: str, clock: FakeClock) -> None:
+    change_key_file(path, lambda keys: keys.without(kid, clock))
 
 
 def signed(path: Path, header: dict[str, Any], claims: dict[str, Any]) -> str:
@@ -351,6 +349,72 @@ def test_a_token_that_was_believed_a_moment_ago_goes_with_its_key(ring: KeyRing,
     assert ring.verify(token, clock()) is None
 
 
+# Removal
+
+
+@pytest.mark.security(35)
+def test_a_key_that_is_removed_is_dead_for_tokens_known_and_newly_forged_though_nothing_else_is_asked(
+    ring: KeyRing, clock: FakeClock, path: Path
+) -> None:
+    known = issue(ring, clock)
+    thief = private_key(path)
+    stolen = parts(known)[0]["kid"]
+    rotate_keys(path, clock)
+    clock.forward(seconds=2)
+    assert ring.verify(known, clock())
+    forged = jwt.encode(*parts(known), thief, algorithms=["ES256"])
+    remove_key(path, stolen, clock)
+    clock.forward(seconds=2)
+    # It only verifies: no token is issued, no key served.
+    assert ring.verify(known, clock()) is None
+    assert ring.verify(forged, clock()) is None
+    assert stolen not in [key["kid"] for key in ring.jwks()["keys"]]
+
+
+@pytest.mark.security(35)
+def test_a_key_that_an_editor_takes_out_goes_too_even_if_the_file_is_then_open_to_others(
+    ring: KeyRing, clock: FakeClock, path: Path
+) -> None:
+    known = issue(ring, clock)
+    rotate_keys(path, clock)
+    content = json.loads(path.read_bytes())
+    path.unlink()
+    path.write_text(json.dumps(content | {"keys": content["keys"][:1]}))
+    path.chmod(0o644)
+    clock.forward(seconds=2)
+    assert ring.verify(known, clock()) is None
+
+
+@pytest.mark.security(35, 37)
+def test_a_clock_that_was_set_back_keeps_no_removed_key_alive(ring: KeyRing, clock: FakeClock, path: Path) -> None:
+    known = issue(ring, clock)
+    assert ring.verify(known, clock())
+    remove_key(path, parts(known)[0]["kid"], clock)
+    clock.forward(ms=-3_600_000)
+    assert ring.verify(known, clock()) is None
+
+
+@pytest.mark.security(35)
+def test_where_the_key_that_signs_is_removed_a_new_one_signs(ring: KeyRing, clock: FakeClock, path: Path) -> None:
+    first = parts(issue(ring, clock))[0]["kid"]
+    second = rotate_keys(path, clock)
+    remove_key(path, second, clock)
+    clock.forward(seconds=2)
+    signs = parts(issue(ring, clock))[0]["kid"]
+    # Not the one before it, which has been retired.
+    assert signs not in (first, second)
+    assert [key["kid"] for key in ring.jwks()["keys"]] == [signs, first]
+
+
+def test_keys_of_the_environment_sign_and_verify(clock: FakeClock) -> None:
+    keys = KeySet.parse(KeySet.new(clock).text(), "PAIRING_SIGNING_KEYS")
+    ring = KeyRing(keys, ISSUER, clock)
+    assert ring.verify(issue(ring, clock), clock())
+    after = KeyRing(keys.rotated(clock), ISSUER, clock)
+    assert after.verify(issue(ring, clock), clock())
+    assert after.pepper == ring.pepper
+
+
 def test_a_rotation_keeps_the_secret_of_the_keyed_digests_and_the_files_mode(
     ring: KeyRing, clock: FakeClock, path: Path
 ) -> None:
@@ -358,84 +422,6 @@ def test_a_rotation_keeps_the_secret_of_the_keyed_digests_and_the_files_mode(
     clock.forward(seconds=2)
     assert KeyRing(path, ISSUER, clock).pepper == ring.pepper
     assert path.stat().st_mode & 0o777 == 0o600
-
-
-def test_a_rotation_leaves_no_other_file_behind(clock: FakeClock, path: Path) -> None:
-    rotate_keys(path, clock)
-    make_key_file(path, clock)
-    assert os.listdir(path.parent) == [path.name]
-
-
-# The file
-
-
-def test_the_key_file_is_made_for_its_owner_alone_and_then_left_as_it_is(tmp_path: Path, clock: FakeClock) -> None:
-    path = tmp_path / "keys.json"
-    old = os.umask(0)
-    try:
-        make_key_file(path, clock)
-    finally:
-        os.umask(old)
-    assert path.stat().st_mode & 0o777 == 0o600
-    before = path.read_bytes()
-    make_key_file(path, clock)
-    assert path.read_bytes() == before
-    assert len(KeyRing(path, ISSUER, clock).pepper) >= 32
-
-
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o777])
-def test_a_key_file_that_others_could_read_is_refused_with_what_to_do(path: Path, mode: int) -> None:
-    path.chmod(mode)
-    with pytest.raises(KeyFileError, match=r"chmod 600 .*keys\.json"):
-        read_key_file(path)
-
-
-def without_private_parts(content: dict[str, Any]) -> None:
-    content["keys"][0].pop("d")
-
-
-def with_a_short_pepper(content: dict[str, Any]) -> None:
-    content["pepper"] = base64.urlsafe_b64encode(b"x" * 31).decode()
-
-
-def with_another_curve(content: dict[str, Any]) -> None:
-    content["keys"][0] = ECKey.generate_key("P-384", auto_kid=True).as_dict(private=True) | {"made": 0}
-
-
-def with_a_symmetric_key(content: dict[str, Any]) -> None:
-    content["keys"][0] = OctKey.generate_key(256, auto_kid=True).as_dict(private=True) | {"made": 0}
-
-
-def without_keys(content: dict[str, Any]) -> None:
-    content["keys"] = []
-
-
-def without_a_kid(content: dict[str, Any]) -> None:
-    content["keys"][0].pop("kid")
-
-
-BROKEN = [
-    without_private_parts, with_a_short_pepper, with_another_curve, with_a_symmetric_key, without_keys, without_a_kid,
-]  # fmt: skip
-
-
-@pytest.mark.security(31)
-@pytest.mark.parametrize("broken", BROKEN)
-def test_a_weak_or_broken_key_file_is_refused(path: Path, broken: Callable[[dict[str, Any]], None]) -> None:
-    content = json.loads(path.read_bytes())
-    broken(content)
-    path.write_text(json.dumps(content))
-    with pytest.raises(KeyFileError) as caught:
-        read_key_file(path)
-    # The text never quotes what it found.
-    assert content["pepper"] not in str(caught.value)
-
-
-@pytest.mark.parametrize("content", ["", "{}", "[]", "secret", '{"keys": 1, "pepper": 2}'])
-def test_a_file_that_is_no_key_file_is_refused(path: Path, content: str) -> None:
-    path.write_text(content)
-    with pytest.raises(KeyFileError, match=r"keys\.json"):
-        read_key_file(path)
 
 
 def test_a_key_file_that_breaks_while_the_server_runs_costs_nobody_his_keys(
@@ -448,23 +434,3 @@ def test_a_key_file_that_breaks_while_the_server_runs_costs_nobody_his_keys(
         assert ring.verify(token, clock())
         assert ring.verify(issue(ring, clock), clock())
         assert ring.jwks()["keys"]
-
-
-def test_threads_that_make_the_file_at_once_agree_on_one(tmp_path: Path, clock: FakeClock) -> None:
-    path = tmp_path / "keys.json"
-
-    def make(_: int) -> str:
-        make_key_file(path, clock)
-        return KeyRing(path, ISSUER, clock).jwks()["keys"][0]["kid"]  # type: ignore[no-any-return]
-
-    with ThreadPoolExecutor(16) as threads:
-        assert len(set(threads.map(make, range(64)))) == 1
-    assert os.listdir(tmp_path) == ["keys.json"]
-
-
-def test_processes_that_make_the_file_at_once_agree_on_one(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(3) as threads:
-        done = list(threads.map(lambda n: run_cli("invite", f"user{n}", "--json", folder=tmp_path), range(3)))
-    assert [each.returncode for each in done] == [0] * 3, [each.stderr for each in done]
-    assert len(read_key_file(tmp_path / "pairing-keys.json").keys) == 1
-    assert not [name for name in os.listdir(tmp_path) if name.startswith(".pairing-keys")]
