@@ -23,6 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from pairing_ws import codes
 from pairing_ws.accounts import service as accounts
+from pairing_ws.accounts.monitor import LOOK_SECONDS, SessionMonitor
 from pairing_ws.accounts.passkeys import WebAuthnJudge
 from pairing_ws.accounts.step_up import CHALLENGE_MS, StepUpService
 from pairing_ws.adapters.bells import Bells, stop
@@ -40,6 +41,7 @@ from pairing_ws.errors import Code, Refused
 from pairing_ws.network import Place
 from pairing_ws.pairing import service as pairing
 from pairing_ws.pairing.ports import PairingStore, Places
+from pairing_ws.parties import Approver
 from pairing_ws.ports import Push
 from pairing_ws.web import docs, pages, wire
 from pairing_ws.web.drain import Drain
@@ -168,10 +170,12 @@ def create_app(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with parts.running():
             tidying = asyncio.create_task(_tidy(services.accounts), name="tidy")
+            looking = asyncio.create_task(_look_for_ended_sessions(services.accounts), name="session-monitor")
             try:
                 yield
             finally:
                 await stop(tidying)
+                await stop(looking)
 
     headers = safe_headers(settings)
 
@@ -235,6 +239,9 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
     async def end_pairings(device_ids: Sequence[str]) -> None:
         await pairings.end_all_of(device_ids)
 
+    async def end_pairings_of_session(approver: Approver) -> None:
+        await pairings.end_all_of_session(approver)
+
     async def webauthn() -> WebAuthnJudge:
         # Not needed before somebody has a passkey: 50 ms of a start. In a thread, where they hold up nobody.
         adapter = await asyncio.to_thread(import_module, "pairing_ws.adapters.webauthn")
@@ -242,6 +249,7 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
         return judge
 
     push = _push(settings, accounts_store)
+    monitor = SessionMonitor(accounts_store, clock, end_pairings_of_session)
     account_service = accounts.AccountService(
         accounts_store,
         bus,
@@ -261,6 +269,7 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
         clock,
         random,
         end_pairings,
+        monitor,
     )
     step_ups = StepUpService(
         accounts_store,
@@ -371,3 +380,16 @@ async def _tidy(account_service: accounts.AccountService) -> None:
             # The next hour may be better; without it the database only grows.
             log.exception("tidy.failed")
         await asyncio.sleep(TIDY_SECONDS)
+
+
+async def _look_for_ended_sessions(account_service: accounts.AccountService) -> None:
+    """What a session may see ends with it within 5 s, even where nothing announced its end."""
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        try:
+            await account_service.look_for_ended_sessions()
+        except Refused:
+            # The database is away: every call says so, and no watcher is told anything meanwhile.
+            continue
+        except Exception:
+            log.exception("session_monitor.failed")

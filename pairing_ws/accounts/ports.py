@@ -1,6 +1,6 @@
 """The records of accounts, and what their story asks of its store and its signer. Times in milliseconds."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -185,6 +185,9 @@ class AccountStore(Protocol):
         """Raises what `begin_session` would if that session let this device in now. Changes nothing."""
 
     async def session(self, session_id: str) -> Session | None: ...
+    async def standing_sessions(self, session_ids: Collection[str], now: int) -> Set[str]:
+        """See `monitor.SessionStates`."""
+
     async def session_of_origin(self, origin: str) -> Session | None: ...
     async def session_of_family(self, family_hash: str) -> Session | None: ...
 

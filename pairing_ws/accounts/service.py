@@ -12,6 +12,7 @@ import msgspec
 from pairing_ws import codes
 from pairing_ws.accounts import keys
 from pairing_ws.accounts.keys import Answer, RefreshKey, Verdict
+from pairing_ws.accounts.monitor import SessionMonitor
 from pairing_ws.accounts.ports import (
     AccountStore,
     Activity,
@@ -84,6 +85,7 @@ class AccountService:
         clock: Clock,
         random: codes.RandomBytes,
         devices_ended: Callable[[Sequence[str]], Awaitable[None]],
+        monitor: SessionMonitor,
     ) -> None:
         self._store = store
         self._bus = bus
@@ -94,6 +96,7 @@ class AccountService:
         self._clock = clock
         self._random = random
         self._devices_ended = devices_ended
+        self._monitor = monitor
         self._known: dict[str, Known] = {}
 
     # Begin a session
@@ -193,6 +196,9 @@ class AccountService:
         if begun is not None:
             # What is cached of the account's other sessions still holds: who approves next needs no new look.
             await self._changed(user_id, forget=begun.ended_older)
+            if begun.ended_older:
+                # What the device's older session could still approve; the new one has had no time to make any.
+                await self._devices_ended([device_id])
             self.push_news("device.added", user_id, device_id, but=device_id)
             return LoggedIn(answer, begun.user, begun.device, now)
         before = await self._store.session_of_origin(origin)
@@ -247,12 +253,11 @@ class AccountService:
             await prove(session.key_thumbprint, auth_key)
         return await self._used(known, session, claims.iat * 1000 + claims.ms, now)
 
-    async def still_stands(self, session: Session) -> Session | None:
-        """The session as it is now, for a socket that outlives its authKey; None once it has ended.
-
-        Never from the cache: a bell rang because something changed.
+    async def still_stands(self, session_id: str) -> Session | None:
+        """The session as it is now, for what outlives the check of an authKey (sockets, long polls); None once it has
+        ended. Never from the cache: the caller was woken because something changed.
         """
-        now = await self._store.session(session.id)
+        now = await self._store.session(session_id)
         alive = now is not None and now.alive_at(self._clock()) and now.user.locked_at is None
         return now if alive else None
 
@@ -489,9 +494,14 @@ class AccountService:
             )
         )
 
-    def watch(self, user_id: str, wake: Wake) -> AbstractAsyncContextManager[None]:
-        """Wakes after each change to the account's devices and sessions; what changed is to be read."""
-        return self._bus.watch([account_channel(user_id)], wake)
+    def watch(self, user_id: str, session_id: str, wake: Wake) -> AbstractAsyncContextManager[None]:
+        """Wakes after each change to the account's devices and sessions, and within 5 s after the end of this session,
+        whatever ended it. What changed is to be read."""
+        return self._monitor.watching(session_id, wake, self._bus.watch([account_channel(user_id)], wake))
+
+    def expect(self, approver: Approver, milliseconds: int) -> None:
+        """See `pairing.ports.Accounts.expect`."""
+        self._monitor.expect(approver, self._clock() + milliseconds)
 
     # For the operator
 
@@ -512,9 +522,15 @@ class AccountService:
         return await self._store.users()
 
     async def lock(self, username: str, *, locked: bool) -> User:
-        return await self._told(await self._store.lock(_known(username), self._clock() if locked else None))
+        now = self._clock()
+        user = await self._told(await self._store.lock(_known(username), now if locked else None))
+        if locked:
+            await self._devices_ended([each.id for each in await self._store.devices(user.id, now)])
+        return user
 
     async def delete_user(self, username: str) -> User:
+        # First nobody comes in any more, and what waits for this account ends.
+        await self.lock(username, locked=True)
         return await self._told(await self._store.delete_user(_known(username)))
 
     async def _told(self, user: User | None) -> User:
@@ -522,6 +538,10 @@ class AccountService:
             raise no_such_user()
         await self._changed(user.id)
         return user
+
+    async def look_for_ended_sessions(self) -> None:
+        """See `monitor.SessionMonitor.look`."""
+        await self._monitor.look()
 
     async def tidy(self) -> None:
         await self._store.tidy(self._clock())

@@ -1,7 +1,7 @@
 """Users, devices, sessions, invites and activity in SQL: SQLite here, PostgreSQL by another URL. Core, no ORM."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from typing import NamedTuple
 
 import msgspec
@@ -170,6 +170,11 @@ class SqlAccounts(Store):
 
     def _session(self, db: Transaction, session_id: str) -> Session | None:
         return session_of(db.rows(ask.SESSION, session=session_id))
+
+    @reading
+    def standing_sessions(self, db: Transaction, session_ids: Collection[str], now: int) -> Set[str]:
+        padded = dict(zip(ask.SESSION_IDS, [*session_ids, *[""] * len(ask.SESSION_IDS)], strict=False))
+        return {session_id for (session_id,) in db.rows(ask.STANDING_SESSIONS, now=now, **padded)}
 
     @reading
     def session_of_origin(self, db: Transaction, origin: str) -> Session | None:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 import sqlalchemy as sa
 
+from pairing_ws.accounts.monitor import MOST
 from pairing_ws.accounts.ports import LOGIN, Activity, Device, Invite, Retired, Session, User
 from pairing_ws.adapters.tables import activity, devices, invites, let_in_before, passkeys, sessions, users
 from pairing_ws.adapters.transactions import Statement, Upsert
@@ -86,6 +87,13 @@ _SESSION = (
     .join(devices, devices.c.id == sessions.c.device_id)
 )
 SESSION = Statement(_SESSION.where(sessions.c.id == given("session")))
+# A statement is written once, so it has places for as many as one read may ask for.
+SESSION_IDS = [f"session_{number}" for number in range(MOST)]
+STANDING_SESSIONS = Statement(
+    sa.select(sessions.c.id)
+    .join_from(sessions, users, users.c.id == sessions.c.user_id)
+    .where(sessions.c.id.in_([given(name) for name in SESSION_IDS]), *ALIVE, users.c.locked_at.is_(None))
+)
 SESSION_OF_ORIGIN = Statement(_SESSION.where(sessions.c.origin == given("origin")))
 SESSION_OF_FAMILY = Statement(_SESSION.where(sessions.c.family_hash == given("family")))
 

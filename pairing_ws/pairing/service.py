@@ -317,6 +317,9 @@ class PairingService(Generic[SessionT]):
         won = await self._store.replace(old, new)
         if won:
             _counter(event).inc()
+            if new.approver and not new.final:
+                # What is left by the store's clock, which dates each step; another's may differ.
+                self._accounts.expect(new.approver, new.expires_at - (new.approved_at or new.scanned_at or 0))
         return won
 
     # Decide
@@ -404,11 +407,17 @@ class PairingService(Generic[SessionT]):
         with suppress(Unavailable):
             await asyncio.gather(*map(self._end_all_of, device_ids))
 
-    async def _end_all_of(self, device_id: str) -> None:
+    async def end_all_of_session(self, approver: Approver) -> None:
+        """The same where only this session has ended: its device may have a newer one."""
+        with suppress(Unavailable):
+            await self._end_all_of(approver.device_id, approver.session_id)
+
+    async def _end_all_of(self, device_id: str, session_id: str | None = None) -> None:
         for pairing_id in await self._store.open_of(device_id):
             while (loaded := await self._store.get(pairing_id)) is not None:
                 pairing, now = loaded
-                if pairing.final or pairing.approver is None or pairing.approver.device_id != device_id:
+                by = pairing.approver
+                if pairing.final or by is None or by.device_id != device_id or session_id not in (None, by.session_id):
                     break
                 if await self._swap(Event.DENY, pairing, pairing.after(Event.DENY, now)):
                     break

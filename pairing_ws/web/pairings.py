@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 from starlette.responses import Response
 
 from pairing_ws import codes
+from pairing_ws.accounts.service import unauthenticated
 from pairing_ws.errors import Code, Refused, Unavailable
 from pairing_ws.pairing.scanned import KEPT_MS
-from pairing_ws.pairing.terms import BySecret, Holder, View
+from pairing_ws.pairing.terms import ByKey, BySecret, Holder, View
 from pairing_ws.web import wire
 from pairing_ws.web.http import Caller, JsonResponse, body, give_keys
 
@@ -56,16 +57,26 @@ async def _changed(caller: Caller, pairing_id: str, holder: Holder, since: int, 
     clock = asyncio.get_running_loop().time
     end = clock() + wait
     woken = asyncio.Event()
-    drain = caller.services.drain
+    drain, accounts = caller.services.drain, caller.services.accounts
+    session_id = holder.approver.session_id if isinstance(holder, ByKey) else ""
+
+    def wake(_: str) -> None:
+        woken.set()
+
     async with AsyncExitStack() as stack:
         try:
-            await stack.enter_async_context(caller.services.pairings.watch(pairing_id, lambda _: woken.set()))
+            await stack.enter_async_context(caller.services.pairings.watch(pairing_id, wake))
+            if isinstance(holder, ByKey):
+                await stack.enter_async_context(accounts.watch(holder.approver.user_id, session_id, wake))
         except Unavailable:
             # Deaf, but perhaps not blind: without the bus this is a slow poll.
             return await caller.services.pairings.view(pairing_id, holder)
         while True:
             woken.clear()
             view = await caller.services.pairings.view(pairing_id, holder)
+            if session_id and await accounts.still_stands(session_id) is None:
+                # What is read after the end of a session is not for it any more.
+                raise unauthenticated()
             left = end - clock()
             if view.pairing.version > since or view.pairing.final or left <= 0 or drain.begun:
                 return view

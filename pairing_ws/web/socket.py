@@ -169,7 +169,7 @@ class PairingTeller(Teller):
                     await self._begin(begun)
                     await self.connection.until_gone()
                 else:
-                    async with self._services.accounts.watch(self._session.user.id, self.wake):
+                    async with self._services.accounts.watch(self._session.user.id, self._session.id, self.wake):
                         await self._begin(begun)
                         await self.connection.until_gone()
         finally:
@@ -206,12 +206,13 @@ class PairingTeller(Teller):
         self.wake()
 
     async def deliver(self) -> None:
-        if self._session:
-            await demand(self._services, self._session)
         if self._challenged:
             self._challenged = False
             await self._services.pairings.take_over(self._id, self._note)
         view = await self._newest()
+        if self._session:
+            # After the read: whatever was read before the end of the session, it could still see.
+            await demand(self._services, self._session)
         version, status = view.pairing.version, view.pairing.status
         if version < self._told or (version == self._told and status != self._last):
             # A failover took back what we told. On one socket versions only grow, so the truth needs a new one.
@@ -353,7 +354,7 @@ class Sockets:
         if len(mine) > SOCKETS_PER_DEVICE:
             mine[0].close(TAKEN_OVER, "too many sockets of this device")
         try:
-            async with self._services.accounts.watch(session.user.id, teller.wake):
+            async with self._services.accounts.watch(session.user.id, session.id, teller.wake):
                 await teller.listen()
         finally:
             teller.stop()
@@ -403,7 +404,7 @@ def _time() -> float:
 
 async def demand(services: Services, session: Session) -> None:
     """Raises Closing once the session has ended."""
-    if await services.accounts.still_stands(session) is None:
+    if await services.accounts.still_stands(session.id) is None:
         raise ended()
 
 

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from pairing_ws.accounts.monitor import SessionMonitor
 from pairing_ws.accounts.ports import Session
 from pairing_ws.accounts.service import AccountService, LoggedIn, Policy
 from pairing_ws.adapters.database import migrate, open_database
@@ -91,8 +92,12 @@ def world(engine: AsyncEngine, tokens: KeyRing, clock: FakeClock, policy: Policy
     async def devices_ended(device_ids: Sequence[str]) -> None:
         ended.extend(device_ids)
 
+    async def session_ended(approver: Approver) -> None:
+        ended.append(approver.session_id)
+
+    monitor = SessionMonitor(store, clock, session_ended)
     accounts = AccountService(
-        store, bus, RateLimits({}, None), NoPush(), tokens, policy, clock, secrets.token_bytes, devices_ended
+        store, bus, RateLimits({}, None), NoPush(), tokens, policy, clock, secrets.token_bytes, devices_ended, monitor
     )
     return World(engine, store, accounts, clock, ended, policy, tokens, bus)
 

@@ -240,7 +240,7 @@ async def test_who_brings_an_existing_devices_code_inherits_nothing_and_ends_the
     assert second.device.quarantine_until == here.clock() + here.policy.quarantine
     assert (second.device.name, second.device.os, second.device.paired_by) == ("Second", "", root.device.id)
     assert await here.column("SELECT push_address FROM devices WHERE id = :id", id=first.device.id) == [None]
-    assert await here.accounts.still_stands(first) is None
+    assert await here.accounts.still_stands(first.id) is None
     assert {each.name for each in await here.accounts.devices(root)} == {"Test device", "Second"}
 
 
@@ -259,7 +259,7 @@ async def test_one_code_in_two_accounts_is_two_records_that_do_not_touch(here: W
     alices = await here.by_invite("alice", code="same", name="Alice's", push_token="address")
     bobs = await here.by_invite("bob", code="same", name="Bob's", push_token="address")
     assert alices.device.id != bobs.device.id
-    assert await here.accounts.still_stands(alices)
+    assert await here.accounts.still_stands(alices.id)
     assert [each.name for each in await here.accounts.devices(alices)] == ["Alice's"]
     # One phone with two accounts on it: both may push to it.
     assert await here.column("SELECT push_address FROM devices") == ["address", "address"]
@@ -472,7 +472,7 @@ async def test_every_login_is_in_the_activity_with_device_and_address(here: Worl
 async def test_the_other_devices_are_woken_by_a_login_also_through_an_invite(here: World) -> None:
     root = await here.by_invite()
     woken: list[str] = []
-    async with here.accounts.watch(root.user.id, woken.append):
+    async with here.accounts.watch(root.user.id, root.id, woken.append):
         await here.by_pairing(root)
         assert len(woken) == 1
         await here.by_invite("alice")

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -110,7 +111,7 @@ async def test_the_same_key_again_after_its_successor_was_used_is_told_so(here: 
         await here.accounts.refresh(second.answer.refresh_key, "")
     assert await code_of(here.accounts.refresh(first.answer.refresh_key, "")) is Code.ALREADY_REFRESHED
     # Not theft: the session lives on.
-    assert await here.accounts.still_stands(await here.known(second))
+    assert await here.accounts.still_stands((await here.known(second)).id)
 
 
 @pytest.mark.parametrize("ms", [60_000, 1])
@@ -121,7 +122,7 @@ async def test_going_on_with_the_older_auth_key_does_not_use_up_the_successor(he
     here.clock.forward(ms=ms)
     second = await here.accounts.refresh(first.answer.refresh_key, "")
     await here.known(first)
-    await here.accounts.still_stands(session)
+    await here.accounts.still_stands(session.id)
     assert (await here.accounts.refresh(first.answer.refresh_key, "")).answer == second.answer
     # The successor's first use still ends it, even while the session is fresh in the cache.
     await here.known(second)
@@ -286,7 +287,7 @@ async def test_revoking_an_unknown_or_foreign_device_is_not_found_and_ends_nothi
             here.accounts.change_device(alice, device_id, "", name="Mine", push_token=None),
         ):
             assert await code_of(call) is Code.NOT_FOUND
-    assert await here.accounts.still_stands(bob)
+    assert await here.accounts.still_stands(bob.id)
     assert here.ended == []
 
 
@@ -316,7 +317,7 @@ async def test_revoking_with_descendants_ends_all_that_were_let_in_by_it(here: W
     assert set(here.ended) == {made[name].device.id for name in "acd"}
     here.clock.forward(ms=SESSION_CACHE_MS)
     for name in "acd":
-        assert await here.accounts.still_stands(made[name]) is None
+        assert await here.accounts.still_stands(made[name].id) is None
 
 
 async def test_a_chain_is_followed_through_a_device_that_has_left_already(here: World) -> None:
@@ -380,17 +381,55 @@ async def test_revoking_the_others_leaves_oneself_and_says_how_many_went(here: W
     assert await here.accounts.revoke_others(made["b"], "192.0.2.1") == 4
     assert await names_left(here, made["b"]) == {"b"}
     assert set(here.ended) == {made[name].device.id for name in ("root", "a", "c", "d")}
-    assert await here.accounts.still_stands(stranger)
+    assert await here.accounts.still_stands(stranger.id)
     assert await here.accounts.revoke_others(made["b"], "") == 0
 
 
 async def test_the_account_is_woken_by_a_revocation_and_a_log_out(here: World) -> None:
     made = await family(here)
     woken: list[str] = []
-    async with here.accounts.watch(made["root"].user.id, woken.append):
+    async with here.accounts.watch(made["root"].user.id, made["root"].id, woken.append):
         await here.accounts.revoke(made["root"], made["b"].device.id, "")
         await here.accounts.log_out(made["a"], "")
         assert len(woken) == 2
+
+
+@pytest.mark.security(36)
+async def test_the_end_of_a_session_that_nothing_announced_is_found_among_hundreds(here: World) -> None:
+    ended, stands = await here.by_invite(), await here.by_invite("bob")
+    woken: list[str] = []
+    async with AsyncExitStack() as stack:
+        for number in range(250):
+            unknown = here.accounts.watch("nobody", f"unknown {number}", lambda _: None)
+            await stack.enter_async_context(unknown)
+        for each in (ended, stands):
+            await stack.enter_async_context(
+                here.accounts.watch(each.user.id, each.id, lambda _, name=each.user.username: woken.append(name))
+            )
+        await here.accounts.look_for_ended_sessions()
+        assert woken == []
+        # Another process, and no message between the two.
+        await here.another().accounts.lock("alice", locked=True)
+        await here.accounts.look_for_ended_sessions()
+        assert woken == ["alice"]
+    await here.accounts.look_for_ended_sessions()
+    assert woken == ["alice"]
+
+
+@pytest.mark.security(36)
+async def test_the_story_hears_of_an_approver_whose_session_has_ended_while_a_device_waits(here: World) -> None:
+    waited_for, before = await here.by_invite(), await here.by_invite("bob")
+    here.accounts.expect(as_approver(before), 30_000)
+    here.clock.forward(seconds=31)
+    here.accounts.expect(as_approver(waited_for), 60_000)
+    here.accounts.expect(as_approver(waited_for), 1_000)
+    here.clock.forward(seconds=2)
+    for username in ("alice", "bob"):
+        await here.another().accounts.lock(username, locked=True)
+    for _ in range(2):
+        await here.accounts.look_for_ended_sessions()
+    # Again, for the story may not have reached its store. Of bob nobody waits for an answer any more.
+    assert here.ended == [waited_for.id, waited_for.id]
 
 
 async def test_a_rename_is_seen_at_once_and_written_down(here: World) -> None:
@@ -414,7 +453,7 @@ async def test_a_locked_account_refuses_keys_refreshes_and_logins_until_it_is_un
         here.accounts.log_in("pairing", as_approver(root), device(), "s" * 43),
     ):
         assert await code_of(call) is Code.ACCOUNT_LOCKED
-    assert await here.accounts.still_stands(root) is None
+    assert await here.accounts.still_stands(root.id) is None
     await here.accounts.lock("alice", locked=False)
     await here.accounts.refresh(given.answer.refresh_key, "")
     await here.known(given)
@@ -433,7 +472,7 @@ async def test_deleting_a_user_leaves_nothing_of_it_and_all_of_others(here: Worl
     alice, bob = await here.by_invite("alice"), await here.by_invite("bob")
     await here.accounts.invite("alice")
     await here.accounts.delete_user("alice")
-    assert await here.accounts.still_stands(alice) is None
+    assert await here.accounts.still_stands(alice.id) is None
     for table in ("devices", "sessions", "activity", "invites"):
         assert set(await here.column(f"SELECT user_id FROM {table}")) == {bob.user.id}
     assert [each.username for each in await here.accounts.users()] == ["bob"]

@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as replace_struct
 from prometheus_client import REGISTRY
 
 from pairing_ws import codes
@@ -55,6 +56,7 @@ class AccountsRoom:
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
         self.refuses: Code | None = None
+        self.expected: list[tuple[Approver, int]] = []
 
     def device_id(self, approver: Approver, device: NewDevice) -> str:
         return f"{approver.user_id}'s {device.code}"
@@ -67,6 +69,9 @@ class AccountsRoom:
     async def log_in(self, pairing_id: str, approver: Approver, device: NewDevice, secret: str) -> str:
         self.calls.append(("log in", pairing_id, approver, device, secret))
         return f"session {pairing_id}"
+
+    def expect(self, approver: Approver, milliseconds: int) -> None:
+        self.expected.append((approver, milliseconds))
 
     async def note(self, event: str, approver: Approver, device: NewDevice | None) -> None:
         self.calls.append((event, approver, device))
@@ -1030,6 +1035,26 @@ async def test_an_index_that_names_anothers_or_a_forgotten_pairing_ends_nothing(
     await world.service.end_all_of(["tablet"])
     states = [(await world.now_is(each)).status for each in (foreign, unclaimed, mine)]
     assert states == [Status.SCANNED, Status.PENDING, Status.DENIED]
+
+
+async def test_the_end_of_a_session_ends_what_that_session_could_approve_and_nothing_of_its_devices_newer_one() -> None:
+    world = World()
+    mine = await world.claimed()
+    newer = A._replace(approver=replace_struct(A.approver, session_id="a newer session"))
+    its = await world.service.create(newer, HERE)
+    await world.service.end_all_of_session(A.approver)
+    assert [(await world.now_is(each)).status for each in (mine, its)] == [Status.DENIED, Status.PENDING]
+
+
+async def test_whoever_a_new_device_waits_for_is_expected_as_long_as_it_waits() -> None:
+    world = World()
+    created = await world.new()
+    assert world.accounts.expected == []
+    world.clock.forward(seconds=100)
+    await world.service.claim(created.view.pairing.id, code_of(created), A, HERE)
+    await world.service.approve(created.view.pairing.id, A)
+    await world.log_in(created)
+    assert world.accounts.expected == [(A.approver, 60_000), (A.approver, 60_000)]
 
 
 async def test_devices_are_revoked_also_while_the_store_is_away() -> None:
