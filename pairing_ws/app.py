@@ -93,7 +93,7 @@ class Application(Starlette):
         elif scope["type"] == "http" and (answering := self._short_way.answering(scope, receive, send)):
             await answering
         else:
-            await super().__call__(scope, receive, send)
+            await super().__call__(pages.as_a_whole(scope) if scope["type"] == "http" else scope, receive, send)
 
 
 class NoPush:

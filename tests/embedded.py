@@ -54,6 +54,7 @@ def embedded(
     folder: Path,
     *,
     frames: type[WebSocketProtocol] = WebSocketProtocol,
+    http: Any = "auto",
     wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app,
     clock: MovedClock | FakeClock | None = None,
     **settings: Any,
@@ -67,6 +68,7 @@ def embedded(
         chosen = _settings(folder, **({"port": port, "public_url": f"http://localhost:{port}"} | settings))
         config = uvicorn.Config(
             wrap(create_app(chosen, clock=clock)),
+            http=http,
             ws=frames,
             ws_max_size=4096,
             ws_per_message_deflate=False,

@@ -17,9 +17,9 @@ from pairing_ws.web.http import (
     drop_planted_cookies,
     drop_refresh_cookie,
     give_keys,
-    label,
     push_token,
 )
+from pairing_ws.web.labels import label
 
 # Of a line of activity: its moment and its id.
 _POSITION = re.compile(r"[0-9]{1,18}-[0-9]{1,18}", re.ASCII)
@@ -106,11 +106,11 @@ async def change_device(caller: Caller) -> Response:
 
 async def revoke_device(caller: Caller) -> Response:
     """Log a device out; with `descendants=true`, also all that it let in, and the passkeys that these have added."""
-    given = caller.query.get("descendants", "false")
-    if given not in ("true", "false"):
+    given = caller.query("descendants") or ["false"]
+    if given not in (["true"], ["false"]):
         raise Refused(Code.BAD_REQUEST, "descendants is true or false")
     session = await caller.session()
-    await caller.services.accounts.revoke(session, caller.id, caller.ip, descendants=given == "true")
+    await caller.services.accounts.revoke(session, caller.id, caller.ip, descendants=given == ["true"])
     return Response(status_code=204)
 
 

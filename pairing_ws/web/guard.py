@@ -18,6 +18,8 @@ ANY_HOST = frozenset({"/healthz", "/readyz"})
 
 # Python reads no number of thousands of digits, and says so by an error.
 MAX_DIGITS = 18
+# Of a path, in characters. Ours are shorter, and looking for a file takes time that grows with the square of it.
+MAX_PATH = 1024
 # By the route, not the path: what strangers can choose makes no new counter.
 REQUESTS = Counter("pairing_requests", "Answered HTTP requests", ["method", "route", "status"])
 METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"})
@@ -63,6 +65,8 @@ class Entrance:
         self._default_port = ":443" if public.scheme == "https" else ":80"
 
     def refusal(self, path: str, fields: Fields) -> Refused | None:
+        if len(path) > MAX_PATH:
+            return Refused(Code.NOT_FOUND, f"no path here has more than {MAX_PATH} characters")
         # Whatever is announced, it is counted as it is read; this spares the reading.
         announced = fields.first(b"content-length").lstrip("0")
         if announced.isdecimal() and (len(announced) > MAX_DIGITS or int(announced) > MAX_BODY):

@@ -1,17 +1,17 @@
 """What every HTTP call needs: who asks, with what, from where; bodies read strictly, answers written compactly."""
 
+import codecs
 import json
 import re
-import unicodedata
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 
 import msgspec
-from starlette.datastructures import QueryParams
-from starlette.requests import ClientDisconnect, cookie_parser
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
@@ -30,6 +30,7 @@ from pairing_ws.ports import Proofs
 from pairing_ws.timers import Within
 from pairing_ws.web import wire
 from pairing_ws.web.drain import Drain
+from pairing_ws.web.labels import MAX_READ, label
 
 BodyT = TypeVar("BodyT", bound=msgspec.Struct)
 
@@ -37,18 +38,16 @@ API = "/api/v1"
 MAX_BODY = 16 * 1024
 # To its end, from when it is first asked for. A proxy's own limit often starts anew with each byte.
 BODY_SECONDS = 10.0
-MAX_LABEL = 128
 DEVICE_CODE = re.compile(r"[A-Za-z0-9._:~=+/-]{1,128}")
 PUSH_TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
-# Control, format (bidi, zero width), surrogate, private and unassigned characters; line and paragraph separators.
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-# Letters, marks and a symbol that show nothing, whatever their category says: fillers, joiners, variation selectors.
-_BLANK = frozenset(
-    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
-    + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
-)
-# Marks on one letter. No living spelling needs more; a stack of them reaches into the lines above.
-MAX_MARKS = 4
+# More than any label is read of, and than any code or push address has: a character may be four bytes, each as `%41`.
+MAX_RAW_HEADER = 3 * max(4 * MAX_READ, 4097)
+_utf_8 = codecs.getincrementaldecoder("utf-8")
+# Of a query string, of which no call needs more than two short numbers.
+MAX_QUERY = 1024
+MAX_QUERY_FIELDS = 16
+# Of `X-Forwarded-For`, from its end. No chain of trusted proxies is as long.
+MAX_HOPS = 16
 # As some proxies (Azure's Application Gateway among them) write X-Forwarded-For: with the port.
 _WITH_PORT = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::\d{1,5})?")
 
@@ -110,6 +109,7 @@ class Caller:
         self.services = services
         # From the first message on a socket, for who can't send headers with its handshake.
         self.proof: str | None = None
+        self._ip: str | None = None
         # Whether the one who asks works with a key of its own, and will need a nonce.
         self.has_key = False
 
@@ -118,13 +118,20 @@ class Caller:
         """The one in the path of a call that has one."""
         return str(self.scope["path_params"]["id"])
 
-    @property
-    def query(self) -> QueryParams:
-        return QueryParams(self.scope["query_string"])
+    def query(self, name: str) -> list[str]:
+        """Every value of that name in the query string. Raises BAD_REQUEST."""
+        if not (given := self.scope["query_string"]):
+            return []
+        if len(given) > MAX_QUERY or given.count(b"&") >= MAX_QUERY_FIELDS:
+            raise Refused(Code.BAD_REQUEST, f"a query has at most {MAX_QUERY_FIELDS} fields and {MAX_QUERY} characters")
+        pairs = parse_qsl(given.decode("latin-1"), keep_blank_values=True)
+        return [value for each, value in pairs if each == name]
 
     @property
     def ip(self) -> str:
-        return address(self._peer, self.fields, self.services.proxies)
+        if self._ip is None:
+            self._ip = address(self._peer, self.fields, self.services.proxies)
+        return self._ip
 
     @property
     def _peer(self) -> str:
@@ -255,18 +262,20 @@ class Caller:
         return code or None
 
     def _header(self, name: bytes) -> str:
-        """UTF-8, sent raw or percent-encoded."""
+        """UTF-8, sent raw or percent-encoded. What lies behind the longest that is taken is cut off, unread."""
+        raw = self.fields.raw(name)
+        read = unquote_to_bytes(raw[:MAX_RAW_HEADER])
         try:
-            text = self.fields.raw(name).decode()
-            return unquote(text, errors="strict") if "%" in text else text
+            return _utf_8().decode(read, final=len(raw) <= MAX_RAW_HEADER)
         except UnicodeDecodeError:
             raise Refused(Code.BAD_REQUEST, f"{name.decode()} has to be UTF-8") from None
 
     @property
     def refresh_cookies(self) -> tuple[str, ...]:
         """What came under our cookie's name, each value once: a neighbour below our domain may have planted another."""
-        parts = (cookie_parser(part) for value in self.fields.all(b"cookie") for part in value.split(";"))
-        return tuple({part[REFRESH_COOKIE]: None for part in parts if REFRESH_COOKIE in part})
+        # Not by the standard library, which reads a quoted value in time that grows with the square of its length.
+        found = (each for value in self.fields.all(b"cookie") for each in _REFRESH_COOKIES.findall(value))
+        return tuple(dict.fromkeys(_unquoted(each.strip()) for each in found))
 
     @property
     def origin(self) -> str | None:
@@ -287,8 +296,14 @@ def address(peer: str, fields: Fields, proxies: tuple[Network, ...]) -> str:
     """
     if not proxies or not _trusted(peer, proxies):
         return peer
-    hops = [hop.strip() for value in fields.all(b"x-forwarded-for") for hop in value.split(",")]
-    return next((hop for hop in map(_spelt, map(_without_port, reversed(hops))) if not _trusted(hop, proxies)), "")
+    hops = (_spelt(_without_port(hop)) for hop in islice(_last_hops(fields), MAX_HOPS))
+    return next((hop for hop in hops if not _trusted(hop, proxies)), "")
+
+
+def _last_hops(fields: Fields) -> Iterator[str]:
+    """Each entry of X-Forwarded-For, the last one first; after `MAX_HOPS` of a field, the rest of it as one."""
+    for value in reversed(fields.all(b"x-forwarded-for")):
+        yield from (hop.strip() for hop in reversed(value.rsplit(",", MAX_HOPS)))
 
 
 def _without_port(hop: str) -> str:
@@ -308,28 +323,6 @@ _spelt_peer = lru_cache(maxsize=4096)(_spelt)
 def _trusted(text: str, proxies: tuple[Network, ...]) -> bool:
     parsed = parse(text)
     return parsed is not None and any(parsed in network for network in proxies)
-
-
-def label(text: str) -> str:
-    """A text to show: NFC, one line, nothing invisible, no towers of marks, 128 characters at the most."""
-    if text.isascii() and text.isprintable():
-        # Most are, and have nothing of that.
-        return " ".join(text.split())[:MAX_LABEL]
-    words = " ".join(unicodedata.normalize("NFC", "".join(map(_shown, text))).split())
-    clean, marks = "", 0
-    for each in words:
-        marks = marks + 1 if unicodedata.category(each) in ("Mn", "Me") else 0
-        # A mark at the start would land on what the page has written before it.
-        if marks <= MAX_MARKS and (clean.strip() or not marks):
-            clean += each
-    return clean.strip()[:MAX_LABEL]
-
-
-def _shown(each: str) -> str:
-    category = unicodedata.category(each)
-    if category in ("Zs", "Cc"):
-        return " "
-    return "" if category in _UNSEEN or each in _BLANK else each
 
 
 def push_token(text: str) -> str:
@@ -416,6 +409,12 @@ class JsonResponse(Response):
 
 
 REFRESH_COOKIE = "pairing_refresh"
+_REFRESH_COOKIES = re.compile(rf"(?:^|;)[ \t]*{REFRESH_COOKIE}[ \t]*=([^;]*)")
+
+
+def _unquoted(value: str) -> str:
+    """RFC 6265 lets a value stand in quotes; a key has nothing in it that would have to be escaped."""
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
 
 
 def give_keys(given: LoggedIn, services: Services, *, cookie: bool) -> Response:

@@ -145,9 +145,7 @@ async def log_in(caller: Caller) -> Response:
 
 def _number(caller: Caller, name: str, limit: int | None) -> int | None:
     """A whole number from the query string; None if it is not there."""
-    if not caller.scope["query_string"]:
-        return None
-    given = caller.query.getlist(name)
+    given = caller.query(name)
     if not given:
         return None
     if len(given) > 1 or not given[0].isascii() or not given[0].isdigit() or len(given[0]) > MAX_DIGITS:

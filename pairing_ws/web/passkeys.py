@@ -9,7 +9,8 @@ from pairing_ws.accounts.step_up import CHALLENGE_MS
 from pairing_ws.clock import iso
 from pairing_ws.errors import Code, Refused
 from pairing_ws.web import wire
-from pairing_ws.web.http import Caller, JsonResponse, body, label
+from pairing_ws.web.http import Caller, JsonResponse, body
+from pairing_ws.web.labels import label
 
 
 async def passkeys(caller: Caller) -> Response:
