@@ -106,11 +106,11 @@ async def change_device(caller: Caller) -> Response:
 
 async def revoke_device(caller: Caller) -> Response:
     """Log a device out; with `descendants=true`, also all that it let in, and the passkeys that these have added."""
-    given = caller.query("descendants") or ["false"]
-    if given not in (["true"], ["false"]):
+    given = caller.query("descendants")
+    if given not in (None, "true", "false"):
         raise Refused(Code.BAD_REQUEST, "descendants is true or false")
     session = await caller.session()
-    await caller.services.accounts.revoke(session, caller.id, caller.ip, descendants=given == ["true"])
+    await caller.services.accounts.revoke(session, caller.id, caller.ip, descendants=given == "true")
     return Response(status_code=204)
 
 
@@ -122,7 +122,7 @@ async def revoke_others(caller: Caller) -> Response:
 
 async def activity(caller: Caller) -> Response:
     """What happened to this account, newest first, a page at a time; with `only`, the logins or all the rest."""
-    before, only = caller.query.get("before"), caller.query.get("only")
+    before, only = caller.query("before"), caller.query("only")
     if before is not None and not _POSITION.fullmatch(before):
         raise Refused(Code.BAD_REQUEST, "before has to be what `next` said on the page before")
     if only not in (None, "logins", "other"):

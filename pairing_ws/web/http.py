@@ -118,14 +118,17 @@ class Caller:
         """The one in the path of a call that has one."""
         return str(self.scope["path_params"]["id"])
 
-    def query(self, name: str) -> list[str]:
-        """Every value of that name in the query string. Raises BAD_REQUEST."""
+    def query(self, name: str) -> str | None:
+        """The value of that name in the query string. Raises BAD_REQUEST if there are several."""
         if not (given := self.scope["query_string"]):
-            return []
+            return None
         if len(given) > MAX_QUERY or given.count(b"&") >= MAX_QUERY_FIELDS:
             raise Refused(Code.BAD_REQUEST, f"a query has at most {MAX_QUERY_FIELDS} fields and {MAX_QUERY} characters")
         pairs = parse_qsl(given.decode("latin-1"), keep_blank_values=True)
-        return [value for each, value in pairs if each == name]
+        found = [value for each, value in pairs if each == name]
+        if len(found) > 1:
+            raise Refused(Code.BAD_REQUEST, f"{name} can be given once")
+        return found[0] if found else None
 
     @property
     def ip(self) -> str:

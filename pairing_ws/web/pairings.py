@@ -146,10 +146,10 @@ async def log_in(caller: Caller) -> Response:
 def _number(caller: Caller, name: str, limit: int | None) -> int | None:
     """A whole number from the query string; None if it is not there."""
     given = caller.query(name)
-    if not given:
+    if given is None:
         return None
-    if len(given) > 1 or not given[0].isascii() or not given[0].isdigit() or len(given[0]) > MAX_DIGITS:
-        raise Refused(Code.BAD_REQUEST, f"{name} has to be one whole number")
-    if limit is not None and int(given[0]) > limit:
+    if not given.isascii() or not given.isdigit() or len(given) > MAX_DIGITS:
+        raise Refused(Code.BAD_REQUEST, f"{name} has to be a whole number")
+    if limit is not None and int(given) > limit:
         raise Refused(Code.BAD_REQUEST, f"{name} is at most {limit}")
-    return int(given[0])
+    return int(given)
