@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import re
+import unicodedata
 from collections.abc import Callable
 
 # Takes a number of bytes, gives that many from a CSPRNG (`secrets.token_bytes`); tests pass their own.
@@ -19,6 +20,29 @@ _LOOKALIKES = str.maketrans("ILO", "110")
 _USER_CODE = re.compile(f"[{CROCKFORD}]{{8}}")
 _ID = re.compile(r"[A-Za-z0-9_-]{22}")
 _SECRET = re.compile(r"[A-Za-z0-9_-]{22,128}")
+_NUMBER = re.compile(r"[0-9]{3}")
+# Of a link: base64url, `~` before one that rotates, `.` between the parts of one that was kept.
+_CODE = re.compile(r"[A-Za-z0-9_.~-]*")
+# Normalising takes time that grows faster than the text.
+MAX_TYPED = 256
+# What Unicode's Default_Ignorable_Code_Point has beside format characters.
+_UNSEEN = frozenset(
+    map(
+        chr,
+        (
+            0x34F,
+            0x115F,
+            0x1160,
+            0x17B4,
+            0x17B5,
+            *range(0x180B, 0x1810),
+            *range(0xFE00, 0xFE10),
+            *range(0xE0100, 0xE01F0),
+        ),
+    )
+)
+# Minus, bullet, modifier and the long vowel mark: keyboards give them where people mean a hyphen.
+_DASHES = frozenset("\u2212\u2043\u02d7\u30fc")
 
 
 def base64url(raw: bytes) -> str:
@@ -38,9 +62,44 @@ def user_code(random: RandomBytes) -> str:
 
 
 def normal_user_code(typed: str) -> str | None:
-    """What was typed, without case, dashes, spaces and lookalikes; None if no code can look like that."""
-    letters = re.sub(r"[-\s]", "", typed).upper().translate(_LOOKALIKES)
+    """What was typed, folded, without case, dashes, spaces and lookalikes; None if no code can look like that."""
+    letters = _without_gaps(typed).upper().translate(_LOOKALIKES)
     return letters if _USER_CODE.fullmatch(letters) else None
+
+
+def normal_number(typed: str) -> str | None:
+    """The three digits that were typed, in whatever script; None if it was something else."""
+    digits = _without_gaps(typed)
+    return digits if _NUMBER.fullmatch(digits) else None
+
+
+def normal_code(copied: str) -> str:
+    """A link's code as it was before it was copied through a mail or a document. Most were not changed."""
+    return copied if _CODE.fullmatch(copied) else _folded(copied).replace(" ", "")
+
+
+def _without_gaps(typed: str) -> str:
+    return _folded(typed).replace(" ", "").replace("-", "")
+
+
+def _folded(typed: str) -> str:
+    """With compatibility forms (NFKC), all decimal digits and all dashes as ASCII has them; without what nobody sees.
+    Every blank is a space. static/link.js does the same."""
+    if len(typed) > MAX_TYPED:
+        return ""
+    return "".join(map(_fold, unicodedata.normalize("NFKC", typed)))
+
+
+def _fold(letter: str) -> str:
+    if letter.isspace():
+        return " "
+    digit = unicodedata.decimal(letter, None)
+    if digit is not None:
+        return str(digit)
+    category = unicodedata.category(letter)
+    if category in ("Cc", "Cf") or letter in _UNSEEN:
+        return ""
+    return "-" if category == "Pd" or letter in _DASHES else letter
 
 
 def is_id(value: str) -> bool:

@@ -13,6 +13,7 @@ import {
 } from './pairing.js';
 import { watchAlerts } from './alerts.js';
 import { deviceHeaders } from './device.js';
+import { readNumber } from './link.js';
 import * as session from './session.js';
 import { address, attempt, button, connection, countdown, h, notice, row, step, to } from './ui.js';
 import { ENDS, explain, MISSED } from './words.js';
@@ -92,21 +93,20 @@ function drawNumber(way) {
     class: 'number-input',
     inputmode: 'numeric',
     autocomplete: 'off',
-    pattern: '[0-9]{3}',
-    maxlength: '3',
     required: true,
     'aria-describedby': 'number-hint',
   });
   const problem = h('div', { role: 'alert', class: 'field-problem' });
   const submit = h('button', { class: 'primary', type: 'submit' }, h('span', {}, 'Log in'));
   const send = async () => {
-    if (!/^\d{3}$/.test(input.value.trim())) {
+    const number = readNumber(input.value);
+    if (!number) {
       problem.textContent = 'The number has three digits.';
       input.focus();
       return;
     }
     try {
-      await redeem(way, input.value.trim());
+      await redeem(way, number);
     } catch (error) {
       if (error.code !== 'number_mismatch') return drawProblem(error, way.again);
       const left = error.members.attemptsLeft;

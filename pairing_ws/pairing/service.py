@@ -471,10 +471,14 @@ class PairingService(Generic[SessionT]):
         """True if it fits, False if the pairing changed meanwhile; a miss is counted, then raised."""
         if number is None:
             raise Refused(Code.NUMBER_REQUIRED, "type the number that the other device shows")
+        digits = codes.normal_number(number)
+        if digits is None:
+            # A slip of the finger, and no guess: it costs no attempt.
+            raise Refused(Code.NUMBER_MISMATCH, "a number has three digits", attemptsLeft=MAX_MISSES - pairing.misses)
         account = pairing.approver.user_id if pairing.approver else ""
         # A new pairing brings new attempts, so the account counts them too.
         await self._limits.check("number", account)
-        if codes.matches(number, codes.digest(codes.verification_number(self._key, pairing.id))):
+        if codes.matches(digits, codes.digest(codes.verification_number(self._key, pairing.id))):
             return True
         misses = pairing.misses + 1
         last = misses >= MAX_MISSES

@@ -34,7 +34,7 @@ async def accept_invite(caller: Caller) -> Response:
     if secret is not None and not codes.is_secret(secret):
         raise Refused(Code.BAD_REQUEST, codes.SHAPE_OF_SECRETS)
     device = caller.device(wanted.device_key)
-    given = await caller.services.accounts.accept_invite(wanted.code, device, secret, caller.prove)
+    given = await caller.services.accounts.accept_invite(codes.normal_code(wanted.code), device, secret, caller.prove)
     return give_keys(given, caller.services, cookie=wanted.keys == "cookie")
 
 

@@ -90,7 +90,7 @@ async def claim(caller: Caller) -> Response:
     wanted = await body(caller, wire.ClaimRequest)
     claimant, secret = await caller.claimant(wanted.device_key)
     pairings = caller.services.pairings
-    return _claimed(*await pairings.claim(caller.id, wanted.code, claimant, caller.ip, secret))
+    return _claimed(*await pairings.claim(caller.id, codes.normal_code(wanted.code), claimant, caller.ip, secret))
 
 
 async def keep(caller: Caller) -> Response:
@@ -100,7 +100,7 @@ async def keep(caller: Caller) -> Response:
     if isinstance(holder, BySecret) and not codes.is_secret(holder.secret):
         # One that anybody could have would make the code anybody's.
         raise Refused(Code.BAD_REQUEST, codes.SHAPE_OF_SECRETS)
-    code = await caller.services.pairings.keep(caller.id, wanted.code, holder, caller.ip)
+    code = await caller.services.pairings.keep(caller.id, codes.normal_code(wanted.code), holder, caller.ip)
     return JsonResponse(wire.KeptCode(code=code, expires_in=KEPT_MS // 1000))
 
 

@@ -3,13 +3,17 @@
 import base64
 import hashlib
 import hmac
+import json
 import re
+from pathlib import Path
 
 import pytest
 
 from pairing_ws import codes
 
 KEY = bytes(range(32))
+# Shared with the tests of the pages: both sides fold what people type, and have to agree.
+TYPED = json.loads((Path(__file__).resolve().parents[1] / "typed.json").read_text())
 
 
 def hmac_of(text: str) -> bytes:
@@ -41,9 +45,29 @@ def test_case_dashes_spaces_and_lookalikes_do_not_matter_in_a_typed_code(typed: 
     assert codes.normal_user_code(typed) == "0123ABCD"
 
 
-@pytest.mark.parametrize("typed", ["", "0123-ABC", "0123-ABCDE", "0123-ABCU", "0123_ABCD", "0123-ABCÄ", "٠123-ABCD"])
+@pytest.mark.parametrize("typed", ["", "0123-ABC", "0123-ABCDE", "0123-ABCU", "0123_ABCD", "0123-ABCÄ"])
 def test_what_can_not_be_a_typed_code_is_none(typed: str) -> None:
     assert codes.normal_user_code(typed) is None
+
+
+@pytest.mark.parametrize(("typed", "code"), TYPED["codes"], ids=ascii)
+def test_compatibility_forms_digits_dashes_and_invisible_characters_are_folded_in_codes(
+    typed: str, code: str | None
+) -> None:
+    assert codes.normal_user_code(typed) == code
+
+
+@pytest.mark.parametrize(("typed", "number"), TYPED["numbers"], ids=ascii)
+def test_and_in_numbers(typed: str, number: str | None) -> None:
+    assert codes.normal_number(typed) == number
+
+
+def test_a_links_code_loses_what_a_mail_or_a_document_has_added() -> None:
+    for code in ("Zz0-9_AbCdEfGhIjKlMnOp", "~Zz0-9_AbCdEfGhIjKlMnOp", "1780000000.Zz0-9_AbCdEfGhIjKlMnOp"):
+        wide = "".join(chr(ord(each) + 0xFEE0) for each in code)
+        for copied in (code, f" {code}\r\n", f"\u200b{code}\ufeff", code.replace("-", "\u2011"), wide):
+            assert codes.normal_code(copied) == code
+    assert codes.normal_code("\u0661" * 257) == ""
 
 
 def test_an_own_secret_has_22_to_128_base64url_characters() -> None:

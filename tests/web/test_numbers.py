@@ -131,13 +131,33 @@ async def test_numbers_differ_between_pairings(always: Embedded) -> None:
     assert len(numbers) > 1
 
 
-@pytest.mark.parametrize("odd", ["", " ", "12", "1234", "abc", "１２３", "000000000000"])
-async def test_an_odd_number_is_a_wrong_number(always: Embedded, odd: str) -> None:
+@pytest.mark.parametrize("odd", ["", " ", "12", "1234", "abc", "½2", "1.5", "000000000000", "\ufdfa" * 256])
+async def test_what_can_not_be_a_number_costs_no_attempt(always: Embedded, odd: str) -> None:
     async with approved(always) as (_, device, number):
-        refused = await device.log_in({"number": odd})
+        version = (await device.poll()).json()["version"]
+        for _ in range(4):
+            refused = await device.log_in({"number": odd})
+            assert refusal(refused) == (403, "number_mismatch")
+            assert refused.json()["attemptsLeft"] == 3
+        assert (await device.poll()).json()["version"] == version
+        assert (await device.log_in({"number": number})).status_code == 200
+
+
+@pytest.mark.parametrize("zero", "\u0660\u06f0\u0966\uff10\U0001d7ce")
+async def test_the_number_is_taken_in_the_digits_of_any_script(always: Embedded, zero: str) -> None:
+    async with approved(always) as (_, device, number):
+        typed = "".join(chr(ord(zero) + int(digit)) for digit in number)
+        assert (await device.log_in({"number": f"\u200b{typed}\u2069 "})).status_code == 200
+
+
+@pytest.mark.security(11)
+@pytest.mark.mitigation("6.1.16")
+async def test_a_wrong_number_counts_in_every_script(always: Embedded) -> None:
+    async with approved(always) as (_, device, number):
+        wrong = "".join(chr(0x660 + int(digit)) for digit in _wrong(number))
+        refused = await device.log_in({"number": wrong})
         assert refusal(refused) == (403, "number_mismatch")
         assert refused.json()["attemptsLeft"] == 2
-        assert (await device.log_in({"number": number})).status_code == 200
 
 
 async def test_asking_without_a_number_costs_no_attempt(always: Embedded) -> None:

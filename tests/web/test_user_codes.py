@@ -22,9 +22,15 @@ def _unlucky(code: str) -> str:
         lambda code: f"  {code}\n",
         lambda code: code.replace("1", "l").replace("0", "o"),
         lambda code: code.replace("1", "I").replace("0", "O"),
+        lambda code: code.replace("-", "\u2013"),
+        lambda code: f"\ufeff{code[:4]}\u200b{code[4:]}\u2069",
+        lambda code: "".join(chr(ord(each) + 0xFEE0) for each in code),
+        lambda code: "".join(chr(0x660 + int(each)) if each.isdigit() else each for each in code),
     ],
 )
-async def test_case_dashes_spaces_and_lookalikes_do_not_matter(api: Api, new_phone: NewPhone, typed: object) -> None:
+async def test_case_dashes_spaces_lookalikes_and_scripts_do_not_matter(
+    api: Api, new_phone: NewPhone, typed: object
+) -> None:
     phone, device = await new_phone(), await api.new_pairing()
     answer = await phone.post("/pairings/claim", {"userCode": typed(device.pairing["userCode"])})  # type: ignore[operator]
     assert answer.status_code == 200, answer.text
@@ -69,7 +75,8 @@ async def test_every_failure_looks_the_same(api: Api, new_phone: NewPhone) -> No
             "",
             "U" * 8,
             "1234-567",
-            "\u0661" * 8,
+            "\u0661" * 7,
+            "\ufdfa" * 256,
         )
     ]
     answers.append(
