@@ -1,7 +1,8 @@
 // The panel that takes in another device's code in whichever way works here: camera, picture, paste, typing.
 
 import { cameraAvailable, readPicture, startCamera } from './scanner.js';
-import { readCode } from './link.js';
+import { likeliest, readCode } from './link.js';
+import { root } from './pairing.js';
 import { attempt, button, h, icon, notice, row, say } from './ui.js';
 import { explain } from './words.js';
 
@@ -17,6 +18,34 @@ const REFUSALS = {
   foreign: (code) => `This code belongs to another site: ${code.host}. It was not opened.`,
 };
 
+/** Why there is no picture of the camera, or none any more, by the error's name. */
+const CAMERA_TROUBLES = {
+  NotAllowedError: (error) =>
+    /system/i.test(error.message)
+      ? 'This device’s own settings keep the camera from the browser. Allow it there, or use another way below.'
+      : 'The browser may not use the camera. Allow it in the address bar, or use another way below.',
+  SecurityError: () => 'The browser forbids cameras on this page. Use another way below.',
+  NotFoundError: () => 'No camera was found. Connect one and try again, or use another way below.',
+  NotReadableError: () =>
+    'The camera does not answer: another program may be using it. Close that and try again, or use another way below.',
+  NoPicture: () =>
+    'The browser did not show the camera’s picture, so the camera was turned off. Try again, or use another way below.',
+  Ended: () =>
+    'The camera has stopped: it was disconnected, or another program or a call has taken it. Try again, or use another way below.',
+  NoDecoder: () =>
+    'A part of this page is missing: it cannot read pictures. Load the page again, or type the code below.',
+};
+CAMERA_TROUBLES.AbortError = CAMERA_TROUBLES.NotReadableError;
+
+const cameraTrouble = (/** @type {Error} */ error) =>
+  CAMERA_TROUBLES[error.name]?.(error) ?? 'No camera could be started. Use another way below.';
+
+/** Why a file gives no code, by the error's name. */
+const PICTURE_TROUBLES = {
+  NoDecoder: CAMERA_TROUBLES.NoDecoder(),
+  NoPicture: 'This file is no picture that the browser can open. Save it as PNG or JPEG, or take a screenshot.',
+};
+
 /** What stays when a code rotates. */
 const pictureOf = (/** @type {string} */ text) => text.split('#', 1)[0];
 
@@ -30,29 +59,38 @@ export function reader({ onCode, typedLabel }) {
     h('video', { muted: true, playsinline: true, 'aria-label': 'Camera picture' })
   );
   video.muted = true;
-  const viewer = h('div', { class: 'viewer', hidden: true }, video, h('div', { class: 'aim' }));
-  let stopCamera = null;
-  let last = '';
-  let settled = '';
+  const searching = h('p', { class: 'searching' });
+  const viewer = h('div', { class: 'viewer', hidden: true }, video, h('div', { class: 'aim' }), searching);
+  const cameras = h('div', { class: 'row cameras' });
+  /** Stops the camera that runs or is about to. @type {AbortController | null} */
+  let running = null;
+  let again = false;
+  let chosen = '';
+  const tried = new Set();
+  const settled = new Set();
   let busy = false;
 
   const stop = () => {
-    stopCamera?.();
-    stopCamera = null;
+    running?.abort();
+    running = null;
     viewer.hidden = true;
     start.hidden = false;
     end.hidden = true;
+    cameras.replaceChildren();
+    say('');
   };
 
-  const take = async (/** @type {string} */ text, { byHand = false } = {}) => {
-    const code = readCode(text);
+  const take = async (/** @type {string[]} */ texts, { byHand = false } = {}) => {
+    const { text, code } = likeliest(texts);
     if (code.kind in REFUSALS) return complain(REFUSALS[code.kind](code, byHand));
+    // Where hands and eyes are on another device.
+    if (running) navigator.vibrate?.(80);
     busy = true;
     try {
       await onCode(code);
       stop();
     } catch (error) {
-      if (error.code !== 'not_found') settled = pictureOf(text);
+      if (error.code !== 'not_found') settled.add(pictureOf(text));
       complain(explain(error).text);
     } finally {
       busy = false;
@@ -61,44 +99,111 @@ export function reader({ onCode, typedLabel }) {
 
   const complain = (/** @type {string} */ text) => trouble.replaceChildren(notice('problem', text));
 
-  const seen = (/** @type {string} */ text) => {
+  const seen = (/** @type {string[]} */ texts) => {
     // The same code stays in view for many frames, and a picture that rotates with ever new ones: of these another one
     // is worth a try only where the last was too old.
-    if (busy || text === last || pictureOf(text) === settled) return;
-    last = text;
-    take(text);
+    const fresh = texts.filter((text) => !tried.has(text) && !settled.has(pictureOf(text)));
+    if (busy || !fresh.length) return;
+    for (const text of fresh) tried.add(text);
+    take(fresh);
+  };
+
+  const searchingText = (/** @type {boolean} */ frozen) => {
+    searching.textContent = frozen
+      ? 'The camera gives no picture right now. Another program or a call may be using it.'
+      : 'Searching for a code…';
+    searching.classList.toggle('frozen', frozen);
+    if (frozen) say(searching.textContent);
   };
 
   const startReading = async () => {
     trouble.replaceChildren();
-    last = settled = '';
+    stop();
+    tried.clear();
+    settled.clear();
     viewer.hidden = false;
+    searchingText(false);
+    const mine = (running = new AbortController());
+    const failed = (/** @type {Error} */ error) => {
+      if (mine !== running) return;
+      stop();
+      complain(cameraTrouble(error));
+    };
     try {
-      stopCamera = await startCamera(video, seen);
+      const opened = await startCamera(video, {
+        sought: root.href,
+        signal: mine.signal,
+        camera: chosen,
+        onTexts: seen,
+        onFrozen: searchingText,
+        onEnd: failed,
+      });
+      if (mine !== running) return;
       start.hidden = true;
       end.hidden = false;
+      cameras.replaceChildren(...controls(opened));
       say('The camera is on. Point it at the code.');
       end.focus();
     } catch (error) {
-      stop();
-      complain(
-        error.name === 'NotAllowedError'
-          ? 'The browser may not use the camera. Allow it in the address bar, or use another way below.'
-          : 'No camera could be started. Use another way below.',
-      );
+      failed(error);
     }
   };
 
+  const controls = ({ cameras: all, camera, light }) => {
+    const choice = h(
+      'select',
+      {
+        id: 'camera',
+        onchange: () => {
+          chosen = choice.value;
+          startReading();
+        },
+      },
+      all.map(({ id, label }) => h('option', { value: id, selected: id === camera }, label)),
+    );
+    let on = false;
+    const torch = button(
+      'Light',
+      async () => {
+        await light(!on).catch(() => complain('The light does not work with this camera.'));
+        on = !on;
+        torch.setAttribute('aria-pressed', String(on));
+      },
+      { kind: 'secondary' },
+    );
+    torch.setAttribute('aria-pressed', 'false');
+    return [all.length > 1 && h('label', { for: 'camera' }, 'Camera', choice), light && torch].filter(Boolean);
+  };
+
+  // No light and no work for a page that nobody sees; who comes back goes on.
+  const looked = () => {
+    if (!panel.isConnected) {
+      running?.abort();
+      document.removeEventListener('visibilitychange', looked);
+    } else if (document.visibilityState === 'hidden') {
+      again = Boolean(running);
+      stop();
+    } else if (again) {
+      again = false;
+      startReading();
+    }
+  };
+  document.addEventListener('visibilitychange', looked);
+
   const fromPicture = async (/** @type {Blob | undefined} */ file) => {
     if (!file) return;
-    trouble.replaceChildren();
-    say('Looking for a code in the picture…');
-    const text = await readPicture(file).catch(() => null);
-    if (text) await take(text);
-    else
-      complain(
-        'There is no readable code in this picture. Try a sharper one, with the whole code and its white border.',
-      );
+    trouble.replaceChildren(notice('info', 'Looking for a code in the picture…'));
+    try {
+      const texts = await readPicture(file, root.href);
+      trouble.replaceChildren();
+      if (texts.length) await take(texts);
+      else
+        complain(
+          'There is no readable code in this picture. Try a sharper one, with the whole code and its white border.',
+        );
+    } catch (error) {
+      complain(PICTURE_TROUBLES[error.name] ?? PICTURE_TROUBLES.NoPicture);
+    }
   };
 
   const paste = async () => {
@@ -107,7 +212,7 @@ export function reader({ onCode, typedLabel }) {
       for (const item of await navigator.clipboard.read()) {
         const type = item.types.find((name) => name.startsWith('image/'));
         if (type) return await fromPicture(await item.getType(type));
-        if (item.types.includes('text/plain')) return await take(await (await item.getType('text/plain')).text());
+        if (item.types.includes('text/plain')) return await take([await (await item.getType('text/plain')).text()], { byHand: true });
       }
       complain('There is neither a code nor a picture to paste.');
     } catch {
@@ -160,7 +265,7 @@ export function reader({ onCode, typedLabel }) {
       onsubmit: (event) => {
         event.preventDefault();
         trouble.replaceChildren();
-        attempt(send, () => take(typed.value, { byHand: true }));
+        attempt(send, () => take([typed.value], { byHand: true }));
       },
     },
     h('label', { for: 'typed' }, typedLabel),
@@ -171,7 +276,7 @@ export function reader({ onCode, typedLabel }) {
     'div',
     { class: 'reader' },
     cameraAvailable()
-      ? [viewer, row(start, end)]
+      ? [viewer, cameras, row(start, end)]
       : notice(
           'info',
           h('strong', {}, 'Use this device’s own camera app.'),

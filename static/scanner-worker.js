@@ -1,13 +1,10 @@
-// Runs the vendored QR decoder off the main thread. One message in, one message out.
+// Runs the decoder off the main thread. Says first that it runs, then gives one message for each that it gets.
 
-import decodeQR from './vendor/qr/decode.js';
+import { decode } from './decoding.js';
 
-addEventListener('message', ({ data: { id, milliseconds, width, height, data } }) => {
-  let text = null;
-  try {
-    text = decodeQR({ width, height, data }, { timeLimit: milliseconds });
-  } catch {
-    // The decoder throws where there is no code, which is what most frames are.
-  }
-  postMessage({ id, text });
+addEventListener('message', async ({ data: { id, pixels, how } }) => {
+  // What can't be decoded is a picture without a code, which is what most frames are.
+  const texts = await decode(pixels, how).catch(() => []);
+  postMessage({ id, texts });
 });
+postMessage({ ready: true });

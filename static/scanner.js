@@ -1,98 +1,312 @@
-// Pixels to text: the camera, a picture file. The browser's own detector where there is one, else the vendored decoder
-// in a worker. Knows nothing of pairing.
+// The camera and picture files to the texts of the codes in them. Knows nothing of pairing.
+
+/** What the browser's own detector gets for one look before it counts as broken. */
+const NATIVE_MS = 1500;
+/** What the worker gets to start, and for the longest look. */
+const WORKER_STARTS_MS = 6000;
+const WORKER_LOOKS_MS = 20_000;
+const PLAY_MS = 8000;
+/** A picture that stands still for this long is shown to be a still. */
+const FROZEN_MS = 4000;
+/** What may be spent on retries per look: in a frame, in a picture. */
+const FRAME_MS = 30;
+const PICTURE_MS = 250;
+/** When the search in a picture ends, whatever is left to try. */
+const SEARCH_MS = 15_000;
 
 /** Whether the page may use the live camera: browsers have the interface in secure contexts only. */
 export const cameraAvailable = () => Boolean(navigator.mediaDevices?.getUserMedia);
 
-/**
- * Shows the camera in `video` and calls `onText` with each decoded text (repeatedly, while the code is in view).
- * @param {HTMLVideoElement} video
- * @param {(text: string) => void} onText
- * @returns {Promise<() => void>} stops the camera
- */
-export async function startCamera(video, onText) {
-  const stream = await navigator.mediaDevices.getUserMedia({
-    video: { facingMode: { ideal: 'environment' }, width: { ideal: 1280 }, height: { ideal: 720 } },
-    audio: false,
-  });
-  video.srcObject = stream;
-  await video.play();
-  const decode = await decoder();
-  const canvas = document.createElement('canvas');
-  let running = true;
-  const stop = () => {
-    running = false;
-    for (const track of stream.getTracks()) track.stop();
-    video.srcObject = null;
-  };
-  const look = async () => {
-    if (!running) return;
-    // The page has turned to something else: no camera light without a picture.
-    if (!video.isConnected) return stop();
-    if (video.videoWidth) {
-      const text = await decode(draw(canvas, video, video.videoWidth, video.videoHeight, 1000), 40).catch(() => null);
-      if (running && text) onText(text);
-    }
-    // A pause between frames keeps an old phone cool and its buttons quick.
-    if (running) setTimeout(look, 80);
-  };
-  look();
-  return stop;
-}
+const failure = (/** @type {string} */ name) => Object.assign(new Error(name), { name });
 
-/** @param {Blob} file @returns {Promise<string | null>} */
-export async function readPicture(file) {
-  const picture = await createImageBitmap(file);
-  const decode = await decoder();
-  const canvas = document.createElement('canvas');
+/** @template T @param {number} milliseconds @param {() => T | Promise<T>} work @returns {Promise<T>} */
+async function within(milliseconds, work) {
+  let timer;
+  const late = new Promise((_, reject) => (timer = setTimeout(() => reject(failure('Late')), milliseconds)));
   try {
-    // A photo of a screen decodes better small (moiré blurs away), a screenshot of a small code better large.
-    for (const side of [1000, 2000, 500]) {
-      const text = await decode(draw(canvas, picture, picture.width, picture.height, side), 600).catch(() => null);
-      if (text) return text;
-    }
-    return null;
+    return await Promise.race([work(), late]);
   } finally {
-    picture.close();
+    clearTimeout(timer);
   }
 }
 
-function draw(canvas, source, width, height, side) {
-  const scale = Math.min(1, side / Math.max(width, height));
+/** What each frame is tried as, in turn; a plain look at the whole comes with every other one. */
+const FRAME_WAYS = [[], ['mirrored'], ['stretched'], ['smoothed'], ['sharpened'], ['levelled'], ['halved']];
+
+/**
+ * Shows the camera in `video` and calls `onTexts` with what it sees (repeatedly, while a code is in view).
+ * @param {HTMLVideoElement} video
+ * @param {{
+ *   sought: string,
+ *   signal: AbortSignal,
+ *   camera?: string,
+ *   onTexts: (texts: string[]) => void,
+ *   onFrozen: (frozen: boolean) => void,
+ *   onEnd: (error: Error) => void,
+ * }} how  `sought`: how the text begins that is looked for. `signal` stops the camera, and so does every failure.
+ *   `onEnd`: it stopped by itself.
+ * @returns {Promise<{cameras: {id: string, label: string}[], camera: string, light: ((on: boolean) => Promise<void>) | null}>}
+ * @throws what `getUserMedia` does; `NoPicture` if the video does not play
+ */
+export async function startCamera(video, { sought, signal, camera, onTexts, onFrozen, onEnd }) {
+  const { mediaDevices } = navigator;
+  const size = { width: { ideal: 1280 }, height: { ideal: 720 } };
+  const open = (which) => mediaDevices.getUserMedia({ video: { ...which, ...size }, audio: false });
+  const anyCamera = { facingMode: { ideal: 'environment' } };
+  const stream = await (camera
+    ? // It may be gone by now.
+      open({ deviceId: { exact: camera } }).catch((error) => {
+        if (error.name !== 'OverconstrainedError' && error.name !== 'NotFoundError') throw error;
+        return open(anyCamera);
+      })
+    : open(anyCamera));
+  const [track] = stream.getVideoTracks();
+  let running = true;
+  const stop = () => {
+    running = false;
+    for (const each of stream.getTracks()) each.stop();
+    video.srcObject = null;
+  };
+  const end = (/** @type {Error} */ error) => {
+    if (!running) return;
+    stop();
+    onEnd(error);
+  };
+  signal.addEventListener('abort', stop);
+  if (signal.aborted) stop();
+  // A stop of our own is no event.
+  track.addEventListener('ended', () => end(failure('Ended')));
+  try {
+    video.srcObject = stream;
+    await within(PLAY_MS, () => video.play());
+  } catch {
+    stop();
+    throw failure('NoPicture');
+  }
+  // A camera that was unplugged meanwhile fires nothing.
+  if (running && track.readyState === 'ended') {
+    stop();
+    throw failure('Ended');
+  }
+  look(video, track, sought, () => running, { onTexts, onFrozen, end });
+  const settings = track.getSettings?.() ?? {};
+  return { cameras: await listCameras(), camera: settings.deviceId ?? '', light: lightOf(track) };
+}
+
+async function look(video, track, sought, running, { onTexts, onFrozen, end }) {
+  const canvas = document.createElement('canvas');
+  let turn = 0;
+  let frozen = false;
+  let moment = -1;
+  let movedAt = performance.now();
+  while (running()) {
+    // The page has turned to something else: no camera light without a picture.
+    if (!video.isConnected) return end(failure('Gone'));
+    if (video.currentTime !== moment && !track.muted) {
+      moment = video.currentTime;
+      movedAt = performance.now();
+    }
+    if (frozen !== performance.now() - movedAt > FROZEN_MS) onFrozen((frozen = !frozen));
+    if (video.videoWidth && !frozen) {
+      const { videoWidth: width, videoHeight: height } = video;
+      const way = FRAME_WAYS[turn % FRAME_WAYS.length];
+      // Far away codes are in the middle, and need all pixels there are; near ones fill the frame.
+      const view = turn++ % 2 ? middle(width, height, 640) : whole(width, height, 1000);
+      try {
+        const texts = await textsIn(draw(canvas, video, view), { ways: [[], ...(way.length ? [way] : [])], milliseconds: FRAME_MS, sought });
+        if (running() && texts.length) onTexts(texts);
+      } catch (error) {
+        return end(error);
+      }
+    }
+    // A pause between frames keeps an old phone cool and its buttons quick.
+    await new Promise((resolve) => setTimeout(resolve, 80));
+  }
+}
+
+async function listCameras() {
+  const devices = (await navigator.mediaDevices.enumerateDevices?.().catch(() => [])) ?? [];
+  const cameras = devices.filter(({ kind, deviceId }) => kind === 'videoinput' && deviceId);
+  return cameras.map(({ deviceId: id, label }, i) => ({ id, label: label || `Camera ${i + 1}` }));
+}
+
+/** @param {MediaStreamTrack} track */
+function lightOf(track) {
+  if (!(/** @type {any} */ (track.getCapabilities?.() ?? {}).torch)) return null;
+  return (/** @type {boolean} */ torch) => track.applyConstraints(/** @type {any} */ ({ advanced: [{ torch }] }));
+}
+
+/** What a picture is tried as. First what is quick over all views of it, then what is thorough. */
+const PICTURE_WAYS = [
+  [[], ['mirrored']],
+  [['stretched'], ['smoothed'], ['sharpened'], ['levelled']],
+  [['doubled'], ['despeckled'], ['reddish'], ['bluish'], ['halved'], ['smoothed', 'smoothed', 'stretched']],
+];
+
+/**
+ * @param {Blob} file
+ * @param {string} sought  how the text begins that is looked for; the search goes on until there is one
+ * @returns {Promise<string[]>} each text that was found
+ * @throws `NoDecoder` if nothing here can read codes; else an error whose name says what the file is
+ */
+export async function readPicture(file, sought) {
+  const { source, width, height, close } = await open(file);
+  const canvas = document.createElement('canvas');
+  const texts = new Set();
+  const end = performance.now() + SEARCH_MS;
+  try {
+    for (const ways of PICTURE_WAYS)
+      for (const view of views(width, height)) {
+        const pixels = draw(canvas, source, view);
+        for (const text of await textsIn(pixels, { ways, milliseconds: PICTURE_MS, sought })) texts.add(text);
+        if ([...texts].some((text) => text.startsWith(sought)) || performance.now() > end) return [...texts];
+      }
+    return [...texts];
+  } finally {
+    close();
+  }
+}
+
+/** @typedef {{x: number, y: number, width: number, height: number, scale: number}} View  a part of a picture */
+
+/** @returns {View} */
+const whole = (width, height, side) => ({ x: 0, y: 0, width, height, scale: Math.min(1, side / Math.max(width, height)) });
+
+/** @returns {View} */
+function middle(width, height, side) {
+  const [w, h] = [Math.min(width, side), Math.min(height, side)];
+  return { x: (width - w) >> 1, y: (height - h) >> 1, width: w, height: h, scale: 1 };
+}
+
+/**
+ * A photo of a screen decodes better small (moiré blurs away), a screenshot of a small code better large, and a huge one
+ * piece by piece, with every pixel it has.
+ */
+function* views(width, height) {
+  const side = Math.max(width, height);
+  yield whole(width, height, 1000);
+  if (side > 1000) yield whole(width, height, 2000);
+  if (side > 500) yield whole(width, height, 500);
+  if (side <= 2000) return;
+  for (let y = 0; y < height; y += 1200)
+    for (let x = 0; x < width; x += 1200)
+      yield { x, y, width: Math.min(1600, width - x), height: Math.min(1600, height - y), scale: 1 };
+}
+
+/** @param {View} view */
+function draw(canvas, source, { x, y, width, height, scale }) {
   canvas.width = Math.max(1, Math.round(width * scale));
   canvas.height = Math.max(1, Math.round(height * scale));
   const context = canvas.getContext('2d', { willReadFrequently: true });
   // Transparent pictures are meant to be seen on white.
   context.fillStyle = '#fff';
   context.fillRect(0, 0, canvas.width, canvas.height);
-  context.drawImage(source, 0, 0, canvas.width, canvas.height);
+  context.imageSmoothingQuality = 'high';
+  context.drawImage(source, x, y, width, height, 0, 0, canvas.width, canvas.height);
   return context.getImageData(0, 0, canvas.width, canvas.height);
 }
 
-/** @type {Promise<(image: ImageData, milliseconds: number) => Promise<string | null>> | undefined} */
-let found;
-const decoder = () => (found ??= findDecoder());
+async function open(file) {
+  const bitmap = await createImageBitmap(file);
+  return { source: bitmap, width: bitmap.width, height: bitmap.height, close: () => bitmap.close() };
+}
 
-async function findDecoder() {
-  const Native = /** @type {any} */ (globalThis).BarcodeDetector;
-  const formats = (await Native?.getSupportedFormats?.().catch(() => [])) ?? [];
-  if (formats.includes('qr_code')) {
-    const detector = new Native({ formats: ['qr_code'] });
-    return async (image) => (await detector.detect(image))[0]?.rawValue ?? null;
+/**
+ * The browser's own detector and ours: the one looks at what the other does not find the code in.
+ * @param {ImageData} pixels
+ * @param {{ways: string[][], milliseconds: number, sought: string}} how
+ * @returns {Promise<string[]>}
+ */
+async function textsIn(pixels, how) {
+  const detect = await (native ??= findNative());
+  const seen = (await detect?.(pixels)) ?? [];
+  if (seen.length) nativeReads = true;
+  if (seen.some((text) => text.startsWith(how.sought))) return seen;
+  try {
+    const decode = await (own ??= inWorker().catch(inPage));
+    return [...new Set([...seen, ...(await decode(pixels, how))])];
+  } catch (error) {
+    // Beside a detector that is known to read, ours is only the second.
+    if (nativeReads) return seen;
+    throw error;
   }
+}
+
+/** @type {Promise<((pixels: ImageData) => Promise<string[]>) | null> | undefined} */
+let native;
+let nativeReads = false;
+/** @type {Promise<(pixels: ImageData, how: object) => Promise<string[]>> | undefined} */
+let own;
+
+/** Some announce a detector that rejects, throws or never answers: that one is not asked a second time. */
+async function findNative() {
+  const Native = /** @type {any} */ (globalThis).BarcodeDetector;
+  try {
+    const formats = (await within(NATIVE_MS, () => Native?.getSupportedFormats())) ?? [];
+    if (!formats.includes('qr_code')) return null;
+    const detector = new Native({ formats: ['qr_code'] });
+    return async (/** @type {ImageData} */ pixels) => {
+      try {
+        const found = await within(NATIVE_MS, () => detector.detect(pixels));
+        return found.map(({ rawValue }) => rawValue).filter(Boolean);
+      } catch {
+        native = Promise.resolve(null);
+        return [];
+      }
+    };
+  } catch {
+    return null;
+  }
+}
+
+async function inWorker() {
   const worker = new Worker(new URL('./scanner-worker.js', import.meta.url), { type: 'module' });
   const waiting = new Map();
   let last = 0;
-  worker.addEventListener('message', ({ data }) => {
-    waiting.get(data.id)?.(data.text);
-    waiting.delete(data.id);
+  const broken = new Promise((_, reject) => {
+    worker.addEventListener('error', () => reject(failure('NoWorker')));
+    worker.addEventListener('messageerror', () => reject(failure('NoWorker')));
   });
-  return (image, milliseconds) =>
-    new Promise((resolve) => {
-      const id = ++last;
-      waiting.set(id, resolve);
-      worker.postMessage({ id, milliseconds, width: image.width, height: image.height, data: image.data }, [
-        image.data.buffer,
-      ]);
+  // Whether anybody waits for it when it breaks or not.
+  broken.catch(() => {});
+  const ready = new Promise((resolve) => {
+    worker.addEventListener('message', ({ data }) => {
+      if (data.ready) return resolve(true);
+      waiting.get(data.id)?.(data.texts);
     });
+  });
+  const orBreak = async (milliseconds, answer) => {
+    try {
+      return await within(milliseconds, () => Promise.race([answer, broken]));
+    } catch (error) {
+      worker.terminate();
+      throw error;
+    }
+  };
+  await orBreak(WORKER_STARTS_MS, ready);
+  return async (/** @type {ImageData} */ pixels, how) => {
+    const id = ++last;
+    const answer = new Promise((resolve) => waiting.set(id, resolve));
+    try {
+      worker.postMessage({ id, pixels: { width: pixels.width, height: pixels.height, data: pixels.data }, how });
+      return await orBreak(WORKER_LOOKS_MS, answer);
+    } catch {
+      own = inPage();
+      return (await own)(pixels, how);
+    } finally {
+      waiting.delete(id);
+    }
+  };
+}
+
+/** Slower for whoever presses a button meanwhile, but it reads. */
+async function inPage() {
+  try {
+    const { decode } = await import('./decoding.js');
+    return decode;
+  } catch {
+    // The next look tries once more.
+    own = undefined;
+    throw failure('NoDecoder');
+  }
 }
