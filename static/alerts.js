@@ -3,7 +3,7 @@
 import { listActivity, revokeDevice, watchAccount } from './pairing.js';
 import * as session from './session.js';
 import { button, claimed, h, icon, row, say } from './ui.js';
-import { quoted } from './words.js';
+import { isolated } from './words.js';
 
 const place = () => document.getElementById('alerts');
 /** Logins that were told here; the same device may come again, and that is news. @type {Set<string>} */
@@ -58,7 +58,7 @@ function drawAdded(device) {
     button('It was me', close, { kind: 'small secondary' }),
     button('This wasn’t me', undo, {
       kind: 'small danger',
-      describe: `This wasn’t me: log out the device that calls itself ${quoted(device.name)}, and all that it let in`,
+      describe: `This wasn’t me: log out the device that calls itself ${isolated(device.name)}, and all that it let in`,
     }),
   );
 }
@@ -71,15 +71,15 @@ function drawPasskey({ id, name, addedBy }) {
     expected.set(id, Date.now());
     await session.withKey((key) => revokeDevice(addedBy, key, { descendants: true }));
     takeAway(id);
-    say(`The passkey ${name} is removed again, and who added it is logged out.`);
+    say(`The passkey ${isolated(name)} is removed again, and who added it is logged out.`);
   };
   const alert = alarm(
     id,
-    ['Another device has just added a passkey: ', name],
+    ['Another device has just added a passkey: ', claimed(name)],
     button('It was me', close, { kind: 'small secondary' }),
     button('This wasn’t me', undo, {
       kind: 'small danger',
-      describe: `This wasn’t me: remove the passkey ${name} and log out who added it, with all that it let in`,
+      describe: `This wasn’t me: remove the passkey ${isolated(name)} and log out who added it, with all that it let in`,
     }),
   );
 }
@@ -96,7 +96,7 @@ async function drawRemoved({ id, name }) {
   );
   const alert = alarm(
     id,
-    ['A passkey was removed from your account: ', by ? `${name}, by ${by}` : name],
+    ['A passkey was removed from your account: ', h('span', {}, claimed(name), by && [', by ', claimed(by)])],
     button('I know', () => alert.remove(), { kind: 'small secondary' }),
   );
 }

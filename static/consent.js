@@ -21,7 +21,7 @@ import {
   span,
   step,
 } from './ui.js';
-import { explain, MISSED, placeName, warnings } from './words.js';
+import { explain, MISSED, placeName, quoted, warnings } from './words.js';
 
 /** @typedef {import('./pairing.js').Pairing} Pairing */
 
@@ -146,7 +146,7 @@ function drawCard(way) {
           'dl',
           { class: 'facts' },
           fact('Name', h('dd', {}, claimed(reported.name))),
-          agent && fact('Browser', h('dd', { title: agent }, `${browserName(agent)} on ${osName(agent)}`)),
+          agent && fact('Browser', h('dd', { title: quoted(agent, 128) }, `${browserName(agent)} on ${osName(agent)}`)),
           reported.os && fact('System', h('dd', {}, claimed(reported.os))),
           reported.appVersion && fact('Version', h('dd', {}, claimed(reported.appVersion))),
         ),

@@ -38,7 +38,7 @@ export function browserName(/** @type {string} */ agent) {
 }
 
 export function osName(/** @type {string} */ agent) {
-  const android = /Android ([\d.]+)/.exec(agent);
+  const android = /Android ([\d.]{1,12})/.exec(agent);
   if (android) return `Android ${android[1]}`;
   if (/iPad/.test(agent)) return 'iPad';
   if (/iPhone/.test(agent)) return 'iPhone';

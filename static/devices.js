@@ -6,10 +6,10 @@ import { watchAlerts } from './alerts.js';
 import { passkeySection, passkeysOf, refreshPasskeys } from './passkeys.js';
 import * as session from './session.js';
 import { attempt, button, claimed, h, icon, moment, momentText, notice, row, say, step, to } from './ui.js';
-import { explain, quoted } from './words.js';
+import { explain, isolated } from './words.js';
 
 const list = h('ul', { class: 'devices' });
-const activity = h('ol', { class: 'activity' });
+const histories = [drawHistory('logins', 'Logins'), drawHistory('other', 'What else happened')];
 const all = h('div', { class: 'all' });
 
 enter({
@@ -37,14 +37,13 @@ function draw() {
     list,
     all,
     passkeySection(),
-    h('h2', {}, 'What happened lately'),
-    activity,
+    ...histories.map(({ node }) => node),
   );
 }
 
 async function refresh() {
   try {
-    const [{ devices }, happened] = await Promise.all([session.withKey(listDevices), session.withKey(listActivity)]);
+    const [{ devices }] = await Promise.all([session.withKey(listDevices), ...histories.map((each) => each.refresh())]);
     devices.sort(
       (a, b) => Number(b.current) - Number(a.current) || Date.parse(b.lastSeenAt) - Date.parse(a.lastSeenAt),
     );
@@ -52,7 +51,6 @@ async function refresh() {
     if (!list.querySelector('form')) list.replaceChildren(...devices.map((device) => drawDevice(device, devices)));
     all.replaceChildren(...(devices.length > 1 ? [drawOthers(devices.length - 1)] : []));
     refreshPasskeys(devices);
-    activity.replaceChildren(...(happened.activity ?? []).map(drawEvent));
   } catch (error) {
     if (session.user()) list.replaceChildren(h('li', {}, notice('problem', explain(error).text)));
   }
@@ -76,18 +74,24 @@ function drawDevice(device, devices) {
       { class: 'quiet' },
       'Added ',
       moment(device.createdAt, { exact }),
-      parent && [' by ', h('bdi', {}, called(parent))],
+      parent && [' by ', ...called(parent)],
     ),
   ];
   // By this alone a screen reader tells two rows from one another.
-  const which = `${quoted(device.name)}, added ${momentText(device.createdAt, { exact })}${device.lastIp ? `, last seen from ${device.lastIp}` : ''}`;
+  const which = `${isolated(device.name)}, added ${momentText(device.createdAt, { exact })}${device.lastIp ? `, last seen from ${device.lastIp}` : ''}`;
   const rest = () => {
     item.replaceChildren(
       h(
         'div',
         { class: 'device-text' },
         h('h2', {}, claimed(device.name), device.current && h('span', { class: 'badge' }, 'This device')),
-        h('p', {}, [device.os, device.appVersion && `version ${device.appVersion}`].filter(Boolean).join(', ')),
+        h(
+          'p',
+          {},
+          device.os && claimed(device.os),
+          device.os && device.appVersion && ', ',
+          device.appVersion && ['version ', claimed(device.appVersion)],
+        ),
         facts(),
         device.quarantineUntil &&
           h(
@@ -123,7 +127,7 @@ function drawDevice(device, devices) {
         throw error.code === 'bad_request' ? Object.assign(error, { code: 'bad_name' }) : error;
       }
       item.replaceChildren();
-      say(`Renamed to ${name}`);
+      say(`Renamed to ${isolated(name)}`);
       await refresh();
       /** @type {HTMLElement | null} */ (
         list.querySelector(`[data-device="${CSS.escape(device.id)}"] button`)
@@ -168,16 +172,21 @@ function drawDevice(device, devices) {
         return location.reload();
       }
       await session.withKey((key) => revokeDevice(device.id, key, { descendants: descendants.checked }));
-      say(`${quoted(device.name)} is logged out`);
+      say(`Logged out: ${isolated(device.name)}`);
       await refresh();
     };
     const question = h(
       'p',
       { tabindex: '-1' },
       h('strong', {}, device.current ? 'Log out this very device?' : ['Log out ', claimed(device.name), '?']),
-      notMe && children.length > 0 && ` And all that it let in: ${children.map(called).join('; ')}.`,
+      notMe && children.length > 0 && [' And all that it let in: ', ...listed(children.map(called), '; '), '.'],
       // A mere log-out leaves them where approvals need one, which this page can't know.
-      !device.current && passkeys.length > 0 && ` Passkeys that ${notMe ? 'go' : 'may go'} along: ${names(passkeys)}.`,
+      !device.current &&
+        passkeys.length > 0 && [
+          ` Passkeys that ${notMe ? 'go' : 'may go'} along: `,
+          ...listed(passkeys.map(({ name }) => [claimed(name)])),
+          '.',
+        ],
     );
     item.replaceChildren(
       h(
@@ -213,14 +222,15 @@ function drawDevice(device, devices) {
   return item;
 }
 
-const names = (/** @type {{name: string}[]} */ all) => all.map(({ name }) => name).join(', ');
+const listed = (/** @type {any[][]} */ all, comma = ', ') => all.flatMap((each, n) => (n ? [comma, ...each] : each));
 
 const hasNamesake = (device, devices) => devices.some(({ id, name }) => id !== device.id && name === device.name);
 
 /** What a device is called beside these: by its name, and where that says too little, by the moment it was added. */
-const calledIn = (devices) => (device) =>
-  quoted(device.name) +
-  (hasNamesake(device, devices) ? ` (added ${momentText(device.createdAt, { exact: true })})` : '');
+const calledIn = (devices) => (device) => [
+  claimed(device.name),
+  hasNamesake(device, devices) ? ` (added ${momentText(device.createdAt, { exact: true })})` : '',
+];
 
 function drawOthers(count) {
   const place = row();
@@ -258,7 +268,26 @@ const EVENTS = {
   'pairing.reported': 'A login was reported',
 };
 
-function drawEvent({ at, event, deviceName, byName, ip }) {
+/**
+ * The logins apart from the rest: whatever else happens does not push them out of sight.
+ * @param {'logins' | 'other'} only  @param {string} title
+ */
+function drawHistory(only, title) {
+  const lines = h('ol', { class: only === 'logins' ? 'logins' : 'activity', 'aria-label': title });
+  const more = row();
+  const node = h('section', { class: 'history' }, h('h2', {}, title), lines, more);
+  const read = async (before = undefined) => {
+    const { activity = [], next } = await session.withKey((key) => listActivity(key, before ? { only, before } : { only }));
+    if (before) lines.append(...activity.map(drawEvent));
+    else lines.replaceChildren(...activity.map(drawEvent));
+    more.replaceChildren(...(next ? [button('Show older', () => read(next), { kind: 'small secondary' })] : []));
+    node.hidden = !lines.childElementCount;
+    if (before) more.querySelector('button')?.focus();
+  };
+  return { node, refresh: () => read() };
+}
+
+function drawEvent({ at, event, deviceName, byName, ip, count = 1 }) {
   const what = EVENTS[event] ?? event.replaceAll(/[._]/g, ' ');
   return h(
     'li',
@@ -269,6 +298,7 @@ function drawEvent({ at, event, deviceName, byName, ip }) {
       h('strong', {}, what),
       deviceName ? [': ', claimed(deviceName)] : '',
       byName ? [', by ', claimed(byName)] : '',
+      count > 1 && ` (${count} times)`,
     ),
     h('span', { class: 'quiet' }, moment(at), ip ? ` from ${ip}` : ''),
   );

@@ -150,7 +150,11 @@ export const refreshKeys = ({ refreshKey = undefined, keys = refreshKey ? 'body'
 export const logOut = (/** @type {string} */ authKey) => call('DELETE', 'sessions/current', { by: { authKey } });
 export const whoAmI = (/** @type {string} */ authKey) => call('GET', 'me', { by: { authKey } });
 export const listDevices = (/** @type {string} */ authKey) => call('GET', 'devices', { by: { authKey } });
-export const listActivity = (/** @type {string} */ authKey) => call('GET', 'activity', { by: { authKey } });
+/** A page, newest first; `before`: what `next` said on the one before. */
+export const listActivity = (
+  /** @type {string} */ authKey,
+  /** @type {{only?: 'logins' | 'other', before?: string}} */ query = {},
+) => call('GET', `activity${Object.keys(query).length ? `?${new URLSearchParams(query)}` : ''}`, { by: { authKey } });
 export const renameDevice = (/** @type {string} */ id, /** @type {string} */ name, /** @type {string} */ authKey) =>
   call('PATCH', `devices/${encodeURIComponent(id)}`, { by: { authKey }, body: { name } });
 /** `descendants`: also every device it let in. */

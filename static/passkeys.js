@@ -5,8 +5,8 @@ import { acknowledge } from './alerts.js';
 import { deviceName } from './device.js';
 import * as session from './session.js';
 import { knowsPasskeys, makePasskey, withProof } from './step-up.js';
-import { attempt, button, h, moment, notice, row, say } from './ui.js';
-import { explain } from './words.js';
+import { attempt, button, claimed, h, moment, notice, row, say } from './ui.js';
+import { explain, isolated } from './words.js';
 
 const list = h('ul', { class: 'devices', 'aria-label': 'Passkeys' });
 /** @type {{id: string, name: string, current?: boolean}[]} */
@@ -55,7 +55,7 @@ function drawForm() {
     }
     await makePasskey(name);
     input.value = deviceName();
-    say(`The passkey ${name} was added`);
+    say(`The passkey ${isolated(name)} was added`);
     await refreshPasskeys();
   };
   return h(
@@ -81,20 +81,27 @@ function drawPasskey({ id, name, createdAt, lastUsedAt, addedBy }) {
       h(
         'div',
         { class: 'device-text' },
-        h('h3', {}, name),
-        h('p', { class: 'quiet' }, 'Added ', moment(createdAt), by ? ` by ${by.name}` : ' by a device that has left'),
+        h('h3', {}, claimed(name)),
+        h(
+          'p',
+          { class: 'quiet' },
+          'Added ',
+          moment(createdAt),
+          ' by ',
+          by ? claimed(by.name) : 'a device that has left',
+        ),
         lastUsedAt && h('p', { class: 'quiet' }, 'Last used ', moment(lastUsedAt)),
       ),
       row(
-        button('Remove', () => confirm(removed), { kind: 'small secondary', describe: `Remove the passkey ${name}` }),
+        button('Remove', () => confirm(removed), { kind: 'small secondary', describe: `Remove the passkey ${isolated(name)}` }),
         !by?.current &&
-          button('This wasn’t me', () => confirm(undone, ` And log out ${adder}, with all that it let in.`), {
+          button('This wasn’t me', () => confirm(undone, [' And log out ', by ? claimed(by.name) : adder, ', with all that it let in.']), {
             kind: 'small secondary',
-            describe: `This wasn’t me: remove the passkey ${name} and log out ${adder}, with all that it let in`,
+            describe: `This wasn’t me: remove the passkey ${isolated(name)} and log out ${adder}, with all that it let in`,
           }),
       ),
     );
-  const adder = by?.name ?? 'the device that added it';
+  const adder = by ? isolated(by.name) : 'the device that added it';
   const removed = () =>
     withProof((key) => {
       acknowledge(id);
@@ -106,12 +113,12 @@ function drawPasskey({ id, name, createdAt, lastUsedAt, addedBy }) {
       acknowledge(id);
       return revokeDevice(addedBy, key, { descendants: true });
     });
-  /** @param {() => Promise<unknown>} remove  @param {string} [more]  what else it does */
-  const confirm = (remove, more = '') => {
-    const question = h('p', { tabindex: '-1' }, h('strong', {}, `Remove the passkey ${name}?`), more);
+  /** @param {() => Promise<unknown>} remove  @param {any[]} [more]  what else it does */
+  const confirm = (remove, more = []) => {
+    const question = h('p', { tabindex: '-1' }, h('strong', {}, 'Remove the passkey ', claimed(name), '?'), more);
     const go = async () => {
       await remove();
-      say(`The passkey ${name} was removed`);
+      say(`The passkey ${isolated(name)} was removed`);
       await refreshPasskeys();
       document.getElementById('passkey-name')?.focus();
     };

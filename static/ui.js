@@ -134,8 +134,8 @@ export const to = (/** @type {string} */ path) => new URL(path, root).href;
 export const address = (path = '') => `${root.host}${root.pathname}${path}`.replace(/\/$/, '');
 export const visible = () => document.visibilityState === 'visible';
 
-/** A device's name for itself: a quotation, and whatever direction it is written in, its neighbours keep theirs. */
-export const claimed = (/** @type {string} */ name) => h('bdi', { title: name }, quoted(name));
+/** A name that somebody else chose: a quotation, and whatever direction it is written in, its neighbours keep theirs. */
+export const claimed = (/** @type {string} */ name) => h('bdi', { title: quoted(name, 128) }, quoted(name));
 
 /** @returns {string} `1:05` */
 export function minutes(seconds) {

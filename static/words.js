@@ -128,11 +128,18 @@ export function warnings({ warnings: words = [], newDevice }) {
 /** What of a claimed name people read at a glance; the rest would only make room for a story. */
 const GLANCE = 40;
 
-/** A name that a device gave itself, as a quotation that it can't end by itself. @param {string} name */
-export function quoted(name) {
+/**
+ * A name that somebody else chose, as a quotation that it can't end by itself. In a page it stands as `claimed` of ui.js.
+ * @param {string} name
+ * @param {number} [most]  letters of it
+ */
+export function quoted(name, most = GLANCE) {
   const letters = [...name.replaceAll(/["“”„‟«»]/g, '’')];
-  return `“${letters.length > GLANCE ? `${letters.slice(0, GLANCE - 1).join('')}…` : letters.join('')}”`;
+  return `“${letters.length > most ? `${letters.slice(0, most - 1).join('')}…` : letters.join('')}”`;
 }
+
+/** The same where there is no element to isolate its direction: in labels and announcements (UAX 9: FSI, PDI). */
+export const isolated = (/** @type {string} */ name) => `\u2068${quoted(name)}\u2069`;
 
 /** @param {import('./pairing.js').Place} place */
 export const placeName = ({ city, country, countryCode }) => [city, country ?? countryCode].filter(Boolean).join(', ');

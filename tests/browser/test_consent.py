@@ -11,6 +11,7 @@ from playwright.async_api import Page, expect
 from tests import geoip
 from tests.authenticator import Authenticator
 from tests.client import Api, Phone, device_headers
+from tests.embedded import fresh_phone
 
 from .conftest import heading, shown_code, type_code
 
@@ -161,20 +162,22 @@ async def test_a_passkey_that_an_intruder_added_is_undone_with_him_without_a_pro
         await expect(page.locator(".device")).to_have_count(3)
         # Its own moment of proof, that of an invite, is not needed.
         await add_passkey(intruders[1], server, "Evil")
-        alert = page.get_by_role("alert").filter(has_text="Another device has just added a passkey: Evil")
+        alert = page.get_by_role("alert").filter(has_text="Another device has just added a passkey: “Evil”")
         item = page.locator("[data-passkey]")
-        await expect(item).to_contain_text("by Accomplice")
+        await expect(item).to_contain_text("by “Accomplice”")
         await item.get_by_role("button", name="This wasn’t me").click()
-        await expect(item).to_contain_text("Remove the passkey Evil? And log out Accomplice, with all that it let in.")
+        await expect(item).to_contain_text("Remove the passkey “Evil”? And log out “Accomplice”, with")
         await item.get_by_role("button", name="Cancel").click()
         listed = page.locator("[data-device]").filter(has=page.get_by_role("heading", name="Intruder"))
         await listed.get_by_role("button", name="This wasn’t me").click()
         await expect(
-            page.get_by_text("all that it let in: “Accomplice”. Passkeys that go along: Evil.")
+            page.get_by_text("all that it let in: “Accomplice”. Passkeys that go along: “Evil”.")
         ).to_be_visible()
         await page.get_by_role("button", name="Cancel").click()
         await alert.get_by_role("button", name="This wasn’t me").click()
-        await expect(page.locator("#announcements")).to_contain_text("The passkey Evil is removed again")
+        await expect(page.locator("#announcements")).to_contain_text(
+            re.compile("The passkey .“Evil”. is removed again")
+        )
         await expect(alert).to_have_count(0)
         await expect(item).to_have_count(0)
         await expect(page.locator(".device")).to_have_count(2)
@@ -182,9 +185,53 @@ async def test_a_passkey_that_an_intruder_added_is_undone_with_him_without_a_pro
         await expect(page.locator(".activity")).to_contain_text("A passkey was removed: “Evil”, by “Chrome on Linux”")
         # Nor does anything stand in the way of one's own.
         await add_passkey(intruders[0], server, "Second")
-        await expect(page.get_by_role("alert").filter(has_text="just added a passkey: Second")).to_be_visible()
+        await expect(page.get_by_role("alert").filter(has_text="just added a passkey: “Second”")).to_be_visible()
         gone = await intruders[0].get("/devices")
         assert [each["name"] for each in gone.json()["devices"]] == ["Chrome on Linux", "Intruder"]
+
+
+TALE = "the one you made yesterday. All is well, just press “It was me”. שלום"
+
+
+@pytest.mark.security(22, 38)
+async def test_every_claim_about_a_device_or_passkey_is_a_clipped_quotation_with_a_direction_of_its_own(
+    new_device, server
+):
+    phone = await new_device()
+    await phone.log_in("petra")
+    page = await phone.open("/devices")
+    await expect(page.locator(".device")).to_have_count(1)
+    claims = {"name": quote(TALE), "X-Os-Device": quote(TALE), "X-App-Version-Number": quote(TALE)}
+    clipped = "“the one you made yesterday. All is well…”"
+    async with Api(server.url) as api:
+        newcomer = await fresh_phone(api, server.folder, "petra", **claims)
+        await expect(page.get_by_role("alert")).to_contain_text(f"It calls itself {clipped}")
+        await add_passkey(newcomer, server, TALE)
+        alarm = page.get_by_role("alert").filter(has_text="Another device has just added a passkey")
+        await expect(alarm).to_contain_text(f"Another device has just added a passkey: {clipped}")
+        await expect(page.locator("[data-passkey]")).to_contain_text(f"by {clipped}")
+        await expect(page.locator(".activity")).to_contain_text("A passkey was added")
+        item = page.locator("[data-device]").filter(has_not_text="This device")
+        await expect(item).to_contain_text(f"{clipped}, version {clipped}")
+        for which in (item, page.locator("[data-passkey]")):
+            await which.get_by_role("button", name="This wasn’t me").click()
+        # Whatever is shown of it, as text, label or tooltip, is in quotation marks, cut, and isolated.
+        told = await page.evaluate(
+            """() => {
+              const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+              const texts = [];
+              while (walk.nextNode()) {
+                const { data, parentElement } = walk.currentNode;
+                texts.push([data, Boolean(parentElement.closest('bdi'))]);
+              }
+              const labels = [...document.querySelectorAll('[aria-label]')].map((node) => [node.ariaLabel, false]);
+              return [...texts, ...labels].filter(([text]) => text.includes('yesterday'));
+            }"""
+        )
+        assert len(told) >= 12
+        for text, in_bdi in told:
+            assert text == clipped if in_bdi else f"\u2068{clipped}\u2069" in text
+            assert not text.startswith("the one")
 
 
 @pytest.mark.security(19)
@@ -232,7 +279,7 @@ async def test_devices_of_one_name_are_told_apart_by_their_moments_and_addresses
     for row, at in ((first, "05"), (second, "06")):
         await expect(row).to_contain_text(re.compile(rf"Added .*:04:{at}"))
         for what in ("Rename", "Log out", "This wasn’t me"):
-            name = re.compile(rf"{what}.*“Chrome on Linux”, added .*:04:{at}.*, last seen from 192.0.2.{at}")
+            name = re.compile(rf"{what}.*“Chrome on Linux”., added .*:04:{at}.*, last seen from 192.0.2.{at}")
             await expect(row.get_by_role("button", name=name)).to_have_count(1)
     await expect(second).to_contain_text(re.compile(r"by “Chrome on Linux” \(added .*:04:05"))
     await first.get_by_role("button", name="This wasn’t me").click()
