@@ -61,11 +61,13 @@ log = structlog.get_logger()
 
 TIDY_SECONDS = 3600
 # Rates that are no settings. An account's report hides an origin from it for a day, three accounts' reports within an
-# hour close it for all, and a pairing is reported once. Renames leave a line in the activity, step-ups a challenge. The
-# last two refuse nothing, they warn: who sets up phone, laptop, tablet and television asks four times; ten pages that
-# are left open behind one address show sixty codes before they ask whether anybody is still there.
+# hour, from as many addresses, close it for all, and a pairing is reported once. Renames leave a line in the activity,
+# step-ups a challenge. The last two refuse nothing, they warn: who sets up phone, laptop, tablet and television asks
+# four times; ten pages that are left open behind one address show sixty codes before they ask whether anybody is still
+# there.
 RATES = {
     "reported_by": "1/day",
+    "reported_from": "1/day",
     "reported": "3/hour",
     "report": "1/day",
     "rename": "30/hour",

@@ -277,7 +277,8 @@ class PairingService(Generic[SessionT]):
                 raise Refused(Code.NETWORK_REFUSED, "here both devices have to be in the same network")
             if approver and device:
                 place = self._places.of(device.ip)
-                doubts = await self._doubts(pairing, approver, device, network, place)
+                trusted = not isinstance(claimant, ByKey) or claimant.trusted
+                doubts = await self._doubts(pairing, approver, device, network, place, trusted=trusted)
                 claimed = msgspec.structs.replace(claimed, place=place, doubts=doubts)
             if await self._swap(Event.CLAIM, pairing, claimed):
                 if by_key:
@@ -293,12 +294,21 @@ class PairingService(Generic[SessionT]):
         return Verification.NUMBER
 
     async def _doubts(
-        self, pairing: Pairing, approver: Approver, device: NewDevice, network: Network, place: Place | None
+        self,
+        pairing: Pairing,
+        approver: Approver,
+        device: NewDevice,
+        network: Network,
+        place: Place | None,
+        *,
+        trusted: bool,
     ) -> tuple[Doubt, ...]:
-        """What the approver is to be warned of. Counts the claim that is about to happen."""
+        """What the approver is to be warned of. Counts the claim that is about to happen; for the account only those of
+        `trusted` devices, or one in quarantine could make its owner used to the warning."""
         here = self._places.of(approver.ip)
         countries = {each.country_code for each in (here, place) if each and each.country_code}
-        often = await _is_over(self._limits.hit("asked", approver.user_id))
+        ask = self._limits.hit if trusted else self._limits.check
+        often = await _is_over(ask("asked", approver.user_id))
         # In one network it is the approver's own address, which a whole office may share.
         if network is not Network.SAME and is_public(device.ip):
             claims = pairing.initiator is Initiator.LOGGED_IN_DEVICE
@@ -346,31 +356,43 @@ class PairingService(Generic[SessionT]):
                 return self._approvers_view(approved, now)
 
     async def deny(self, pairing_id: str, holder: ByKey, *, report: bool = False) -> View:
-        """Refusal, and with `report` the word that the approver did not start this."""
+        """Refusal, and with `report` the word that the approver did not start this. A device in quarantine denies, and
+        its report is for itself alone: it may be the very intruder, and what it reports the owner's own devices."""
         view, won = await self._end(pairing_id, holder, Event.DENY, Status.DENIED)
-        if report:
+        if report and holder.trusted:
             await self._report(view.pairing, holder.approver)
         elif won:
             await self._accounts.note("pairing.denied", holder.approver, view.pairing.new_device)
+        device = view.pairing.new_device
+        if report and not holder.trusted and device and is_public(device.ip):
+            await _is_over(self._limits.hit("reported_by", f"{holder.approver.device_id} {block(device.ip)}"))
         return view
 
     async def _report(self, pairing: Pairing, approver: Approver) -> None:
-        """Hide the origin from who reports it at once, and close it for all when several accounts elsewhere agree."""
+        """Hide the origin from the account that reports it at once, and close it for all when several accounts in
+        several other networks agree."""
         device = pairing.new_device
         if not await _is_over(self._limits.hit("report", pairing.id)):
             await self._accounts.note("pairing.reported", approver, device)
         if device and is_public(device.ip):
-            origin = block(device.ip)
+            origin, reporter = block(device.ip), block(approver.ip)
             known = await _is_over(self._limits.hit("reported_by", f"{approver.user_id} {origin}"))
             # Who sits behind an address must not be able to close it for all the others there.
-            if not known and pairing.network is not Network.SAME:
-                await _is_over(self._limits.hit("reported", origin))
+            if known or pairing.network is Network.SAME:
+                return
+            # Nor may several accounts of one person: those behind one address have one vote.
+            if is_public(approver.ip) and await _is_over(self._limits.hit("reported_from", f"{reporter} {origin}")):
+                return
+            await _is_over(self._limits.hit("reported", origin))
 
     async def _refuse_reported(self, approver: Approver | None, device: NewDevice | None, network: Network) -> None:
-        """Hidden is what comes from an origin that this approver has reported, or that several have from elsewhere."""
+        """Hidden is what comes from an origin that this approver's account has reported, or this device while it was in
+        quarantine, or that several accounts have from elsewhere."""
         if approver and device and is_public(device.ip):
             origin = block(device.ip)
-            if await _is_over(self._limits.check("reported_by", f"{approver.user_id} {origin}")):
+            reporters = (approver.user_id, approver.device_id)
+            checks = (_is_over(self._limits.check("reported_by", f"{each} {origin}")) for each in reporters)
+            if any(await asyncio.gather(*checks)):
                 raise not_found()
             # Behind a closed address its own people can go on letting their devices in.
             if network is not Network.SAME and await _is_over(self._limits.check("reported", origin)):
@@ -508,7 +530,11 @@ async def _is_over(count: Awaitable[None]) -> bool:
 
 
 def _claimant_key(claimant: NewDevice | Holder, ip: str) -> str:
-    return f"user:{claimant.approver.user_id}" if isinstance(claimant, ByKey) else block(ip)
+    """Whose tries are counted together. Those of a device in quarantine by themselves: it must not use up its
+    owner's."""
+    if not isinstance(claimant, ByKey):
+        return block(ip)
+    return f"user:{claimant.approver.user_id}" if claimant.trusted else f"device:{claimant.approver.device_id}"
 
 
 def _claimed_by(pairing: Pairing, claimant: NewDevice | ByKey, secret: str | None) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import NamedTuple
 
+from pairing_ws.errors import Refused
 from pairing_ws.pairing.machine import Pairing
 from pairing_ws.parties import Approver
 
@@ -53,6 +54,15 @@ class ByKey(NamedTuple):
     approver: Approver
     refuse_approval: Callable[[], None]
     step_up: Callable[[], Awaitable[None]]
+
+    @property
+    def trusted(self) -> bool:
+        """Whether it speaks for its account: a device in quarantine may be somebody else's."""
+        try:
+            self.refuse_approval()
+        except Refused:
+            return False
+        return True
 
 
 Holder = BySecret | ByKey

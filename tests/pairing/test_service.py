@@ -886,6 +886,26 @@ async def test_a_report_is_noted_once_and_hides_that_origin_from_the_reporter_in
     assert view.pairing.status is Status.SCANNED
 
 
+async def test_what_a_device_in_quarantine_does_is_counted_for_itself_alone() -> None:
+    world = World()
+    newcomer = by_key(device="tablet", refuse_approval=in_quarantine)
+    world.rates.most["reported_by"] = 1
+    await word(world.service.claim_by_user_code("0000-0000", newcomer, HERE))
+    created = await world.new()
+    await world.service.claim(created.view.pairing.id, code_of(created), newcomer, HERE)
+    await world.service.deny(created.view.pairing.id, newcomer, report=True)
+    assert world.accounts.calls == [("pairing.denied", newcomer.approver, B)]
+    for rule in ("report", "reported", "reported_from", "asked"):
+        assert world.rates.used(rule) == {}
+    assert world.rates.used("claim") == {"device:tablet": 2}
+    assert world.rates.used("user_code") == {"device:tablet": 1}
+    assert world.rates.used("reported_by") == {f"tablet {THERE}": 1}
+    again = await world.new()
+    call = world.service.claim(again.view.pairing.id, code_of(again), newcomer, HERE)
+    assert await word(call) is Code.NOT_FOUND
+    await world.service.claim(again.view.pairing.id, code_of(again), A, HERE)
+
+
 async def test_an_origin_is_closed_for_all_when_several_accounts_report_it_and_one_account_is_not_several() -> None:
     world = World()
     world.rates.most |= {"reported": 2, "reported_by": 1}

@@ -36,6 +36,13 @@ async def api(proxied: Server) -> AsyncIterator[Api]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def careful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    """A server that believes its local peer to be a proxy, and keeps new devices in quarantine."""
+    with embedded(tmp_path_factory.mktemp("careful"), trusted_proxies="127.0.0.1", limit_user_code="3/hour") as server:
+        yield server
+
+
 async def phone_of(api: Api, server: Server, username: str) -> Phone:
     return await fresh_phone(api, server.folder, username)
 
@@ -157,6 +164,62 @@ async def test_reports_behind_one_address_lock_nobody_out_of_it(api: Api, proxie
     waiting = await api.new_pairing()
     assert (await other.claim(waiting.pairing)).status_code == 200
     assert (await other.post("/pairings")).status_code == 201
+
+
+@pytest.mark.security(10, 38)
+async def test_a_report_from_quarantine_hides_the_origin_from_that_device_alone(careful: Embedded) -> None:
+    async with Api(careful.url) as api:
+        owner, newcomer = [await fresh_phone(api, careful.folder, "owner") for _ in range(2)]
+        device = await api.new_pairing(device_headers() | PHISHER)
+        assert (await newcomer.claim(device.pairing)).status_code == 200
+        denied = await newcomer.deny(device.id, {"report": True})
+        assert (denied.status_code, denied.json()["status"]) == (200, "denied")
+        again = await api.new_pairing(device_headers() | PHISHER)
+        assert refusal(await newcomer.claim(again.pairing)) == (404, "not_found")
+        assert (await owner.claim(again.pairing)).status_code == 200
+        events = [line["event"] for line in (await owner.get("/activity")).json()["activity"]]
+        assert "pairing.denied" in events
+        assert "pairing.reported" not in events
+
+
+@pytest.mark.security(10, 38)
+async def test_reports_from_quarantine_close_no_address_however_many_accounts_they_come_from(careful: Embedded) -> None:
+    origin = {"X-Forwarded-For": "8.8.4.20"}
+    async with Api(careful.url) as api:
+        for number in range(4):
+            _, newcomer = [await fresh_phone(api, careful.folder, f"account-{number}") for _ in range(2)]
+            device = await api.new_pairing(device_headers() | origin)
+            assert (await newcomer.claim(device.pairing)).status_code == 200
+            assert (await newcomer.deny(device.id, {"report": True})).status_code == 200
+        assert (await api.http.post("/pairings", headers=device_headers() | origin)).status_code == 201
+
+
+@pytest.mark.security(12, 38)
+async def test_wrong_codes_that_a_device_in_quarantine_types_use_up_none_of_its_owners(careful: Embedded) -> None:
+    async with Api(careful.url) as api:
+        owner, newcomer = [await fresh_phone(api, careful.folder, "typist") for _ in range(2)]
+        wrong = {"userCode": "0000-0000"}
+        answers = [(await newcomer.post("/pairings/claim", wrong)).status_code for _ in range(4)]
+        assert answers == [404, 404, 404, 429]
+        device = await api.new_pairing()
+        assert (await owner.post("/pairings/claim", {"userCode": device.pairing["userCode"]})).status_code == 200
+
+
+@pytest.mark.security(10, 38)
+@pytest.mark.mitigation("6.1.6")
+async def test_accounts_behind_one_address_have_one_vote_about_closing_another(api: Api, proxied: Server) -> None:
+    origin = {"X-Forwarded-For": "8.8.4.30"}
+
+    async def report(address: str) -> int:
+        api.http.headers["X-Forwarded-For"] = address
+        phone = await fresh_phone(api, proxied.folder)
+        device = await api.new_pairing(device_headers() | origin)
+        assert (await phone.claim(device.pairing)).status_code == 200
+        assert (await phone.deny(device.id, {"report": True})).status_code == 200
+        return (await api.http.post("/pairings", headers=device_headers() | origin)).status_code
+
+    assert [await report("9.9.9.30") for _ in range(4)] == [201] * 4
+    assert [await report(f"9.9.9.{number}") for number in (31, 32)] == [201, 429]
 
 
 async def test_metrics_are_for_private_peers_and_never_for_whom_a_proxy_forwards(api: Api, proxied: Server) -> None:
