@@ -27,12 +27,13 @@ from pairing_ws.accounts.monitor import LOOK_SECONDS, SessionMonitor
 from pairing_ws.accounts.passkeys import WebAuthnJudge
 from pairing_ws.accounts.step_up import CHALLENGE_MS, StepUpService
 from pairing_ws.adapters.bells import Bells, stop
-from pairing_ws.adapters.database import close_database, migrate, open_database
+from pairing_ws.adapters.database import close_database, demand_room, migrate, open_database
 from pairing_ws.adapters.host import HostKeyError, HostKeys
 from pairing_ws.adapters.key_file import KeySet, make_key_file
 from pairing_ws.adapters.limits import RateLimits
 from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
 from pairing_ws.adapters.proofs import DpopProofs
+from pairing_ws.adapters.sole_server import watch_for_others
 from pairing_ws.adapters.sql_passkeys import SqlPasskeys
 from pairing_ws.adapters.tokens import KeyRing
 from pairing_ws.clock import Clock, system_clock
@@ -153,6 +154,7 @@ def create_app(
 
     async def ready() -> None:
         await asyncio.gather(parts.store.ping(), parts.accounts_store.ping())
+        demand_room(settings.database_url)
 
     operation = Operation(ready, parts.tokens.jwks, REGISTRY)
     described = (
@@ -171,13 +173,18 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with parts.running():
-            tidying = asyncio.create_task(_tidy(services.accounts), name="tidy")
-            looking = asyncio.create_task(_look_for_ended_sessions(services.accounts), name="session-monitor")
+            tasks = [
+                asyncio.create_task(_tidy(services.accounts), name="tidy"),
+                asyncio.create_task(_look_for_ended_sessions(services.accounts), name="session-monitor"),
+            ]
+            if settings.redis_url is None:
+                # One worker with process memory is the rule.
+                tasks.append(asyncio.create_task(watch_for_others(settings.database_url), name="sole-server"))
             try:
                 yield
             finally:
-                await stop(tidying)
-                await stop(looking)
+                for each in tasks:
+                    await stop(each)
 
     headers = safe_headers(settings)
 

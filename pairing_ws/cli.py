@@ -1,6 +1,7 @@
 """The command line: `serve`, `invite`, `user`, `db`, `keys`, `doctor`. Each reads the settings, acts and reports."""
 
 import asyncio
+import io
 import json
 import os
 import sys
@@ -20,7 +21,7 @@ from pairing_ws.app import Parts, build
 from pairing_ws.clock import iso, system_clock
 from pairing_ws.database_address import DatabaseAddress
 from pairing_ws.errors import Refused, Unavailable
-from pairing_ws.log import configure
+from pairing_ws.log import configure, say
 
 T = TypeVar("T")
 
@@ -52,12 +53,33 @@ def signing_keys() -> None:
 
 def main() -> None:
     """The entry point: a wrong setting or a refusal is one clear line and exit code 1, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names have letters that the locale may not have; what was done can't be undone for one of them.
+            stream.reconfigure(errors="backslashreplace")
     try:
-        cli()
+        try:
+            cli()
+        finally:
+            sys.stdout.flush()
     except (config.SettingsError, key_file.KeyFileError) as error:
         _fail(str(error))
     except Refused as refused:
         _fail(f"{refused.detail} ({refused.code})")
+    except OSError as error:
+        _fail(f"{error.filename or 'the output'}: {error.strerror}")
+    finally:
+        _let_go_of_output()
+
+
+def _let_go_of_output() -> None:
+    """What can't be written, on a full disk, would be tried again at the interpreter's end, and be its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
 
 
 @cli.command()
@@ -75,10 +97,9 @@ def serve(host: str, port: int | None, workers: int | None, demo: bool) -> None:
     settings = config.load(host=host, port=port, workers=workers, demo=demo or None)
     configure()
     for name in config.unknown_variables():
-        print(f"warning: {name} is no setting; is it misspelt?", file=sys.stderr)
+        say(f"warning: {name} is no setting; is it misspelt?")
     # Here, so that what is wrong with key file, database or push credentials is one clear line.
     _prepare(settings)
-    print(f"pairing_ws is at {settings.public_url} (listening on {settings.host}:{settings.port})", file=sys.stderr)
     server.run(settings)
 
 
@@ -101,7 +122,12 @@ def invite(username: str, as_json: bool) -> None:
     # Not needed by the other commands: 20 ms of a start.
     from pairing_ws.web import qr
 
-    print(qr.terminal(made.url))
+    picture = qr.terminal(made.url)
+    try:
+        picture.encode(sys.stdout.encoding)
+        print(picture)
+    except UnicodeEncodeError:
+        print(f"(No QR code: {sys.stdout.encoding} has no letters to draw it with.)")
     print(f"Open or scan this on the device that shall be logged in as {made.user.username!r}:\n\n  {made.url}\n")
     print(f"It works once, until {iso(made.expires_at)}.")
 
@@ -289,5 +315,5 @@ def _with_accounts(act: Callable[[AccountService], Awaitable[T]]) -> T:
 
 
 def _fail(text: str) -> NoReturn:
-    print("\n".join(f"pairing-ws: {line}" for line in text.splitlines()), file=sys.stderr)
+    say("\n".join(f"pairing-ws: {line}" for line in text.splitlines()))
     raise SystemExit(1)

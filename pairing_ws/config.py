@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
@@ -305,10 +306,23 @@ def load(**overrides: Any) -> Settings:
     # An empty variable is as good as none, and capitals don't matter.
     variables = {name.upper(): value for name, value in os.environ.items() if value}
     given = {name: variables[variable] for name, variable in _variables().items() if variable in variables}
+    _leave_foreign_home()
     try:
         return Settings(**given | {name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(each) for each in error.errors())) from None
+
+
+def _leave_foreign_home() -> None:
+    """The driver of PostgreSQL looks for passwords and certificates in the home folder, as libpq does, but fails where
+    libpq passes over: in another user's. Below this one there is nothing, and nothing to be refused."""
+    home = os.path.expanduser("~")
+    try:
+        for name in (".pgpass", ".pg_service.conf", ".postgresql/postgresql.key"):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                os.stat(f"{home}/{name}")
+    except PermissionError:
+        os.environ["HOME"] = os.devnull
 
 
 def unknown_variables() -> list[str]:

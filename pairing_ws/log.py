@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from contextlib import suppress
 
 import structlog
 
@@ -43,3 +44,9 @@ def configure() -> None:
     # uvicorn's own lines for each socket hold its query string.
     for noisy in ("httpx2", "alembic", "aiosqlite", "uvicorn.error"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def say(text: str) -> None:
+    """A line for the operator, on standard error. A full disk behind it stops nobody."""
+    with suppress(OSError):
+        print(text, file=sys.stderr)

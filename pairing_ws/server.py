@@ -1,6 +1,7 @@
 """What `serve` runs: the server in this process, or in several workers that are watched, replaced and sent away."""
 
 import asyncio
+import errno
 import functools
 import gc
 import math
@@ -53,33 +54,63 @@ def run(settings: config.Settings) -> None:
     Raises SystemExit if no worker could start.
     """
     _return_on_signals()
+    sockets = _bind(settings)
     if settings.workers == 1:
         # There is nobody to take over meanwhile: it leaves in order, for whoever runs it to start it anew.
         signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         SERVING.set(1)
-        Server(_uvicorn(settings, functools.partial(_application, settings))).run()
+        Server(_uvicorn(settings, functools.partial(_application, settings))).run(sockets[0])
         return
-    sockets = _bind(settings)
     with tempfile.TemporaryDirectory(prefix="pairing-metrics-") as folder:
         config.share_metrics(folder)
         Workers(settings, sockets, folder).run()
 
 
-def _bind(settings: config.Settings) -> list[socket.socket]:
-    """A socket for each worker, on one port: the kernel spreads connections evenly. Of workers that accept from one
-    common socket, the one that woke last takes nearly all, and keeps them."""
-    # First without sharing: the port of another server is refused, not shared with it.
-    with _uvicorn(settings, _application).bind_socket() as probe:
-        family, address = probe.family, probe.getsockname()
-    return [_share(family, address) for _ in range(settings.workers)]
+def _bind(settings: config.Settings) -> list[list[socket.socket]]:
+    """For each worker a socket per address, on one port: the kernel spreads connections evenly. Of workers that accept
+    from one common socket, the one that woke last takes nearly all, and keeps them.
+
+    Raises SettingsError if there is no such address, or if the port is another server's.
+    """
+    try:
+        found = socket.getaddrinfo(settings.host or "0.0.0.0", settings.port, type=socket.SOCK_STREAM)
+        bound: list[socket.socket] = []
+        failed: OSError | None = None
+        for family, address in dict.fromkeys((each[0], each[4]) for each in found):
+            try:
+                # First without sharing: the port of another server is refused, not shared with it.
+                bound.append(_bound(family, address, shared=False))
+            except OSError as error:
+                # `localhost` is an IPv6 address as well, on machines that have none.
+                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    raise
+                failed = error
+        if failed and not bound:
+            raise failed
+    except OSError as error:
+        raise config.SettingsError(f"can't listen on {settings.host}:{settings.port}: {error.strerror}") from None
+    if settings.workers == 1:
+        return [bound]
+    places = [(each.family, each.getsockname()) for each in bound]
+    for each in bound:
+        each.close()
+    return [[_bound(*place, shared=True) for place in places] for _ in range(settings.workers)]
 
 
-def _share(family: int, address: Any) -> socket.socket:
-    """Bound, and in nobody's way before a worker listens on it."""
+def _bound(family: int, address: Any, *, shared: bool) -> socket.socket:
+    """Bound, and in nobody's way before a worker listens on it. `::` takes IPv4 as well, whatever the machine's
+    default."""
     bound = socket.socket(family)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    bound.bind(address)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        bound.bind(address)
+    except BaseException:
+        bound.close()
+        raise
     return bound
 
 
@@ -151,9 +182,9 @@ def _end_waiting(app: Starlette, handler: Any, number: int, frame: object) -> No
 
 
 class Worker:
-    """A process of its own that serves what comes to `listening`, and gives signs of life once it does."""
+    """A process of its own that serves what comes to its sockets, and gives signs of life once it does."""
 
-    def __init__(self, settings: config.Settings, listening: socket.socket, now: float) -> None:
+    def __init__(self, settings: config.Settings, listening: list[socket.socket], now: float) -> None:
         self.listening = listening
         self._signs, theirs = Pipe(duplex=False)
         self.process: SpawnProcess = get_context("spawn").Process(
@@ -197,13 +228,13 @@ class Worker:
 
 
 class Workers:
-    """One worker per socket until a signal ends it; on SIGHUP each is replaced by a new one, on the same socket.
+    """One worker per set of sockets until a signal ends it; on SIGHUP each is replaced by a new one, on the same set.
 
     Not uvicorn's own supervisor: there, a worker that hangs holds up the end of all, a blocked event loop goes
     unnoticed, and one that fails to start (the database may be away) takes down those that serve.
     """
 
-    def __init__(self, settings: config.Settings, sockets: list[socket.socket], metrics: str) -> None:
+    def __init__(self, settings: config.Settings, sockets: list[list[socket.socket]], metrics: str) -> None:
         self._settings = settings
         self._sockets = sockets
         self._metrics = metrics
@@ -249,7 +280,7 @@ class Workers:
             for each in self._sockets:
                 self._staff(each, now)
 
-    def _staff(self, listening: socket.socket, now: float) -> None:
+    def _staff(self, listening: list[socket.socket], now: float) -> None:
         """Start a worker where there is none, and the new one of an old one; it goes when the new one serves."""
         here = [each for each in self._workers if each.listening is listening and not each.leaving]
         new = [each for each in here if not each.old]
@@ -264,8 +295,8 @@ class Workers:
     def _end(self) -> None:
         self._ending = True
         # Held open here, they would let connections in that nobody serves any more.
-        for each in self._sockets:
-            each.close()
+        for bound in (each for listening in self._sockets for each in listening):
+            bound.close()
 
     def _remove(self, worker: Worker, now: float) -> None:
         pid, code = worker.process.pid, worker.process.exitcode
@@ -278,9 +309,10 @@ class Workers:
         log.error("worker.died", pid=pid, code=code)
         if not any(each.listening is worker.listening for each in self._workers):
             # Held open here, it would go on taking its share of the connections.
-            new = _share(worker.listening.family, worker.listening.getsockname())
+            new = [_bound(each.family, each.getsockname(), shared=True) for each in worker.listening]
             self._sockets[self._sockets.index(worker.listening)] = new
-            worker.listening.close()
+            for bound in worker.listening:
+                bound.close()
         if worker.ready:
             return
         self._start_after = now + RETRY_SECONDS
@@ -292,7 +324,7 @@ class Workers:
             self._end()
 
 
-def work(settings: config.Settings, listening: socket.socket, signs: Connection) -> None:
+def work(settings: config.Settings, listening: list[socket.socket], signs: Connection) -> None:
     """The whole life of a worker. A new interpreter, which knows nothing of its parent's set-up."""
     _return_on_signals()
     # A terminal that closes tells all of its processes; the parent alone decides.
@@ -305,7 +337,7 @@ def work(settings: config.Settings, listening: socket.socket, signs: Connection)
         return _application(settings)
 
     server = Server(_uvicorn(settings, application))
-    server.run([listening])
+    server.run(listening)
 
 
 async def _give_signs(server: Server, signs: Connection) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import sqlite3
 import stat
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import pytest
 
 from pairing_ws import cli
 from tests.postgres import Postgres, execute
-from tests.servers import RedisServer, run_cli
+from tests.servers import CLI, RedisServer, clean_environment, run_cli
 
 Run = Callable[..., "Done"]
 
@@ -434,3 +435,44 @@ def test_as_a_module_it_is_the_same_command_and_a_refusal_is_no_traceback(tmp_pa
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("pairing-ws: WEB_CONCURRENCY above 1 needs REDIS_URL")
     assert len(done.stderr.splitlines()) == 1
+
+
+# Whatever the letters of the terminal
+LOCALES = [
+    {"PYTHONIOENCODING": "ascii"},
+    {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    {"LC_ALL": "C"},
+]
+
+
+@pytest.mark.parametrize("locale", LOCALES, ids=str)
+def test_all_that_is_printed_can_be_printed_in_any_locale(tmp_path: Path, locale: dict[str, str]) -> None:
+    env = clean_environment() | {"PYTHONUTF8": "1"}
+    assert run_cli("invite", "Zoë日", folder=tmp_path, env=env).returncode == 0
+    env = clean_environment() | locale
+    done = run_cli("invite", "zoe", folder=tmp_path, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "/join/invite#" in done.stdout
+    for command in (["user", "list"], ["doctor"], ["--help"], ["serve", "--help"]):
+        done = run_cli(*command, folder=tmp_path, env=env)
+        assert (done.returncode, done.stderr) == (0, ""), command
+    done = subprocess.run(
+        [*CLI, "invite", "Ж"],
+        cwd=tmp_path,
+        env=clean_environment() | {"PYTHONIOENCODING": "cp1252"},
+        capture_output=True,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_output_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*CLI, "db", "upgrade"],
+            cwd=tmp_path,
+            env=clean_environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert (done.returncode, done.stderr) == (1, "pairing-ws: the output: No space left on device\n")

@@ -1,6 +1,7 @@
 """How the database is reached and brought up to date. What is asked of it stands in `statements.py`."""
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -14,7 +15,7 @@ from sqlalchemy.pool import NullPool
 
 from pairing_ws.adapters.tables import metadata, revisions
 from pairing_ws.database_address import DatabaseAddress
-from pairing_ws.errors import Code, Refused
+from pairing_ws.errors import Code, Refused, Unavailable
 
 # At most so many connections to PostgreSQL in each process.
 POOL_SIZE = 20
@@ -39,6 +40,10 @@ _SESSION = {
 _READ_ONLY = "25006"
 # When the WAL is carried over into the database is up to who writes, see `transactions.py`.
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "wal_autocheckpoint=0")
+# 10 s in all, as for every other lock.
+_WAL_TRIES, _WAL_PAUSE = 500, 0.02
+# The WAL of a few logins.
+_ROOM_BYTES = 1024 * 1024
 # Any number that no other program on the same PostgreSQL uses for its advisory lock.
 _MIGRATION_LOCK = 7_239_471
 _MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
@@ -64,7 +69,17 @@ def _open_sqlite(address: DatabaseAddress) -> AsyncEngine:
     @sa.event.listens_for(engine.sync_engine, "connect")
     def _configure(connection: Any, _: object) -> None:
         connection.isolation_level = None
-        _set(connection, *_PRAGMAS, "busy_timeout=10000")
+        # An empty file becomes a WAL database under a lock that SQLite does not wait for, as for all others.
+        for _ in range(_WAL_TRIES):
+            try:
+                _set(connection, "busy_timeout=10000", *_PRAGMAS)
+            except sqlite3.OperationalError as error:
+                if not is_held(error):
+                    raise
+            else:
+                return
+            connection.run_async(lambda _: asyncio.sleep(_WAL_PAUSE))
+        _set(connection, *_PRAGMAS)
 
     @sa.event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: sa.Connection) -> None:
@@ -89,6 +104,12 @@ def open_sqlite_here(engine: AsyncEngine) -> sqlite3.Connection:
     return connection
 
 
+def is_held(error: sqlite3.OperationalError) -> bool:
+    """Whether another process has the file just now."""
+    # Its lower byte is the kind. Those of Python's own making have none.
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
 def _set(connection: Any, *pragmas: str) -> None:
     cursor = connection.cursor()
     for pragma in pragmas:
@@ -99,7 +120,7 @@ def _set(connection: Any, *pragmas: str) -> None:
 def _open_postgresql(address: DatabaseAddress) -> AsyncEngine:
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=_connector(address, _COMMAND_SECONDS),
+        async_creator=connector(address),
         hide_parameters=True,
         pool_size=POOL_SIZE,
         max_overflow=0,
@@ -147,7 +168,10 @@ def _terminate(connection: Any) -> None:
         connection.driver_connection.terminate()
 
 
-def _connector(address: DatabaseAddress, command_seconds: float | None) -> Callable[[], Awaitable[Any]]:
+def connector(
+    address: DatabaseAddress, command_seconds: float | None = _COMMAND_SECONDS
+) -> Callable[[], Awaitable[Any]]:
+    """How to make one more connection of the driver's own to PostgreSQL."""
     # Not needed with SQLite: 15 ms of a start.
     import asyncpg  # type: ignore[import-untyped]
 
@@ -208,6 +232,15 @@ async def migrate(url: str) -> None:
         await close_database(engine)
 
 
+def demand_room(url: str) -> None:
+    """Raises Unavailable if SQLite's disk is full or can't be written to: what is there could still be read."""
+    file = DatabaseAddress.parse(url).file
+    if file is not None:
+        disk = os.statvfs(file.absolute().parent)
+        if disk.f_bavail * disk.f_frsize < _ROOM_BYTES or disk.f_flag & os.ST_RDONLY:
+            raise Unavailable("the disk of the database")
+
+
 async def examine(url: str) -> None:
     """Return if `migrate` could do its work. Changes nothing, and raises as it does."""
     engine = open_database(url)
@@ -227,7 +260,7 @@ async def examine(url: str) -> None:
 
 def _open_patiently(address: DatabaseAddress) -> AsyncEngine:
     return create_async_engine(
-        "postgresql+asyncpg://", async_creator=_connector(address, None), hide_parameters=True, poolclass=NullPool
+        "postgresql+asyncpg://", async_creator=connector(address, None), hide_parameters=True, poolclass=NullPool
     )
 
 

@@ -18,7 +18,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from pairing_ws.adapters.database import PATIENCE, open_sqlite_here
+from pairing_ws.adapters.database import PATIENCE, is_held, open_sqlite_here
 from pairing_ws.errors import Unavailable
 from pairing_ws.timers import Within
 
@@ -248,7 +248,7 @@ class OnSqlite:
             try:
                 return work(self._opened())
             except sqlite3.OperationalError as error:
-                if not _is_held(error):
+                if not is_held(error):
                     raise
             # SQLite itself would wait in a thread, and all who come later would have to queue for that: as long as the
             # loop is busy such a queue never empties, and 19 of 20 transactions take the trip.
@@ -293,11 +293,6 @@ def _in_our_words() -> Iterator[None]:
         raise Conflict from error
     except (sqlite3.Error, SQLAlchemyError, OSError) as error:
         raise _unavailable(error) from error
-
-
-def _is_held(error: sqlite3.OperationalError) -> bool:
-    # Its lower byte is the kind. Those of Python's own making have none.
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 class _ByDriver:
