@@ -90,6 +90,7 @@ class Pairing(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     With `rotate_ms` the picture shows another code after each so many milliseconds, and `code_hash` is empty.
     `new_device`, `secret_hash` and `approver` are there from the start on the side that created the pairing and from
     the claim on the other. `version` grows by one with each transition and with nothing else.
+    `missed` has a digest of each wrong number, of which there were `misses`.
     """
 
     id: str
@@ -113,6 +114,7 @@ class Pairing(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     finished_at: int | None = None
     login_device_id: str | None = None
     misses: int = 0
+    missed: tuple[str, ...] = ()
 
     @property
     def final(self) -> bool:

@@ -474,6 +474,7 @@ class PairingService(Generic[SessionT]):
             if device is None or approver is None:
                 raise refusal(pairing, Event.LOGIN)
             if pairing.status not in (Status.APPROVED, Status.CONSUMED):
+                self._refuse_repeated(pairing, codes.normal_number(number or ""))
                 raise refusal(pairing, Event.LOGIN)
             if device.key_thumbprint and not proved:
                 # Before the number: who has stolen the secret alone must not use up its tries.
@@ -497,6 +498,7 @@ class PairingService(Generic[SessionT]):
         if digits is None:
             # A slip of the finger, and no guess: it costs no attempt.
             raise Refused(Code.NUMBER_MISMATCH, "a number has three digits", attemptsLeft=MAX_MISSES - pairing.misses)
+        self._refuse_repeated(pairing, digits)
         account = pairing.approver.user_id if pairing.approver else ""
         # A new pairing brings new attempts, so the account counts them too.
         await self._limits.check("number", account)
@@ -504,18 +506,33 @@ class PairingService(Generic[SessionT]):
             return True
         misses = pairing.misses + 1
         last = misses >= MAX_MISSES
-        missed = pairing.after(Event.DENY if last else Event.MISS, now, misses=misses)
+        tried = (*pairing.missed, self._tried(pairing, digits))
+        missed = pairing.after(Event.DENY if last else Event.MISS, now, misses=misses, missed=tried)
         if not await self._swap(Event.DENY if last else Event.MISS, pairing, missed):
             return False
         await self._limits.hit("number", account)
         if last and pairing.approver:
             await self._accounts.note("pairing.number_missed", pairing.approver, pairing.new_device)
-        raise Refused(Code.NUMBER_MISMATCH, "that is not the number", attemptsLeft=MAX_MISSES - misses)
+        raise _mismatch(missed)
+
+    def _refuse_repeated(self, pairing: Pairing, digits: str | None) -> None:
+        """Raises NUMBER_MISMATCH for a wrong number that has been counted. A client that lost the answer sends it
+        again, and the same answer tells nobody anything new. The third one has ended the pairing."""
+        answerable = pairing.status is Status.APPROVED or pairing.misses == MAX_MISSES
+        if answerable and digits and self._tried(pairing, digits) in pairing.missed:
+            raise _mismatch(pairing)
+
+    def _tried(self, pairing: Pairing, digits: str) -> str:
+        return codes.base64url(codes.keyed_digest(self._key, "wrong-number", f"{pairing.id}:{digits}")[:16])
 
 
 def not_found() -> Refused:
     """One answer for unknown, foreign, long gone, wrong code and wrong secret."""
     return Refused(Code.NOT_FOUND, "no such pairing for this holder")
+
+
+def _mismatch(pairing: Pairing) -> Refused:
+    return Refused(Code.NUMBER_MISMATCH, "that is not the number", attemptsLeft=MAX_MISSES - pairing.misses)
 
 
 async def _is_over(count: Awaitable[None]) -> bool:

@@ -285,12 +285,14 @@ async def guess_the_number(target: Target) -> None:
     """Race: guess the verification number, at every address"""
     phone = target.phones[-1]
     device, number = await typed(target, phone)
-    wrong = {"number": f"{(int(number) + 1) % 1000:03}"}
+    # The same one again would be a repeated call, which counts once.
+    wrong = [{"number": f"{(int(number) + off) % 1000:03}"} for off in range(1, 1000)]
 
-    async def log_in(api: Api, _: int) -> httpx2.Response:
-        return await api.http.post(f"/pairings/{device.id}/login", json=wrong, headers=device.headers)
+    async def log_in(api: Api, index: int) -> httpx2.Response:
+        body = wrong[1 + index]
+        return await api.http.post(f"/pairings/{device.id}/login", json=body, headers=device.headers)
 
-    await patiently(lambda: device.log_in(wrong))
+    await patiently(lambda: device.log_in(wrong[0]))
     answers = await target.race(log_in)
     misses = sum(problem(answer)[1] == "number_mismatch" for answer in answers)
     demand(misses == 2, f"{misses + 1} attempts counted")

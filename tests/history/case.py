@@ -21,6 +21,7 @@ class Case:
         self.line, self.phones, self.random = line, phones, chance
         self.phone = phones[0]
         self.id = self.code = self.user_code = self.number = self._auth_key = ""
+        self.guesses = 0
         # The newest that an answer told.
         self.deadline = 0.0
         self.began = line.recorder.now()
@@ -101,7 +102,9 @@ class Case:
         """With the right number if one has been shown by now, a wrong one, or none."""
         if how == "right" and not self.number:
             how = ""
-        wrong = f"{(int(self.number or 0) + 1) % 1000:03}"
+        # Another one each time: the same one again is a repeated call, and counts once.
+        self.guesses += 1
+        wrong = f"{(int(self.number or 0) + self.guesses) % 1000:03}"
         body = {"number": self.number if how == "right" else wrong} if how else {}
         return await self.ask("login", party, "POST", f"/pairings/{self.id}/login", body, how=how, **more)
 

@@ -1169,7 +1169,8 @@ async def test_a_device_that_showed_a_key_proves_it_once_per_login_and_before_th
     assert (await world.now_is(created)).misses == 0
     proofs = Proofs()
     # A swap that was lost asks for no second proof: one request has one.
-    world.store.first = lambda: refused(world.log_in(created, "wrong", prove=Proofs()))
+    wrong = wrong_numbers(created)[0]
+    world.store.first = lambda: refused(world.log_in(created, wrong, prove=Proofs()))
     assert await world.log_in(created, number, prove=proofs)
     assert proofs.asked == ["jkt"]
     assert await word(world.log_in(created, number, prove=Proofs(Code.INVALID_PROOF))) is Code.INVALID_PROOF
@@ -1186,7 +1187,7 @@ async def test_a_device_without_a_key_proves_none() -> None:
 
 def wrong_numbers(created: Created) -> list[str]:
     right = codes.verification_number(KEY, created.view.pairing.id)
-    return ["", f"{right}0", f"{(int(right) + 1) % 1000:03}"]
+    return [f"{(int(right) + off) % 1000:03}" for off in (1, 2, 3)]
 
 
 async def test_the_number_lets_in_and_without_it_nothing_is_used_up() -> None:
@@ -1217,6 +1218,20 @@ async def test_the_third_wrong_number_ends_it_and_the_account_hears_of_it() -> N
     assert await word(world.log_in(created, number)) is Code.PAIRING_DENIED
 
 
+async def test_a_wrong_number_that_comes_again_counts_once_for_the_pairing_and_the_account() -> None:
+    world = World(verify="always")
+    created = await world.approved()
+    first, second, third = wrong_numbers(created)
+    for number, left in ((first, 2), (first, 2), (second, 1), (first, 1), (third, 0), (third, 0), (first, 0)):
+        miss = await refused(world.log_in(created, number))
+        assert (miss.code, miss.extra) == (Code.NUMBER_MISMATCH, {"attemptsLeft": left})
+    pairing = await world.now_is(created)
+    assert (pairing.misses, pairing.version, len(set(pairing.missed))) == (3, 6, 3)
+    assert world.rates.used("number") == {"alice": 3}
+    # What is stored says no number.
+    assert not {first, second, third} & set(pairing.missed)
+
+
 async def test_a_new_pairing_brings_the_account_no_new_numbers() -> None:
     world = World(verify="always")
     world.rates.most["number"] = 1
@@ -1231,6 +1246,6 @@ async def test_a_wrong_number_that_loses_the_swap_is_looked_at_again() -> None:
     world = World(verify="always")
     created = await world.approved()
     world.store.first = lambda: world.service.deny(created.view.pairing.id, A)
-    assert await word(world.log_in(created, "wrong")) is Code.PAIRING_DENIED
+    assert await word(world.log_in(created, wrong_numbers(created)[0])) is Code.PAIRING_DENIED
     assert world.rates.used("number") == {}
     assert world.accounts.calls == [("pairing.denied", A.approver, B)], "a number that did not fit went on to the login"

@@ -213,10 +213,22 @@ async def test_wrong_numbers_at_both_processes_are_three_attempts_together(pair:
     phone, device = await pair.phone(), await pair.one.new_pairing()
     await phone.post("/pairings/claim", {"userCode": device.pairing["userCode"]})
     number = (await phone.approve(device.id)).json()["number"]
-    wrong = {"number": f"{(int(number) + 1) % 1000:03}"}
-    answers = await asyncio.gather(*(at((pair.one, pair.two)[index % 2], device).log_in(wrong) for index in range(60)))
+    wrong = [{"number": f"{(int(number) + index) % 1000:03}"} for index in range(1, 61)]
+    apis = (pair.one, pair.two)
+    answers = await asyncio.gather(*(at(apis[index % 2], device).log_in(wrong[index]) for index in range(60)))
     assert Counter(refusal(answer)[1] for answer in answers) == {"number_mismatch": 3, "pairing_denied": 57}
     assert refusal(await device.log_in({"number": number})) == (403, "pairing_denied")
+
+
+@pytest.mark.security(11)
+async def test_one_wrong_number_sent_sixty_times_to_both_processes_is_one_attempt(pair: Pair) -> None:
+    phone, device = await pair.phone(), await pair.one.new_pairing()
+    await phone.post("/pairings/claim", {"userCode": device.pairing["userCode"]})
+    number = (await phone.approve(device.id)).json()["number"]
+    wrong, apis = {"number": f"{(int(number) + 1) % 1000:03}"}, (pair.one, pair.two)
+    answers = await asyncio.gather(*(at(apis[index % 2], device).log_in(wrong) for index in range(60)))
+    assert {(refusal(each)[1], each.json()["attemptsLeft"]) for each in answers} == {("number_mismatch", 2)}
+    assert (await device.log_in({"number": number})).status_code == 200
 
 
 @pytest.mark.security(30)

@@ -28,8 +28,8 @@ async def approved(server: Embedded) -> AsyncIterator[tuple[Phone, NewDevice, st
         yield phone, device, number
 
 
-def _wrong(number: str) -> str:
-    return f"{(int(number) + 1) % 1000:03}"
+def _wrong(number: str, off: int = 1) -> str:
+    return f"{(int(number) + off) % 1000:03}"
 
 
 @pytest.mark.security(11, 12)
@@ -172,8 +172,8 @@ async def test_asking_without_a_number_costs_no_attempt(always: Embedded) -> Non
 async def test_the_third_wrong_number_denies_the_pairing(always: Embedded) -> None:
     async with approved(always) as (phone, device, number):
         left = []
-        for _ in range(3):
-            refused = await device.log_in({"number": _wrong(number)})
+        for off in range(1, 4):
+            refused = await device.log_in({"number": _wrong(number, off)})
             assert refusal(refused) == (403, "number_mismatch")
             left.append(refused.json()["attemptsLeft"])
         assert left == [2, 1, 0]
@@ -190,11 +190,45 @@ async def test_a_wrong_number_is_a_version_that_polls_can_see(always: Embedded) 
 
 async def test_sixty_wrong_numbers_at_once_are_three_attempts(always: Embedded) -> None:
     async with approved(always) as (phone, device, number):
-        answers = await asyncio.gather(*(device.log_in({"number": _wrong(number)}) for _ in range(60)))
+        wrong = [_wrong(number, off) for off in range(1, 61)]
+        answers = await asyncio.gather(*(device.log_in({"number": each}) for each in wrong))
         words = [refusal(answer)[1] for answer in answers]
         assert words.count("number_mismatch") == 3
         assert words.count("pairing_denied") == 57
         assert (await phone.get(f"/pairings/{device.id}")).json()["status"] == "denied"
+
+
+@pytest.mark.security(11)
+async def test_a_wrong_number_that_is_sent_again_counts_once_and_gets_the_same_answer(always: Embedded) -> None:
+    async with approved(always) as (_, device, number):
+        first = await device.log_in({"number": _wrong(number)})
+        version = (await device.poll()).json()["version"]
+        again = await asyncio.gather(*(device.log_in({"number": _wrong(number)}) for _ in range(50)))
+        assert {each.content for each in again} == {first.content}
+        assert (await device.poll()).json()["version"] == version
+        assert (await device.log_in({"number": _wrong(number, 2)})).json()["attemptsLeft"] == 1
+        # One that was late, and crossed with the next.
+        assert (await device.log_in({"number": _wrong(number)})).json()["attemptsLeft"] == 1
+        assert (await device.log_in({"number": number})).status_code == 200
+
+
+@pytest.mark.security(11)
+async def test_the_third_wrong_number_sent_again_gets_the_same_answer_and_no_other_does(always: Embedded) -> None:
+    async with approved(always) as (_, device, number):
+        last = [await device.log_in({"number": _wrong(number, off)}) for off in (1, 2, 3)][-1]
+        again = await device.log_in({"number": _wrong(number, 3)})
+        assert again.content == last.content
+        assert again.json()["attemptsLeft"] == 0
+        for other in (number, _wrong(number, 4)):
+            assert refusal(await device.log_in({"number": other})) == (403, "pairing_denied")
+
+
+async def test_what_was_wrong_once_says_nothing_about_a_pairing_that_was_denied(always: Embedded) -> None:
+    async with approved(always) as (phone, device, number):
+        await device.log_in({"number": _wrong(number)})
+        await phone.deny(device.id)
+        for each in (number, _wrong(number)):
+            assert refusal(await device.log_in({"number": each})) == (403, "pairing_denied")
 
 
 async def test_an_approval_with_a_number_leaves_twice_the_time(always: Embedded) -> None:
@@ -219,7 +253,7 @@ async def test_a_new_pairing_does_not_reset_the_accounts_count_of_wrong_numbers(
                 device = await api.new_pairing()
                 await phone.claim(device.pairing)
                 number = (await phone.approve(device.id)).json()["number"]
-                words += [refusal(await device.log_in({"number": _wrong(number)})) for _ in range(2)]
+                words += [refusal(await device.log_in({"number": _wrong(number, off)})) for off in (1, 2)]
             assert words == [(403, "number_mismatch")] * 4 + [(429, "rate_limited")] * 2
             limited = await device.log_in({"number": number})
             assert refusal(limited) == (429, "rate_limited")
