@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import NoReturn, TypeVar
 import click
 
 from pairing_ws import config, server
+from pairing_ws.accounts.names import compared
 from pairing_ws.accounts.service import AccountService
 from pairing_ws.adapters import key_file
 from pairing_ws.adapters.database import examine, migrate
@@ -105,13 +107,14 @@ def serve(host: str, port: int | None, workers: int | None, demo: bool) -> None:
 
 @cli.command()
 @click.argument("username")
+@click.option("--existing", is_flag=True, help="Refuse a name that no account has.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
-def invite(username: str, as_json: bool) -> None:
+def invite(username: str, existing: bool, as_json: bool) -> None:
     """Print a link and QR code that log one device in, once, within 15 minutes: the first, or after all are lost.
 
-    The account is made if there is none of that name.
+    The account is made if there is none of that name. Names are the same whatever their capitals.
     """
-    made = _with_accounts(lambda accounts: accounts.invite(username))
+    made = _with_accounts(lambda accounts: accounts.invite(username, existing=existing))
     if as_json:
         print(
             json.dumps(
@@ -128,15 +131,26 @@ def invite(username: str, as_json: bool) -> None:
         print(picture)
     except UnicodeEncodeError:
         print(f"(No QR code: {sys.stdout.encoding} has no letters to draw it with.)")
+    if made.is_new:
+        print(f"There was no account {made.user.username!r}: a new account was made.\n")
     print(f"Open or scan this on the device that shall be logged in as {made.user.username!r}:\n\n  {made.url}\n")
     print(f"It works once, until {iso(made.expires_at)}.")
 
 
 @users.command("list")
 def list_users() -> None:
-    """Print every account, one a line: name, id, and whether it is locked."""
-    for user in _with_accounts(lambda accounts: accounts.users()):
-        print(f"{user.username}\t{user.id}\t{'locked since ' + iso(user.locked_at) if user.locked_at else 'open'}")
+    """Print every account, one a line: name, id, whether it is locked, and whose name differs in case alone.
+
+    Only accounts of older versions can have: each is meant by its name exactly as it is written here.
+    """
+    found = _with_accounts(lambda accounts: accounts.users())
+    alike = defaultdict(list)
+    for user in found:
+        alike[compared(user.username)].append(user.username)
+    for user in found:
+        state = "locked since " + iso(user.locked_at) if user.locked_at else "open"
+        same = [repr(name) for name in alike[compared(user.username)] if name != user.username]
+        print("\t".join([user.username, user.id, state, *same]))
 
 
 @users.command()

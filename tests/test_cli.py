@@ -9,6 +9,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -109,6 +110,25 @@ def test_an_invite_for_people_shows_link_code_and_expiry(run: Run) -> None:
     assert "'alice'" in done.out
     assert "█" in done.out or "▀" in done.out
     assert re.search(r"until 20\d\d-\d\d-\d\dT.+Z", done.out)
+
+
+def test_an_invite_says_that_it_made_an_account_and_makes_none_if_asked_to(run: Run) -> None:
+    assert "There was no account 'alice': a new account was made." in run("invite", "alice").out
+    assert "new account" not in run("invite", "ALICE").out
+    done = run("invite", "alise", "--existing")
+    assert (done.code, done.err) == (1, "pairing-ws: no such user (not_found)\n")
+    assert run("invite", "Alice", "--existing").code == 0
+    assert [line.split("\t")[0] for line in run("user", "list").out.splitlines()] == ["alice"]
+
+
+def test_accounts_that_older_versions_kept_apart_by_case_are_listed_with_each_other(run: Run) -> None:
+    for name in ("alice", "bob"):
+        run("invite", name, "--json")
+    with closing(sqlite3.connect("pairing.db")) as database, database:
+        database.execute("INSERT INTO users VALUES ('2', 'ALICE', 'ALICE', 0, NULL, 'alice', 1)")
+    listed = [line.split("\t") for line in run("user", "list").out.splitlines()]
+    assert [(name, *same) for name, _, _, *same in listed] == [("ALICE", "'alice'"), ("alice", "'ALICE'"), ("bob",)]
+    assert "write it as one of them: 'ALICE', 'alice'" in run("user", "lock", "Alice").err
 
 
 def test_an_invite_keeps_no_code_in_the_database(run: Run) -> None:

@@ -250,8 +250,12 @@ class AccountStore(Protocol):
 
     async def note(self, activity: Activity) -> None: ...
 
-    async def add_invite(self, invite: Invite, user: User) -> User:
-        """Store the invite for the user of that name, creating the user if there is none; the user as stored."""
+    # Names are compared as by `names.compared`. Of several accounts that have shared one since before that, each has to
+    # be written as it is: else BAD_REQUEST is raised.
+
+    async def add_invite(self, invite: Invite, user: User, *, existing: bool = False) -> User | None:
+        """Store the invite for the user of that name, creating the user if there is none; the user as stored. With
+        `existing` none is created: then None, and no invite is stored."""
 
     async def invite(self, code_hash: str) -> Invite | None: ...
     async def users(self) -> Sequence[User]: ...

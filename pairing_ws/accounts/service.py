@@ -1,7 +1,6 @@
 """The story of accounts: how a session begins, is known again, renews its keys and ends, and what devices may do."""
 
 import asyncio
-import unicodedata
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from pairing_ws import codes
-from pairing_ws.accounts import keys
+from pairing_ws.accounts import keys, names
 from pairing_ws.accounts.keys import Answer, RefreshKey, Verdict
 from pairing_ws.accounts.monitor import SessionMonitor
 from pairing_ws.accounts.ports import (
@@ -65,6 +64,8 @@ class NewInvite(NamedTuple):
     code: str
     url: str
     expires_at: int
+    is_new: bool
+    """Whether it made the account."""
 
 
 # Of one account: session id → (until, session).
@@ -505,18 +506,22 @@ class AccountService:
 
     # For the operator
 
-    async def invite(self, username: str) -> NewInvite:
-        """A link that logs one device in, for 15 minutes, once. Makes the account if there is none of that name."""
-        name = _normal(username)
-        if not _usable(name):
+    async def invite(self, username: str, *, existing: bool = False) -> NewInvite:
+        """A link that logs one device in, for 15 minutes, once. Makes the account if there is none of that name, but
+        with `existing`: then raises NOT_FOUND."""
+        name = names.written(username)
+        if not names.usable(name):
             raise Refused(Code.BAD_REQUEST, "a user name is 1 to 64 printable characters")
         now = self._clock()
         code = codes.token(self._random, 24)
         fresh = User(id=codes.token(self._random), username=name, display_name=name, created_at=now)
         expires_at = now + INVITE_MS
         invite = Invite(code_hash=codes.digest(code), user_id=fresh.id, expires_at=expires_at)
-        user = await self._store.add_invite(invite, fresh)
-        return NewInvite(user, code, f"{self._policy.public_url}/join/invite#{code}", expires_at)
+        user = await self._store.add_invite(invite, fresh, existing=existing)
+        if user is None:
+            raise no_such_user()
+        url = f"{self._policy.public_url}/join/invite#{code}"
+        return NewInvite(user, code, url, expires_at, is_new=user.id == fresh.id)
 
     async def users(self) -> Sequence[User]:
         return await self._store.users()
@@ -569,18 +574,10 @@ class AccountService:
         )
 
 
-def _normal(username: str) -> str:
-    return unicodedata.normalize("NFC", username).strip()
-
-
-def _usable(name: str) -> bool:
-    return 1 <= len(name) <= 64 and name.isprintable()
-
-
 def _known(username: str) -> str:
     """A name that somebody may have: the database is never asked for one that it can't even spell."""
-    name = _normal(username)
-    if not _usable(name):
+    name = names.written(username)
+    if not names.usable(name):
         raise no_such_user()
     return name
 

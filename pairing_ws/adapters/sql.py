@@ -7,6 +7,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import asdict
 
+from pairing_ws.accounts.names import compared
 from pairing_ws.accounts.ports import (
     AT_WILL,
     LINES_AT_WILL,
@@ -368,16 +369,32 @@ class SqlAccounts(Store):
 
     # Users and invites
 
+    async def add_invite(self, invite: Invite, user: User, *, existing: bool = False) -> User | None:
+        try:
+            return await self._add_invite(invite, user, existing=existing)
+        except Conflict:
+            # Somebody else has made the account at this moment.
+            return await self._add_invite(invite, user, existing=existing)
+
     @writing
-    def add_invite(self, db: Transaction, invite: Invite, user: User) -> User:
-        db.change(ask.ADD_USER, **asdict(user))
+    def _add_invite(self, db: Transaction, invite: Invite, user: User, *, existing: bool) -> User | None:
         named = self._named(db, user.username)
-        assert named is not None
-        db.change(ask.ADD_INVITE, **asdict(invite) | {"user_id": named.id})
+        if named is None and not existing:
+            db.change(ask.ADD_USER, **asdict(user), compared_name=compared(user.username), namesake=0)
+            named = self._named(db, user.username)
+        if named is not None:
+            db.change(ask.ADD_INVITE, **asdict(invite) | {"user_id": named.id})
         return named
 
     def _named(self, db: Transaction, username: str) -> User | None:
-        return first_of(User, db.rows(ask.USER_OF_NAME, name=username))
+        """The account of that name, which is then held; None if there is none."""
+        found = db.rows(ask.USERS_CALLED, name=username, compared=compared(username))
+        called = [struct_of(User, row) for row in found]
+        exact = [each for each in called if each.username == username]
+        if len(called) > 1 and not exact:
+            names = ", ".join(repr(each.username) for each in called)
+            raise Refused(Code.BAD_REQUEST, f"several accounts have that name, write it as one of them: {names}")
+        return next(iter(exact or called), None)
 
     @reading
     def invite(self, db: Transaction, code_hash: str) -> Invite | None:
@@ -389,12 +406,14 @@ class SqlAccounts(Store):
 
     @writing
     def lock(self, db: Transaction, username: str, at: int | None) -> User | None:
-        db.change(ask.LOCK_USER, name=username, at=at)
-        return self._named(db, username)
+        user = self._named(db, username)
+        if user is None:
+            return None
+        db.change(ask.LOCK_USER, account=user.id, at=at)
+        return msgspec.structs.replace(user, locked_at=at)
 
     @writing_much
     def delete_user(self, db: Transaction, username: str) -> User | None:
-        db.rows(ask.HOLD_USER, name=username)
         user = self._named(db, username)
         if user:
             # Left to the foreign keys, devices would go first.

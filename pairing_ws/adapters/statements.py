@@ -233,11 +233,14 @@ REPEAT = Statement(
 INVITE = Statement(sa.select(*columns_of(Invite, invites)).where(invites.c.code_hash == given("code")))
 ADD_INVITE = Statement(invites.insert())
 # An update that changes nothing, so that the row found there is still there in the end.
-ADD_USER = Upsert(users, ["username"], change=["username"])
-USERS = Statement(USER.order_by(users.c.username))
-USER_OF_NAME = Statement(USER.where(users.c.username == given("name")))
-HOLD_USER = Statement(sa.select(users.c.id).where(users.c.username == given("name")).with_for_update())
-LOCK_USER = Statement(users.update().where(users.c.username == given("name")).values(locked_at=given("at")))
+ADD_USER = Upsert(users, ["compared_name", "namesake"], change=["compared_name"])
+USERS = Statement(USER.order_by(users.c.compared_name, users.c.username))
+USERS_CALLED = Statement(
+    USER.where((users.c.username == given("name")) | (users.c.compared_name == given("compared")))
+    .order_by(users.c.username)
+    .with_for_update()
+)
+LOCK_USER = Statement(users.update().where(users.c.id == given("account")).values(locked_at=given("at")))
 DELETE_SESSIONS = Statement(sessions.delete().where(OF_ACCOUNT))
 DELETE_USER = Statement(users.delete().where(users.c.id == given("account")))
 

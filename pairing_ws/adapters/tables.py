@@ -35,6 +35,10 @@ users = sa.Table(
     sa.Column("display_name", sa.String(128), nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("locked_at", sa.BigInteger),
+    # See `accounts.names`. No two accounts share it, but those that did before it was compared: these are numbered.
+    sa.Column("compared_name", sa.String(192)),
+    sa.Column("namesake", sa.Integer, nullable=False, server_default="0"),
+    sa.Index("ix_users_compared_name", "compared_name", "namesake", unique=True),
 )
 
 devices = sa.Table(

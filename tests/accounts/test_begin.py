@@ -36,6 +36,33 @@ async def test_a_second_invite_leads_to_the_same_account(here: World) -> None:
     assert one.user.id == other.user.id != stranger.user.id
 
 
+@pytest.mark.parametrize("same", ["alice", "Alice", "ALICE", " alicE ", "\uff41\uff2c\uff29\uff23\uff25"])
+async def test_names_are_the_same_whatever_their_capitals_and_width(here: World, same: str) -> None:
+    first = await here.accounts.invite("Alice")
+    again = await here.accounts.invite(same)
+    assert (first.is_new, again.is_new) == (True, False)
+    assert again.user == first.user
+    assert (await here.accounts.lock(same, locked=True)).locked_at
+    await here.accounts.delete_user(same)
+    assert await here.accounts.users() == []
+
+
+async def test_an_invite_for_an_existing_account_makes_none(here: World) -> None:
+    assert await code_of(here.accounts.invite("alise", existing=True)) is Code.NOT_FOUND
+    assert await here.accounts.users() == []
+    assert await here.column("SELECT code_hash FROM invites") == []
+    made = await here.accounts.invite("alice")
+    assert (await here.accounts.invite("ALICE", existing=True)).user == made.user
+
+
+async def test_fifty_invites_at_once_in_all_capitals_make_one_account(here: World) -> None:
+    spellings = ["alice", "Alice", "ALICE", "aLICE", "alicE"]
+    made = await asyncio.gather(*(here.another().accounts.invite(spellings[n % 5]) for n in range(50)))
+    assert len({each.user.id for each in made}) == 1
+    assert [each.is_new for each in made].count(True) == 1
+    assert len(await here.column("SELECT code_hash FROM invites")) == 50
+
+
 async def test_a_user_name_is_one_name_however_it_is_encoded(here: World) -> None:
     composed = await here.accounts.invite("zo\u00eb")
     decomposed = await here.accounts.invite(" zoe\u0308 ")

@@ -478,7 +478,7 @@ async def test_deleting_a_user_leaves_nothing_of_it_and_all_of_others(here: Worl
     assert [each.username for each in await here.accounts.users()] == ["bob"]
 
 
-@pytest.mark.parametrize("name", ["nobody", "ALICE", "", "a\x00", "\udcff", "x" * 100_000])
+@pytest.mark.parametrize("name", ["nobody", "", "a\x00", "\udcff", "x" * 100_000])
 async def test_an_unknown_user_is_not_found(here: World, name: str) -> None:
     await here.by_invite("alice")
     for call in (here.accounts.lock(name, locked=True), here.accounts.delete_user(name)):

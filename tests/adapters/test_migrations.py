@@ -12,8 +12,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import AsyncConnection
+from structlog.testing import capture_logs
 
 from pairing_ws.adapters.database import close_database, migrate, newest_revision, open_database
+from pairing_ws.adapters.sql import SqlAccounts
 from pairing_ws.adapters.tables import metadata, revisions
 from pairing_ws.errors import Refused
 from tests.postgres import Postgres
@@ -89,6 +91,42 @@ async def test_a_database_of_an_older_version_gets_what_is_new_and_keeps_what_it
     async with connected(url) as connection:
         assert await connection.run_sync(schema) == wanted
         assert (await connection.execute(sa.text("SELECT username FROM users"))).scalars().all() == ["alice"]
+
+
+async def test_accounts_whose_names_differ_in_case_alone_all_stay_and_are_named(empty: DatabaseMaker) -> None:
+    url = empty("alike")
+    names = ["Alice", "alice", "bob", "ALICE"]
+    async with connected(url) as connection:
+        await connection.run_sync(upgrade, "0005")
+        for at, name in enumerate(names):
+            values = {"id": f"id-{name}", "name": name, "at": at}
+            statement = "INSERT INTO users (id, username, display_name, created_at) VALUES (:id, :name, :name, :at)"
+            await connection.execute(sa.text(statement), values)
+    with capture_logs() as logs:
+        await migrate(url)
+    assert [each["names"] for each in logs if each["event"] == "accounts.names_alike"] == [["Alice", "alice", "ALICE"]]
+    engine = open_database(url)
+    store = SqlAccounts(engine)
+    try:
+        assert sorted(each.username for each in await store.users()) == sorted(names)
+        # Each is still to be had by its own name, and none by a name that could be several's.
+        for name in names:
+            locked = await store.lock(name, 7)
+            assert locked is not None
+            assert locked.id == f"id-{name}"
+        with pytest.raises(Refused, match="several accounts have that name, write it as one of them: 'ALICE', 'Alice'"):
+            await store.lock("aLiCe", None)
+        assert (await store.lock("BOB", None)) is not None
+        # The name is still one name for new accounts.
+        await store.delete_user("Alice")
+        with pytest.raises(Refused, match="several accounts"):
+            await store.delete_user("Alice")
+        await store.delete_user("ALICE")
+        left = await store.lock("Alice", None)
+        assert left is not None
+        assert left.id == "id-alice"
+    finally:
+        await close_database(engine)
 
 
 def test_the_newest_migration_is_known_by_its_files_name() -> None:
