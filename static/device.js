@@ -1,5 +1,6 @@
 // What this installation says of itself, and how a user agent reads in plain words.
 
+import { kept } from './kept.js';
 import { root } from './pairing.js';
 
 const VERSION = '1.0.0';
@@ -19,10 +20,10 @@ export function deviceHeaders() {
 
 /** Names the installation to itself; it is a label and opens nothing. */
 function deviceCode() {
-  let code = localStorage.getItem(CODE);
+  let code = kept.get(CODE);
   if (!code) {
     code = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-    localStorage.setItem(CODE, code);
+    kept.set(CODE, code);
   }
   return code;
 }

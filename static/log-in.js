@@ -20,6 +20,9 @@ import { ENDS, explain, MISSED } from './words.js';
 
 /** @typedef {import('./pairing.js').Pairing} Pairing */
 
+/** After this long without an answer the page says what it waits for. */
+const SLOW = 2000;
+
 /**
  * Claims the code that a logged-in device shows, then waits for its consent. Throws if the claim is refused.
  * @param {{id: string, code: string, secret?: string} | {userCode: string, secret?: string}} shown
@@ -285,6 +288,11 @@ export function showUser() {
  */
 export async function enter({ loggedIn, loggedOut, confirmed = undefined }) {
   let inside;
+  const slow = setTimeout(
+    () =>
+      step({ title: 'One moment…', mark: ['waiting', 'hourglass'], lead: 'The server has not answered yet.' }),
+    SLOW,
+  );
   try {
     inside = await session.restore();
   } catch (error) {
@@ -295,7 +303,11 @@ export async function enter({ loggedIn, loggedOut, confirmed = undefined }) {
       error.code !== 'foreign_origin' && row(button('Try again', () => enter({ loggedIn, loggedOut, confirmed }))),
     );
     return;
+  } finally {
+    clearTimeout(slow);
   }
+  // Beside the point of every page, so that none depends on it.
+  import('./self-check.js').then(({ drawSelfCheck }) => drawSelfCheck()).catch(console.warn);
   showUser();
   const unconfirmed = session.unconfirmed();
   const replaced = session.wasSomebody();

@@ -1,5 +1,5 @@
 // What a client needs to speak with the server: the calls, their errors, and the waiting (socket, long polling).
-// No DOM, no words for people: this file and device-key.js can be taken into another page as they are.
+// No DOM, no words for people: this file, device-key.js and kept.js can be taken into another page as they are.
 
 import { base64url, proofFor, publicKey, takeNonce } from './device-key.js';
 
@@ -237,14 +237,17 @@ async function request(method, url, dpop, { by = {}, body = undefined, signal = 
   if (method === 'POST' || method === 'PATCH') headers['Content-Type'] = 'application/json';
   const content = headers['Content-Type'] ? JSON.stringify(body ?? {}) : undefined;
   // A connection can die without a word; nothing shall wait for it forever.
-  const limit = AbortSignal.timeout(CALL_LIMIT);
+  const end = new AbortController();
+  const limit = setTimeout(() => end.abort(), CALL_LIMIT);
+  const leave = () => end.abort();
+  if (signal?.aborted) leave();
+  signal?.addEventListener('abort', leave);
   try {
     const response = await fetch(url, {
       method,
       headers,
       body: content,
-      // Browsers before 2024 can't join two signals: there, who waits decides.
-      signal: signal && 'any' in AbortSignal ? AbortSignal.any([signal, limit]) : (signal ?? limit),
+      signal: end.signal,
       cache: 'no-store',
       redirect: 'error',
     });
@@ -253,6 +256,9 @@ async function request(method, url, dpop, { by = {}, body = undefined, signal = 
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new ProblemError('unreachable', 0);
+  } finally {
+    clearTimeout(limit);
+    signal?.removeEventListener('abort', leave);
   }
 }
 
@@ -270,184 +276,180 @@ async function request(method, url, dpop, { by = {}, body = undefined, signal = 
 export const watchPairing = (pairing, credential, handlers = {}) => new Watch(pairing, credential, handlers);
 
 class Watch {
-  /** A newer state. @type {(pairing: Pairing) => void} */
-  onPairing = () => {};
-  /** The way the news now come. @type {(transport: Transport) => void} */
-  onTransport = () => {};
-  /**
-   * No more news although the pairing has not ended: `taken_over`, `not_found`, `unauthenticated`, `account_locked`,
-   * `foreign_origin`, `bad_request`.
-   * @type {(code: string) => void}
-   */
-  onStop = () => {};
-  /** @type {Transport} */
-  transport = 'connecting';
-
-  #id;
-  #version;
-  #status;
-  #credential;
-  #socket;
-  #began = 0;
-  #stopped = false;
-  #check = undefined;
-  /** @type {AbortController | null} */ #poll = null;
-  /** @type {Promise<void> | null} */ #reading = null;
-
   constructor(pairing, credential, handlers) {
+    /** A newer state. @type {(pairing: Pairing) => void} */
+    this.onPairing = () => {};
+    /** The way the news now come. @type {(transport: Transport) => void} */
+    this.onTransport = () => {};
+    /**
+     * No more news although the pairing has not ended: `taken_over`, `not_found`, `unauthenticated`, `account_locked`,
+     * `foreign_origin`, `bad_request`.
+     * @type {(code: string) => void}
+     */
+    this.onStop = () => {};
+    /** @type {Transport} */
+    this.transport = 'connecting';
     Object.assign(this, handlers);
-    this.#id = pairing.id;
-    this.#version = pairing.version;
-    this.#status = pairing.status;
-    this.#credential = credential;
-    this.#tellTime(pairing);
+    this._id = pairing.id;
+    this._version = pairing.version;
+    this._status = pairing.status;
+    this._credential = credential;
+    this._began = 0;
+    this._stopped = false;
+    this._check = undefined;
+    /** @type {AbortController | null} */
+    this._poll = null;
+    /** @type {Promise<void> | null} */
+    this._reading = null;
+    this._wake = () => {
+      // After a sleep any open connection may be dead without knowing: the read tells the truth until there is a new one.
+      this.read();
+      this._socket.renew();
+      if (!this._poll) return;
+      this._stopPolling();
+      this._startPolling(0);
+    };
+    this._tellTime(pairing);
     if (isFinal(pairing)) {
-      this.#stopped = true;
+      this._stopped = true;
       return;
     }
-    this.#socket = new LastingSocket(`pairings/${encodeURIComponent(pairing.id)}/socket`, credential, {
+    this._socket = new LastingSocket(`pairings/${encodeURIComponent(pairing.id)}/socket`, credential, {
       greets: true,
       onMessage: (message) => {
         if (message.type !== 'pairing') return;
-        this.#stopPolling();
-        this.#report('socket');
-        this.#tellTime(message.pairing);
+        this._stopPolling();
+        this._report('socket');
+        this._tellTime(message.pairing);
         // Either it crossed with a newer answer, or the server has gone back: a read tells.
-        if (this.#isBehind(message.pairing)) this.read();
+        if (this._isBehind(message.pairing)) this.read();
         this.take(message.pairing);
       },
-      onDown: (pause) => this.#startPolling(pause),
-      onStop: (code) => this.#end(code),
+      onDown: (pause) => this._startPolling(pause),
+      onStop: (code) => this._end(code),
     });
-    onWake(this.#wake);
-    this.#planCheck();
+    onWake(this._wake);
+    this._planCheck();
   }
 
   /** Milliseconds since the pairing was created, by the server's clock as it was last heard. */
   get elapsed() {
-    return performance.now() - this.#began;
+    return performance.now() - this._began;
   }
 
   /** Asks for the present state once, beside the running watch. Never throws. */
   read() {
-    this.#reading ??= this.#ask()
-      .catch(() => {})
-      .finally(() => {
-        this.#reading = null;
-      });
-    return this.#reading;
+    if (!this._reading) {
+      this._reading = this._ask()
+        .catch(() => {})
+        .finally(() => {
+          this._reading = null;
+        });
+    }
+    return this._reading;
   }
 
   stop() {
-    this.#stopped = true;
-    this.#stopPolling();
-    clearTimeout(this.#check);
-    this.#socket?.stop();
-    offWake(this.#wake);
+    this._stopped = true;
+    this._stopPolling();
+    clearTimeout(this._check);
+    this._socket?.stop();
+    offWake(this._wake);
   }
 
-  #wake = () => {
-    // After a sleep any open connection may be dead without knowing: the read tells the truth until there is a new one.
-    this.read();
-    this.#socket.renew();
-    if (!this.#poll) return;
-    this.#stopPolling();
-    this.#startPolling(0);
-  };
-
-  #planCheck() {
+  _planCheck() {
     // Spread, so that devices which connected together do not all ask together.
-    this.#check = setTimeout(() => this.#checkSocket(), CHECK * (0.8 + 0.4 * Math.random()));
+    this._check = setTimeout(() => this._checkSocket(), CHECK * (0.8 + 0.4 * Math.random()));
   }
 
   /** A connection can die without a close, and the server's pings are invisible here: a read finds it out. */
-  async #checkSocket() {
-    if (this.transport === 'socket' && !this.#poll) {
-      const before = this.#version;
+  async _checkSocket() {
+    if (this.transport === 'socket' && !this._poll) {
+      const before = this._version;
       let silent = false;
       try {
-        await this.#ask();
+        await this._ask();
         // The socket should have brought this. Should the two just have crossed, a new socket does no harm.
-        silent = this.#version > before;
+        silent = this._version > before;
       } catch (error) {
         silent = error.code === 'unreachable' || isLast(error);
       }
-      if (silent && !this.#stopped) this.#socket.renew();
+      if (silent && !this._stopped) this._socket.renew();
     }
-    if (!this.#stopped) this.#planCheck();
+    if (!this._stopped) this._planCheck();
   }
 
   /** Takes up a state that came another way, such as the answer to approve. @param {Pairing} pairing */
   take(pairing) {
-    if (this.#stopped || pairing.version <= this.#version) return;
-    this.#version = pairing.version;
-    this.#status = pairing.status;
+    if (this._stopped || pairing.version <= this._version) return;
+    this._version = pairing.version;
+    this._status = pairing.status;
     if (isFinal(pairing)) this.stop();
     this.onPairing(pairing);
   }
 
-  #report(transport) {
-    if (this.#stopped || transport === this.transport) return;
+  _report(transport) {
+    if (this._stopped || transport === this.transport) return;
     this.transport = transport;
     this.onTransport(transport);
   }
 
-  #end(code) {
-    if (this.#stopped) return;
+  _end(code) {
+    if (this._stopped) return;
     this.stop();
     this.onStop(code);
   }
 
-  #tellTime({ elapsedMs = undefined }) {
-    if (elapsedMs !== undefined) this.#began = performance.now() - elapsedMs;
+  _tellTime({ elapsedMs = undefined }) {
+    if (elapsedMs !== undefined) this._began = performance.now() - elapsedMs;
   }
 
-  #isBehind({ version, status }) {
-    return version < this.#version || (version === this.#version && status !== this.#status);
+  _isBehind({ version, status }) {
+    return version < this._version || (version === this._version && status !== this._status);
   }
 
-  async #ask(options = {}) {
-    const before = this.#version;
-    const by = 'secret' in this.#credential ? this.#credential : { authKey: await this.#credential.authKey() };
+  async _ask(options = {}) {
+    const before = this._version;
+    const by = 'secret' in this._credential ? this._credential : { authKey: await this._credential.authKey() };
     let pairing;
     try {
-      pairing = await readPairing(this.#id, by, options);
+      pairing = await readPairing(this._id, by, options);
     } catch (error) {
-      if (error.http !== 401 || 'secret' in this.#credential) throw error;
-      const authKey = await this.#credential.authKey(by.authKey);
-      pairing = await readPairing(this.#id, { authKey }, options);
+      if (error.http !== 401 || 'secret' in this._credential) throw error;
+      const authKey = await this._credential.authKey(by.authKey);
+      pairing = await readPairing(this._id, { authKey }, options);
     }
-    this.#tellTime(pairing);
+    this._tellTime(pairing);
     // Read after we knew better: the server has lost its last moments, and what it says now is the truth.
-    if (this.#version === before && this.#isBehind(pairing)) this.#version = 0;
+    if (this._version === before && this._isBehind(pairing)) this._version = 0;
     this.take(pairing);
   }
 
-  #stopPolling() {
-    this.#poll?.abort();
-    this.#poll = null;
+  _stopPolling() {
+    this._poll?.abort();
+    this._poll = null;
   }
 
-  async #startPolling(pause) {
-    if (this.#poll || this.#stopped) return;
-    const { signal } = (this.#poll = new AbortController());
+  async _startPolling(pause) {
+    if (this._poll || this._stopped) return;
+    const { signal } = (this._poll = new AbortController());
     await sleep(pause, signal);
     // The first answer comes at once and shows that polling works; the following ones wait for news.
     for (let failures = 0, wait = 0; !signal.aborted;) {
       const began = Date.now();
-      const before = this.#version;
+      const before = this._version;
       try {
-        await this.#ask({ since: before, wait, signal });
+        await this._ask({ since: before, wait, signal });
         if (signal.aborted) return;
-        this.#report('polling');
+        this._report('polling');
         // Something between us and the server cut the wait short: do not turn that into a storm.
-        if (wait && this.#version === before && Date.now() - began < 1000) await sleep(3000, signal);
+        if (wait && this._version === before && Date.now() - began < 1000) await sleep(3000, signal);
         failures = 0;
         wait = LONG_POLL;
       } catch (error) {
         if (signal.aborted) return;
-        if (isLast(error)) return this.#end(error.code);
-        this.#report('offline');
+        if (isLast(error)) return this._end(error.code);
+        this._report('offline');
         wait = 0;
         await sleep(error.retryAfter ? error.retryAfter * 1000 : backoff(failures++), signal);
       }
@@ -472,7 +474,7 @@ export async function drawCode({ qr }, watch, draw) {
   const { text, rotate } = /** @type {any} */ (qr);
   if (!rotate) return void draw(text);
   const address = text.slice(0, text.indexOf('#') + 1);
-  const seed = Uint8Array.from(atob(rotate.seed.replaceAll('-', '+').replaceAll('_', '/')), (c) => c.charCodeAt(0));
+  const seed = Uint8Array.from(atob(rotate.seed.replace(/-/g, '+').replace(/_/g, '/')), (c) => c.charCodeAt(0));
   const key = await crypto.subtle.importKey('raw', seed, { name: 'HMAC', hash: 'SHA-256' }, false, ['sign']);
   const length = rotate.seconds * 1000;
   // Only differences of the wall clock count: however wrong it is, it goes on during a sleep, which the other may not.
@@ -508,7 +510,8 @@ export async function drawCode({ qr }, watch, draw) {
 /** RFC 6238 with SHA-256, and 128 bits for its digits. @param {CryptoKey} key @param {number} step */
 async function rotatingCode(key, step) {
   const counter = new DataView(new ArrayBuffer(8));
-  counter.setBigUint64(0, BigInt(step));
+  counter.setUint32(0, Math.floor(step / 2 ** 32));
+  counter.setUint32(4, step);
   const mac = await crypto.subtle.sign('HMAC', key, counter);
   return `~${base64url(new Uint8Array(mac, 0, 16))}`;
 }
@@ -549,150 +552,140 @@ const isLast = ({ http, code }) =>
 
 /** One socket that comes back by itself: capped backoff with full jitter, and what the close codes ask for. */
 class LastingSocket {
-  #url;
-  #credential;
-  #onMessage;
-  #onDown;
-  #onStop;
-  #greets;
-  /** @type {WebSocket | null} */ #socket = null;
-  #failures = 0;
-  #renewed = false;
-  #provedAgain = false;
-  #stale = undefined;
-  #connecting = false;
-  #stopped = false;
-  #timer = undefined;
-  #limit = undefined;
-  #settled = undefined;
-
   /**
    * `onDown` gets the pause (ms) that the server asked for before anything else is tried. `greets`: the server speaks
    * as soon as it knows who asks.
    */
   constructor(path, credential, { onMessage, onDown = (/** @type {number} */ _pause) => {}, onStop, greets = false }) {
-    this.#url = new URL(path, api);
-    this.#url.protocol = this.#url.protocol.replace('http', 'ws');
-    this.#credential = credential;
-    this.#onMessage = onMessage;
-    this.#onDown = onDown;
-    this.#onStop = onStop;
-    this.#greets = greets;
-    this.#connect();
+    /** @type {WebSocket | null} */
+    this._socket = null;
+    this._failures = 0;
+    this._renewed = this._provedAgain = false;
+    this._stale = undefined;
+    this._connecting = this._stopped = false;
+    this._timer = this._limit = this._settled = undefined;
+    this._url = new URL(path, api);
+    this._url.protocol = this._url.protocol.replace('http', 'ws');
+    this._credential = credential;
+    this._onMessage = onMessage;
+    this._onDown = onDown;
+    this._onStop = onStop;
+    this._greets = greets;
+    this._connect();
   }
 
   /** Connects anew and at once, whatever the present socket believes of itself. */
   renew() {
     // One that is still connecting is as new as it gets, and has its limit.
-    if (this.#stopped || this.#socket?.readyState === WebSocket.CONNECTING) return;
-    this.#drop();
-    this.#connect();
+    if (this._stopped || this._socket?.readyState === WebSocket.CONNECTING) return;
+    this._drop();
+    this._connect();
   }
 
   stop() {
-    this.#stopped = true;
-    clearTimeout(this.#timer);
-    clearTimeout(this.#limit);
-    this.#socket?.close(1000);
+    this._stopped = true;
+    clearTimeout(this._timer);
+    clearTimeout(this._limit);
+    this._socket?.close(1000);
   }
 
   /** Lets go of the present socket: what it may still say, even that another has taken over, is about itself alone. */
-  #drop() {
-    const socket = this.#socket;
+  _drop() {
+    const socket = this._socket;
     if (!socket) return;
-    this.#socket = null;
-    clearTimeout(this.#limit);
-    clearTimeout(this.#settled);
+    this._socket = null;
+    clearTimeout(this._limit);
+    clearTimeout(this._settled);
     socket.onopen = socket.onmessage = socket.onclose = null;
     socket.close(1000);
   }
 
-  async #connect() {
-    clearTimeout(this.#timer);
-    if (this.#stopped || this.#connecting) return;
-    this.#connecting = true;
+  async _connect() {
+    clearTimeout(this._timer);
+    if (this._stopped || this._connecting) return;
+    this._connecting = true;
     try {
-      const hello = await this.#greeting();
-      this.#stale = undefined;
-      if (!this.#stopped) this.#open(hello);
+      const hello = await this._greeting();
+      this._stale = undefined;
+      if (!this._stopped) this._open(hello);
     } catch (error) {
-      if (isLast(error)) this.#end(error.code);
-      else this.#retry(0);
+      if (isLast(error)) this._end(error.code);
+      else this._retry(0);
     } finally {
-      this.#connecting = false;
+      this._connecting = false;
     }
   }
 
   /** @returns {Promise<any>} */
-  async #greeting() {
-    if ('secret' in this.#credential) return { type: 'auth', secret: this.#credential.secret };
-    const authKey = await this.#credential.authKey(this.#stale);
-    const asked = new URL(this.#url);
+  async _greeting() {
+    if ('secret' in this._credential) return { type: 'auth', secret: this._credential.secret };
+    const authKey = await this._credential.authKey(this._stale);
+    const asked = new URL(this._url);
     asked.protocol = asked.protocol.replace('ws', 'http');
     return { type: 'auth', authKey, proof: await proofFor('GET', asked, authKey) };
   }
 
-  #open(hello) {
-    const socket = (this.#socket = new WebSocket(this.#url, SUBPROTOCOL));
+  _open(hello) {
+    const socket = (this._socket = new WebSocket(this._url, SUBPROTOCOL));
     let retryAfter = 0;
     let refusedProof = false;
     // A proxy that swallows the upgrade, or what comes after it, leaves the socket without a word for minutes.
-    this.#limit = setTimeout(() => {
-      this.#drop();
-      this.#retry(0);
+    this._limit = setTimeout(() => {
+      this._drop();
+      this._retry(0);
     }, HANDSHAKE_LIMIT);
     socket.onopen = () => {
-      if (!this.#greets) clearTimeout(this.#limit);
+      if (!this._greets) clearTimeout(this._limit);
       socket.send(JSON.stringify(hello));
-      this.#settled = setTimeout(() => {
-        this.#failures = 0;
-        this.#renewed = this.#provedAgain = false;
+      this._settled = setTimeout(() => {
+        this._failures = 0;
+        this._renewed = this._provedAgain = false;
       }, SETTLED);
     };
     socket.onmessage = ({ data }) => {
-      clearTimeout(this.#limit);
+      clearTimeout(this._limit);
       const message = JSON.parse(data);
       if (message.type === 'retry') {
         retryAfter = message.retryAfter * 1000;
       } else if (message.type === 'nonce') {
         takeNonce(message.nonce);
         refusedProof = true;
-      } else if (!this.#stopped) {
-        this.#onMessage(message);
+      } else if (!this._stopped) {
+        this._onMessage(message);
       }
     };
     socket.onclose = ({ code }) => {
-      clearTimeout(this.#limit);
-      clearTimeout(this.#settled);
-      this.#socket = null;
-      if (this.#stopped) return;
-      if (refusedProof && !this.#provedAgain) {
-        this.#provedAgain = true;
-        this.#connect();
-      } else if (code === 4401 && 'authKey' in this.#credential && !this.#renewed) {
-        this.#renewed = true;
-        this.#stale = hello.authKey;
-        this.#connect();
+      clearTimeout(this._limit);
+      clearTimeout(this._settled);
+      this._socket = null;
+      if (this._stopped) return;
+      if (refusedProof && !this._provedAgain) {
+        this._provedAgain = true;
+        this._connect();
+      } else if (code === 4401 && 'authKey' in this._credential && !this._renewed) {
+        this._renewed = true;
+        this._stale = hello.authKey;
+        this._connect();
       } else if (code in LAST_WORDS) {
-        this.#end(LAST_WORDS[code]);
+        this._end(LAST_WORDS[code]);
       } else {
-        this.#retry(retryAfter, code === 1001 || code === 1012);
+        this._retry(retryAfter, code === 1001 || code === 1012);
       }
     };
   }
 
-  #retry(pause, restarting = false) {
-    clearTimeout(this.#timer);
+  _retry(pause, restarting = false) {
+    clearTimeout(this._timer);
     // A restart meets every waiting device at once: the first attempts are spread over three seconds.
-    const delay = pause + backoff(this.#failures++, 30_000, restarting ? 3000 : 1000);
-    this.#timer = setTimeout(() => this.#connect(), delay);
-    if (!restarting || this.#failures > 1) this.#onDown(pause);
+    const delay = pause + backoff(this._failures++, 30_000, restarting ? 3000 : 1000);
+    this._timer = setTimeout(() => this._connect(), delay);
+    if (!restarting || this._failures > 1) this._onDown(pause);
   }
 
-  #end(code) {
-    if (this.#stopped) return;
+  _end(code) {
+    if (this._stopped) return;
     this.stop();
-    this.#onStop(code);
+    this._onStop(code);
   }
 }
 

@@ -218,12 +218,12 @@ async function open(file) {
  * @returns {Promise<string[]>}
  */
 async function textsIn(pixels, how) {
-  const detect = await (native ??= findNative());
+  const detect = await (native = native ?? findNative());
   const seen = (await detect?.(pixels)) ?? [];
   if (seen.length) nativeReads = true;
   if (seen.some((text) => text.startsWith(how.sought))) return seen;
   try {
-    const decode = await (own ??= inWorker().catch(inPage));
+    const decode = await (own = own ?? inWorker().catch(inPage));
     return [...new Set([...seen, ...(await decode(pixels, how))])];
   } catch (error) {
     // Beside a detector that is known to read, ours is only the second.

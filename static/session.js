@@ -1,6 +1,8 @@
 // Who is logged in in this browser. The authKey lives in this tab's memory only; the refreshKey is in a cookie that no
 // script can read. Tabs share one renewal and never log each other out.
 
+import { keyIsOutOfReach } from './device-key.js';
+import { kept } from './kept.js';
 import { logOut, ProblemError, refreshKeys, root, whoAmI } from './pairing.js';
 
 /** @typedef {import('./pairing.js').Login} Login */
@@ -20,8 +22,11 @@ let keys = null;
 /** @type {Promise<typeof keys> | null} */
 let renewing = null;
 
-/** `signed-in` (by another tab), `signed-out` (anywhere, or the server ended the session). */
-export const events = new EventTarget();
+/**
+ * `signed-in` (by another tab), `signed-out` (anywhere, or the server ended the session). An element, for an EventTarget
+ * of one's own can't be made everywhere.
+ */
+export const events = document.createElement('i');
 
 const tabs = 'BroadcastChannel' in globalThis ? new BroadcastChannel(NAME) : null;
 tabs?.addEventListener('message', ({ data }) => {
@@ -44,9 +49,9 @@ export async function restore() {
   return keys !== null || (mayHoldSession() && (await renew()) !== null);
 }
 
-const mayHoldSession = () => Boolean(localStorage.getItem(VISITED));
+const mayHoldSession = () => Boolean(kept.get(VISITED));
 // A value of its own each time, so that a late refusal does not wipe out the mark of a newer login.
-export const markVisited = () => localStorage.setItem(VISITED, String(Date.now()));
+export const markVisited = () => kept.set(VISITED, String(Date.now()));
 
 /**
  * Runs a call with a good authKey, once more if the server has just stopped taking it.
@@ -85,7 +90,7 @@ async function authKeyFor(stale = undefined) {
 export function adopt(/** @type {Login} */ login) {
   keep(login);
   markVisited();
-  localStorage.setItem(USER, login.user.id);
+  kept.set(USER, login.user.id);
   tabs?.postMessage({ type: 'signed-in' });
 }
 
@@ -95,8 +100,8 @@ export async function leave(authKey = undefined) {
     if (error.http !== 401) throw error;
   });
   keys = null;
-  localStorage.removeItem(USER);
-  localStorage.removeItem(VISITED);
+  kept.remove(USER);
+  kept.remove(VISITED);
   tabs?.postMessage({ type: 'signed-out' });
 }
 
@@ -105,25 +110,27 @@ export async function leave(authKey = undefined) {
  * me", or a neighbour site has planted it: a reload must ask.
  * @returns {Login | null}
  */
-export const unconfirmed = () => (localStorage.getItem(USER) === keys?.user.id ? null : keys);
+export const unconfirmed = () => (kept.get(USER) === keys?.user.id ? null : keys);
 /** Whether the person has said to be somebody, and not logged out since. */
-export const wasSomebody = () => localStorage.getItem(USER) !== null;
+export const wasSomebody = () => kept.get(USER) !== null;
 
 function keep(login) {
   keys = { ...login, staleAt: Date.now() + login.expiresIn * 1000 - Math.min(EARLY, login.expiresIn * 250) };
 }
 
 function renew(stale = undefined) {
-  renewing ??= alone(() => renewOnce(stale)).finally(() => {
-    renewing = null;
-  });
+  if (!renewing) {
+    renewing = alone(() => renewOnce(stale)).finally(() => {
+      renewing = null;
+    });
+  }
   return renewing;
 }
 
 async function renewOnce(stale) {
   // While this tab stood in line, another may have renewed for all.
   if (keys && keys.authKey !== stale) return keys;
-  const mark = localStorage.getItem(VISITED);
+  const mark = kept.get(VISITED);
   for (let attempt = 0; ; attempt++) {
     try {
       const login = await refreshKeys();
@@ -142,10 +149,12 @@ async function renewOnce(stale) {
       if (error.code === 'already_refreshed' && attempt < 6) {
         // Another tab won; its answer has put the next cookie in place, or is about to.
         await new Promise((resolve) => setTimeout(resolve, Math.random() * 300 * (attempt + 1)));
+      } else if (error.code === 'invalid_proof' && keyIsOutOfReach()) {
+        throw new ProblemError('key_out_of_reach', 0);
       } else if (error.http === 401) {
         const was = keys;
         keys = null;
-        if (localStorage.getItem(VISITED) === mark) localStorage.removeItem(VISITED);
+        if (kept.get(VISITED) === mark) kept.remove(VISITED);
         if (was) events.dispatchEvent(new Event('signed-out'));
         return null;
       } else {
@@ -159,11 +168,11 @@ async function renewOnce(stale) {
 async function alone(/** @type {() => Promise<any>} */ work) {
   if (!navigator.locks) return work();
   const inTurn = () => work().finally(() => tabs?.postMessage({ type: 'done' }));
-  const listening = new AbortController();
+  let hear = (/** @type {MessageEvent} */ _) => {};
   const done = new Promise((resolve) => {
-    const hear = ({ data }) => data.type === 'done' && resolve(data);
-    tabs?.addEventListener('message', hear, { signal: listening.signal });
+    hear = ({ data }) => data.type === 'done' && resolve(data);
   });
+  tabs?.addEventListener('message', hear);
   try {
     let taken = false;
     const result = await navigator.locks.request(NAME, { ifAvailable: true }, (lock) => {
@@ -176,6 +185,6 @@ async function alone(/** @type {() => Promise<any>} */ work) {
       return inTurn();
     });
   } finally {
-    listening.abort();
+    tabs?.removeEventListener('message', hear);
   }
 }

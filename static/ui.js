@@ -1,5 +1,6 @@
 // Small pieces that every page is built of: elements, steps, buttons, notices, times. Text only, never markup.
 
+import './polyfills.js';
 import { explain, quoted } from './words.js';
 import { drawCode, root } from './pairing.js';
 
@@ -244,7 +245,10 @@ export function qrPicture(pairing, what, watch) {
         return svg.isConnected;
       }),
     )
-    .catch((error) => svg.replaceWith(notice('problem', explain(error).text)));
+    .catch((error) => {
+      console.warn(error);
+      svg.replaceWith(notice('problem', 'The picture cannot be drawn here. Type the code instead.'));
+    });
   return h('div', { class: 'qr' }, svg);
 }
 

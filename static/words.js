@@ -15,6 +15,10 @@ const PROBLEMS = {
     'This browser could not prove its key',
     'It has lost the key that it asked with, or this site was opened under another address than its own. Start again with a new code.',
   ],
+  key_out_of_reach: [
+    'This browser does not find its key',
+    'Its own store does not answer. Close the browser altogether, start it again, and open this page once more.',
+  ],
   not_found: ['This code is not valid', 'The code is unknown or too old. Let the other device show a new one.'],
   already_claimed: [
     'Somebody was faster',

@@ -681,7 +681,7 @@ async def test_without_a_camera_interface_the_page_leads_with_the_other_ways(new
     )
     page = await phone.open("/phone")
     await expect(page.get_by_text("Use this device’s own camera app.")).to_be_visible()
-    await expect(page.get_by_text("Picture")).to_be_visible()
+    await expect(page.get_by_text("Picture of a code")).to_be_visible()
     await expect(page.get_by_role("button", name="Scan with the camera")).to_have_count(0)
 
 
