@@ -151,7 +151,7 @@ async def test_browsers_of_2020_pair_log_in_and_list_their_devices(new_device):
     await heading(reading, "Finished")
     page = await laptop.open("/devices")
     await expect(page.locator(".device")).to_have_count(2)
-    await expect(page.locator(".activity li").first).to_be_visible()
+    await expect(page.get_by_text("A device logged in").first).to_be_visible()
     await type_code(await phone.open("/phone"), "no code")
     await expect(phone.context.pages[-1].get_by_role("alert")).to_contain_text("That is not a login code")
 
