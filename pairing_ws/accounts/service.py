@@ -25,7 +25,7 @@ from pairing_ws.accounts.ports import (
     User,
 )
 from pairing_ws.clock import Clock, iso
-from pairing_ws.errors import Code, Refused
+from pairing_ws.errors import Code, Refused, Unavailable
 from pairing_ws.network import block
 from pairing_ws.parties import Approver, NewDevice
 from pairing_ws.ports import Bus, Limits, Prove, Push, Wake, unproved
@@ -114,6 +114,16 @@ class AccountService:
             self._clock(),
             self._policy.device_limit,
         )
+
+    async def obstacle(self, approver: Approver, device: NewDevice) -> Refused | None:
+        """See `pairing.ports.Accounts`."""
+        try:
+            await self.check_login(approver, device)
+        except Unavailable:
+            raise
+        except Refused as refused:
+            return refused
+        return None
 
     async def log_in(self, pairing_id: str, approver: Approver, device: NewDevice, secret: str) -> LoggedIn:
         """The one session of this pairing. Repeated with the same secret it gives the same pair for 30 s, as long as

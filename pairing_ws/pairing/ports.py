@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
+from pairing_ws.errors import Refused
 from pairing_ws.network import Place
 from pairing_ws.pairing.machine import Pairing
 from pairing_ws.parties import Approver, NewDevice
@@ -68,6 +69,9 @@ class Accounts(Protocol[SessionT_co]):
 
     async def check_login(self, approver: Approver, device: NewDevice) -> None:
         """Raises Refused if the approver's session, device or account no longer stands, or no device fits."""
+
+    async def obstacle(self, approver: Approver, device: NewDevice) -> Refused | None:
+        """What `check_login` would raise. Raises Unavailable."""
 
     async def log_in(self, pairing_id: str, approver: Approver, device: NewDevice, secret: str) -> SessionT_co:
         """Exactly one session for this pairing, however often called; see AccountService.log_in."""

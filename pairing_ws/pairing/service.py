@@ -140,17 +140,17 @@ class PairingService(Generic[SessionT]):
 
     async def view(self, pairing_id: str, holder: Holder) -> View:
         """The pairing as its party sees it. Raises NOT_FOUND alike for unknown, foreign and wrong secret."""
-        return self._seen(await self._store.get(pairing_id), holder)
+        return await self._seen(await self._store.get(pairing_id), holder)
 
     async def news(self, pairing_id: str, holder: Holder, note: str, known: int) -> View:
         """The same for a watcher who was woken with `note` and knows version `known`: what the note tells, if it is
         newer than that, saves the trip to the store."""
         told = self._store.told_by(note)
         if told and told.pairing.version > known:
-            return self._seen(told, holder)
+            return await self._seen(told, holder)
         return await self.view(pairing_id, holder)
 
-    def _seen(self, loaded: Loaded | None, holder: Holder) -> View:
+    async def _seen(self, loaded: Loaded | None, holder: Holder) -> View:
         if loaded is None:
             raise not_found()
         pairing, now = loaded
@@ -158,13 +158,20 @@ class PairingService(Generic[SessionT]):
             if codes.matches(holder.secret, pairing.secret_hash):
                 return View(pairing, Role.NEW_DEVICE, now)
         elif pairing.approver and pairing.approver.session_id == holder.approver.session_id:
-            return self._approvers_view(pairing, now)
+            return await self._approvers_view(pairing, now, holder)
         raise not_found()
 
-    def _approvers_view(self, pairing: Pairing, now: int) -> View:
+    async def _approvers_view(self, pairing: Pairing, now: int, holder: ByKey) -> View:
         shows_number = pairing.verification is Verification.NUMBER and pairing.approved_at is not None
         number = codes.verification_number(self._key, pairing.id) if shows_number and not pairing.final else None
-        return View(pairing, Role.APPROVER, now, number)
+        obstacle = await self._obstacle(pairing, holder) if pairing.status is Status.SCANNED else None
+        return View(pairing, Role.APPROVER, now, number, obstacle.code if obstacle else None)
+
+    async def _obstacle(self, pairing: Pairing, holder: ByKey) -> Refused | None:
+        """Why this approver can't approve it as things are: told from the claim on, while it can still be mended."""
+        if not holder.trusted:
+            return Refused(Code.DEVICE_QUARANTINED)
+        return await self._accounts.obstacle(holder.approver, pairing.new_device) if pairing.new_device else None
 
     def watch(self, pairing_id: str, wake: Wake) -> AbstractAsyncContextManager[None]:
         """Subscribe before reading: a change after the entry wakes the watcher, one before it is in what it reads.
@@ -246,7 +253,7 @@ class PairingService(Generic[SessionT]):
                 )
             if not pairing.final and _claimed_by(pairing, claimant, chosen):
                 if isinstance(claimant, ByKey):
-                    return self._approvers_view(pairing, now), None
+                    return await self._approvers_view(pairing, now, claimant), None
                 if pairing.new_device and pairing.new_device.key_thumbprint != claimant.key_thumbprint:
                     raise Refused(Code.DEVICE_CHANGED, "this is not the key that the approver was asked about")
                 return View(pairing, Role.NEW_DEVICE, now), chosen
@@ -281,8 +288,8 @@ class PairingService(Generic[SessionT]):
                 doubts = await self._doubts(pairing, approver, device, network, place, trusted=trusted)
                 claimed = msgspec.structs.replace(claimed, place=place, doubts=doubts)
             if await self._swap(Event.CLAIM, pairing, claimed):
-                if by_key:
-                    return self._approvers_view(claimed, now), None
+                if isinstance(claimant, ByKey):
+                    return await self._approvers_view(claimed, now, claimant), None
                 return View(claimed, Role.NEW_DEVICE, now), secret
             loaded = await self._store.get(pairing.id)
         raise not_found()
@@ -349,11 +356,14 @@ class PairingService(Generic[SessionT]):
                 approved_at=now,
                 expires_at=max(pairing.expires_at, now + self._policy.redeem * with_number),
             )
+            if obstacle := await self._obstacle(pairing, holder):
+                # Now, and not to the new device at its login: only the approver can mend it.
+                raise obstacle
             # Last of all: nobody is asked for a passkey over what can't be approved anyway.
             await holder.step_up()
             if await self._swap(Event.APPROVE, pairing, approved):
                 self._push_approval(approved, now)
-                return self._approvers_view(approved, now)
+                return await self._approvers_view(approved, now, holder)
 
     async def deny(self, pairing_id: str, holder: ByKey, *, report: bool = False) -> View:
         """Refusal, and with `report` the word that the approver did not start this. A device in quarantine denies, and

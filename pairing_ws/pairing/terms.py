@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import NamedTuple
 
-from pairing_ws.errors import Refused
+from pairing_ws.errors import Code, Refused
 from pairing_ws.pairing.machine import Pairing
 from pairing_ws.parties import Approver
 
@@ -15,12 +15,14 @@ class Role(StrEnum):
 
 
 class View(NamedTuple):
-    """One pairing as one party sees it at `now`. `number` is there only for an approver who has to show it."""
+    """One pairing as one party sees it at `now`. `number` is there only for an approver who has to show it, `obstacle`
+    for one who can't approve it as things are."""
 
     pairing: Pairing
     role: Role
     now: int
     number: str | None = None
+    obstacle: Code | None = None
 
     @property
     def expires_in(self) -> float:

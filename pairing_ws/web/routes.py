@@ -68,7 +68,10 @@ CALLS: tuple[Call, ...] = (
     Call(
         "POST", f"{API}/pairings/{{id}}/approve", pairings.approve, 200, wire.PairingView,
         proofs=(KEY,),
-        refusals=(Code.NOT_FOUND, Code.NOT_SCANNED, Code.DEVICE_QUARANTINED, Code.STEP_UP_REQUIRED, *_ENDED),
+        refusals=(
+            Code.NOT_FOUND, Code.NOT_SCANNED, Code.DEVICE_QUARANTINED, Code.DEVICE_LIMIT, Code.STEP_UP_REQUIRED,
+            *_ENDED,
+        ),
     ),
     Call(
         "POST", f"{API}/pairings/{{id}}/deny", pairings.deny, 200, wire.PairingView, wire.DenyRequest,

@@ -10,11 +10,14 @@ from pairing_ws.accounts import ports as accounts
 from pairing_ws.accounts.passkeys import Passkey
 from pairing_ws.accounts.service import LoggedIn
 from pairing_ws.clock import iso
+from pairing_ws.errors import Code
 from pairing_ws.network import Place
 from pairing_ws.pairing.machine import Pairing, Status
 from pairing_ws.pairing.terms import Created, Role, View
 
 POLL_INTERVAL = 3
+# Of what may stand in the way of an approval, what its approver may still see: others end their session.
+OBSTACLES = frozenset({Code.DEVICE_LIMIT, Code.DEVICE_QUARANTINED})
 KeysIn = Literal["body", "cookie"]
 Text = Annotated[str, Meta(max_length=256)]
 
@@ -175,8 +178,8 @@ class Qr(Json):
 
 
 class PairingView(Json, omit_defaults=False, kw_only=True):
-    """A pairing as both parties see it; the approver also sees `newDevice`, `warnings` if there are any and, when it
-    has to show it, `number`."""
+    """A pairing as both parties see it; the approver also sees `newDevice`, `warnings` if there are any, `number`
+    when it has to show it, and `obstacle` while there is one."""
 
     id: str
     initiator: Literal["new_device", "logged_in_device"]
@@ -192,6 +195,13 @@ class PairingView(Json, omit_defaults=False, kw_only=True):
     new_device: NewDeviceView | msgspec.UnsetType = msgspec.UNSET
     warnings: list[Literal["place_differs", "many_requests", "network_differs"]] | msgspec.UnsetType = msgspec.UNSET
     number: str | msgspec.UnsetType = msgspec.UNSET
+    obstacle: Annotated[
+        Literal["device_limit", "device_quarantined"] | msgspec.UnsetType,
+        Meta(
+            description="what approve would be refused with as things are; after `device_limit` log a device out, then"
+            " approve"
+        ),
+    ] = msgspec.UNSET
     elapsed_ms: Annotated[
         int | msgspec.UnsetType,
         Meta(description="since `createdAt`, while a picture that rotates can be scanned"),
@@ -383,6 +393,7 @@ def pairing(view: View, kind: type[PairingView] = PairingView, **more: Any) -> P
         more["new_device"] = _new_device(record)
         more["warnings"] = [doubt.value for doubt in record.doubts] or msgspec.UNSET
         more["number"] = view.number or msgspec.UNSET
+        more["obstacle"] = view.obstacle.value if view.obstacle in OBSTACLES else msgspec.UNSET
     if record.scanned_at:
         more["scanned_at"] = iso(record.scanned_at)
     if record.approved_at:

@@ -66,6 +66,9 @@ class AccountsRoom:
         if self.refuses:
             raise Refused(self.refuses)
 
+    async def obstacle(self, approver: Approver, device: NewDevice) -> Refused | None:
+        return Refused(self.refuses) if self.refuses else None
+
     async def log_in(self, pairing_id: str, approver: Approver, device: NewDevice, secret: str) -> str:
         self.calls.append(("log in", pairing_id, approver, device, secret))
         return f"session {pairing_id}"

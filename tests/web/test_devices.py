@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import websockets
 
-from tests.client import Api, Phone, device_headers, socket
+from tests.client import Api, Phone, device_headers, socket, until
 from tests.embedded import embedded, fresh_phone, invite_in
 from tests.servers import Server, running
 from tests.web.conftest import NewPhone, refusal
@@ -318,9 +318,11 @@ async def test_the_cap_on_devices_refuses_the_login_and_evicts_nobody(
             phone = await fresh_phone(api, folder, "small")
             second = await let_in(api, phone, code="second")
             device = await api.new_pairing()
-            await phone.claim(device.pairing)
-            await phone.approve(device.id)
-            assert refusal(await device.log_in()) == (409, "device_limit")
+            # Before anybody consents, and to whoever can mend it.
+            assert (await phone.claim(device.pairing)).json()["obstacle"] == "device_limit"
+            assert refusal(await phone.approve(device.id)) == (409, "device_limit")
+            assert refusal(await device.log_in()) == (409, "not_approved")
+            assert "obstacle" not in (await device.poll()).json()
             invite = await invite_in(folder, "small")
             refused = await api.http.post("/invites/accept", json={"code": invite}, headers=device_headers())
             assert refusal(refused) == (409, "device_limit")
@@ -328,7 +330,46 @@ async def test_the_cap_on_devices_refuses_the_login_and_evicts_nobody(
             # A known device is no further one, and after a logout there is room: the same pairing goes on.
             await let_in(api, phone, code="second")
             await api.http.delete(f"/devices/{id_of(second)}", headers=phone.headers)
+            assert "obstacle" not in (await phone.get(f"/pairings/{device.id}")).json()
+            assert (await phone.approve(device.id)).status_code == 200
             assert (await device.log_in()).status_code == 200
+
+
+@pytest.mark.security(18)
+async def test_in_either_direction_a_full_account_is_told_with_the_scan_and_a_known_device_is_no_further_one(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("full")
+    with embedded(folder, demo=True, limit_devices=2) as server:
+        async with Api(server.url) as api:
+            phone = await fresh_phone(api, folder, "small")
+            await let_in(api, phone, code="second")
+            shown = await phone.show_code()
+            async with socket(server.ws_url, shown["id"], authKey=phone.keys["authKey"]) as connection:
+                await until(connection, "pending")
+                await api.join(shown)
+                assert (await until(connection, "scanned"))["obstacle"] == "device_limit"
+            known = await api.new_pairing(device_headers("second"))
+            assert "obstacle" not in (await phone.claim(known.pairing)).json()
+            assert (await phone.approve(known.id)).status_code == 200
+
+
+@pytest.mark.security(18)
+async def test_of_two_that_are_approved_for_the_last_place_one_logs_in_and_the_other_can_once_there_is_room(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("last")
+    with embedded(folder, demo=True, limit_devices=2) as server:
+        async with Api(server.url) as api:
+            phone = await fresh_phone(api, folder, "small")
+            devices = [await api.new_pairing() for _ in range(2)]
+            for each in devices:
+                await phone.claim(each.pairing)
+                assert (await phone.approve(each.id)).status_code == 200
+            first = await devices[0].log_in()
+            assert refusal(await devices[1].log_in()) == (409, "device_limit")
+            await api.http.delete(f"/devices/{first.json()['device']['id']}", headers=phone.headers)
+            assert (await devices[1].log_in()).status_code == 200
 
 
 # Quarantine
@@ -357,7 +398,7 @@ async def test_a_device_in_quarantine_can_neither_let_in_nor_lock_out(strict: Se
     me = (await child.get("/me")).json()
     assert me["quarantineUntil"] == me["device"]["quarantineUntil"]
     device = await api.new_pairing()
-    assert (await child.claim(device.pairing)).status_code == 200
+    assert (await child.claim(device.pairing)).json()["obstacle"] == "device_quarantined"
     path = f"/devices/{id_of(owner)}"
     forbidden = [
         await child.approve(device.id),
