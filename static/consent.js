@@ -1,6 +1,6 @@
 // The logged-in device's side after a scan: who asks, allow or deny, and what became of it.
 
-import { approvePairing, denyPairing, isFinal, revokeDevice, watchPairing } from './pairing.js';
+import { approvePairing, denyPairing, isFinal, listDevices, revokeDevice, watchPairing } from './pairing.js';
 import { acknowledge } from './alerts.js';
 import { browserName, osName } from './device.js';
 import * as session from './session.js';
@@ -14,6 +14,7 @@ import {
   everySecond,
   h,
   icon,
+  moment,
   notice,
   row,
   say,
@@ -49,7 +50,8 @@ export function askForConsent(pairing, again, watch = watchPairing(pairing, sess
 
 function draw(way) {
   const { pairing, again } = way;
-  if (pairing.status === 'scanned') drawCard(way);
+  if (pairing.status === 'scanned' && pairing.obstacle === 'device_limit') drawFull(way);
+  else if (pairing.status === 'scanned') drawCard(way);
   else if (pairing.status === 'approved') drawApproved(way);
   else if (pairing.status === 'consumed') drawFinished(way);
   else if (way.missed) drawEnd(MISSED, again);
@@ -89,6 +91,7 @@ function drawCard(way) {
     () => act(way, () => session.withKey((key) => denyPairing(pairing.id, key, { report: report.checked }))),
     { kind: 'verdict deny', icon: 'cross' },
   );
+  const tooNew = pairing.obstacle === 'device_quarantined';
   const warned = warnings(pairing);
   if (warned.texts.length) approve.setAttribute('aria-describedby', 'warnings');
   approve.setAttribute('aria-disabled', 'true');
@@ -159,7 +162,8 @@ function drawCard(way) {
       ` Allow only if the new device is in front of you and its address bar says ${address()}.`,
       pairing.verification === 'number' ? ' After that you get a number to type there.' : '',
     ),
-    h('div', { class: 'row verdicts' }, deny, approve),
+    tooNew && notice('caution', explain({ code: 'device_quarantined' }).text),
+    h('div', { class: 'row verdicts' }, deny, !tooNew && approve),
     h(
       'label',
       { class: 'check', for: 'report' },
@@ -185,6 +189,57 @@ function drawWarnings({ grave, texts }) {
   );
 }
 
+/** No device more fits into the account: one of the others has to make room before the person decides about this one. */
+async function drawFull(way) {
+  const { id, expiresIn } = way.pairing;
+  const go = async () => {
+    await session
+      .withKey((key) => revokeDevice(list.querySelector('input:checked')?.getAttribute('value') ?? '', key))
+      // Somebody else was faster: there is room all the same.
+      .catch((error) => {
+        if (error.code !== 'not_found') throw error;
+      });
+    say('Logged out');
+    way.pairing = { ...way.pairing, obstacle: undefined };
+    draw(way);
+  };
+  const send = button('Log it out and go on', go, { kind: 'danger' });
+  send.setAttribute('aria-disabled', 'true');
+  const list = h(
+    'fieldset',
+    { class: 'choose', onchange: () => send.removeAttribute('aria-disabled') },
+    h('legend', {}, 'Which one?'),
+  );
+  const deny = () => act(way, () => session.withKey((key) => denyPairing(id, key)));
+  step(
+    {
+      title: 'Your account is full',
+      mark: ['calm', 'warning'],
+      lead: 'A device wants to log in, and there is no place for it. Choose one to log out, then see who asks.',
+    },
+    list,
+    row(button('Deny', deny, { kind: 'secondary' }), send),
+    countdown(expiresIn, (left) => `Without an answer nobody gets in. Time left: ${left}`),
+  );
+  try {
+    const { devices } = await session.withKey(listDevices);
+    list.append(
+      ...devices
+        .filter((device) => !device.current)
+        .map((device) =>
+          h(
+            'label',
+            { class: 'check' },
+            h('input', { type: 'radio', name: 'device', value: device.id }),
+            h('span', {}, claimed(device.name), ', last seen ', moment(device.lastSeenAt)),
+          ),
+        ),
+    );
+  } catch (error) {
+    list.append(notice('problem', explain(error).text));
+  }
+}
+
 const fact = (term, description) => h('div', {}, h('dt', {}, term), description);
 
 /** Both verdicts may lose a race; then what really happened is shown, not an error. */
@@ -192,6 +247,10 @@ async function act(way, verdict) {
   try {
     way.watch.take(await verdict());
   } catch (error) {
+    if (error.code === 'device_limit') {
+      way.pairing = { ...way.pairing, obstacle: 'device_limit' };
+      return draw(way);
+    }
     const over = ['invalid_state', 'pairing_cancelled', 'pairing_expired'].includes(error.code);
     if (!over) throw error;
     await way.watch.read();

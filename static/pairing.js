@@ -31,6 +31,7 @@ import { base64url, proofFor, publicKey, takeNonce } from './device-key.js';
  * @property {NewDevice} [newDevice]      approver only
  * @property {('place_differs' | 'many_requests' | 'network_differs')[]} [warnings]   approver only, if any
  * @property {string} [number]            approver only, once approved
+ * @property {'device_limit' | 'device_quarantined'} [obstacle]   approver only, while approving would be refused
  * @property {string} [userCode]          creator only
  * @property {{text: string, svg?: string, png?: string, rotate?: {seed: string, seconds: number}}} [qr]   creator only
  * @property {number} [elapsedMs]         creator only, while a picture that rotates can be scanned

@@ -285,3 +285,65 @@ async def test_devices_of_one_name_are_told_apart_by_their_moments_and_addresses
     await first.get_by_role("button", name="This wasn’t me").click()
     await expect(first).to_contain_text(re.compile(r"all that it let in: “Chrome on Linux” \(added .*:04:06"))
     await expect(first).to_contain_text(re.compile("Last seen .* from 192.0.2.05"))
+
+
+@pytest.mark.security(18)
+@pytest.mark.parametrize("viewport", [{"width": 1280, "height": 800}, {"width": 390, "height": 844}])
+async def test_in_a_full_account_the_approver_chooses_who_makes_room_before_they_decide(
+    new_device, another_server, viewport
+):
+    async with another_server(PAIRING_LIMIT_DEVICES="2") as server:
+        phone = await new_device(at=server, viewport=viewport)
+        await phone.log_in("ada")
+        old = await new_device(at=server)
+        old_page = await old.log_in("ada")
+        showing = await (await new_device(at=server)).open("/")
+        page = await phone.open("/phone")
+        await type_code(page, await shown_code(showing))
+        await heading(page, "Your account is full")
+        out = page.get_by_role("button", name="Log it out and go on")
+        await expect(out).to_be_disabled()
+        # Itself it can't choose, or nobody could decide any more.
+        await expect(page.get_by_role("radio")).to_have_count(1)
+        await page.get_by_role("radio").check()
+        assert await page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        await out.click()
+        await heading(page, "Let this device in?")
+        await expect(old_page.get_by_role("heading", level=1)).not_to_have_text("You are logged in")
+        allow = page.get_by_role("button", name="Allow")
+        await expect(allow).to_be_enabled()
+        await allow.click()
+        await heading(showing, "Type the number")
+
+
+async def test_an_account_that_fills_up_while_the_card_is_open_says_so_instead_of_failing(new_device, another_server):
+    async with another_server(PAIRING_LIMIT_DEVICES="2") as server:
+        phone = await new_device(at=server)
+        await phone.log_in("ada")
+        showing = await (await new_device(at=server)).open("/")
+        page = await phone.open("/phone")
+        await type_code(page, await shown_code(showing))
+        await heading(page, "Let this device in?")
+        await (await new_device(at=server)).log_in("ada")
+        allow = page.get_by_role("button", name="Allow")
+        await expect(allow).to_be_enabled()
+        await allow.click()
+        await heading(page, "Your account is full")
+        await expect(page.get_by_role("radio")).to_have_count(1)
+        await page.get_by_role("button", name="Deny").click()
+        await heading(showing, "The login was refused")
+
+
+async def test_a_device_in_quarantine_sees_with_the_card_that_it_can_only_deny(new_device, another_server):
+    async with another_server(PAIRING_QUARANTINE_SECONDS="3600") as server:
+        await (await new_device(at=server)).log_in("ada")
+        newcomer = await new_device(at=server)
+        await newcomer.log_in("ada")
+        showing = await (await new_device(at=server)).open("/")
+        page = await newcomer.open("/phone")
+        await type_code(page, await shown_code(showing))
+        await heading(page, "Let this device in?")
+        await expect(page.get_by_text("For your safety a new device cannot let others in")).to_be_visible()
+        await expect(page.get_by_role("button", name="Allow")).to_have_count(0)
+        await page.get_by_role("button", name="Deny").click()
+        await heading(showing, "The login was refused")
