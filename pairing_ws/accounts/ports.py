@@ -32,6 +32,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     last_ip: str
     paired_by: str | None
     quarantine_until: int | None = None
+    # What it calls itself; `name` is another one since a person has renamed it.
+    reported_name: str | None = None
 
 
 class NewSession(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +93,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     revoked_at: int | None = None
     verified_at: int | None = None
     key_thumbprint: str | None = None
+    # `replaced` (its device's code came again), `revoked`, `logged_out`, `key_reused`.
+    ended_why: str | None = None
 
     @property
     def amr(self) -> str:
@@ -172,7 +176,8 @@ class AccountStore(Protocol):
     async def begin_session(
         self, session: NewSession, device: NewDevice, approved_by: str | None, quarantine_until: int | None, limit: int
     ) -> Begun | None:
-        """Create the session, register or overwrite its device, end the device's older sessions, write the activity.
+        """Create the session, register or overwrite its device, end the device's older sessions, write the activity. Of
+        the device's record only a name stays that a person has given it.
 
         None if a session of that origin exists: then nothing was changed.
         `approved_by` is the id of the session that approved; without one it is an invite, which is marked as used in

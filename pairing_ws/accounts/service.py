@@ -282,7 +282,7 @@ class AccountService:
                 return None
             known[session.id] = (now + SESSION_CACHE_MS, session)
         if not session.alive_at(now):
-            return None
+            raise unauthenticated(session.ended_why)
         if session.user.locked_at is not None:
             raise Refused(Code.ACCOUNT_LOCKED, "the account is locked")
         return session
@@ -313,8 +313,10 @@ class AccountService:
         while key is not None:
             session = await self._store.session_of_family(key.family_hash)
             now = self._clock()
-            if session is None or not session.alive_at(now):
+            if session is None:
                 break
+            if not session.alive_at(now):
+                raise unauthenticated(session.ended_why)
             if session.user.locked_at is not None:
                 raise Refused(Code.ACCOUNT_LOCKED, "the account is locked")
             if not counted:
@@ -336,7 +338,7 @@ class AccountService:
             if verdict is not Verdict.STOLEN:
                 raise Refused(Code.ALREADY_REFRESHED, "this key was exchanged, and its successor is in use; use that")
             await self._end(session, "session.key_reused", ip, now)
-            break
+            raise unauthenticated("key_reused")
         raise unauthenticated()
 
     async def _rotate(self, session: Session, key: RefreshKey, ip: str, now: int) -> LoggedIn | None:
@@ -604,6 +606,16 @@ def no_such_device() -> Refused:
     return Refused(Code.NOT_FOUND, "no such device in this account")
 
 
-def unauthenticated() -> Refused:
-    """One answer for every key that is missing, wrong, expired or revoked."""
+ENDS = {
+    "replaced": "this device's code has logged in again, on this machine or on another one that has it",
+    "revoked": "another device has logged this one out",
+    "logged_out": "this session was logged out",
+    "key_reused": "a key that was exchanged long ago has come again, and ended the session",
+}
+
+
+def unauthenticated(why: str | None = None) -> Refused:
+    """One answer for every key that is missing, wrong or expired; who has a true one is told why its session ended."""
+    if why in ENDS:
+        return Refused(Code.UNAUTHENTICATED, ENDS[why], reason=why)
     return Refused(Code.UNAUTHENTICATED, "no valid credential")

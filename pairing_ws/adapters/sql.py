@@ -100,7 +100,7 @@ class SqlAccounts(Store):
         if not approved_by and not standing.inhabited:
             quarantine_until = None
         if standing.comes_again:
-            db.change(ask.END_DEVICE, device=session.device_id, now=now)
+            db.change(ask.END_DEVICE, device=session.device_id, now=now, why="replaced")
         if standing.parent_before and standing.parent_before != standing.approver:
             db.change(ask.KEEP_PARENT, device_id=session.device_id, paired_by=standing.parent_before, user_id=user.id)
         pushed_to = device.push_token
@@ -112,7 +112,8 @@ class SqlAccounts(Store):
         fresh = Device(
             id=session.device_id,
             user_id=user.id,
-            name=device.name,
+            name=standing.given_name or device.name,
+            reported_name=device.name,
             os=device.os,
             app_version=device.app_version,
             created_at=now,
@@ -124,7 +125,10 @@ class SqlAccounts(Store):
         address = {"push_kind": "fcm-token", "push_address": pushed_to} if pushed_to else NO_ADDRESS
         db.change(ask.REGISTER, **asdict(fresh), **address)
         db.change(ask.BEGIN, **asdict(session), retired=b"[]")
-        line = Activity(user_id=user.id, at=now, event=LOGIN, device_id=fresh.id, device_name=fresh.name, ip=device.ip)
+        line = Activity(user_id=user.id, at=now, event=LOGIN, device_id=fresh.id, device_name=device.name, ip=device.ip)
+        if standing.replaces:
+            # It may have been another machine that has the same code.
+            self._note(db, msgspec.structs.replace(line, event="session.replaced"))
         self._note(db, line)
         return Begun(user, fresh, bool(standing.comes_again))
 
@@ -208,7 +212,8 @@ class SqlAccounts(Store):
     @writing
     def end_session(self, db: Transaction, session_id: str, at: int, activity: Activity) -> None:
         self._lock_account(db, activity.user_id)
-        for (device_id,) in db.rows(ask.END_SESSION, session=session_id, now=at):
+        why = activity.event.removeprefix("session.")
+        for (device_id,) in db.rows(ask.END_SESSION, session=session_id, now=at, why=why):
             db.change(ask.DROP_PUSH_OF_DEVICE, device=device_id)
             self._note(db, activity)
 
@@ -314,7 +319,7 @@ class SqlAccounts(Store):
 
     def _revoke(self, db: Transaction, device_ids: Sequence[str], at: int, line: Activity) -> None:
         if device_ids:
-            db.change_each(ask.END_DEVICE, [{"device": each, "now": at} for each in device_ids])
+            db.change_each(ask.END_DEVICE, [{"device": each, "now": at, "why": "revoked"} for each in device_ids])
             db.change_each(ask.DROP_PUSH_OF_DEVICE, [{"device": each} for each in device_ids])
             self._note(db, line)
 
@@ -442,8 +447,12 @@ class Standing(NamedTuple):
     inhabited: bool
     comes_again: bool
     used: bool
+    # Whether it comes again while its last session is alive.
+    replaces: bool
     # The device that let it in the last time.
     parent_before: str | None
+    # By a person.
+    given_name: str | None
 
     def demand_approver(self) -> None:
         if self.approver is None:

@@ -64,7 +64,11 @@ STANDING = Statement(
         sa.exists().where(OF_ACCOUNT, *ALIVE),
         sa.exists().where(OF_DEVICE, sessions.c.revoked_at.is_(None)),
         sa.exists().where(sessions.c.origin == given("origin")),
+        sa.exists().where(OF_DEVICE, *ALIVE),
         sa.select(devices.c.paired_by).where(devices.c.id == given("device")).scalar_subquery(),
+        sa.select(devices.c.name)
+        .where(devices.c.id == given("device"), devices.c.name != devices.c.reported_name)
+        .scalar_subquery(),
     ).where(users.c.id == given("account"))
 )
 USE_INVITE = Statement(
@@ -132,7 +136,9 @@ FORGET_SEALED = Statement(
     .where(sessions.c.id == given("session"), sessions.c.refresh_hash == given("key"), sessions.c.sealed.is_not(None))
     .values(sealed=None, retired=given("retired"))
 )
-_END = sessions.update().where(sessions.c.revoked_at.is_(None)).values(revoked_at=NOW, sealed=None)
+_END = (
+    sessions.update().where(sessions.c.revoked_at.is_(None)).values(revoked_at=NOW, sealed=None, ended_why=given("why"))
+)
 END_SESSION = Statement(_END.where(sessions.c.id == given("session")).returning(sessions.c.device_id))
 END_DEVICE = Statement(_END.where(OF_DEVICE))
 

@@ -59,6 +59,8 @@ devices = sa.Table(
     # FCM is moving from tokens to installation ids: the kind says how to address it.
     sa.Column("push_kind", sa.String(16)),
     sa.Column("push_address", sa.String(4096)),
+    # What it calls itself: `name` is another one since a person has renamed it.
+    sa.Column("reported_name", sa.String(128)),
 )
 
 # Which devices let it in before the one that its record names: who comes again under its code ends no kinship.
@@ -93,6 +95,7 @@ sessions = sa.Table(
     # When a person, not only a key, was last known to be there.
     sa.Column("verified_at", sa.BigInteger),
     sa.Column("key_thumbprint", sa.String(43)),
+    sa.Column("ended_why", sa.String(16)),
 )
 
 passkeys = sa.Table(

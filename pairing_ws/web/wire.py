@@ -234,7 +234,8 @@ class UserView(Json):
 
 
 class DeviceView(Json, omit_defaults=False):
-    """`descendants`, in the list alone: which others of it `?descendants=true` would log out along with this one."""
+    """`reportedName`: what the device calls itself, if a person has called it otherwise. `descendants`, in the list
+    alone: which others of it `?descendants=true` would log out along with this one."""
 
     id: str
     name: str
@@ -246,6 +247,7 @@ class DeviceView(Json, omit_defaults=False):
     paired_by: str | None
     current: bool
     quarantine_until: str | msgspec.UnsetType = msgspec.UNSET
+    reported_name: str | msgspec.UnsetType = msgspec.UNSET
     descendants: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -347,6 +349,7 @@ class Problem(Json):
     initiator: str | None = None
     attempts_left: int | None = None
     methods: list[Literal["webauthn", "host"]] | None = None
+    reason: Literal["replaced", "revoked", "logged_out", "key_reused"] | None = None
     max_age: int | None = None
     nonce: str | None = None
 
@@ -461,6 +464,7 @@ def device(record: accounts.Device, current: str | None, now: int) -> DeviceView
         paired_by=record.paired_by,
         current=record.id == current,
         quarantine_until=iso(record.quarantine_until or 0) if in_quarantine else msgspec.UNSET,
+        reported_name=msgspec.UNSET if record.reported_name in (None, record.name) else record.reported_name,
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 
 import pytest
@@ -276,6 +277,75 @@ async def test_a_revoked_devices_keys_die_in_every_process_within_five_seconds(h
     here.clock.forward(ms=SESSION_CACHE_MS)
     assert SESSION_CACHE_MS <= 5_000
     assert await code_of(elsewhere.accounts.authenticate(given.answer.auth_key)) is Code.UNAUTHENTICATED
+
+
+async def reason_of(call: Awaitable[object]) -> object:
+    with pytest.raises(Refused) as caught:
+        await call
+    assert caught.value.code is Code.UNAUTHENTICATED
+    return caught.value.extra.get("reason")
+
+
+async def test_who_is_logged_out_by_another_machine_with_the_same_code_is_told_so_and_a_line_says_it(
+    here: World,
+) -> None:
+    root = await here.by_invite()
+    first = await here.pair(root, device(code="image", name="First"))
+    session = await here.known(first)
+    here.clock.forward(seconds=60)
+    await here.pair(root, device(code="image", name="Second", ip="192.0.2.2"))
+    assert await here.accounts.still_stands(session.id) is None
+    for elsewhere in (here, here.another()):
+        assert await reason_of(elsewhere.accounts.authenticate(first.answer.auth_key)) == "replaced"
+        assert await reason_of(elsewhere.accounts.refresh(first.answer.refresh_key, "")) == "replaced"
+    (line,) = [each for each in await here.accounts.activity(root) if each.event == "session.replaced"]
+    assert (line.device_id, line.device_name, line.ip) == (session.device.id, "Second", "192.0.2.2")
+
+
+async def test_a_login_after_the_session_has_run_out_replaces_none(here: World) -> None:
+    session = await here.by_invite(code="same")
+    here.clock.forward(ms=here.policy.refresh_key)
+    assert (await here.by_invite(code="same")).device.id == session.device.id
+    assert await here.column("SELECT event FROM activity WHERE event = 'session.replaced'") == []
+
+
+async def test_the_holder_of_a_key_is_told_why_its_session_ended_and_nobody_else_is(here: World) -> None:
+    root = await here.by_invite()
+    given = {why: await here.pair(root, device()) for why in ("revoked", "logged_out", "key_reused")}
+    await here.accounts.revoke(root, (await here.known(given["revoked"])).device.id, "")
+    await here.accounts.log_out(await here.known(given["logged_out"]), "")
+    stolen = given["key_reused"].answer.refresh_key
+    newest = await here.accounts.refresh(stolen, "")
+    await here.known(newest)
+    here.clock.forward(ms=GRACE_MS)
+    assert await reason_of(here.accounts.refresh(stolen, "")) == "key_reused"
+    for why, each in given.items():
+        assert await reason_of(here.accounts.authenticate(each.answer.auth_key)) == why
+        assert await reason_of(here.accounts.refresh(each.answer.refresh_key, "")) == why
+    for made_up in ("family.value", given["revoked"].answer.auth_key):
+        assert await reason_of(here.accounts.refresh(made_up, "")) is None
+    idle = await here.pair(root, device())
+    here.clock.forward(ms=here.policy.refresh_key)
+    assert await reason_of(here.accounts.refresh(idle.answer.refresh_key, "")) is None
+
+
+# Names
+
+
+@pytest.mark.security(18)
+async def test_a_name_that_a_person_gave_outlives_the_devices_next_login(here: World) -> None:
+    root = await here.by_invite(name="Root")
+    session = await here.by_pairing(root, code="tv", name="LG-1234")
+    await here.accounts.change_device(root, session.device.id, "", name="Kitchen", push_token=None)
+    again = await here.pair(root, device(code="tv", name="LG-1234 v2"))
+    listed = {each.id: each for each in await here.accounts.devices(root)}[session.device.id]
+    for each in (again.device, listed):
+        assert (each.name, each.reported_name) == ("Kitchen", "LG-1234 v2")
+    # The alarm quotes what it calls itself: a name that the person trusts could be claimed by its code alone.
+    assert (await here.accounts.activity(root))[0].device_name == "LG-1234 v2"
+    # It may be renamed back, and then goes by its own name again.
+    await here.accounts.change_device(root, session.device.id, "", name="LG-1234 v2", push_token=None)
+    assert (await here.by_pairing(root, code="tv", name="LG-1234 v3")).device.name == "LG-1234 v3"
 
 
 async def test_revoking_an_unknown_or_foreign_device_is_not_found_and_ends_nothing(here: World) -> None:

@@ -35,9 +35,12 @@ async def file(tmp_path: Path) -> Path:
     await migrate(f"sqlite:///{file}")
     with closing(sqlite3.connect(file)) as database, database:
         database.execute("INSERT INTO users VALUES ('alice', 'alice', 'Alice', 0, NULL, 'alice', 0)")
-        database.execute("INSERT INTO devices VALUES ('it', 'alice', 'It', '', '', 0, 0, '', NULL, NULL, NULL, NULL)")
         database.execute(
-            "INSERT INTO sessions VALUES ('its', 'alice', 'it', '', 0, 9, 9, NULL, '', 'key', '', 'sealed', 9, 0, NULL)"
+            "INSERT INTO devices VALUES ('it', 'alice', 'It', '', '', 0, 0, '', NULL, NULL, NULL, NULL, '')"
+        )
+        database.execute(
+            "INSERT INTO sessions"
+            " VALUES ('its', 'alice', 'it', '', 0, 9, 9, NULL, '', 'key', '', 'sealed', 9, 0, NULL, NULL)"
         )
     return file
 

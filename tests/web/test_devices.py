@@ -301,6 +301,23 @@ async def test_the_activity_has_pages_and_tells_how_often_a_line_was_repeated(
     assert [line["event"] for line in logins] == ["device.added"]
 
 
+async def test_a_renamed_device_keeps_its_name_and_what_it_calls_itself_stands_beside(
+    api: Api, server: Server, phone: Phone
+) -> None:
+    second = await let_in(api, phone, code="kept", name="LG")
+    await api.http.patch(f"/devices/{id_of(second)}", json={"name": "Kitchen"}, headers=phone.headers)
+    async with account_socket(server, phone) as account:
+        await _listening(api, phone, account)
+        again = await let_in(api, phone, code="kept", name="LG 2")
+        told = (await event(account))["device"]
+    ended = await second.get("/me")
+    assert refusal(ended) == (401, "unauthenticated")
+    assert ended.json()["reason"] == "replaced"
+    for each in (again.keys["device"], told, (await again.get("/me")).json()["device"]):
+        assert (each["name"], each["reportedName"]) == ("Kitchen", "LG 2")
+    assert "reportedName" not in phone.keys["device"]
+
+
 @pytest.mark.parametrize(
     "query", ["before=", "before=1", "before=x-y", "before=1-", "before=-1-1", f"before={'9' * 19}-1", "only=all"]
 )
