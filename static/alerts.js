@@ -46,6 +46,8 @@ function drawAdded(device) {
   if (letInHere) return;
   toldAt.set(device.id, Date.now());
   const close = () => alert.remove();
+  // Not the name that a person gave: who has copied a device's code would come under it.
+  const name = device.reportedName ?? device.name;
   const undo = async () => {
     await session.withKey((key) => revokeDevice(device.id, key, { descendants: true }));
     const done = h('p', { tabindex: '-1' }, 'The device is logged out again, with all that it let in.');
@@ -54,11 +56,11 @@ function drawAdded(device) {
   };
   const alert = alarm(
     device.id,
-    ['A new device has just logged in. ', h('span', {}, 'It calls itself ', claimed(device.name))],
+    ['A new device has just logged in. ', h('span', {}, 'It calls itself ', claimed(name))],
     button('It was me', close, { kind: 'small secondary' }),
     button('This wasn’t me', undo, {
       kind: 'small danger',
-      describe: `This wasn’t me: log out the device that calls itself ${isolated(device.name)}, and all that it let in`,
+      describe: `This wasn’t me: log out the device that calls itself ${isolated(name)}, and all that it let in`,
     }),
   );
 }

@@ -85,6 +85,7 @@ function drawDevice(device, devices) {
         'div',
         { class: 'device-text' },
         h('h2', {}, claimed(device.name), device.current && h('span', { class: 'badge' }, 'This device')),
+        device.reportedName && h('p', {}, 'It calls itself ', claimed(device.reportedName)),
         h(
           'p',
           {},
@@ -259,6 +260,7 @@ const EVENTS = {
   'device.revoked': 'A device was logged out',
   'device.revoked_others': 'All other devices were logged out',
   'session.logged_out': 'A device logged itself out',
+  'session.replaced': 'An older login ended, for a device with the same code logged in',
   'session.key_reused': 'A copied key was stopped',
   'passkey.added': 'A passkey was added',
   'passkey.removed': 'A passkey was removed',

@@ -16,7 +16,7 @@ import { deviceHeaders } from './device.js';
 import { readNumber } from './link.js';
 import * as session from './session.js';
 import { address, attempt, button, connection, countdown, h, notice, row, step, to } from './ui.js';
-import { ENDS, explain, MISSED } from './words.js';
+import { ENDS, explain, MISSED, SESSION_ENDS } from './words.js';
 
 /** @typedef {import('./pairing.js').Pairing} Pairing */
 
@@ -313,7 +313,11 @@ export async function enter({ loggedIn, loggedOut, confirmed = undefined }) {
   const replaced = session.wasSomebody();
   if (inside && unconfirmed) askIfThatIsYou(unconfirmed, () => location.reload(), { confirmed, replaced });
   else if (inside) loggedIn();
-  else loggedOut();
+  else {
+    const why = SESSION_ENDS[session.takeEnd() ?? ''];
+    if (why) document.getElementById('alerts')?.append(notice('caution', why));
+    loggedOut();
+  }
 }
 
 export function drawProblem(error, again) {

@@ -12,6 +12,8 @@ const NAME = `pairing-session:${root.pathname}`;
 const USER = `pairing-user:${root.pathname}`;
 /** Whether this browser may hold a session, for the cookie is invisible. Says nothing about whose. */
 const VISITED = `pairing-visited:${root.pathname}`;
+/** Why the server has ended the session: the page that comes next says it. */
+const ENDED = `pairing-ended:${root.pathname}`;
 /** Renewed so much before its end, or a quarter of a short life. */
 const EARLY = 20_000;
 /** How long the next in line waits for the last one's word, for a lock may overtake a message. A closed tab sends none. */
@@ -86,11 +88,19 @@ async function authKeyFor(stale = undefined) {
   return current.authKey;
 }
 
+/** Why the session ended, told once. @returns {string | null} */
+export function takeEnd() {
+  const why = kept.get(ENDED);
+  kept.remove(ENDED);
+  return why;
+}
+
 /** Starts using fresh keys, after the person has agreed to be this user. */
 export function adopt(/** @type {Login} */ login) {
   keep(login);
   markVisited();
   kept.set(USER, login.user.id);
+  kept.remove(ENDED);
   tabs?.postMessage({ type: 'signed-in' });
 }
 
@@ -155,6 +165,7 @@ async function renewOnce(stale) {
         const was = keys;
         keys = null;
         if (kept.get(VISITED) === mark) kept.remove(VISITED);
+        if (error.members.reason) kept.set(ENDED, error.members.reason);
         if (was) events.dispatchEvent(new Event('signed-out'));
         return null;
       } else {

@@ -162,6 +162,14 @@ export const ENDS = {
   consumed: PROBLEMS.pairing_consumed,
 };
 
+/** Why this browser was logged out, if not by itself. @type {Record<string, string>} */
+export const SESSION_ENDS = {
+  replaced:
+    'You were logged out here: the code of this device has logged in again. If that was another machine, it is a copy of this one, and only one of the two can be logged in.',
+  revoked: 'You were logged out here by another of your devices.',
+  key_reused: 'You were logged out here: an old key of this browser was used again, perhaps by a copy of it.',
+};
+
 function about(seconds) {
   if (seconds < 90) return `${Math.ceil(seconds)} seconds`;
   if (seconds < 5400) return `${Math.ceil(seconds / 60)} minutes`;

@@ -10,7 +10,8 @@ import zxingcpp
 from PIL import Image
 from playwright.async_api import BrowserContext, Route, WebSocketRoute, expect
 
-from tests.client import Api
+from tests.client import Api, Phone, device_headers
+from tests.embedded import invite_in
 
 from .conftest import Device, heading, shown_code, shown_link, type_code, until
 
@@ -657,6 +658,31 @@ async def test_devices_are_renamed_and_logged_out_and_hear_of_it_at_once(new_dev
     await expect(page.locator(".device")).to_have_count(1)
     await heading(elsewhere, "You are not logged in")
     await expect(page.locator(".activity")).to_contain_text("A device was logged out: “Kitchen <b>tablet</b>”")
+
+
+async def test_who_is_logged_out_by_a_copy_of_the_own_machine_is_told_why(new_device, server):
+    laptop = await new_device()
+    page = await laptop.log_in("copied")
+    code = await page.evaluate("localStorage.getItem('pairing-device:/')")
+    await page.goto(f"{server.url}/devices")
+    await expect(page.locator(".device")).to_have_count(1)
+    await page.get_by_role("button", name=re.compile("^Rename")).click()
+    await page.get_by_label("New name").fill("My laptop")
+    await page.get_by_label("New name").press("Enter")
+    await expect(page.locator(".device").get_by_role("heading")).to_contain_text("“My laptop”")
+    async with Api(server.url) as api:
+        wanted = {"code": await invite_in(server.folder, "copied")}
+        headers = device_headers(code=code, name="A copy")
+        copy = Phone(api, (await api.http.post("/invites/accept", json=wanted, headers=headers)).json())
+        await expect(page.locator("#alerts")).to_contain_text("the code of this device has logged in again")
+        await heading(page, "You are not logged in")
+        lines = (await copy.get("/activity")).json()["activity"]
+        assert {"session.replaced", "device.renamed"} <= {line["event"] for line in lines}
+        assert copy.keys["device"]["name"] == "My laptop"
+    # It is said once.
+    await page.reload()
+    await heading(page, "You are not logged in")
+    await expect(page.locator("#alerts")).to_be_empty()
 
 
 async def test_all_other_devices_are_logged_out_with_one_press_and_a_question(new_device):
