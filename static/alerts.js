@@ -14,7 +14,7 @@ const toldAt = new Map();
 const expected = new Map();
 /** The news of a login come within this, or belong to another one. */
 const LATE = 60_000;
-const recent = (/** @type {number | undefined} */ at) => at !== undefined && Date.now() - at < LATE;
+const recent = (/** @type {number | undefined} */ at) => at !== undefined && performance.now() - at < LATE;
 
 /** @param {() => void} [onChange]  the list of devices is no longer what it was */
 export function watchAlerts(onChange = () => {}) {
@@ -31,7 +31,7 @@ export function watchAlerts(onChange = () => {}) {
 
 /** This page let that device in itself, or removed that passkey: no alarm about it. */
 export function acknowledge(/** @type {string} */ id) {
-  if (!recent(toldAt.get(id))) expected.set(id, Date.now());
+  if (!recent(toldAt.get(id))) expected.set(id, performance.now());
   takeAway(id);
 }
 
@@ -44,7 +44,7 @@ function drawAdded(device) {
   const letInHere = recent(expected.get(device.id));
   expected.delete(device.id);
   if (letInHere) return;
-  toldAt.set(device.id, Date.now());
+  toldAt.set(device.id, performance.now());
   const close = () => alert.remove();
   // Not the name that a person gave: who has copied a device's code would come under it.
   const name = device.reportedName ?? device.name;
@@ -70,7 +70,7 @@ function drawPasskey({ id, name, addedBy }) {
   // Without a proof: it may be that only who has to go could give one.
   const undo = async () => {
     // The news may be here before the answer.
-    expected.set(id, Date.now());
+    expected.set(id, performance.now());
     await session.withKey((key) => revokeDevice(addedBy, key, { descendants: true }));
     takeAway(id);
     say(`The passkey ${isolated(name)} is removed again, and who added it is logged out.`);

@@ -18,7 +18,6 @@ import {
   notice,
   row,
   say,
-  serverNow,
   span,
   step,
 } from './ui.js';
@@ -98,11 +97,10 @@ function drawCard(way) {
   setTimeout(() => approve.removeAttribute('aria-disabled'), INERT);
 
   const age = h('dd', {});
-  const asked = serverNow(pairing) - Date.parse(pairing.createdAt);
-  const shownAt = Date.now();
+  const life = (Date.parse(pairing.expiresAt) - Date.parse(pairing.createdAt)) / 1000;
   queueMicrotask(() =>
     everySecond(age, () => {
-      age.textContent = `${span((asked + Date.now() - shownAt) / 1000)} ago`;
+      age.textContent = `${span(life - way.watch.left)} ago`;
     }),
   );
 
@@ -170,7 +168,7 @@ function drawCard(way) {
       report,
       h('span', {}, 'When I deny, also report this as an attempt to trick me'),
     ),
-    countdown(pairing.expiresIn, (left) => `Without an answer nobody gets in. Time left: ${left}`),
+    countdown(way.watch, (left) => `Without an answer nobody gets in. Time left: ${left}`),
   );
 }
 
@@ -270,7 +268,7 @@ function drawApproved(way) {
     },
     { kind: 'plain' },
   );
-  const left = countdown(pairing.expiresIn, (time) => `Time left: ${time}`);
+  const left = countdown(watch, (time) => `Time left: ${time}`);
   if (!pairing.number) {
     step(
       { title: 'Allowed', mark: ['good', 'check'], lead: 'The device is logging in…' },

@@ -78,7 +78,7 @@ function drawWaiting({ pairing, secret, watch, again }) {
         ? 'Your other device has read the code. Now look at it: it asks whether to let this device in.'
         : 'It now asks whether to let this device in. Look at it and allow.',
     },
-    countdown(pairing.expiresIn, (left) => `Time left to decide: ${left}`),
+    countdown(watch, (left) => `Time left to decide: ${left}`),
     link.node,
     row(button('Cancel', giveUp, { kind: 'plain' })),
   );
@@ -144,7 +144,7 @@ function drawNumber(way) {
       submit,
     ),
     h('p', { class: 'hint', id: 'number-hint' }, `Only ever type it where the address bar says ${address()}.`),
-    countdown(way.pairing.expiresIn, (left) => `Time left: ${left}`),
+    countdown(way.watch, (left) => `Time left: ${left}`),
   );
   input.focus();
 }

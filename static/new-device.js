@@ -1,6 +1,6 @@
 // The page `/`: shows a code by which this device wants to be let in, keeps it fresh, and logs in.
 
-import { cancelPairing, createPairing, isFinal, newSecret, watchPairing } from './pairing.js';
+import { cancelPairing, createPairing, isFinal, newSecret, onWake, watchPairing } from './pairing.js';
 import { deviceHeaders } from './device.js';
 import { claimAndLogIn, drawLoggedIn, drawProblem, enter, follow } from './log-in.js';
 import { readCode } from './link.js';
@@ -30,7 +30,7 @@ const RENEW_FOR = 10 * 60;
 /** A page that was not run for this long has slept. */
 const SLEPT = 5000;
 
-/** @typedef {{pairing: any, secret: string, watch: ReturnType<typeof watchPairing>, lifetime: number, endsAt: number}} Shown */
+/** @typedef {{pairing: any, secret: string, watch: ReturnType<typeof watchPairing>, lifetime: number}} Shown */
 
 /** Codes that may still be scanned, the newest last. @type {Shown[]} */
 let shown = [];
@@ -51,11 +51,11 @@ session.events.addEventListener('signed-out', () => location.reload());
 session.events.addEventListener('signed-in', () => location.reload());
 
 setInterval(tick, 1000);
-document.addEventListener('visibilitychange', () => visible() && wake());
+onWake(wake);
 
 function showCodes() {
   leaveCodes();
-  began = Date.now();
+  began = performance.now();
   lastTick = began;
   notBefore = 0;
   view = board();
@@ -89,7 +89,6 @@ async function addCode() {
       pairing,
       secret,
       lifetime: pairing.expiresIn,
-      endsAt: Date.now() + pairing.expiresIn * 1000,
       watch: watchPairing(pairing, { secret }),
     };
     entry.watch.onPairing = (now) => onChange(entry, now);
@@ -99,7 +98,7 @@ async function addCode() {
     view?.setCode(entry);
   } catch (error) {
     if (mine !== turn) return;
-    notBefore = Date.now() + (error.retryAfter ?? 10) * 1000;
+    notBefore = performance.now() + (error.retryAfter ?? 10) * 1000;
     view?.setProblem(error);
   } finally {
     asking = false;
@@ -125,7 +124,7 @@ function onStop(entry, code) {
   drop(entry);
   if (code === 'not_found' || code === 'unauthenticated') {
     // A server that forgets what it has just made is not asked again at once.
-    notBefore = Date.now() + SLEPT;
+    notBefore = performance.now() + SLEPT;
   } else if (!shown.length) {
     leaveCodes();
     drawProblem({ code }, showCodes);
@@ -138,13 +137,14 @@ function drop(entry) {
 }
 
 function tick() {
-  const now = Date.now();
+  const now = performance.now();
+  // Background tabs are not run for a while, without any sleep of the device.
   const slept = now - lastTick > SLEPT;
   lastTick = now;
   if (!view) return;
   if (slept) wake();
   const newest = shown.at(-1);
-  const left = newest ? (newest.endsAt - now) / 1000 : 0;
+  const left = newest ? newest.watch.left : 0;
   view.setLeft(left);
   const due = !newest || left <= Math.min(RENEW_EARLY, newest.lifetime / 4);
   if (!due || reading || asking || !visible() || now < notBefore) return;

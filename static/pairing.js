@@ -6,7 +6,7 @@ import { base64url, proofFor, publicKey, takeNonce } from './device-key.js';
 /**
  * @typedef {'new_device' | 'logged_in_device'} Initiator
  * @typedef {'pending' | 'scanned' | 'approved' | 'consumed' | 'denied' | 'cancelled' | 'expired'} Status
- * @typedef {'connecting' | 'socket' | 'polling' | 'offline'} Transport
+ * @typedef {'connecting' | 'socket' | 'polling' | 'offline' | 'busy'} Transport   `busy`: the server asked for a pause
  *
  * @typedef {object} NewDevice            What the approver may know of the device that asks.
  * @property {{name: string, os?: string, appVersion?: string}} reported   its own claims
@@ -187,14 +187,14 @@ export const stepUp = (
  * @returns {Promise<T>}
  */
 export async function persist(attempt, seconds = 25) {
-  const end = Date.now() + seconds * 1000;
+  const end = performance.now() + seconds * 1000;
   for (let failures = 0; ; failures++) {
     try {
       return await attempt();
     } catch (error) {
       const pause = error.retryAfter ? error.retryAfter * 1000 : backoff(failures, 4000);
       const passing = error.code === 'unreachable' || error.http === 503;
-      if (!passing || Date.now() + pause > end) throw error;
+      if (!passing || performance.now() + pause > end) throw error;
       await sleep(pause);
     }
   }
@@ -295,7 +295,7 @@ class Watch {
     this._version = pairing.version;
     this._status = pairing.status;
     this._credential = credential;
-    this._began = 0;
+    this._began = this._ends = this._endOf = 0;
     this._stopped = false;
     this._check = undefined;
     /** @type {AbortController | null} */
@@ -336,6 +336,11 @@ class Watch {
   /** Milliseconds since the pairing was created, by the server's clock as it was last heard. */
   get elapsed() {
     return performance.now() - this._began;
+  }
+
+  /** Seconds until the pairing expires, by the server's clock as it was last heard; below zero after that. */
+  get left() {
+    return (this._ends - performance.now()) / 1000;
   }
 
   /** Asks for the present state once, beside the running watch. Never throws. */
@@ -383,6 +388,7 @@ class Watch {
   /** Takes up a state that came another way, such as the answer to approve. @param {Pairing} pairing */
   take(pairing) {
     if (this._stopped || pairing.version <= this._version) return;
+    this._tellTime(pairing);
     this._version = pairing.version;
     this._status = pairing.status;
     if (isFinal(pairing)) this.stop();
@@ -401,7 +407,11 @@ class Watch {
     this.onStop(code);
   }
 
-  _tellTime({ elapsedMs = undefined }) {
+  _tellTime({ version, expiresIn, elapsedMs = undefined }) {
+    const ends = performance.now() + expiresIn * 1000;
+    // Of one version the end is fixed: heard again, it comes nearer only, by what was slept or was late on the way.
+    this._ends = version === this._endOf ? Math.min(ends, this._ends) : ends;
+    this._endOf = version;
     if (elapsedMs !== undefined) this._began = performance.now() - elapsedMs;
   }
 
@@ -436,21 +446,31 @@ class Watch {
     const { signal } = (this._poll = new AbortController());
     await sleep(pause, signal);
     // The first answer comes at once and shows that polling works; the following ones wait for news.
+    let longest = LONG_POLL;
     for (let failures = 0, wait = 0; !signal.aborted;) {
-      const began = Date.now();
+      const began = performance.now();
       const before = this._version;
       try {
         await this._ask({ since: before, wait, signal });
         if (signal.aborted) return;
         this._report('polling');
-        // Something between us and the server cut the wait short: do not turn that into a storm.
-        if (wait && this._version === before && Date.now() - began < 1000) await sleep(3000, signal);
+        // Something between us and the server cuts the waits short: do not turn that into a storm.
+        const cut = wait && this._version === before && performance.now() - began < 1000;
+        if (cut || !longest) await sleep(3000, signal);
         failures = 0;
-        wait = LONG_POLL;
+        wait = longest;
       } catch (error) {
         if (signal.aborted) return;
         if (isLast(error)) return this._end(error.code);
-        this._report('offline');
+        const waited = (performance.now() - began) / 1000;
+        if (wait && !error.retryAfter && (error.code === 'unreachable' || error.http >= 500)) {
+          // A proxy's patience may be shorter than the wait. An answer at once tells; then the next wait fits.
+          longest = Math.min(wait, waited < 1 ? 0 : Math.max(1, Math.floor(waited * 0.8)));
+          wait = 0;
+          continue;
+        }
+        this._report(error.retryAfter ? 'busy' : 'offline');
+        longest = LONG_POLL;
         wait = 0;
         await sleep(error.retryAfter ? error.retryAfter * 1000 : backoff(failures++), signal);
       }
@@ -459,9 +479,6 @@ class Watch {
 }
 
 // --- A picture that rotates ------------------------------------------------------------------------------------------
-
-/** A page that this much more time has passed for than its own clock counted has slept. */
-const SLEPT = 1000;
 
 /**
  * Calls `draw` with what the picture has to say: once, or, if it rotates, at once and then at each step, until `draw`
@@ -478,9 +495,6 @@ export async function drawCode({ qr }, watch, draw) {
   const seed = Uint8Array.from(atob(rotate.seed.replace(/-/g, '+').replace(/_/g, '/')), (c) => c.charCodeAt(0));
   const key = await crypto.subtle.importKey('raw', seed, { name: 'HMAC', hash: 'SHA-256' }, false, ['sign']);
   const length = rotate.seconds * 1000;
-  // Only differences of the wall clock count: however wrong it is, it goes on during a sleep, which the other may not.
-  const gap = () => Date.now() - performance.now();
-  let before = gap();
   let shown = -1;
   let timer = undefined;
 
@@ -488,7 +502,6 @@ export async function drawCode({ qr }, watch, draw) {
     clearTimeout(timer);
     const { elapsed } = watch;
     timer = setTimeout(tick, length - (elapsed % length));
-    if (Math.abs(gap() - before) > SLEPT) wake();
     const step = Math.floor(elapsed / length);
     if (step === shown) return;
     shown = step;
@@ -499,7 +512,6 @@ export async function drawCode({ qr }, watch, draw) {
     }
   };
   const wake = async () => {
-    before = gap();
     tick();
     await watch.read();
     tick();
@@ -712,8 +724,32 @@ function sleep(ms, signal = undefined) {
 
 /** @type {Set<() => void>} */
 const sleepers = new Set();
-const onWake = (sleeper) => sleepers.add(sleeper);
-const offWake = (sleeper) => sleepers.delete(sleeper);
+/** Calls it whenever this device may have missed something: it slept, the page was hidden, or the network was away. */
+export function onWake(/** @type {() => void} */ sleeper) {
+  sleepers.add(sleeper);
+  if (ticking === undefined) ticking = setInterval(lookAtClocks, 1000);
+}
+export function offWake(/** @type {() => void} */ sleeper) {
+  sleepers.delete(sleeper);
+  if (sleepers.size) return;
+  clearInterval(ticking);
+  ticking = undefined;
+}
 const wakeAll = () => [...sleepers].forEach((sleeper) => sleeper());
+
+/** A page that this much more time has passed for than its own clock counted has slept. */
+const SLEPT = 1000;
+let ticking = undefined;
+/**
+ * Durations are counted by `performance.now()`, which no setting of the clock moves, and which stands still while some
+ * devices sleep. The wall clock goes on then, however wrong it is: only that the two drift apart counts here.
+ */
+const drift = () => Date.now() - performance.now();
+let drifted = drift();
+function lookAtClocks() {
+  const before = drifted;
+  drifted = drift();
+  if (Math.abs(drifted - before) > SLEPT) wakeAll();
+}
 globalThis.addEventListener?.('online', wakeAll);
 globalThis.document?.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && wakeAll());

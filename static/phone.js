@@ -125,7 +125,7 @@ async function showCode() {
       lead: 'Scan this code with the new device’s camera. You are asked here before it gets in.',
     },
     h('div', { class: 'code-place' }, qrPicture(pairing, 'for adding another device', watch)),
-    countdown(pairing.expiresIn, (left) => `Valid for ${left}`),
+    countdown(watch, (left) => `Valid for ${left}`),
     h('div', { class: 'typing' }, h('h2', {}, 'Cannot scan? Type this code there'), userCode(pairing.userCode)),
     notice(
       'caution',

@@ -38,7 +38,8 @@ tabs?.addEventListener('message', ({ data }) => {
   } else if (data.type === 'signed-in') {
     if (!keys) events.dispatchEvent(new Event('signed-in'));
   } else if (data.type === 'renewed' && keys?.user.id === data.keys.user.id) {
-    keys = data.keys;
+    // Each tab counts its time from its own start.
+    keys = { ...data.keys, staleAt: performance.now() + data.left };
   }
 });
 
@@ -53,7 +54,7 @@ export async function restore() {
 
 const mayHoldSession = () => Boolean(kept.get(VISITED));
 // A value of its own each time, so that a late refusal does not wipe out the mark of a newer login.
-export const markVisited = () => kept.set(VISITED, String(Date.now()));
+export const markVisited = () => kept.set(VISITED, String(Math.random()));
 
 /**
  * Runs a call with a good authKey, once more if the server has just stopped taking it.
@@ -82,7 +83,7 @@ async function authKeyOf(person, stale = undefined) {
 }
 
 async function authKeyFor(stale = undefined) {
-  const good = keys && keys.authKey !== stale && Date.now() < keys.staleAt;
+  const good = keys && keys.authKey !== stale && performance.now() < keys.staleAt;
   const current = good ? keys : await renew(keys?.authKey);
   if (!current) throw new ProblemError('unauthenticated', 401);
   return current.authKey;
@@ -125,7 +126,7 @@ export const unconfirmed = () => (kept.get(USER) === keys?.user.id ? null : keys
 export const wasSomebody = () => kept.get(USER) !== null;
 
 function keep(login) {
-  keys = { ...login, staleAt: Date.now() + login.expiresIn * 1000 - Math.min(EARLY, login.expiresIn * 250) };
+  keys = { ...login, staleAt: performance.now() + login.expiresIn * 1000 - Math.min(EARLY, login.expiresIn * 250) };
 }
 
 function renew(stale = undefined) {
@@ -153,7 +154,8 @@ async function renewOnce(stale) {
         return null;
       }
       keep(login);
-      tabs?.postMessage({ type: 'renewed', keys });
+      const { staleAt, ...shared } = /** @type {any} */ (keys);
+      tabs?.postMessage({ type: 'renewed', keys: shared, left: staleAt - performance.now() });
       return keys;
     } catch (error) {
       if (error.code === 'already_refreshed' && attempt < 6) {

@@ -177,9 +177,6 @@ export function momentText(iso, { exact = false } = {}) {
 export const moment = (/** @type {string} */ iso, /** @type {{exact?: boolean}} */ how = {}) =>
   h('time', { datetime: iso, title: new Date(iso).toLocaleString() }, momentText(iso, how));
 
-/** How old a pairing is by the server's clock, whatever this device's clock says. */
-export const serverNow = (pairing) => Date.parse(pairing.expiresAt) - pairing.expiresIn * 1000;
-
 /**
  * Calls `tick` each second while `node` is on the page.
  * @param {Node} node
@@ -191,20 +188,19 @@ export function everySecond(node, tick) {
 }
 
 /**
- * Text that counts down; silent for screen readers, who can read it when they want to.
- * @param {number} seconds
+ * Text that counts down to the end of a pairing; silent for screen readers, who can read it when they want to.
+ * @param {{left: number}} watch
  * @param {(left: string) => string} phrase
  */
-export function countdown(seconds, phrase) {
-  const end = Date.now() + seconds * 1000;
+export function countdown(watch, phrase) {
   const node = h('p', { class: 'countdown', role: 'timer' });
   // The node joins the page only after this returns.
   queueMicrotask(() =>
     everySecond(node, () => {
-      node.textContent = phrase(minutes((end - Date.now()) / 1000));
+      node.textContent = phrase(minutes(watch.left));
     }),
   );
-  node.textContent = phrase(minutes(seconds));
+  node.textContent = phrase(minutes(watch.left));
   return node;
 }
 
@@ -213,6 +209,7 @@ const TRANSPORTS = {
   socket: 'Connected. This page reacts at once.',
   polling: 'The live connection is blocked here. This page asks the server regularly instead.',
   offline: 'No connection. Trying again…',
+  busy: 'The server asks for a pause. This page goes on by itself.',
 };
 
 /** Says by which way the news of a watch come. @param {import('./pairing.js').Transport} transport */
@@ -222,7 +219,7 @@ export function connection(transport) {
   const set = (/** @type {import('./pairing.js').Transport} */ now) => {
     node.dataset.transport = now;
     text.textContent = TRANSPORTS[now];
-    if (now === 'polling' || now === 'offline') say(TRANSPORTS[now]);
+    if (now !== 'connecting' && now !== 'socket') say(TRANSPORTS[now]);
   };
   set(transport);
   return { node, set };

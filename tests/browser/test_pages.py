@@ -13,7 +13,7 @@ from playwright.async_api import BrowserContext, Route, WebSocketRoute, expect
 from tests.client import Api, Phone, device_headers
 from tests.embedded import invite_in
 
-from .conftest import Device, heading, shown_code, shown_link, type_code, until
+from .conftest import PATIENCE, Device, heading, shown_code, shown_link, type_code, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -137,6 +137,47 @@ async def test_after_ten_minutes_a_new_code_needs_a_press(new_device):
     await heading(page, "Still there?")
     await page.get_by_role("button", name="Show a new code").click()
     await expect(page.locator(".user-code [aria-hidden]")).not_to_have_text(first)
+
+
+async def move_clock(page, seconds: int) -> None:
+    """Somebody sets the clock, or the network does: no time has passed."""
+    await page.clock.set_system_time(await page.evaluate("Date.now() / 1000") + seconds)
+
+
+@pytest.mark.parametrize("seconds", [3600, -3600])
+async def test_a_clock_that_is_set_changes_no_code_and_no_countdown(phone, new_device, seconds):
+    laptop = await new_device()
+    page = await laptop.context.new_page()
+    await page.clock.install()
+    await page.goto(laptop.server.url)
+    code = await shown_code(page)
+    await expect(page.locator(".countdown")).to_have_text(re.compile(r"New code in [12]:\d\d"))
+    await move_clock(page, seconds)
+    await page.clock.run_for(3000)
+    await heading(page, "Log in with a device you trust")
+    await expect(page.locator(".countdown")).to_have_text(re.compile(r"New code in 1:\d\d"))
+    assert await shown_code(page) == code
+    # A kiosk whose clock has just been set goes on making codes, and logs in.
+    await page.clock.run_for(110_000)
+    await expect(page.locator(".user-code [aria-hidden]")).not_to_have_text(code)
+    await expect(page.locator(".countdown")).to_have_text(re.compile(r"New code in [12]:\d\d"))
+    reading = await phone.open("/phone")
+    await type_code(reading, await shown_code(page))
+    await heading(page, "Scanned")
+    await move_clock(page, -seconds)
+    await page.clock.run_for(1000)
+    await expect(page.locator(".countdown")).to_have_text(re.compile(r"Time left to decide: [12]:\d\d"))
+
+
+async def test_a_clock_that_is_set_costs_no_renewal_of_keys(phone):
+    await phone.context.clock.install()
+    page = await phone.open("/devices")
+    await expect(page.locator(".device")).to_have_count(1)
+    renewals: list[str] = []
+    page.on("request", lambda each: renewals.append(each.url) if each.url.endswith("/refresh") else None)
+    await move_clock(page, 3600)
+    await page.evaluate("import('/static/session.js').then(({ withKey }) => withKey(async () => {}))")
+    assert renewals == []
 
 
 @pytest.mark.mitigation("6.1.2")
@@ -342,6 +383,44 @@ async def test_a_socket_that_died_without_a_word_is_found_out_without_any_event(
     await reading.get_by_role("button", name="Allow").click()
     await heading(page, "Type the number")
     assert len(opened) == 2
+
+
+async def test_a_proxy_that_cuts_polls_short_gets_shorter_ones_and_nobody_hears_of_it(new_device):
+    laptop = await new_device()
+    page = await laptop.context.new_page()
+    waits: list[int] = []
+
+    async def impatient(route: Route) -> None:
+        wait = int(re.search(r"wait=(\d+)", route.request.url)[1])
+        waits.append(wait)
+        if wait <= 4:
+            return await route.continue_()
+        await page.clock.run_for(5000)
+        await (route.abort() if len(waits) == 1 else route.fulfill(status=504, body="<h1>Gateway time-out</h1>"))
+
+    await page.clock.install(time=0)
+    await page.clock.pause_at(1)
+    await page.add_init_script("""
+        window.told = [];
+        const tell = () => {
+            told.push(document.querySelector('.connection')?.dataset.transport);
+            told.push(document.querySelector('#announcements')?.textContent);
+        };
+        new MutationObserver(tell).observe(document, { subtree: true, childList: true, attributes: true });
+    """)
+    await page.route_web_socket(re.compile("/socket$"), lambda socket: socket.close())
+    await page.route(re.compile("[?&]wait="), impatient)
+    await page.goto(laptop.server.url)
+    async with asyncio.timeout(PATIENCE):
+        while len(waits) < 2:
+            await page.clock.run_for(100)
+    # Of the wait that fits, the answer is news of nothing.
+    assert waits[:2] == [25, 4]
+    await expect(page.locator("[data-transport=polling]")).to_be_visible()
+    told = await page.evaluate("told")
+    assert "polling" in told
+    assert "offline" not in told
+    assert not [each for each in told if each and "No connection" in each]
 
 
 async def test_where_sockets_are_blocked_a_locked_account_ends_the_wait_in_plain_words(new_device, server):

@@ -44,7 +44,7 @@ class StandingStill:
     async def sleep(self, seconds: int, page: Page) -> None:
         """The wall clock goes on, the page's own does not, and no timer fires: a closed lid."""
         self._clock.forward(seconds=seconds)
-        await page.clock.set_system_time(await page.evaluate("Date.now()") + seconds * 1000)
+        await page.clock.set_system_time(await page.evaluate("Date.now() / 1000") + seconds)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -130,6 +130,16 @@ async def test_the_phones_own_picture_rotates_and_only_the_present_one_lets_a_de
     await upload(tablet, await picture_of_code(showing))
     await heading(tablet, "Waiting for your other device")
     await heading(showing, "Let this device in?")
+
+
+async def test_after_a_sleep_the_time_that_is_left_is_asked_for_again(rotating, new_device):
+    showing = await rotating.show(await new_device(rotating), "/")
+    await shows(showing)
+    await expect(showing.locator("[data-transport=socket]")).to_be_visible()
+    await showing.clock.run_for(1000)
+    await expect(showing.locator(".countdown")).to_have_text(re.compile(r"New code in (2:00|1:59)"))
+    await rotating.sleep(60, showing)
+    await until(showing, "document.querySelector('.countdown').textContent.startsWith('New code in 0:5')", step=100)
 
 
 async def test_nothing_is_sent_while_the_picture_rotates_and_nothing_but_the_picture_changes(rotating, new_device):
