@@ -72,6 +72,7 @@ RATES = {
     "reported": "3/hour",
     "report": "1/day",
     "rename": "30/hour",
+    "presence": "60/hour",
     "step_up": "60/hour",
     "asked": "5/hour",
     "origin": "60/hour",

@@ -27,7 +27,8 @@ class MemoryPairings:
         self._clock = clock
         self._pairings: dict[str, Pairing] = {}
         self._user_codes: dict[str, str] = {}
-        self._by_approver: dict[str, set[str]] = {}
+        # A dict for its order: by when each was entered.
+        self._by_approver: dict[str, dict[str, None]] = {}
         self._live: set[str] = set()
         self._leaving: list[tuple[int, str]] = []
 
@@ -72,17 +73,25 @@ class MemoryPairings:
         await self._bus.ring(pairing_channel(new.id))
         return True
 
-    async def open_of(self, device_id: str) -> Sequence[str]:
-        return list(self._by_approver.get(device_id, ()))
+    async def open_of(self, device_id: str, most: int | None = None) -> Sequence[str]:
+        return list(reversed(self._by_approver.get(device_id, {})))[:most]
 
     def _keep(self, pairing: Pairing) -> None:
         self._pairings[pairing.id] = pairing
         if pairing.final:
             self._live.discard(pairing.id)
-        else:
-            self._live.add(pairing.id)
+            self._leave_index(pairing)
+            return
+        self._live.add(pairing.id)
         if pairing.approver:
-            self._by_approver.setdefault(pairing.approver.device_id, set()).add(pairing.id)
+            self._by_approver.setdefault(pairing.approver.device_id, {})[pairing.id] = None
+
+    def _leave_index(self, pairing: Pairing) -> None:
+        device_id = pairing.approver.device_id if pairing.approver else ""
+        mine = self._by_approver.get(device_id, {})
+        mine.pop(pairing.id, None)
+        if not mine:
+            self._by_approver.pop(device_id, None)
 
     def _forget(self) -> None:
         """Drop what is due, soonest first; whatever a transition gave more time goes back into the heap."""
@@ -99,11 +108,7 @@ class MemoryPairings:
             del self._pairings[pairing_id]
             if self._user_codes.get(pairing.user_code_hash) == pairing_id:
                 del self._user_codes[pairing.user_code_hash]
-            if pairing.approver:
-                mine = self._by_approver[pairing.approver.device_id]
-                mine.discard(pairing_id)
-                if not mine:
-                    del self._by_approver[pairing.approver.device_id]
+            self._leave_index(pairing)
 
 
 def _leaves_at(pairing: Pairing) -> int:

@@ -111,10 +111,10 @@ class RedisPairings:
         except (RedisError, OSError, TimeoutError):
             log.warning("redis.index_lags", pairing=new.id)
 
-    async def open_of(self, device_id: str) -> Sequence[str]:
-        index = _open_of(device_id)
+    async def open_of(self, device_id: str, most: int | None = None) -> Sequence[str]:
+        index, last = _open_of(device_id), -1 if most is None else most - 1
         with translated():
-            return [_text(member) for member in await self._commands.ask(index, "ZRANGE", index, 0, -1)]
+            return [_text(member) for member in await self._commands.ask(index, "ZREVRANGE", index, 0, last)]
 
 
 def _open_of(device_id: str) -> str:

@@ -30,6 +30,8 @@ class Event(StrEnum):
     DENY = "deny"
     CANCEL = "cancel"
     LOGIN = "login"
+    LEAVE = "leave"
+    RETURN = "return"
 
 
 class Initiator(StrEnum):
@@ -64,6 +66,10 @@ TRANSITIONS: dict[tuple[Status, Event], Status] = {
     (Status.APPROVED, Event.DENY): Status.DENIED,
     (Status.APPROVED, Event.CANCEL): Status.CANCELLED,
     (Status.APPROVED, Event.LOGIN): Status.CONSUMED,
+} | {
+    (status, event): status
+    for status in (Status.PENDING, Status.SCANNED, Status.APPROVED)
+    for event in (Event.LEAVE, Event.RETURN)
 }
 
 FINAL = frozenset({Status.DENIED, Status.CANCELLED, Status.EXPIRED, Status.CONSUMED})
@@ -90,7 +96,8 @@ class Pairing(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     With `rotate_ms` the picture shows another code after each so many milliseconds, and `code_hash` is empty.
     `new_device`, `secret_hash` and `approver` are there from the start on the side that created the pairing and from
     the claim on the other. `version` grows by one with each transition and with nothing else.
-    `missed` has a digest of each wrong number, of which there were `misses`.
+    `missed` has a digest of each wrong number, of which there were `misses`. While the new device is away,
+    `stays_until` is the deadline that it finds if it comes back before `expires_at`; else 0.
     """
 
     id: str
@@ -115,10 +122,21 @@ class Pairing(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     login_device_id: str | None = None
     misses: int = 0
     missed: tuple[str, ...] = ()
+    stays_until: int = 0
 
     @property
     def final(self) -> bool:
         return self.status in FINAL
+
+    @property
+    def away(self) -> bool:
+        return self.stays_until > 0
+
+    def lasting(self, at_least: int) -> dict[str, int]:
+        """The fields after which it lasts until then or longer, if the new device is here or comes back."""
+        if self.away:
+            return {"stays_until": max(self.stays_until, at_least)}
+        return {"expires_at": max(self.expires_at, at_least)}
 
     def begun_at(self, now: int) -> "Pairing":
         """The pairing, whose times count from its beginning, with that at `now`."""

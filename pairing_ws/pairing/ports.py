@@ -57,8 +57,9 @@ class PairingStore(Protocol):
         store's clock. Of many callers with the same `old`, one gets True.
         """
 
-    async def open_of(self, device_id: str) -> Sequence[str]:
-        """Ids of pairings that name this device as approver: all the live ones, perhaps some that have ended."""
+    async def open_of(self, device_id: str, most: int | None = None) -> Sequence[str]:
+        """Ids of pairings that name this device as approver, the latest to do so first: all the live ones, perhaps some
+        whose time is over; or the first `most` of these."""
 
 
 class Accounts(Protocol[SessionT_co]):

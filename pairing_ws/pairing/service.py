@@ -41,6 +41,9 @@ _counter = lru_cache(maxsize=None)(EVENTS.labels)
 # A claim leaves at least this long to decide.
 DECIDE_MS = 60_000
 MAX_MISSES = 3
+# A page that is loaded again is back within this time, also on a slow line; to the approver it is short.
+AWAY_MS = 15_000
+MAX_LISTED = 20
 # Of all live pairings, this share is kept for signed-in devices, so that a flood of strangers can't lock them out.
 RESERVED_SHARE = 10
 
@@ -173,6 +176,13 @@ class PairingService(Generic[SessionT]):
             return Refused(Code.DEVICE_QUARANTINED)
         return await self._accounts.obstacle(holder.approver, pairing.new_device) if pairing.new_device else None
 
+    async def open_of(self, holder: ByKey) -> Sequence[View]:
+        """What this session may still decide or show, the newest first; not more than `MAX_LISTED`."""
+        ids = await self._store.open_of(holder.approver.device_id, MAX_LISTED)
+        found = [each for each in await asyncio.gather(*map(self._store.get, ids)) if each and not each.pairing.final]
+        mine = [each for each in found if _claimed_by(each.pairing, holder, None)]
+        return [await self._approvers_view(pairing, now, holder) for pairing, now in mine]
+
     def watch(self, pairing_id: str, wake: Wake) -> AbstractAsyncContextManager[None]:
         """Subscribe before reading: a change after the entry wakes the watcher, one before it is in what it reads.
 
@@ -272,7 +282,7 @@ class PairingService(Generic[SessionT]):
                 Event.CLAIM,
                 now,
                 scanned_at=now,
-                expires_at=max(pairing.expires_at, now + DECIDE_MS),
+                **pairing.lasting(now + DECIDE_MS),
                 network=network,
                 verification=self._verification(network, typed=typed),
                 **facts,
@@ -336,7 +346,8 @@ class PairingService(Generic[SessionT]):
             _counter(event).inc()
             if new.approver and not new.final:
                 # What is left by the store's clock, which dates each step; another's may differ.
-                self._accounts.expect(new.approver, new.expires_at - (new.approved_at or new.scanned_at or 0))
+                lasts = max(new.expires_at, new.stays_until) - (new.approved_at or new.scanned_at or 0)
+                self._accounts.expect(new.approver, lasts)
         return won
 
     # Decide
@@ -354,7 +365,7 @@ class PairingService(Generic[SessionT]):
                 Event.APPROVE,
                 now,
                 approved_at=now,
-                expires_at=max(pairing.expires_at, now + self._policy.redeem * with_number),
+                **pairing.lasting(now + self._policy.redeem * with_number),
             )
             if obstacle := await self._obstacle(pairing, holder):
                 # Now, and not to the new device at its login: only the approver can mend it.
@@ -412,6 +423,23 @@ class PairingService(Generic[SessionT]):
         """The creator takes it back."""
         view, _ = await self._end(pairing_id, holder, Event.CANCEL, Status.CANCELLED)
         return view
+
+    async def be_present(self, pairing_id: str, holder: BySecret, *, here: bool) -> View:
+        """The new device leaves, and the pairing ends soon after, or it is back in time. What has ended stays so."""
+        while True:
+            view = await self.view(pairing_id, holder)
+            pairing, now = view.pairing, view.now
+            if pairing.final or pairing.away is not here:
+                return view
+            # Each is a message to the approver.
+            await self._limits.hit("presence", pairing_id)
+            if here:
+                event, times = Event.RETURN, (pairing.stays_until, 0)
+            else:
+                event, times = Event.LEAVE, (min(pairing.expires_at, now + AWAY_MS), pairing.expires_at)
+            changed = pairing.after(event, now, expires_at=times[0], stays_until=times[1])
+            if await self._swap(event, pairing, changed):
+                return view._replace(pairing=changed)
 
     async def _end(self, pairing_id: str, holder: Holder, event: Event, ended: Status) -> tuple[View, bool]:
         """The ended pairing, and whether this very call ended it."""

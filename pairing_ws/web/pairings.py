@@ -38,6 +38,19 @@ async def _picture(text: str, kind: str) -> dict[str, str]:
     return {kind: await asyncio.to_thread(qr.draw, text, kind)}
 
 
+async def list_open(caller: Caller) -> Response:
+    """What this session may still decide or show: for a page that was loaded again."""
+    views = await caller.services.pairings.open_of(await caller.by_key())
+    return JsonResponse(wire.OpenPairings(pairings=[wire.pairing(each) for each in views]))
+
+
+async def be_present(caller: Caller) -> Response:
+    """The new device's page is left, and the pairing ends in 15 s; or it is there again, and nothing has happened."""
+    wanted = await body(caller, wire.PresenceRequest)
+    view = await caller.services.pairings.be_present(caller.id, caller.by_secret(), here=wanted.here)
+    return JsonResponse(wire.pairing(view))
+
+
 async def read(caller: Caller) -> Response:
     """Poll a pairing; with `wait`, until its version is greater than `since`."""
     pairing_id, holder = caller.id, await caller.holder()

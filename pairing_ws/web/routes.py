@@ -49,6 +49,11 @@ CALLS: tuple[Call, ...] = (
         "POST", f"{API}/pairings", pairings.create, 201, wire.CreatedPairing, wire.CreateRequest,
         proofs=(KEY, SECRET, DEVICE), refusals=(Code.DEVICE_HEADERS_REQUIRED, Code.DEVICE_QUARANTINED),
     ),
+    Call("GET", f"{API}/pairings", pairings.list_open, 200, wire.OpenPairings, proofs=(KEY,)),
+    Call(
+        "POST", f"{API}/pairings/{{id}}/presence", pairings.be_present, 200, wire.PairingView, wire.PresenceRequest,
+        proofs=(SECRET,), refusals=(Code.NOT_FOUND,),
+    ),
     Call(
         "GET", f"{API}/pairings/{{id}}", pairings.read, 200, wire.PairingView,
         proofs=(KEY, SECRET), refusals=(Code.NOT_FOUND,), query=("since", "wait"),

@@ -66,6 +66,12 @@ class UserCodeRequest(Json):
     device_key: DeviceKey | None = None
 
 
+class PresenceRequest(Json):
+    """`here`: whether the new device's page is there, or has just been left."""
+
+    here: bool
+
+
 class DenyRequest(Json):
     report: bool = False
 
@@ -202,10 +208,20 @@ class PairingView(Json, omit_defaults=False, kw_only=True):
             " approve"
         ),
     ] = msgspec.UNSET
+    away: Annotated[
+        Literal[True] | msgspec.UnsetType,
+        Meta(description="the new device has left; the pairing ends with `expiresIn` unless it comes back"),
+    ] = msgspec.UNSET
     elapsed_ms: Annotated[
         int | msgspec.UnsetType,
         Meta(description="since `createdAt`, while a picture that rotates can be scanned"),
     ] = msgspec.UNSET
+
+
+class OpenPairings(Json):
+    """The newest first; 20 at the most."""
+
+    pairings: list[PairingView]
 
 
 class CreatedPairing(PairingView, kw_only=True):
@@ -397,6 +413,8 @@ def pairing(view: View, kind: type[PairingView] = PairingView, **more: Any) -> P
         more["warnings"] = [doubt.value for doubt in record.doubts] or msgspec.UNSET
         more["number"] = view.number or msgspec.UNSET
         more["obstacle"] = view.obstacle.value if view.obstacle in OBSTACLES else msgspec.UNSET
+    if record.away:
+        more["away"] = True
     if record.scanned_at:
         more["scanned_at"] = iso(record.scanned_at)
     if record.approved_at:

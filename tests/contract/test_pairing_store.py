@@ -102,6 +102,33 @@ async def test_of_approve_deny_and_cancel_at_once_one_wins(backend: Backend) -> 
             assert loaded.pairing == rivals[won.index(True)]
 
 
+async def test_the_newest_of_a_devices_open_pairings_come_first_and_no_more_than_asked_for(backend: Backend) -> None:
+    mine = approver()
+    ids = []
+    for _ in range(4):
+        # They are in the order of milliseconds.
+        await backend.reach(await backend.now() + 2)
+        ids.append((await backend.added(approver=mine)).id)
+    for store in (backend.store, backend.other_store):
+        assert await store.open_of(mine.device_id) == ids[::-1]
+        assert await store.open_of(mine.device_id, 2) == ids[:1:-1]
+
+
+async def test_a_swap_may_bring_the_deadline_nearer_and_take_it_back(backend: Backend) -> None:
+    old = await backend.added()
+    now = await backend.now()
+    nearer = old.after(Event.LEAVE, now, expires_at=now + 60_000, stays_until=old.expires_at)
+    assert await backend.store.replace(old, nearer)
+    back = nearer.after(Event.RETURN, now, expires_at=old.expires_at, stays_until=0)
+    assert await backend.other_store.replace(nearer, back)
+    gone = back.after(Event.LEAVE, now, expires_at=now - 1, stays_until=old.expires_at)
+    assert await backend.store.replace(back, gone)
+    assert not await backend.other_store.replace(gone, gone.after(Event.RETURN, now - 2, expires_at=old.expires_at))
+    loaded = await backend.store.get(old.id)
+    assert loaded
+    assert loaded.pairing.status is Status.EXPIRED
+
+
 @pytest.mark.security(9)
 async def test_a_deadline_is_judged_on_the_stores_own_clock(backend: Backend) -> None:
     # As a process whose clock is late, or that was paused, would try it.
