@@ -35,7 +35,7 @@ from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
 from pairing_ws.adapters.proofs import DpopProofs
 from pairing_ws.adapters.sole_server import watch_for_others
 from pairing_ws.adapters.sql_passkeys import SqlPasskeys
-from pairing_ws.adapters.tokens import KeyRing
+from pairing_ws.adapters.tokens import RELOAD_MS, KeyRing
 from pairing_ws.clock import Clock, system_clock
 from pairing_ws.config import Settings, SettingsError
 from pairing_ws.errors import Code, Refused
@@ -177,6 +177,7 @@ def create_app(
             tasks = [
                 asyncio.create_task(_tidy(services.accounts), name="tidy"),
                 asyncio.create_task(_look_for_ended_sessions(services.accounts), name="session-monitor"),
+                asyncio.create_task(_watch_keys(parts.tokens, parts.bus), name="signing-keys"),
             ]
             if settings.redis_url is None:
                 # One worker with process memory is the rule.
@@ -379,6 +380,18 @@ def _places(settings: Settings, clock: Clock) -> Places:
         return GeoIpFile(settings.geoip_file, clock)
     except GeoIpFileError as error:
         raise SettingsError(f"PAIRING_GEOIP_FILE should be a database in MaxMind's format ({error})") from None
+
+
+async def _watch_keys(tokens: KeyRing, bus: Bells) -> None:
+    """Once a second, see whether a signing key was withdrawn: what had come in by it and waits is ended."""
+    before = set(tokens.ids)
+    while True:
+        await asyncio.sleep(RELOAD_MS / 1000)
+        tokens.reload()
+        now = set(tokens.ids)
+        if before - now:
+            bus.wake_all()
+        before = now
 
 
 async def _tidy(account_service: accounts.AccountService) -> None:

@@ -7,6 +7,9 @@ from functools import lru_cache
 
 Clock = Callable[[], int]
 
+# How far the clocks of two servers may be apart: what one of them dates must hold at the other.
+SKEW_MS = 60_000
+
 
 def system_clock() -> int:
     return time.time_ns() // 1_000_000

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from pairing_ws.accounts.ports import Retired, Session
+from pairing_ws.clock import SKEW_MS
 from pairing_ws.codes import RandomBytes, digest, matches, token
 
 # How long the holder of the secret may ask again for a login's answer that got lost, and for how long an exchanged key
@@ -40,6 +41,11 @@ class RefreshKey(NamedTuple):
         return digest(str(self))
 
     @property
+    def half_hash(self) -> str:
+        """What an authKey says of the refreshKey that it came with."""
+        return self.hash[: len(self.hash) // 2]
+
+    @property
     def family_hash(self) -> str:
         return digest(self.family)
 
@@ -58,37 +64,48 @@ class Verdict(Enum):
     STOLEN = "exchanged, its successor in use for longer"
 
 
-def judge(session: Session, key: RefreshKey, now: int) -> Verdict:
-    """What a key of this session's family deserves (RFC 9700, section 4.14.2)."""
+def judge(session: Session, key: RefreshKey, now: int, here: str) -> Verdict:
+    """What a key of this session's family deserves (RFC 9700, section 4.14.2). `here` names this process's clock."""
     if matches(str(key), session.refresh_hash):
         return Verdict.ROTATE
     newest = session.retired[-1] if session.retired else None
     if newest and session.sealed and now < session.sealed_until and matches(str(key), newest.hash):
         return Verdict.REPEAT
-    if any(matches(str(key), old.hash) and now < old.at + GRACE_MS for old in session.retired):
+    if any(matches(str(key), old.hash) and _is_late(old, now, here) for old in session.retired):
         return Verdict.LATE
     return Verdict.STOLEN
 
 
-def retire(session: Session, key: RefreshKey, now: int) -> tuple[Retired, ...]:
-    before = successor_used(session, now)
-    return (*(old for old in before if now < old.at + GRACE_MS), Retired(key.hash, now))
+def retire(session: Session, key: RefreshKey, now: int, here: str) -> tuple[Retired, ...]:
+    before = successor_used(session, now, here)
+    return (*(old for old in before if _is_late(old, now, here)), Retired(key.hash, now, here))
 
 
-def successor_used(session: Session, now: int) -> tuple[Retired, ...]:
+def grace(by: str, here: str) -> int:
+    """How long after a time `by` another process's clock, or by one's own, its grace is over `here`."""
+    return GRACE_MS if by == here else GRACE_MS + SKEW_MS
+
+
+def _is_late(old: Retired, now: int, here: str) -> bool:
+    return now < old.at + grace(old.by, here)
+
+
+def successor_used(session: Session, now: int, here: str) -> tuple[Retired, ...]:
     """What is remembered of exchanged keys once a key of the session's newest answer has been used."""
     if session.sealed is None or not session.retired:
         return session.retired
     *older, newest = session.retired
-    return (*older, Retired(newest.hash, now))
+    return (*older, Retired(newest.hash, now, here))
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The part of a login's or a refresh's answer that must come out the same when it is repeated."""
+    """The part of a login's or a refresh's answer that must come out the same when it is repeated. `by`: which process
+    made it."""
 
     auth_key: str
     refresh_key: str
     expires_at: int
+    by: str = ""
 
 
 def seal(answer: Answer, secret: str, random: RandomBytes) -> bytes:

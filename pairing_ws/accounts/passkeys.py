@@ -83,8 +83,9 @@ class PasskeyStore(Protocol):
         gets True. An authenticator that doesn't count always says 0. False without a line if the passkey is gone.
         """
 
-    async def verify_session(self, session_id: str, at: int) -> bool:
-        """True if the session had not been verified at that time or later: the same word counts once."""
+    async def verify_session(self, session_id: str, at: int, word: int) -> bool:
+        """True if the session had not been verified at that time or later, nor by this word of the host (when that saw
+        the person, by its own clock) or a later one: each counts once."""
 
 
 class WebAuthnJudge(Protocol):

@@ -65,18 +65,20 @@ class Begun(NamedTuple):
 class Retired(msgspec.Struct, frozen=True):
     """A refresh key that was exchanged. `at`: when, and once its successor has been used, when that was first used.
 
-    Remembered for a grace after that use, so that a late double is not taken for theft.
+    Remembered for a grace after that use, so that a late double is not taken for theft. `by`: whose clock `at` is by.
     """
 
     hash: str
     at: int
+    by: str = ""
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
     """A session with its account and device, as one read gives them.
 
     `verified_at`: when a person last proved to be there, rather than a key: an invite, a passkey, the host's word.
-    With `key_thumbprint` its keys are worth nothing without a proof by that key (see `ports.Prove`).
+    With `key_thumbprint` its keys are worth nothing without a proof by that key (see `ports.Prove`). `signed_by` is the
+    id of the key that had signed the authKey by which it was known again.
     """
 
     id: str
@@ -95,6 +97,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     key_thumbprint: str | None = None
     # `replaced` (its device's code came again), `revoked`, `logged_out`, `key_reused`.
     ended_why: str | None = None
+    signed_by: str = ""
 
     @property
     def amr(self) -> str:
@@ -273,7 +276,8 @@ class AccountStore(Protocol):
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True):
     """What an authKey says, once its signature and claims hold. Times in seconds, as in the JWT; `ms` are the
-    milliseconds of `iat`, which keys of older versions don't say."""
+    milliseconds of `iat`. `rt_hash` is of the refreshKey it came with, see `Tokens.issue`. Keys of older versions say
+    neither. `signed_by` is the id of the key that signed it."""
 
     sub: str
     sid: str
@@ -281,6 +285,8 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     iat: int
     exp: int
     ms: int = 999
+    rt_hash: str = ""
+    signed_by: str = ""
 
 
 class Tokens(Protocol):
@@ -294,8 +300,13 @@ class Tokens(Protocol):
         now: int,
         expires_at: int,
         key_thumbprint: str | None = None,
+        rt_hash: str = "",
     ) -> str:
-        """A signed authKey, which names the key that it is bound to."""
+        """A signed authKey, which names the key that it is bound to, and the answer that it is part of by the left half
+        of its refreshKey's digest (as OpenID Connect's `at_hash` does)."""
 
     def verify(self, token: str, now: int) -> Claims | None:
         """The claims, or None whatever is wrong with it."""
+
+    def stands(self, signed_by: str) -> bool:
+        """Whether that signing key has not been withdrawn."""

@@ -15,6 +15,7 @@ from pairing_ws.accounts.monitor import SessionMonitor
 from pairing_ws.accounts.ports import (
     AccountStore,
     Activity,
+    Claims,
     Device,
     Invite,
     NewSession,
@@ -24,7 +25,7 @@ from pairing_ws.accounts.ports import (
     Tokens,
     User,
 )
-from pairing_ws.clock import Clock, iso
+from pairing_ws.clock import SKEW_MS, Clock, iso
 from pairing_ws.errors import Code, Refused, Unavailable
 from pairing_ws.network import block
 from pairing_ws.parties import Approver, NewDevice
@@ -98,6 +99,8 @@ class AccountService:
         self._random = random
         self._devices_ended = devices_ended
         self._monitor = monitor
+        # Names this process's clock in what it dates and another one may judge.
+        self._here = codes.token(random, 6)
         self._known: dict[str, Known] = {}
 
     # Begin a session
@@ -215,9 +218,9 @@ class AccountService:
         before = await self._store.session_of_origin(origin)
         # Of the key that this request has proved: a stolen secret alone gets no answer a second time.
         same_key = before is not None and before.key_thumbprint == bound_to
-        if before and same_key and before.alive_at(now) and now < before.sealed_until and not before.user.locked_at:
+        if before and same_key and before.alive_at(now) and not before.user.locked_at:
             repeated = keys.unseal(before.sealed, secret)
-            if repeated is not None:
+            if repeated is not None and now < before.created_at + keys.grace(repeated.by, self._here):
                 return LoggedIn(repeated, before.user, before.device, now)
         raise Refused(spent, "this has been used to log in already")
 
@@ -241,8 +244,9 @@ class AccountService:
             now=now,
             expires_at=expires_at,
             key_thumbprint=key_thumbprint,
+            rt_hash=key.half_hash,
         )
-        return Answer(auth_key, str(key), expires_at)
+        return Answer(auth_key, str(key), expires_at, self._here)
 
     # Know a session again
 
@@ -256,43 +260,47 @@ class AccountService:
         if claims is None:
             raise unauthenticated()
         known = self._known_of(claims.sub)
-        session = await self._session(known, claims.sid, now, issued_at=claims.iat)
+        session = await self._session(known, claims, now)
         if session is None or (session.user.id, session.device.id) != (claims.sub, claims.did):
             raise unauthenticated()
         if session.key_thumbprint:
             # Before anything changes: who has stolen the authKey alone must not cost its owner a lost answer.
             await prove(session.key_thumbprint, auth_key)
-        return await self._used(known, session, claims.iat * 1000 + claims.ms, now)
+        return await self._used(known, session, claims, now)
 
-    async def still_stands(self, session_id: str) -> Session | None:
+    async def still_stands(self, session_id: str, signed_by: str = "") -> Session | None:
         """The session as it is now, for what outlives the check of an authKey (sockets, long polls); None once it has
-        ended. Never from the cache: the caller was woken because something changed.
+        ended, or the key that had signed the authKey was withdrawn. Never from the cache: the caller was woken because
+        something changed.
         """
+        if signed_by and not self._tokens.stands(signed_by):
+            return None
         now = await self._store.session(session_id)
         alive = now is not None and now.alive_at(self._clock()) and now.user.locked_at is None
         return now if alive else None
 
-    async def _session(self, known: Known, session_id: str, now: int, *, issued_at: int) -> Session | None:
-        until, session = known.get(session_id, (0, None))
-        # A key issued since we looked may be the successor of one that another process has exchanged meanwhile.
-        newer_key = issued_at >= (until - SESSION_CACHE_MS) // 1000
-        if session is None or now >= until or newer_key:
-            session = await self._store.session(session_id)
+    async def _session(self, known: Known, claims: Claims, now: int) -> Session | None:
+        until, session = known.get(claims.sid, (0, None))
+        looked_at = until - SESSION_CACHE_MS
+        # A clock that was set back must not keep what was known for longer.
+        if session is None or not looked_at <= now < until or _is_newer(claims, session, looked_at):
+            session = await self._store.session(claims.sid)
             if session is None:
                 return None
             known[session.id] = (now + SESSION_CACHE_MS, session)
+        if session.signed_by != claims.signed_by:
+            session = msgspec.structs.replace(session, signed_by=claims.signed_by)
         if not session.alive_at(now):
             raise unauthenticated(session.ended_why)
         if session.user.locked_at is not None:
             raise Refused(Code.ACCOUNT_LOCKED, "the account is locked")
         return session
 
-    async def _used(self, known: Known, session: Session, issued_at: int, now: int) -> Session:
-        """`issued_at` (milliseconds, for tabs renew several times a second) tells whether the authKey that was used
-        belongs to the answer that can be repeated: an older one's use must not cost a client the answer of a refresh
-        that got lost."""
-        if session.sealed and issued_at >= session.answered_at:
-            retired = keys.successor_used(session, now)
+    async def _used(self, known: Known, session: Session, claims: Claims, now: int) -> Session:
+        """Whether the authKey that was used belongs to the answer that can be repeated: an older one's use must not
+        cost a client the answer of a refresh that got lost."""
+        if session.sealed and _is_of_newest_answer(claims, session):
+            retired = keys.successor_used(session, now, self._here)
             await self._store.forget_sealed(session.id, session.refresh_hash, retired)
             session = msgspec.structs.replace(session, sealed=None, retired=retired)
             known[session.id] = (now + SESSION_CACHE_MS, session)
@@ -325,7 +333,7 @@ class AccountService:
                     await prove(session.key_thumbprint)
                 await self._limits.hit("refresh", session.device.id)
                 counted = True
-            verdict = keys.judge(session, key, now)
+            verdict = keys.judge(session, key, now, self._here)
             if verdict is Verdict.ROTATE:
                 renewed = await self._rotate(session, key, ip, now)
                 if renewed is None:
@@ -357,7 +365,7 @@ class AccountService:
             session_id=session.id,
             old_hash=key.hash,
             new_hash=new.hash,
-            retired=keys.retire(session, key, now),
+            retired=keys.retire(session, key, now, self._here),
             idle_until=now + self._policy.refresh_key,
             sealed=keys.seal(answer, str(key), self._random),
             sealed_until=now + self._policy.refresh_repeat,
@@ -442,6 +450,8 @@ class AccountService:
 
     async def devices_seen_by(self, session: Session) -> Sequence[Device] | None:
         """The same for a socket that outlives its authKey; None once its session has ended. Never from the cache."""
+        if session.signed_by and not self._tokens.stands(session.signed_by):
+            return None
         return await self._store.devices_seen_by(session.id, session.user.id, self._clock())
 
     async def change_device(
@@ -584,6 +594,21 @@ class AccountService:
             ip=ip,
             by_name=by_name,
         )
+
+
+def _is_newer(claims: Claims, session: Session, looked_at: int) -> bool:
+    """Whether this authKey may belong to an answer that was given since we looked, at another process: its key's first
+    use must be seen. Times of different clocks say only that it can't be."""
+    if claims.rt_hash and session.refresh_hash.startswith(claims.rt_hash):
+        return False
+    return claims.iat * 1000 + SKEW_MS >= looked_at
+
+
+def _is_of_newest_answer(claims: Claims, session: Session) -> bool:
+    if claims.rt_hash:
+        return session.refresh_hash.startswith(claims.rt_hash)
+    # A key of an older version.
+    return claims.iat * 1000 + claims.ms >= session.answered_at
 
 
 def _known(username: str) -> str:

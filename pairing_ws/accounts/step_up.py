@@ -9,7 +9,7 @@ from pairing_ws import codes
 from pairing_ws.accounts.passkeys import Added, Host, Passkey, PasskeyStore, Purpose, WebAuthnJudge
 from pairing_ws.accounts.ports import Activity, Session
 from pairing_ws.accounts.service import AccountService, account_channel
-from pairing_ws.clock import Clock
+from pairing_ws.clock import SKEW_MS, Clock
 from pairing_ws.errors import Code, Refused
 from pairing_ws.ports import Bus, Limits
 
@@ -60,7 +60,8 @@ class StepUpService:
         return current is not None and self._is_recent(current.verified_at)
 
     def _is_recent(self, verified_at: int | None) -> bool:
-        return verified_at is not None and self._clock() - verified_at < self._window
+        # One further ahead than clocks may be apart is by a clock that has been set back since.
+        return verified_at is not None and -SKEW_MS <= self._clock() - verified_at < self._window
 
     @property
     def _window(self) -> int:
@@ -110,8 +111,10 @@ class StepUpService:
         vouched = self._host.vouched(token, now) if self._host else None
         if vouched is None or (vouched.sub, vouched.sid) != (session.user.id, session.id):
             raise _refused()
-        at = vouched.auth_time * 1000
-        if not self._is_recent(at) or not await self._store.verify_session(session.id, at):
+        word = vouched.auth_time * 1000
+        # A host whose clock is ahead gives no longer proofs than another.
+        at = min(word, now)
+        if not self._is_recent(at) or not await self._store.verify_session(session.id, at, word):
             raise _refused()
         return at
 

@@ -56,6 +56,11 @@ class Bells:
     def _unlisten(self, channels: Sequence[str]) -> None:
         """The last watcher of each of these is gone."""
 
+    def wake_all(self) -> None:
+        """Have every watcher in this process look again at what it may see."""
+        for channel in list(self._watchers):
+            self._rang(channel, "")
+
     async def warnings(self) -> Sequence[str]:
         """What the operator should know of the servers behind it. Raises Unavailable."""
         return []

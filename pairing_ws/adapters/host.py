@@ -12,14 +12,14 @@ from joserfc.jwk import ECKey
 
 from pairing_ws.accounts.passkeys import Vouched
 from pairing_ws.adapters.tokens import RELOAD_MS, read_header
-from pairing_ws.clock import Clock
+from pairing_ws.clock import SKEW_MS, Clock
 
 log = structlog.get_logger()
 
 # An explicit type, so that no other token the host signs with this key is taken for one (RFC 8725, section 3.11).
 TYPE = "step-up+jwt"
 MAX_LIFE = 300
-LEEWAY = 60
+LEEWAY = SKEW_MS // 1000
 
 
 class HostKeyError(ValueError):
@@ -75,7 +75,7 @@ class HostKeys:
 
     def _reload(self) -> None:
         now = self._clock()
-        if now - self._looked_at < RELOAD_MS:
+        if 0 <= now - self._looked_at < RELOAD_MS:
             return
         self._looked_at = now
         try:

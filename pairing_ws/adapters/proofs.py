@@ -8,7 +8,8 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote, urlsplit
@@ -20,7 +21,7 @@ from joserfc.jwk import ECKey
 
 from pairing_ws import codes
 from pairing_ws.adapters.tokens import MAX_TOKEN, read_header
-from pairing_ws.clock import Clock
+from pairing_ws.clock import SKEW_MS, Clock
 from pairing_ws.errors import Code, Refused, Unavailable
 
 if TYPE_CHECKING:
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 HEADER = frozenset({"alg", "typ", "jwk"})
 PUBLIC = ("crv", "kty", "x", "y")
 PRIVATE = frozenset({"d", "k", "p", "q", "dp", "dq", "qi", "oth"})
-# How long a nonce is good, and how far the clocks of two processes may be apart.
+# How long a nonce is good.
 NONCE_SECONDS = 120
-SKEW_SECONDS = 60
+SKEW_SECONDS = SKEW_MS // 1000
 # Longer than any nonce that a remembered proof could come back with.
 REMEMBERED_MS = (NONCE_SECONDS + 2 * SKEW_SECONDS) * 1000
 # What only reads or takes away goes on without Redis, as it does for who has no key: to log a lost device out matters
@@ -52,15 +53,24 @@ class Claims(msgspec.Struct, frozen=True):
 
 
 class DpopProofs:
-    """See `ports.Proofs`. With `commands`, all processes together take a proof once."""
+    """See `ports.Proofs`. With `commands`, all processes together take a proof once. `timer` (seconds) is never set:
+    by a clock that is, a proof could be forgotten while its nonce is good."""
 
-    def __init__(self, public_url: str, pepper: bytes, clock: Clock, commands: "Commands | None") -> None:
+    def __init__(
+        self,
+        public_url: str,
+        pepper: bytes,
+        clock: Clock,
+        commands: "Commands | None",
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._public_url = public_url
         self._pepper = pepper
         self._clock = clock
         self._commands = commands
+        self._timer = timer
         # digest → until when; all live equally long, so the oldest are in front.
-        self._seen: dict[str, int] = {}
+        self._seen: dict[str, float] = {}
 
     def nonce(self) -> str:
         at = (self._clock() // 1000).to_bytes(5)
@@ -126,12 +136,12 @@ class DpopProofs:
             except Unavailable:
                 if method not in GOES_ON:
                     raise
-        now = self._clock()
+        now = self._timer()
         while self._seen and self._seen[oldest := next(iter(self._seen))] <= now:
             del self._seen[oldest]
         if digest in self._seen:
             return False
-        self._seen[digest] = now + REMEMBERED_MS
+        self._seen[digest] = now + REMEMBERED_MS / 1000
         return True
 
 

@@ -44,6 +44,15 @@ VERIFIED = Statement(
     )
     .values(verified_at=given("at"))
 )
+VOUCHED = Statement(
+    sessions.update()
+    .where(
+        sessions.c.id == given("session"),
+        sessions.c.verified_at.is_(None) | (sessions.c.verified_at < given("at")),
+        sessions.c.vouched_at.is_(None) | (sessions.c.vouched_at < given("word")),
+    )
+    .values(verified_at=given("at"), vouched_at=given("word"))
+)
 
 
 class SqlPasskeys(SqlAccounts):
@@ -116,5 +125,5 @@ class SqlPasskeys(SqlAccounts):
         return False
 
     @changing
-    def verify_session(self, db: Transaction, session_id: str, at: int) -> bool:
-        return db.change(VERIFIED, session=session_id, at=at) == 1
+    def verify_session(self, db: Transaction, session_id: str, at: int, word: int) -> bool:
+        return db.change(VOUCHED, session=session_id, at=at, word=word) == 1

@@ -80,7 +80,7 @@ BEGIN = Statement(sessions.insert())
 
 # Know it, renew it, end it
 
-_OWN = [name for name in Session.__struct_fields__ if name not in ("user", "device")]
+_OWN = [name for name in Session.__struct_fields__ if name in sessions.c]
 _SESSION = (
     sa.select(
         *(sessions.c[name] for name in _OWN),

@@ -5,6 +5,7 @@ import binascii
 import hashlib
 import json
 import secrets
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from joserfc.jwk import ECKey
 
 from pairing_ws.accounts.ports import Claims
 from pairing_ws.adapters.key_file import KeyFileError, KeySet, exposure, read_key_file, without_made
-from pairing_ws.clock import Clock
+from pairing_ws.clock import SKEW_MS, Clock
 
 log = structlog.get_logger()
 
@@ -66,9 +67,10 @@ class KeyRing:
         now: int,
         expires_at: int,
         key_thumbprint: str | None = None,
+        rt_hash: str = "",
     ) -> str:
         """A signed authKey. See `accounts.ports.Tokens`."""
-        self._reload()
+        self.reload()
         claims = {
             "iss": self._issuer,
             "aud": self._issuer,
@@ -80,6 +82,7 @@ class KeyRing:
             "ms": now % 1000,
             "exp": expires_at // 1000,
             "jti": secrets.token_urlsafe(16),
+            **({"rt_hash": rt_hash} if rt_hash else {}),
             **({"cnf": {"jkt": key_thumbprint}} if key_thumbprint else {}),
         }
         header = {"alg": "ES256", "typ": "at+jwt", "kid": self._newest}
@@ -87,7 +90,7 @@ class KeyRing:
 
     def verify(self, token: str, now: int) -> Claims | None:
         """The claims, or None. A token that held once holds until it expires, or the keys change."""
-        self._reload()
+        self.reload()
         if len(token) > MAX_TOKEN or not token.isascii():
             return None
         digest = hashlib.sha256(token.encode()).digest()
@@ -113,7 +116,7 @@ class KeyRing:
         kid = str(header["kid"])
         if kid not in self._keys:
             # Another process may have signed with a key that is newer than our last look.
-            self._reload(at_once=True)
+            self.reload(at_once=True)
         key = self._keys.get(kid)
         if key is None:
             return None
@@ -122,20 +125,31 @@ class KeyRing:
             # joserfc's decode checks the signature only.
             jwt.JWTClaimsRegistry(
                 now=now // 1000,
+                leeway=SKEW_MS // 1000,
                 iss={"essential": True, "value": self._issuer},
                 aud={"essential": True, "value": self._issuer},
                 exp={"essential": True},
             ).validate(claims)
-            return msgspec.convert(claims, Claims)
+            return msgspec.convert({**claims, "signed_by": kid}, Claims)
         except (JoseError, ValueError, msgspec.ValidationError):
             return None
 
+    @property
+    def ids(self) -> Set[str]:
+        """Of the keys that verify, as last read."""
+        return self._keys.keys()
+
+    def stands(self, signed_by: str) -> bool:
+        """See `accounts.ports.Tokens`."""
+        return signed_by in self._keys
+
     def jwks(self) -> dict[str, Any]:
         """The public keys (RFC 7517)."""
-        self._reload()
+        self.reload()
         return {"keys": [key.as_dict(private=False, use="sig", alg="ES256") for key in self._keys.values()]}
 
-    def _reload(self, *, at_once: bool = False) -> None:
+    def reload(self, *, at_once: bool = False) -> None:
+        """Look at the file if the last look is a second old."""
         if self._path is None:
             return
         now = self._clock()

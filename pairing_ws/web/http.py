@@ -110,6 +110,8 @@ class Caller:
         # From the first message on a socket, for who can't send headers with its handshake.
         self.proof: str | None = None
         self._ip: str | None = None
+        # The id of the key that had signed the authKey, once there was one.
+        self.signed_by = ""
         # Whether the one who asks works with a key of its own, and will need a nonce.
         self.has_key = False
 
@@ -182,6 +184,7 @@ class Caller:
             value.lower().startswith("dpop ") for value in self.fields.all(b"authorization")
         ):
             raise unauthenticated()
+        self.signed_by = session.signed_by
         return session
 
     @property

@@ -87,7 +87,7 @@ async def _changed(caller: Caller, pairing_id: str, holder: Holder, since: int, 
         while True:
             woken.clear()
             view = await caller.services.pairings.view(pairing_id, holder)
-            if session_id and await accounts.still_stands(session_id) is None:
+            if session_id and await accounts.still_stands(session_id, caller.signed_by) is None:
                 # What is read after the end of a session is not for it any more.
                 raise unauthenticated()
             left = end - clock()

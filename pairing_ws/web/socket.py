@@ -404,7 +404,7 @@ def _time() -> float:
 
 async def demand(services: Services, session: Session) -> None:
     """Raises Closing once the session has ended."""
-    if await services.accounts.still_stands(session.id) is None:
+    if await services.accounts.still_stands(session.id, session.signed_by) is None:
         raise ended()
 
 

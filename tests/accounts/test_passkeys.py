@@ -108,11 +108,13 @@ async def test_a_challenge_is_given_to_one_of_twenty_and_the_newest_replaces_the
 async def test_the_hosts_word_counts_once_and_never_makes_a_session_older(here: World, store: SqlPasskeys) -> None:
     session = await here.by_invite()
     at = here.clock() + 1000
-    assert sorted(await asyncio.gather(*(store.verify_session(session.id, at) for _ in range(20)))) == (
+    assert sorted(await asyncio.gather(*(store.verify_session(session.id, at, at) for _ in range(20)))) == (
         [False] * 19 + [True]
     )
-    assert not await store.verify_session(session.id, at - 1)
-    assert await store.verify_session(session.id, at + 1)
+    assert not await store.verify_session(session.id, at - 1, at - 1)
+    # Nor later, where the host's clock was ahead and the proof was dated back to ours.
+    assert not await store.verify_session(session.id, at + 1, at)
+    assert await store.verify_session(session.id, at + 1, at + 1)
 
 
 async def test_passkeys_and_challenges_go_with_their_user(here: World, store: SqlPasskeys) -> None:

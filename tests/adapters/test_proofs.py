@@ -19,7 +19,8 @@ KEY = DeviceKey()
 
 
 def proofs(clock: FakeClock, pepper: bytes = PEPPER, commands: Commands | None = None) -> DpopProofs:
-    return DpopProofs(PUBLIC_URL, pepper, clock, commands)
+    """Their timer is the clock as it is now: unlike this it is never set."""
+    return DpopProofs(PUBLIC_URL, pepper, clock, commands, lambda: clock() / 1000)
 
 
 def demand(
@@ -83,6 +84,19 @@ async def test_what_is_remembered_is_forgotten_again() -> None:
             assert await code_of(demand(judge, judge.nonce())) is None
         assert len(judge._seen) == 5
         clock.forward(ms=REMEMBERED_MS)
+
+
+@pytest.mark.security(37)
+async def test_a_proof_stays_used_though_the_clock_is_set_forward_and_back_again() -> None:
+    clock = FakeClock()
+    judge = DpopProofs(PUBLIC_URL, PEPPER, clock, None)
+    nonce = judge.nonce()
+    proof = KEY.proof("GET", f"{PUBLIC_URL}/x", nonce)
+    assert await code_of(demand(judge, nonce, proof=proof)) is None
+    clock.forward(seconds=3600)
+    assert await code_of(demand(judge, judge.nonce())) is None
+    clock.forward(seconds=-3600)
+    assert await code_of(demand(judge, nonce, proof=proof)) == Code.INVALID_PROOF
 
 
 async def test_the_same_jti_of_two_keys_is_two_proofs() -> None:

@@ -294,6 +294,22 @@ def test_what_is_no_token_is_refused_quickly_and_without_an_error(ring: KeyRing,
     assert len(issue(ring, clock)) < MAX_TOKEN / 4
 
 
+# Clocks
+
+
+@pytest.mark.security(37)
+@pytest.mark.parametrize("ahead", [2, 30, 59, 60])
+def test_a_token_of_a_server_whose_clock_is_ahead_is_taken(path: Path, clock: FakeClock, ahead: int) -> None:
+    fast = FakeClock(clock() + ahead * 1000)
+    assert KeyRing(path, ISSUER, clock).verify(issue(KeyRing(path, ISSUER, fast), fast), clock())
+
+
+@pytest.mark.security(37)
+def test_a_token_from_further_ahead_than_clocks_may_be_apart_is_refused(path: Path, clock: FakeClock) -> None:
+    fast = FakeClock(clock() + 62_000)
+    assert KeyRing(path, ISSUER, clock).verify(issue(KeyRing(path, ISSUER, fast), fast), clock()) is None
+
+
 # Rotation
 
 

@@ -1,11 +1,15 @@
 """Signing keys over two processes: one that is removed is dead in both, and servers that do not share theirs say so."""
 
 import asyncio
+import itertools
+import json
 import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+import websockets
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
@@ -60,3 +64,30 @@ async def test_a_stolen_key_that_is_removed_opens_nothing_at_any_process_within_
         renewed = await there.http.post("/sessions/refresh", json={"refreshKey": phone.keys["refreshKey"]})
         assert await is_taken(here, renewed.json()["authKey"])
         assert await is_taken(there, renewed.json()["authKey"])
+
+
+@pytest.mark.security(35, 36)
+async def test_what_a_removed_key_had_opened_and_waits_ends_within_five_seconds(
+    servers: tuple[Server, Server],
+) -> None:
+    one, other = servers
+    async with Api(one.url) as api:
+        phone = await api.log_in_by_invite(one.invite())
+        shown = await phone.show_code()
+        paths = ("/api/v1/socket", f"/api/v1/pairings/{shown['id']}/socket")
+        async with AsyncExitStack() as stack:
+            sockets = []
+            for server, path in itertools.product(servers, paths):
+                socket = await stack.enter_async_context(websockets.connect(f"{server.ws_url}{path}"))
+                await socket.send(json.dumps({"type": "auth", "authKey": phone.keys["authKey"]}))
+                sockets.append(socket)
+            # The pairing's snapshots have come, so the poll began after the sockets.
+            versions = [json.loads(await socket.recv())["pairing"]["version"] for socket in sockets[1::2]]
+            polling = asyncio.create_task(phone.get(f"/pairings/{shown['id']}?since={versions[0]}&wait=25"))
+            [kid] = [key["kid"] for key in read_key_file(one.folder / "pairing-keys.json").keys]
+            assert other.cli("keys", "remove", kid).returncode == 0
+            async with asyncio.timeout(5):
+                for socket in sockets:
+                    await socket.wait_closed()
+                assert (await polling).status_code == 401
+            assert [socket.close_code for socket in sockets] == [4401] * 4

@@ -101,7 +101,7 @@ async def test_an_auth_key_says_what_the_contract_says(api: Api, server: Server,
     assert header.keys() == {"typ", "alg", "kid"}
     assert (header["typ"], header["alg"]) == ("at+jwt", "ES256")
     content = json.loads(base64.urlsafe_b64decode(claims + "=="))
-    assert content.keys() == {"iss", "aud", "sub", "sid", "did", "amr", "iat", "exp", "jti", "ms"}
+    assert content.keys() == {"iss", "aud", "sub", "sid", "did", "amr", "iat", "exp", "jti", "ms", "rt_hash"}
     assert content["iss"] == content["aud"] == server.public_url
     assert content["sub"] == phone.keys["user"]["id"]
     assert content["did"] == phone.keys["device"]["id"]

@@ -1,0 +1,59 @@
+"""A server whose clock differs from this machine's, in a process of its own: `python -m tests.skewed FILE`.
+
+FILE holds by how many seconds, and is read again at each look at the clock: tests set it while the server runs.
+"""
+
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from pairing_ws import config
+from pairing_ws.app import create_app
+from pairing_ws.clock import system_clock
+from pairing_ws.log import configure
+from pairing_ws.web.answers import HttpProtocol
+from pairing_ws.web.frames import WebSocketProtocol
+from tests.servers import Process, Server, wait_for
+
+
+class SkewedServer(Server):
+    """`servers.Server` with a clock that is `ahead` of this machine's by so many seconds."""
+
+    def __init__(self, folder: Path, ahead: float, **env: str) -> None:
+        self._ahead = folder / f"ahead-{ahead:g}"
+        self.set_clock(ahead)
+        super().__init__(folder, **env)
+
+    def set_clock(self, ahead: float) -> None:
+        # In place at once: the server may be looking.
+        written = self._ahead.with_suffix(".new")
+        written.write_text(str(ahead))
+        written.replace(self._ahead)
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "tests.skewed", str(self._ahead)]
+        environment = self._environment() | {"PORT": str(self.port)}
+        self.process = Process(command, self.folder, f"serve-{self.port}.log", environment)
+        wait_for(self._ready, f"the server ({self.process.log})")
+
+
+def main(ahead: Path) -> None:
+    configure()
+    settings = config.load()
+    app = create_app(settings, clock=lambda: system_clock() + round(float(ahead.read_text()) * 1000))
+    uvicorn.run(
+        app,
+        port=settings.port,
+        http=HttpProtocol,
+        ws=WebSocketProtocol,
+        ws_per_message_deflate=False,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=3,
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
