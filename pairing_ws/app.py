@@ -14,11 +14,6 @@ from prometheus_client import REGISTRY
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.body_limit import RequestBodyLimitMiddleware
-from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from pairing_ws import codes
@@ -38,20 +33,18 @@ from pairing_ws.adapters.sql_passkeys import SqlPasskeys
 from pairing_ws.adapters.tokens import RELOAD_MS, KeyRing
 from pairing_ws.clock import Clock, system_clock
 from pairing_ws.config import Settings, SettingsError
-from pairing_ws.errors import Code, Refused
+from pairing_ws.errors import Refused
 from pairing_ws.network import Place
 from pairing_ws.pairing import service as pairing
 from pairing_ws.pairing.ports import PairingStore, Places
 from pairing_ws.parties import Approver
 from pairing_ws.ports import Push
 from pairing_ws.web import docs, pages, wire
+from pairing_ws.web.api import Api
 from pairing_ws.web.drain import Drain
-from pairing_ws.web.errors import problem
-from pairing_ws.web.guard import Guard, safe_headers
-from pairing_ws.web.http import MAX_BODY, Services
+from pairing_ws.web.http import Services
 from pairing_ws.web.operation import Operation, document
-from pairing_ws.web.routes import CALLS, Call, refused, refused_by_framework, routes
-from pairing_ws.web.short_way import ShortWay
+from pairing_ws.web.routes import CALLS, Call
 from pairing_ws.web.socket import Sockets
 
 if TYPE_CHECKING:
@@ -80,13 +73,13 @@ RATES = {
 
 
 class Application(Starlette):
-    """Starlette for pages and for what is unusual. Sockets go past it: each of its layers would hold a frame for each
-    that waits; so do most calls."""
+    """Starlette for pages, mounting and lifespan. Calls and sockets go past it: each of its layers costs time, and
+    would hold a frame for each socket that waits."""
 
-    def __init__(self, sockets: Sockets, short_way: ShortWay, **options: Any) -> None:
+    def __init__(self, sockets: Sockets, calls: Sequence[Call], services: Services, **options: Any) -> None:
         super().__init__(**options)
         self._sockets = sockets
-        self._short_way = short_way
+        self._api = Api(calls, services, super().__call__)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -94,10 +87,10 @@ class Application(Starlette):
             # What the handshake said is to go as soon as nobody needs it.
             del scope
             await waits
-        elif scope["type"] == "http" and (answering := self._short_way.answering(scope, receive, send)):
-            await answering
+        elif scope["type"] == "http":
+            await self._api(scope, receive, send)
         else:
-            await super().__call__(pages.as_a_whole(scope) if scope["type"] == "http" else scope, receive, send)
+            await super().__call__(scope, receive, send)
 
 
 class NoPush:
@@ -188,38 +181,12 @@ def create_app(
                 for each in tasks:
                     await stop(each)
 
-    headers = safe_headers(settings)
-
-    async def failed(_: Request, error: Exception) -> Response:
-        response = problem(Refused(Code.INTERNAL, "the server failed; nothing is known to have changed"))
-        response.headers.update(headers)
-        return response
-
     app = Application(
         Sockets(services),
-        ShortWay(calls, services),
-        routes=[*routes(calls, services), *pages.routes(settings.public_url)],
-        middleware=[
-            Middleware(Guard, settings=settings),
-            # Not Starlette's own `max_body_size`: it would stand outside of the guard, and answer in plain text.
-            Middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY),
-            Middleware(
-                CORSMiddleware,
-                allow_origins=settings.allowed_origins,
-                allow_methods=["GET", "POST", "PATCH", "DELETE"],
-                allow_headers=[
-                    "Auth-Key",
-                    "Authorization",
-                    "Content-Type",
-                    "DPoP",
-                    "If-None-Match",
-                    "Pairing-Secret",
-                    *docs.DEVICE_HEADERS,
-                ],
-                expose_headers=["DPoP-Nonce", "ETag", "Location", "Retry-After", "WWW-Authenticate"],
-            ),
-        ],
-        exception_handlers={Refused: refused, HTTPException: refused_by_framework, Exception: failed},
+        calls,
+        services,
+        routes=pages.routes(settings.public_url),
+        exception_handlers={HTTPException: pages.refused_by_framework, Exception: pages.failed},
         lifespan=lifespan,
     )
     # For who runs the process: `app.state.drain.begin()` ends the waiting of long polls.

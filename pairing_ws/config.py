@@ -137,7 +137,9 @@ class Settings(BaseModel):
         description="the same keys as a value (`pairing-ws keys make` prints one), in place of the file",
     )
     allowed_origins: List = Field(
-        (), description="origins that may open sockets and use CORS; default: `PAIRING_PUBLIC_URL`'s"
+        (),
+        description="origins of other pages and apps that may open sockets and use CORS, beside `PAIRING_PUBLIC_URL`'s:"
+        " `https://app.example.com`, `capacitor://localhost`, `chrome-extension://…`",
     )
     trusted_proxies: List = Field(
         (), description="addresses or networks of proxies, and of nobody else, whose `X-Forwarded-For` counts"
@@ -175,12 +177,11 @@ class Settings(BaseModel):
     @classmethod
     def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for origin in value:
-            try:
-                exact = origin == _origin(urlsplit(_web_address(origin)))
-            except ValueError:
-                exact = False
-            if not exact:
-                raise ValueError(f"should be exact origins such as https://app.example.com, not {origin!r}")
+            if not _is_origin(origin):
+                raise ValueError(
+                    "should be exact origins such as https://app.example.com or capacitor://localhost, to the letter"
+                    f" as the browser sends them, not {origin!r}"
+                )
         return value
 
     @field_validator("trusted_proxies")
@@ -273,8 +274,9 @@ class Settings(BaseModel):
                     "needs PAIRING_VERIFY=remote or always: the typed code beside the picture doesn't rotate, and only"
                     " the number stops whoever passes it on",
                 )
-        if not self.allowed_origins:
-            object.__setattr__(self, "allowed_origins", (self.public_origin,))
+        # The product's own pages are always among them.
+        origins = dict.fromkeys((self.public_origin, *self.allowed_origins))
+        object.__setattr__(self, "allowed_origins", tuple(origins))
         return self
 
     @property
@@ -366,6 +368,23 @@ def is_local(host: str) -> bool:
         return True
     try:
         return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return False
+
+
+# Of an app or an extension (RFC 6454): a scheme of its own, and a host, which may be one dot (Electron).
+_APP_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://[A-Za-z0-9._~-]+(:[0-9]{1,5})?")
+# Pages below these have no origin of their own that would tell one from another, or are no pages.
+_NO_ORIGINS = frozenset({"http", "https", "ws", "wss", "file", "data", "blob", "about", "javascript", "ftp"})
+
+
+def _is_origin(text: str) -> bool:
+    """Whether it is what some browser sends as `Origin`, to the letter, and stands for one page or app."""
+    app = _APP_ORIGIN.fullmatch(text)
+    if app and app[1] not in _NO_ORIGINS:
+        return True
+    try:
+        return text == _origin(urlsplit(_web_address(text)))
     except ValueError:
         return False
 

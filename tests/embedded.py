@@ -65,7 +65,7 @@ def embedded(
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
-        chosen = _settings(folder, **({"port": port, "public_url": f"http://localhost:{port}"} | settings))
+        chosen = settings_in(folder, **({"port": port, "public_url": f"http://localhost:{port}"} | settings))
         config = uvicorn.Config(
             wrap(create_app(chosen, clock=clock)),
             http=http,
@@ -90,7 +90,7 @@ def embedded(
 
 async def invite_in(folder: Path, username: str, clock: Clock = system_clock, database_url: str | None = None) -> str:
     """What `pairing-ws invite` does, on the database in `folder` or another, without a process of its own."""
-    parts = build(_settings(folder, **({"database_url": database_url} if database_url else {})), clock=clock)
+    parts = build(settings_in(folder, **({"database_url": database_url} if database_url else {})), clock=clock)
     try:
         # Not `running`: the server has migrated the database, and this is called by the hundred.
         return (await parts.services.accounts.invite(username)).code
@@ -111,7 +111,7 @@ async def fresh_phone(
     return await api.log_in_by_invite(code, **headers)
 
 
-def _settings(folder: Path, **settings: Any) -> Settings:
+def settings_in(folder: Path, **settings: Any) -> Settings:
     # Given outright, so that nothing of this process's environment gets in.
     ours = {
         "redis_url": None,

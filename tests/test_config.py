@@ -88,7 +88,8 @@ def test_lists_are_separated_by_commas(environment: Set) -> None:
         PAIRING_TRUSTED_PROXIES="10.0.0.0/8,::1",
     )
     settings = config.load()
-    assert settings.allowed_origins == ("https://a.example", "https://b.example:8443")
+    # The pages of the product itself are never shut out.
+    assert settings.allowed_origins == (settings.public_origin, "https://a.example", "https://b.example:8443")
     assert [str(each) for each in settings.proxies] == ["10.0.0.0/8", "::1/128"]
 
 
@@ -158,6 +159,18 @@ WRONG = [
     ("PAIRING_ALLOWED_ORIGINS", "https://A.example", "exact origins"),
     ("PAIRING_ALLOWED_ORIGINS", "https://a.example:443", "exact origins"),
     ("PAIRING_ALLOWED_ORIGINS", "https://user@a.example", "exact origins"),
+    ("PAIRING_ALLOWED_ORIGINS", "https://a.example,null", "exact origins"),
+    ("PAIRING_ALLOWED_ORIGINS", "capacitor://localhost/", "exact origins"),
+    ("PAIRING_ALLOWED_ORIGINS", "capacitor://*", "exact origins"),
+    ("PAIRING_ALLOWED_ORIGINS", "chrome-extension://", "exact origins"),
+    ("PAIRING_ALLOWED_ORIGINS", "*://localhost", "exact origins"),
+    ("PAIRING_ALLOWED_ORIGINS", "app://user@host", "exact origins"),
+    ("PAIRING_ALLOWED_ORIGINS", "app://host?x", "exact origins"),
+    ("PAIRING_ALLOWED_ORIGINS", "App://host", "exact origins"),
+    ("PAIRING_ALLOWED_ORIGINS", "file://", "exact origins"),
+    ("PAIRING_ALLOWED_ORIGINS", "file://localhost", "exact origins"),
+    ("PAIRING_ALLOWED_ORIGINS", "wss://a.example", "exact origins"),
+    ("PAIRING_ALLOWED_ORIGINS", "data:text", "exact origins"),
     ("PAIRING_TRUSTED_PROXIES", "proxy", "networks"),
     ("PAIRING_TRUSTED_PROXIES", "10.0.0.0/33", "networks"),
     ("PAIRING_METRICS", "yes", "'private'"),
@@ -311,6 +324,21 @@ def test_the_origin_of_the_public_address_is_the_one_a_browser_would_send(enviro
     settings = config.load()
     assert settings.allowed_origins == ("https://login.example.com",)
     assert settings.public_url == "https://login.example.com/pairing"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "capacitor://localhost", "ionic://localhost", "tauri://localhost", "http://tauri.localhost",
+        "chrome-extension://abcdefghijklmnopabcdefghijklmnop", "http://localhost:3000",
+        "moz-extension://3c8b2d9e-0c7e-4b0e-9f1b-1f6a0e1c2d3e",
+        "safari-web-extension://3C8B2D9E-0C7E-4B0E-9F1B-1F6A0E1C2D3E", "app://.", "app://-", "app://bundle",
+        "com.example.app://localhost", "electron://altair", "vscode-webview://abc", "https://[::1]:8443",
+    ],
+)  # fmt: skip
+def test_origins_of_apps_and_extensions_are_allowed_beside_the_public_one(environment: Set, origin: str) -> None:
+    environment(PAIRING_ALLOWED_ORIGINS=origin)
+    assert config.load().allowed_origins == ("http://localhost:8000", origin)
 
 
 def test_settings_do_not_change(environment: Set) -> None:

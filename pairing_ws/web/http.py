@@ -3,7 +3,7 @@
 import codecs
 import json
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -88,8 +88,10 @@ class Fields:
     def raw(self, name: bytes) -> bytes:
         return self._named.get(name, b"")
 
-    def has_any(self, names: Set[bytes]) -> bool:
-        return not names.isdisjoint(self._named)
+    @property
+    def origin(self) -> str | None:
+        """None if there is none; two of them are nobody's."""
+        return ", ".join(self.all(b"origin")) if b"origin" in self._named else None
 
     @property
     def forwarded(self) -> bool:
@@ -283,15 +285,9 @@ class Caller:
         found = (each for value in self.fields.all(b"cookie") for each in _REFRESH_COOKIES.findall(value))
         return tuple(dict.fromkeys(_unquoted(each.strip()) for each in found))
 
-    @property
-    def origin(self) -> str | None:
-        """None if there is none; two of them are nobody's."""
-        given = self.fields.all(b"origin")
-        return ", ".join(given) if given else None
-
     def demand_own_origin(self) -> None:
         """A cookie came with the request: take it only from our own pages, compared to the letter."""
-        if self.origin not in self.services.settings.allowed_origins:
+        if self.fields.origin not in self.services.settings.allowed_origins:
             raise Refused(Code.FOREIGN_ORIGIN, "with the cookie, Origin has to be this site's own")
 
 
@@ -347,6 +343,8 @@ async def body(caller: Caller, kind: type[BodyT]) -> BodyT:
             raw = await _whole(caller.receive)
     except TimeoutError:
         raise Refused(Code.REQUEST_TIMEOUT, f"the body has to be here within {BODY_SECONDS:.0f} seconds") from None
+    # RFC 8259, section 8.1: it may be there, and says nothing.
+    raw = raw.removeprefix(codecs.BOM_UTF8)
     if not raw:
         return _decoded(b"{}", kind)
     media_type = caller.fields.first(b"content-type").partition(";")[0].strip().lower()
@@ -380,9 +378,22 @@ def _decoded(raw: bytes, kind: type[BodyT]) -> BodyT:
         _strict.decode(raw.decode())
         return msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError as error:
-        raise Refused(Code.BAD_REQUEST, str(error)) from None
+        raise Refused(Code.BAD_REQUEST, _complaint(error)) from None
     except (ValueError, RecursionError):
         raise Refused(Code.BAD_REQUEST, "the body is not well-formed JSON without doubled keys") from None
+
+
+# What msgspec says of a value and where it is, by our own names alone; and where it repeats what was sent.
+_OURS = re.compile(r"(?:Expected|Object missing required field) .*", re.DOTALL)
+_THEIRS = re.compile(r"(Invalid enum value|Object contains unknown field) .* - at `(\$[^`]*)`", re.DOTALL)
+
+
+def _complaint(error: msgspec.ValidationError) -> str:
+    """What is wrong, in no word of the caller's."""
+    text = str(error)
+    if theirs := _THEIRS.fullmatch(text):
+        return f"{theirs[1]} - at `{theirs[2]}`"
+    return text if _OURS.fullmatch(text) else "a member of the body is not what it has to be"
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

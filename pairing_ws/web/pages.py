@@ -1,16 +1,23 @@
 """The pages and their files. Opening one changes nothing; whatever they do, they do through the API."""
 
+import re
 from collections.abc import Awaitable, Callable
+from html import escape
 from pathlib import Path
+from string import Template
 from urllib.parse import quote, urlsplit
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from pairing_ws.config import is_local
+from pairing_ws.errors import Code, Refused
+from pairing_ws.web.errors import SHAPES, problem
+from pairing_ws.web.http import Fields
 
 # Beside the package in a checkout, inside it once installed.
 _PACKAGE = Path(__file__).parent.parent
@@ -37,6 +44,9 @@ def as_a_whole(scope: Scope) -> Scope:
 
 class Files(StaticFiles):
     async def get_response(self, path: str, scope: Scope) -> Response:
+        if not scope["path"].endswith(f"/static/{path}"):
+            # Starlette has tidied it, and would serve a file under many names.
+            raise HTTPException(404)
         response = await super().get_response(path, scope)
         response.headers.update(REVALIDATE)
         return response
@@ -54,9 +64,89 @@ def _page(file: str, public_url: str) -> Callable[[Request], Awaitable[Response]
     public = urlsplit(public_url)
 
     async def endpoint(request: Request) -> Response:
-        # Under another of this machine's names neither Origin nor cookie nor the codes would fit.
-        if request.headers.get("host", public.netloc).lower() != public.netloc and is_local(public.hostname or ""):
+        # Under another name, of this machine or with the dot of the root, neither Origin nor cookie nor the codes would
+        # fit.
+        host = request.headers.get("host", public.netloc).lower()
+        if host != public.netloc and (is_local(public.hostname or "") or host.partition(":")[0].endswith(".")):
             return RedirectResponse(f"{public.scheme}://{public.netloc}{quote(request.url.path)}")
         return FileResponse(STATIC / file, headers=headers, media_type="text/html")
 
     return endpoint
+
+
+# What a person reads who is refused a page: a heading and a sentence.
+WORDS = {
+    Code.NOT_FOUND: ("There is no page here", "The address may be mistyped, or a link was cut off on its way."),
+    Code.METHOD_NOT_ALLOWED: ("That can't be done here", "This page can be opened, and nothing else."),
+    Code.MISDIRECTED: ("This site has another address", "Nothing is served under the one that you came by."),
+    Code.INTERNAL: ("Something went wrong here", "Nothing is known to have changed. Please try again in a moment."),
+}
+OTHERWISE = ("That can't be done", "The request is none that this page takes.")
+LINKS = {
+    "/": "Log in this device",
+    "/phone": "Let another device in",
+    "/devices": "See your devices",
+}
+# Of `Accept`, in characters and in kinds.
+MAX_ACCEPT = 1024
+_QUALITY = re.compile(r"q=([01](?:\.[0-9]{0,3})?)")
+
+
+async def refused_by_framework(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals: no such page, wrong method."""
+    assert isinstance(error, HTTPException)
+    codes = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED}
+    response = refusal(Refused(codes.get(error.status_code, Code.BAD_REQUEST), str(error.detail)), request.scope)
+    if allow := (error.headers or {}).get("Allow"):
+        # From a set, in whatever order.
+        response.headers["Allow"] = ", ".join(sorted(allow.split(", ")))
+    return response
+
+
+async def failed(request: Request, _: Exception) -> Response:
+    return refusal(Refused(Code.INTERNAL, "the server failed; nothing is known to have changed"), request.scope)
+
+
+def refusal(refused: Refused, scope: Scope, root: str | None = None) -> Response:
+    """A page for people, a problem document for programs: whichever is asked for. Links lead to pages below `root`, the
+    path that this application is mounted at unless it is given."""
+    if _asks_for_a_page(Fields(scope).first(b"accept")):
+        page = _drawn(refused.code, scope, quote(scope.get("root_path", "")) if root is None else root)
+        response: Response = HTMLResponse(page, SHAPES[refused.code].status)
+    else:
+        response = problem(refused)
+    response.headers["Vary"] = "Accept"
+    return response
+
+
+def _asks_for_a_page(accept: str) -> bool:
+    """Whether HTML is named, and wanted at least as much as JSON is (RFC 9110, section 12.5.1)."""
+    wanted = {"html": 0.0, "json": 0.0}
+    for each in accept[:MAX_ACCEPT].lower().split(","):
+        kind, _, parameters = each.strip().partition(";")
+        found = _QUALITY.search(parameters)
+        for name in wanted:
+            if kind.strip().endswith(name):
+                wanted[name] = max(wanted[name], float(found[1]) if found else 1.0)
+    return wanted["html"] > 0 and wanted["html"] >= wanted["json"]
+
+
+def _drawn(code: Code, scope: Scope, root: str) -> str:
+    title, text = WORDS.get(code, OTHERWISE)
+    meant = _meant(str(scope["path"]).removeprefix(scope.get("root_path", "")))
+    links = sorted(LINKS.items(), key=lambda item: item[0] != meant)
+    return Template((STATIC / "refused.html").read_text()).substitute(
+        root=root,
+        title=escape(title),
+        text=escape(text),
+        links="\n        ".join(
+            f'  <a class="button {"secondary" if index else "primary"}" href="{root}{page}">{escape(words)}</a>'
+            for index, (page, words) in enumerate(links)
+        ),
+    )
+
+
+def _meant(path: str) -> str:
+    """Which page it may have been, by what comes first."""
+    first = path.strip("/").partition("/")[0].partition(".")[0].lower()
+    return f"/{first}" if f"/{first}" in LINKS else "/"

@@ -1,19 +1,14 @@
 """The one table of calls. Routing, the OpenAPI document and the tests' list of what exists all come from it."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import msgspec
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
 
-from pairing_ws.errors import Code, Refused
+from pairing_ws.errors import Code
 from pairing_ws.web import accounts, pairings, passkeys, wire
-from pairing_ws.web.errors import problem
-from pairing_ws.web.http import API, Caller, Fields, Services
+from pairing_ws.web.http import API, Caller
 
 Handler = Callable[[Caller], Awaitable[Response]]
 
@@ -149,54 +144,3 @@ CALLS: tuple[Call, ...] = (
         refusals=(Code.DEVICE_HEADERS_REQUIRED, Code.NOT_FOUND, Code.INVITE_USED, Code.INVITE_EXPIRED, *_LOGIN),
     ),
 )  # fmt: skip
-
-
-def routes(calls: tuple[Call, ...], services: Services) -> list[BaseRoute]:
-    by_path: dict[str, dict[str, Call]] = {}
-    for call in calls:
-        by_path.setdefault(call.path, {})[call.method] = call
-    # A literal path before one with a parameter in its place.
-    ordered = sorted(by_path.items(), key=lambda item: item[0].count("{"))
-    return [_route(path, methods, services) for path, methods in ordered]
-
-
-def _route(path: str, calls: dict[str, Call], services: Services) -> Route:
-    async def endpoint(request: Request) -> Response:
-        call = calls[request.method if request.method != "HEAD" else "GET"]
-        try:
-            return await answer(call, Caller(request.scope, request.receive, Fields(request.scope), services))
-        except ClientDisconnect:
-            # Nobody is there to read it.
-            return Response(status_code=400)
-
-    return Route(path, endpoint, methods=list(calls))
-
-
-async def answer(call: Call, caller: Caller) -> Response:
-    """Raises Refused."""
-    services = caller.services
-    try:
-        response = await call.handler(caller)
-    except asyncio.CancelledError:
-        if not services.drain.begun:
-            raise
-        # The process ends, and its grace was not enough; uvicorn would say 500.
-        raise Refused(Code.UNAVAILABLE, "the server ends; ask again", retry_after=1) from None
-    if caller.has_key:
-        # For its next proof (RFC 9449, section 8.2): it then need not be refused first.
-        response.headers["DPoP-Nonce"] = services.proofs.nonce()
-    return response
-
-
-async def refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)
-    return problem(error)
-
-
-async def refused_by_framework(_: Request, error: Exception) -> Response:
-    """Starlette's own refusals (no such path, wrong method, too large) as problem documents."""
-    assert isinstance(error, HTTPException)
-    codes = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED, 413: Code.TOO_LARGE}
-    response = problem(Refused(codes.get(error.status_code, Code.BAD_REQUEST), str(error.detail)))
-    response.headers.update(error.headers or {})
-    return response

@@ -25,7 +25,7 @@ from pairing_ws.timers import Timer, Within, timers
 from pairing_ws.web import wire
 from pairing_ws.web.connection import Connection, Gone
 from pairing_ws.web.errors import SHAPES, problem
-from pairing_ws.web.guard import Entrance, path_of
+from pairing_ws.web.gate import RequestGate, path_of
 from pairing_ws.web.http import API, Caller, Fields, Services
 
 log = structlog.get_logger()
@@ -283,7 +283,7 @@ class Sockets:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._open = 0
-        self._entrance = Entrance(services.settings)
+        self._gate = RequestGate(services.settings)
         self._per_address: Counter[str] = Counter()
         self._per_device: defaultdict[str, deque[Teller]] = defaultdict(deque)
 
@@ -291,9 +291,9 @@ class Sockets:
         """Refuse before the upgrade, or accept; and close with the code of whatever ends it."""
         connection, caller = Connection(receive, send), Caller(scope, receive, Fields(scope), self._services)
         path, address = path_of(scope), block(caller.ip)
-        refused = self._refusal(caller, path, address)
+        refused = self._refusal(scope, caller, path, address)
         if refused:
-            await connection.deny(scope, self._entrance.safe(problem(refused)))
+            await connection.deny(scope, self._gate.safe(problem(refused), caller.fields))
             return
         self._open += 1
         offered = scope.get("subprotocols", [])
@@ -330,14 +330,14 @@ class Sockets:
             if not self._per_address[address]:
                 del self._per_address[address]
 
-    def _refusal(self, caller: Caller, path: str, address: str) -> Refused | None:
+    def _refusal(self, scope: Scope, caller: Caller, path: str, address: str) -> Refused | None:
         settings = self._services.settings
-        refused = self._entrance.refusal(path, caller.fields)
+        refused = self._gate.refusal(scope, path, caller.fields)
         if refused:
             return refused
         if path != OF_ACCOUNT and not OF_PAIRING.fullmatch(path):
             return Refused(Code.NOT_FOUND, "no such socket")
-        if caller.origin is not None and caller.origin not in settings.allowed_origins:
+        if caller.fields.origin is not None and caller.fields.origin not in settings.allowed_origins:
             return Refused(Code.FOREIGN_ORIGIN, "sockets are open to this site's own origin only")
         if settings.limit_sockets and self._per_address[address] >= settings.limit_sockets:
             return Refused(Code.RATE_LIMITED, "too many open sockets from this address", retry_after=10)
@@ -384,7 +384,7 @@ class Sockets:
             except TimeoutError:
                 raise Closing(4401, "no credential within 5 seconds") from None
             try:
-                first = _auth_message(message)
+                first = _auth_message(message.removeprefix("\ufeff"))
             except (msgspec.DecodeError, RecursionError):
                 raise Closing(4400, "the first message has to be an auth message") from None
             auth_key, secret = first.auth_key, first.secret

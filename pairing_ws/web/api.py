@@ -1,0 +1,134 @@
+"""The one way of every HTTP request: calls are found in the table and answered here, all else is a page.
+
+Not Starlette's layers: for a call they cost more than the call itself.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Sequence
+
+import structlog
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pairing_ws.errors import Code, Refused
+from pairing_ws.web import pages
+from pairing_ws.web.errors import problem
+from pairing_ws.web.gate import RequestGate, count, not_found, path_of
+from pairing_ws.web.http import Caller, Fields, Services
+from pairing_ws.web.routes import Call
+
+log = structlog.get_logger()
+
+# Where every path that has an id has it: /api/v1/pairings/{id}/claim.
+ID = 4
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# What counts as the path of a request that asks for none of ours.
+NOWHERE = "none"
+
+
+class Api:
+    """An ASGI application for HTTP. `other_pages` is asked for what is no call."""
+
+    def __init__(self, calls: Sequence[Call], services: Services, other_pages: ASGIApp) -> None:
+        self._services = services
+        self._pages = other_pages
+        self._gate = RequestGate(services.settings)
+        self._paths: dict[str, dict[str, Call]] = {}
+        for call in calls:
+            assert "{" not in call.path or call.path.split("/")[ID] == "{id}", call.path
+            self._paths.setdefault(call.path, {})[call.method] = call
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        path, fields = path_of(scope), Fields(scope)
+        if path in self._paths or path == "/api" or path.startswith("/api/"):
+            return self._call(path, Caller(scope, receive, fields, self._services), send)
+        return self._page(path, fields, pages.as_a_whole(scope), receive, send)
+
+    async def _call(self, path: str, caller: Caller, send: Send) -> None:
+        method, route = caller.scope["method"], NOWHERE
+        try:
+            if refused := self._gate.refusal(caller.scope, path, caller.fields):
+                raise refused
+            route, calls = self._calls_at(path, caller.scope)
+            call = calls.get(method) or (calls.get("GET") if method == "HEAD" else None)
+            response = await (self._answer(call, caller) if call else self._without_call(method, calls, caller.fields))
+        except Refused as refusal:
+            response = problem(refusal)
+        except ClientDisconnect:
+            # There is nobody to answer.
+            return
+        except Exception:
+            log.exception("call.failed", call=route)
+            response = problem(failure())
+        count(method, route, response.status_code)
+        headers = self._gate.complete(response.raw_headers, caller.fields)
+        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else response.body})
+
+    def _calls_at(self, path: str, scope: Scope) -> tuple[str, dict[str, Call]]:
+        """The path as the table has it, and its calls by method; none if it is not there."""
+        if path not in self._paths:
+            parts = path.split("/")
+            if len(parts) > ID and _ID.fullmatch(parts[ID]):
+                scope["path_params"] = {"id": parts[ID]}
+                parts[ID] = "{id}"
+                path = "/".join(parts)
+        calls = self._paths.get(path)
+        return (path, calls) if calls else (NOWHERE, {})
+
+    async def _answer(self, call: Call, caller: Caller) -> Response:
+        try:
+            response = await call.handler(caller)
+        except asyncio.CancelledError:
+            if not self._services.drain.begun:
+                raise
+            # The process ends, and its grace was not enough; uvicorn would say 500.
+            raise Refused(Code.UNAVAILABLE, "the server ends; ask again", retry_after=1) from None
+        if caller.has_key:
+            # For its next proof (RFC 9449, section 8.2): it then need not be refused first.
+            response.headers["DPoP-Nonce"] = self._services.proofs.nonce()
+        return response
+
+    async def _without_call(self, method: str, calls: dict[str, Call], fields: Fields) -> Response:
+        # Also for a path that is none: the page may then read that it is none.
+        if method == "OPTIONS" and (answer := self._gate.preflight(fields)):
+            return answer
+        if not calls:
+            raise not_found()
+        allow = ", ".join([*sorted(calls), *(["HEAD"] if "GET" in calls else []), "OPTIONS"])
+        if method == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": allow})
+        response = problem(Refused(Code.METHOD_NOT_ALLOWED, f"this path has {allow}"))
+        response.headers["Allow"] = allow
+        return response
+
+    async def _page(self, path: str, fields: Fields, scope: Scope, receive: Receive, send: Send) -> None:
+        # The mounting application's; ours is known once Starlette has found it.
+        scope.pop("route", None)
+
+        async def send_completed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = self._gate.complete(message.get("headers", []), fields)
+                count(scope["method"], getattr(scope.get("route"), "path", NOWHERE), message["status"])
+            await send(message)
+
+        page: ASGIApp | None = None
+        try:
+            if refused := self._gate.refusal(scope, path, fields):
+                raise refused
+            if scope["method"] == "OPTIONS":
+                page = self._gate.preflight(fields)
+        except Refused as refusal:
+            elsewhere = refusal.code is Code.MISDIRECTED
+            page = pages.refusal(refusal, scope, self._services.settings.public_url if elsewhere else None)
+        try:
+            await (page or self._pages)(scope, receive, send_completed)
+        except Exception:
+            # Starlette has answered 500, by `pages.failed`, and raises what it was.
+            log.exception("page.failed", page=getattr(scope.get("route"), "path", NOWHERE))
+
+
+def failure() -> Refused:
+    return Refused(Code.INTERNAL, "the server failed; nothing is known to have changed")
