@@ -21,6 +21,7 @@ from pairing_ws.accounts import service as accounts
 from pairing_ws.accounts.monitor import LOOK_SECONDS, SessionMonitor
 from pairing_ws.accounts.passkeys import WebAuthnJudge
 from pairing_ws.accounts.step_up import CHALLENGE_MS, StepUpService
+from pairing_ws.adapters.audit_log import audit
 from pairing_ws.adapters.bells import Bells, stop
 from pairing_ws.adapters.database import close_database, demand_room, migrate, open_database
 from pairing_ws.adapters.host import HostKeyError, HostKeys
@@ -34,6 +35,7 @@ from pairing_ws.adapters.tokens import RELOAD_MS, KeyRing
 from pairing_ws.clock import Clock, system_clock
 from pairing_ws.config import Settings, SettingsError
 from pairing_ws.errors import Refused
+from pairing_ws.log import request as log_request
 from pairing_ws.network import Place
 from pairing_ws.pairing import service as pairing
 from pairing_ws.pairing.ports import PairingStore, Places
@@ -44,6 +46,7 @@ from pairing_ws.web.api import Api
 from pairing_ws.web.drain import Drain
 from pairing_ws.web.http import Services
 from pairing_ws.web.operation import Operation, document
+from pairing_ws.web.request_id import RequestId
 from pairing_ws.web.routes import CALLS, Call
 from pairing_ws.web.socket import Sockets
 
@@ -78,10 +81,13 @@ class Application(Starlette):
 
     def __init__(self, sockets: Sockets, calls: Sequence[Call], services: Services, **options: Any) -> None:
         super().__init__(**options)
+        self._proxies = services.proxies
         self._sockets = sockets
         self._api = Api(calls, services, super().__call__)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            log_request.set(RequestId(scope, self._proxies))
         if scope["type"] == "websocket":
             waits = self._sockets(scope, receive, send)
             # What the handshake said is to go as soon as nobody needs it.
@@ -248,6 +254,7 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
         random,
         end_pairings,
         monitor,
+        audit,
     )
     step_ups = StepUpService(
         accounts_store,
@@ -259,6 +266,7 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
         settings.step_up_seconds * 1000,
         clock,
         random,
+        audit,
     )
     pairings: pairing.PairingService[accounts.LoggedIn] = pairing.PairingService(
         store,
@@ -279,6 +287,7 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
         ),
         random,
         tokens.pepper,
+        audit,
     )
     proofs = DpopProofs(settings.public_url, tokens.pepper, clock, commands)
     services = Services(settings, pairings, account_service, step_ups, proofs, settings.proxies, clock, random, Drain())
@@ -289,7 +298,10 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
 def _signing_keys(settings: Settings, clock: Clock) -> Path | KeySet:
     if settings.signing_keys:
         return KeySet.parse(settings.signing_keys, "PAIRING_SIGNING_KEYS")
+    missing = not settings.signing_key_file.exists()
     make_key_file(settings.signing_key_file, clock)
+    if missing:
+        audit("key.created", file=str(settings.signing_key_file))
     return settings.signing_key_file
 
 

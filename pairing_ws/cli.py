@@ -14,10 +14,11 @@ from typing import NoReturn, TypeVar
 
 import click
 
-from pairing_ws import config, server
+from pairing_ws import __version__, config, server
 from pairing_ws.accounts.names import compared
 from pairing_ws.accounts.service import AccountService
 from pairing_ws.adapters import key_file
+from pairing_ws.adapters.audit_log import audit
 from pairing_ws.adapters.database import examine, migrate
 from pairing_ws.app import Parts, build
 from pairing_ws.clock import iso, system_clock
@@ -29,6 +30,7 @@ T = TypeVar("T")
 
 
 @click.group()
+@click.version_option(__version__, prog_name="pairing-ws", message="%(prog)s %(version)s")
 def cli() -> None:
     """Passwordless login by QR-code device pairing.
 
@@ -97,7 +99,7 @@ def _let_go_of_output() -> None:
 def serve(host: str, port: int | None, workers: int | None, demo: bool) -> None:
     """Run the server. Migrates the database first; stops within 10 s of SIGTERM, telling open sockets to reconnect."""
     settings = config.load(host=host, port=port, workers=workers, demo=demo or None)
-    configure()
+    configure(settings.log_format, settings.log_level)
     for name in config.unknown_variables():
         say(f"warning: {name} is no setting; is it misspelt?")
     # Here, so that what is wrong with key file, database or push credentials is one clear line.
@@ -157,14 +159,16 @@ def list_users() -> None:
 @click.argument("username")
 def lock(username: str) -> None:
     """Refuse all logins, keys and refreshes of an account until it is unlocked."""
-    _with_accounts(lambda accounts: accounts.lock(username, locked=True))
+    user = _with_accounts(lambda accounts: accounts.lock(username, locked=True))
+    print(f"{user.username} is locked: all sessions are refused until `user unlock`.")
 
 
 @users.command()
 @click.argument("username")
 def unlock(username: str) -> None:
     """Let a locked account in again."""
-    _with_accounts(lambda accounts: accounts.lock(username, locked=False))
+    user = _with_accounts(lambda accounts: accounts.lock(username, locked=False))
+    print(f"{user.username} is open again.")
 
 
 @users.command()
@@ -174,7 +178,8 @@ def delete(username: str, yes: bool) -> None:
     """Delete an account with its devices, sessions and activity."""
     if not yes:
         click.confirm(f"Delete {username!r} and all its devices?", abort=True)
-    _with_accounts(lambda accounts: accounts.delete_user(username))
+    user = _with_accounts(lambda accounts: accounts.delete_user(username))
+    print(f"{user.username} is deleted.")
 
 
 @database.command()
@@ -204,6 +209,7 @@ def rotate() -> None:
     Keys in PAIRING_SIGNING_KEYS can't be changed from here: what that should become is printed instead.
     """
     signs = _change_keys(lambda keys: keys.rotated(system_clock))
+    audit("key.rotated", kid=signs)
     print(f"authKeys are now signed with {signs}.")
 
 
@@ -216,6 +222,7 @@ def remove(kid: str) -> None:
     Keys in PAIRING_SIGNING_KEYS can't be changed from here: what that should become is printed instead.
     """
     signs = _change_keys(lambda keys: keys.without(kid, system_clock))
+    audit("key.removed", kid=kid, signs=signs)
     print(f"{kid} is withdrawn; authKeys are signed with {signs}.")
 
 
@@ -227,7 +234,7 @@ def _key_set(settings: config.Settings) -> key_file.KeySet:
 
 def _change_keys(change: Callable[[key_file.KeySet], key_file.KeySet]) -> str:
     """Change the file; the id of the key that signs from now on. Exits after it has printed keys of the environment."""
-    settings = config.load()
+    settings = _settings()
     if settings.signing_keys:
         print(change(_key_set(settings)).text().decode())
         print("Nothing has changed yet: set PAIRING_SIGNING_KEYS to this, and restart all servers.", file=sys.stderr)
@@ -312,6 +319,13 @@ async def _examine(parts: Parts) -> bool:
     return bad
 
 
+def _settings() -> config.Settings:
+    """For a command that changes something: its result is for people, and its log only for those who ask for one."""
+    settings = config.load()
+    configure(settings.log_format, settings.log_level if "log_level" in settings.model_fields_set else "warning")
+    return settings
+
+
 def _prepare(settings: config.Settings) -> None:
     """Look at all that can be looked at without connecting to it, and bring the database up to date."""
     build(settings)
@@ -322,7 +336,7 @@ def _with_accounts(act: Callable[[AccountService], Awaitable[T]]) -> T:
     """Run `act` on the account story of the configured stores, which are brought up to date first."""
 
     async def run() -> T:
-        async with build(config.load()).running() as services:
+        async with build(_settings()).running() as services:
             return await act(services.accounts)
 
     return asyncio.run(run())

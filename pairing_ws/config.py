@@ -152,6 +152,12 @@ class Settings(BaseModel):
         None, description="service account for push messages (needs the `push` extra); without it: none are sent"
     )
     fcm_url: str = Field("https://fcm.googleapis.com", description="base address of the push service")
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="lines of the log: `json`, `text`, or `auto`: text on a terminal"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="from which level on there are lines; other commands than `serve` have `warning` by default"
+    )
     limit_create: Rate = Field("120/minute", description="new pairings per address (IPv4, or IPv6 /64)")
     limit_claim: Rate = Field("60/minute", description="claims per account, or per address")
     limit_user_code: Rate = Field("10/hour", description="wrong typed codes per account, or per address")

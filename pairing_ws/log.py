@@ -3,21 +3,28 @@
 import logging
 import sys
 from contextlib import suppress
+from contextvars import ContextVar
 
 import structlog
 
+# The request that is being answered, by its number; `str` of it may make one.
+request: ContextVar[object | None] = ContextVar("request", default=None)
 
-def configure() -> None:
-    """Send our own and the libraries' lines through structlog, to standard error."""
-    watched = sys.stderr.isatty()
+
+def configure(form: str = "auto", level: str = "info") -> None:
+    """Send our own and the libraries' lines through structlog, to standard error. `form` is `json`, `text`, or `auto`:
+    text where it is a terminal."""
+    colors = sys.stderr.isatty()
+    least = logging.getLevelNamesMapping()[level.upper()]
     shared: list[structlog.types.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_request,
     ]
     # Its default traceback shows local variables, secrets among them.
     renderer: structlog.types.Processor = (
-        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-        if watched
+        structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+        if form == "text" or (form == "auto" and colors)
         else structlog.processors.JSONRenderer()
     )
     structlog.configure(
@@ -27,7 +34,8 @@ def configure() -> None:
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        # What is not told costs next to nothing.
+        wrapper_class=structlog.make_filtering_bound_logger(least),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler()
@@ -40,13 +48,20 @@ def configure() -> None:
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(logging.INFO)
-    # uvicorn's own lines for each socket hold its query string.
-    for noisy in ("httpx2", "alembic", "aiosqlite", "uvicorn.error"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    root.setLevel(least)
+    # uvicorn's own lines for each socket hold its query string; others' details may hold anything.
+    for noisy in ("httpx2", "alembic", "aiosqlite", "asyncio", "uvicorn.error", "websockets"):
+        logging.getLogger(noisy).setLevel(max(least, logging.WARNING))
 
 
 def say(text: str) -> None:
     """A line for the operator, on standard error. A full disk behind it stops nobody."""
     with suppress(OSError):
         print(text, file=sys.stderr)
+
+
+def _add_request(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    current = request.get()
+    if current is not None:
+        event["request_id"] = str(current)
+    return event

@@ -24,7 +24,7 @@ from prometheus_client import Gauge
 from prometheus_client.multiprocess import mark_process_dead
 from starlette.applications import Starlette
 
-from pairing_ws import config, loading
+from pairing_ws import __version__, config, loading
 from pairing_ws.app import create_app
 from pairing_ws.log import configure
 from pairing_ws.web.answers import HttpProtocol
@@ -59,7 +59,11 @@ def run(settings: config.Settings) -> None:
         # There is nobody to take over meanwhile: it leaves in order, for whoever runs it to start it anew.
         signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         SERVING.set(1)
-        Server(_uvicorn(settings, functools.partial(_application, settings))).run(sockets[0])
+        ready = functools.partial(_tell_ready, settings, sockets[0])
+        try:
+            Server(_uvicorn(settings, functools.partial(_application, settings)), ready).run(sockets[0])
+        finally:
+            log.info("server.stopped", pid=os.getpid())
         return
     with tempfile.TemporaryDirectory(prefix="pairing-metrics-") as folder:
         config.share_metrics(folder)
@@ -150,7 +154,18 @@ def _uvicorn(settings: config.Settings, application: Callable[..., Starlette]) -
 
 
 class Server(uvicorn.Server):
+    def __init__(self, options: uvicorn.Config, ready: Callable[[], None] | None = None) -> None:
+        super().__init__(options)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._ready:
+            self._ready()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._ready:
+            log.info("server.stopping", pid=os.getpid())
         for each in self.servers:
             each.close()
         # Who was let in a moment ago has not said yet what for; uvicorn hangs up on whoever asks for nothing.
@@ -181,6 +196,18 @@ def _end_waiting(app: Starlette, handler: Any, number: int, frame: object) -> No
         handler(number, frame)
 
 
+def _tell_ready(settings: config.Settings, sockets: list[socket.socket]) -> None:
+    """It listens, and answers."""
+    log.info(
+        "server.ready",
+        url=settings.public_url,
+        listening=["{}:{}".format(*each.getsockname()) for each in sockets],
+        workers=settings.workers,
+        version=__version__,
+        pid=os.getpid(),
+    )
+
+
 class Worker:
     """A process of its own that serves what comes to its sockets, and gives signs of life once it does."""
 
@@ -209,6 +236,8 @@ class Worker:
         if not os.read(self._signs.fileno(), 4096):
             self._signs.close()
         elif not self.leaving:
+            if not self.ready:
+                log.info("worker.ready", pid=self.process.pid)
             self.ready = True
             self.due = now + SILENT_FOR
 
@@ -240,7 +269,7 @@ class Workers:
         self._metrics = metrics
         self._workers: list[Worker] = []
         self._signals: list[int] = []
-        self._ending = self._failed = False
+        self._ending = self._failed = self._told = False
         self._looked = self._start_after = time.monotonic()
 
     def run(self) -> None:
@@ -253,6 +282,7 @@ class Workers:
         finally:
             for worker in self._workers:
                 worker.kill()
+        log.info("server.stopped", pid=os.getpid())
         if self._failed:
             raise SystemExit(1)
 
@@ -261,6 +291,7 @@ class Workers:
             if self._signals.pop(0) != signal.SIGHUP:
                 self._end()
                 continue
+            log.info("server.rolling", pid=os.getpid())
             for worker in self._workers:
                 worker.old = True
         for worker in self._workers[:]:
@@ -276,6 +307,9 @@ class Workers:
             elif self._ending:
                 worker.send_away(now)
         self._looked = now
+        if not self._told and sum(each.ready for each in self._workers) == len(self._sockets):
+            self._told = True
+            _tell_ready(self._settings, self._sockets[0])
         if not self._ending and now >= self._start_after:
             for each in self._sockets:
                 self._staff(each, now)
@@ -293,6 +327,8 @@ class Workers:
             self._workers.append(Worker(self._settings, listening, now))
 
     def _end(self) -> None:
+        if not self._ending:
+            log.info("server.stopping", pid=os.getpid())
         self._ending = True
         # Held open here, they would let connections in that nobody serves any more.
         for bound in (each for listening in self._sockets for each in listening):
@@ -329,7 +365,7 @@ def work(settings: config.Settings, listening: list[socket.socket], signs: Conne
     _return_on_signals()
     # A terminal that closes tells all of its processes; the parent alone decides.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    configure()
+    configure(settings.log_format, settings.log_level)
     tasks = []
 
     def application() -> Starlette:

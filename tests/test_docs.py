@@ -11,6 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from pairing_ws.app import create_app
+from pairing_ws.audit import EVENTS
 from pairing_ws.config import Settings, environment_name, load
 from pairing_ws.errors import Code
 from pairing_ws.pairing.machine import FINAL, TRANSITIONS, Status
@@ -55,6 +56,10 @@ def test_the_readmes_diagram_has_every_transition_and_no_other() -> None:
 
 def test_the_readmes_calls_are_the_codes() -> None:
     assert [row[0] for row in rows("calls")] == [f"`{call.method} {call.path}`" for call in CALLS]
+
+
+def test_the_readmes_security_events_are_the_codes() -> None:
+    assert rows("audit") == [[f"`{name}`", text] for name, text in EVENTS.items()]
 
 
 def test_every_file_the_readme_points_at_is_there() -> None:

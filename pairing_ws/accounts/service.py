@@ -25,6 +25,7 @@ from pairing_ws.accounts.ports import (
     Tokens,
     User,
 )
+from pairing_ws.audit import Audit, untold
 from pairing_ws.clock import SKEW_MS, Clock, iso
 from pairing_ws.errors import Code, Refused, Unavailable
 from pairing_ws.network import block
@@ -88,6 +89,7 @@ class AccountService:
         random: codes.RandomBytes,
         devices_ended: Callable[[Sequence[str]], Awaitable[None]],
         monitor: SessionMonitor,
+        audit: Audit = untold,
     ) -> None:
         self._store = store
         self._bus = bus
@@ -101,6 +103,7 @@ class AccountService:
         self._monitor = monitor
         # Names this process's clock in what it dates and another one may judge.
         self._here = codes.token(random, 6)
+        self._audit = audit
         self._known: dict[str, Known] = {}
 
     # Begin a session
@@ -208,6 +211,17 @@ class AccountService:
             self._policy.device_limit,
         )
         if begun is not None:
+            self._audit(
+                "session.started",
+                account=user_id,
+                username=begun.user.username,
+                session=session_id,
+                device=device_id,
+                device_name=device.name,
+                ip=device.ip,
+                amr=amr,
+                approved_by=approved_by,
+            )
             # What is cached of the account's other sessions still holds: who approves next needs no new look.
             await self._changed(user_id, forget=begun.ended_older)
             if begun.ended_older:
@@ -374,7 +388,10 @@ class AccountService:
         )
         # What is cached was read before: the new key's first use must be seen.
         self._known.pop(session.user.id, None)
-        return LoggedIn(answer, session.user, session.device, now) if await self._store.rotate(rotation) else None
+        if not await self._store.rotate(rotation):
+            return None
+        self._tell("session.refreshed", session, ip)
+        return LoggedIn(answer, session.user, session.device, now)
 
     def _fresh(self, session: Session, repeated: Answer, now: int) -> Answer:
         """The answer with another authKey if its own has expired: the client may have slept for hours."""
@@ -399,6 +416,7 @@ class AccountService:
 
     async def _end(self, session: Session, event: str, ip: str, now: int) -> None:
         await self._store.end_session(session.id, now, self._line(session, event, ip))
+        self._tell(event, session, ip)
         await self._ended(session, [session.device.id])
 
     async def revoke(self, session: Session, device_id: str, ip: str, *, descendants: bool = False) -> None:
@@ -423,6 +441,7 @@ class AccountService:
         )
         if ended is None:
             raise no_such_device()
+        self._tell(line.event, session, ip, revoked=device_id, sessions_of=len(ended))
         await self._ended(session, ended)
         if ended and not own:
             self.push_news("device.revoked", session.user.id, device_id, but=session.device.id)
@@ -432,6 +451,7 @@ class AccountService:
         self.refuse_quarantined(session)
         line = self._line(session, "device.revoked_others", ip)
         ended = await self._store.revoke_others(session.user.id, session.device.id, line.at, line)
+        self._tell(line.event, session, ip, sessions_of=len(ended))
         await self._ended(session, ended)
         return len(ended)
 
@@ -478,6 +498,7 @@ class AccountService:
                 self._line(session, "device.renamed", ip, by_name), device_id=device_id, device_name=name
             )
             await self._store.rename(session.user.id, device_id, name, line)
+            self._tell(line.event, session, ip, renamed=device_id, name=name)
         self._known.pop(session.user.id, None)
         return await self._device(session.user.id, device_id)
 
@@ -542,6 +563,9 @@ class AccountService:
         user = await self._store.add_invite(invite, fresh, existing=existing)
         if user is None:
             raise no_such_user()
+        if user.id == fresh.id:
+            self._audit("account.created", account=user.id, username=user.username)
+        self._audit("invite.created", account=user.id, username=user.username, expires_at=iso(expires_at))
         url = f"{self._policy.public_url}/join/invite#{code}"
         return NewInvite(user, code, url, expires_at, is_new=user.id == fresh.id)
 
@@ -551,6 +575,7 @@ class AccountService:
     async def lock(self, username: str, *, locked: bool) -> User:
         now = self._clock()
         user = await self._told(await self._store.lock(_known(username), now if locked else None))
+        self._audit("account.locked" if locked else "account.unlocked", account=user.id, username=user.username)
         if locked:
             await self._devices_ended([each.id for each in await self._store.devices(user.id, now)])
         return user
@@ -558,7 +583,9 @@ class AccountService:
     async def delete_user(self, username: str) -> User:
         # First nobody comes in any more, and what waits for this account ends.
         await self.lock(username, locked=True)
-        return await self._told(await self._store.delete_user(_known(username)))
+        user = await self._told(await self._store.delete_user(_known(username)))
+        self._audit("account.deleted", account=user.id, username=user.username)
+        return user
 
     async def _told(self, user: User | None) -> User:
         if user is None:
@@ -583,6 +610,17 @@ class AccountService:
         if forget:
             self._known.pop(user_id, None)
         await self._bus.ring(account_channel(user_id))
+
+    def _tell(self, event: str, session: Session, ip: str, **facts: str | int | None) -> None:
+        self._audit(
+            event,
+            account=session.user.id,
+            session=session.id,
+            device=session.device.id,
+            device_name=session.device.name,
+            ip=ip,
+            **facts,
+        )
 
     def _line(self, session: Session, event: str, ip: str, by_name: str | None = None) -> Activity:
         return Activity(

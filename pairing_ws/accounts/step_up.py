@@ -9,6 +9,7 @@ from pairing_ws import codes
 from pairing_ws.accounts.passkeys import Added, Host, Passkey, PasskeyStore, Purpose, WebAuthnJudge
 from pairing_ws.accounts.ports import Activity, Session
 from pairing_ws.accounts.service import AccountService, account_channel
+from pairing_ws.audit import Audit, untold
 from pairing_ws.clock import SKEW_MS, Clock
 from pairing_ws.errors import Code, Refused
 from pairing_ws.ports import Bus, Limits
@@ -34,6 +35,7 @@ class StepUpService:
         within: int,
         clock: Clock,
         random: codes.RandomBytes,
+        audit: Audit = untold,
     ) -> None:
         self._store = store
         self._bus = bus
@@ -44,6 +46,7 @@ class StepUpService:
         self._within = within
         self._clock = clock
         self._random = random
+        self._audit = audit
 
     # Is somebody there?
 
@@ -97,11 +100,12 @@ class StepUpService:
         wanted = webauthn.credential_id(credential)
         passkey = next((each for each in known if each.credential_id == wanted), None)
         if challenge is None or passkey is None:
-            raise _refused()
+            raise self._refused(session, "webauthn", ip)
         sign_count = webauthn.asserted(credential, challenge, passkey.public_key)
         copied = self._line(session, "passkey.copied", ip, passkey.name)
         if sign_count is None or not await self._store.use_passkey(passkey, sign_count, session.id, now, copied):
-            raise _refused()
+            raise self._refused(session, "webauthn", ip)
+        self._told("session.stepped_up", session, ip, method="webauthn")
         return now
 
     async def by_host(self, session: Session, token: str) -> int:
@@ -110,12 +114,13 @@ class StepUpService:
         now = self._clock()
         vouched = self._host.vouched(token, now) if self._host else None
         if vouched is None or (vouched.sub, vouched.sid) != (session.user.id, session.id):
-            raise _refused()
+            raise self._refused(session, "host")
         word = vouched.auth_time * 1000
         # A host whose clock is ahead gives no longer proofs than another.
         at = min(word, now)
         if not self._is_recent(at) or not await self._store.verify_session(session.id, at, word):
-            raise _refused()
+            raise self._refused(session, "host")
+        self._told("session.stepped_up", session, None, method="host")
         return at
 
     def expires_in(self, verified_at: int) -> int:
@@ -162,6 +167,7 @@ class StepUpService:
             raise await self._required(session)
         if added is not Added.DONE:
             raise Refused(Code.PASSKEY_REFUSED, added.value)
+        self._told(line.event, session, ip, passkey=name)
         await self._tell(session, line.event)
         return passkey
 
@@ -173,6 +179,7 @@ class StepUpService:
         line = self._line(session, "passkey.removed", ip, "")
         if await self._store.remove_passkey(session.user.id, passkey_id, line) is None:
             raise Refused(Code.NOT_FOUND, "no such passkey in this account")
+        self._told(line.event, session, ip, passkey=passkey_id)
         await self._tell(session, line.event)
 
     async def _only_as_first(self, session: Session) -> bool:
@@ -198,6 +205,16 @@ class StepUpService:
         await self._bus.ring(account_channel(session.user.id))
         self._accounts.push_news(event, session.user.id, session.device.id, but=session.device.id)
 
+    def _told(self, event: str, session: Session, ip: str | None, **facts: str | int | None) -> None:
+        self._audit(event, account=session.user.id, session=session.id, device=session.device.id, ip=ip, **facts)
+
+    def _refused(self, session: Session, method: str, ip: str | None = None) -> Refused:
+        """One answer for every proof that does not hold."""
+        self._told("session.step_up_refused", session, ip, method=method)
+        return Refused(
+            Code.STEP_UP_REFUSED, "that is no valid proof for this session; ask for new options and try again"
+        )
+
     def _line(self, session: Session, event: str, ip: str, passkey_name: str) -> Activity:
         """It names the passkey where lines about devices name theirs."""
         return Activity(
@@ -213,8 +230,3 @@ class StepUpService:
 
 def _full() -> Refused:
     return Refused(Code.PASSKEY_LIMIT, f"the account has {MAX_PASSKEYS} passkeys; remove one first")
-
-
-def _refused() -> Refused:
-    """One answer for every proof that does not hold."""
-    return Refused(Code.STEP_UP_REFUSED, "that is no valid proof for this session; ask for new options and try again")

@@ -14,6 +14,7 @@ import msgspec
 from prometheus_client import Counter
 
 from pairing_ws import codes
+from pairing_ws.audit import Audit, untold
 from pairing_ws.clock import iso
 from pairing_ws.errors import Code, Refused, Unavailable
 from pairing_ws.network import Network, Place, block, compare, is_public
@@ -38,6 +39,15 @@ EVENTS = Counter("pairing_events", "What happened to pairings", ["event"])
 # The library's own look-up takes as long as all else of a count: 0.8 µs.
 _counter = lru_cache(maxsize=None)(EVENTS.labels)
 
+_TOLD_AS = {
+    "create": "pairing.created",
+    Event.CLAIM: "pairing.claimed",
+    Event.APPROVE: "pairing.approved",
+    Event.DENY: "pairing.denied",
+    Event.CANCEL: "pairing.cancelled",
+    Event.MISS: "pairing.number_missed",
+    Event.LOGIN: "pairing.consumed",
+}
 # A claim leaves at least this long to decide.
 DECIDE_MS = 60_000
 MAX_MISSES = 3
@@ -74,6 +84,7 @@ class PairingService(Generic[SessionT]):
         policy: Policy,
         random: codes.RandomBytes,
         key: bytes,
+        audit: Audit = untold,
     ) -> None:
         self._store = store
         self._bus = bus
@@ -84,6 +95,7 @@ class PairingService(Generic[SessionT]):
         self._policy = policy
         self._random = random
         self._key = key
+        self._audit = audit
 
     # Create
 
@@ -121,7 +133,7 @@ class PairingService(Generic[SessionT]):
                 approver=creator.approver if isinstance(creator, ByKey) else None,
             )
             if added := await self._add(pairing, signed_in=by_key):
-                _counter("create").inc()
+                self._happened("create", added.pairing)
                 break
         else:
             raise Refused(Code.UNAVAILABLE, "no free code; try again", retry_after=1)
@@ -343,12 +355,26 @@ class PairingService(Generic[SessionT]):
         """Whether `new` is stored; if not, somebody or time was first and the pairing has to be read again."""
         won = await self._store.replace(old, new)
         if won:
-            _counter(event).inc()
+            self._happened(event, new)
             if new.approver and not new.final:
                 # What is left by the store's clock, which dates each step; another's may differ.
                 lasts = max(new.expires_at, new.stays_until) - (new.approved_at or new.scanned_at or 0)
                 self._accounts.expect(new.approver, lasts)
         return won
+
+    def _happened(self, event: str, pairing: Pairing) -> None:
+        _counter(event).inc()
+        approver, device = pairing.approver, pairing.new_device
+        self._audit(
+            _TOLD_AS[event],
+            pairing=pairing.id,
+            account=approver.user_id if approver else None,
+            by_device=approver.device_id if approver else None,
+            by_ip=approver.ip if approver else None,
+            device_name=device.name if device else None,
+            ip=device.ip if device else None,
+            network=pairing.network.value if pairing.network else None,
+        )
 
     # Decide
 
@@ -394,6 +420,13 @@ class PairingService(Generic[SessionT]):
         several other networks agree."""
         device = pairing.new_device
         if not await _is_over(self._limits.hit("report", pairing.id)):
+            self._audit(
+                "pairing.reported",
+                pairing=pairing.id,
+                account=approver.user_id,
+                by_device=approver.device_id,
+                ip=device.ip if device else None,
+            )
             await self._accounts.note("pairing.reported", approver, device)
         if device and is_public(device.ip):
             origin, reporter = block(device.ip), block(approver.ip)

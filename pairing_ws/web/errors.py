@@ -7,6 +7,7 @@ import msgspec
 from starlette.responses import Response
 
 from pairing_ws.errors import Code, Refused
+from pairing_ws.web.refusal_log import refusals
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -80,6 +81,7 @@ class ProblemResponse(Response):
 
 def problem(refused: Refused) -> Response:
     shape = SHAPES[refused.code]
+    refusals.note(refused.code, shape.status)
     document = {"type": "about:blank", "title": shape.title, "status": shape.status, "code": refused.code.value}
     if refused.detail:
         document["detail"] = refused.detail

@@ -1,0 +1,46 @@
+"""The security events that are told to the log, by names that stay, and how a story tells of one."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+# Each name is `noun.verb`. No story tells of one that does not stand here.
+EVENTS: Mapping[str, str] = {
+    "pairing.created": "a code is shown (level `debug`: strangers can make any number)",
+    "pairing.claimed": "a code was scanned or typed, by the device named or for it",
+    "pairing.approved": "the approver let the new device in",
+    "pairing.denied": "the approver refused, lost the right to decide, or the number was wrong too often",
+    "pairing.number_missed": "a wrong number was typed",
+    "pairing.cancelled": "its creator took it back",
+    "pairing.consumed": "the new device exchanged it for keys",
+    "pairing.reported": "the approver says that they did not start it",
+    "session.started": "a login, by an approval (`qr`) or an invite (`invite`)",
+    "session.refreshed": "keys were renewed (level `debug`)",
+    "session.stepped_up": "a person proved to be there, by a passkey or the host application",
+    "session.step_up_refused": "a proof of that did not hold",
+    "session.logged_out": "a device logged itself out",
+    "session.key_reused": "a replaced refreshKey came again: a copy; the session ended",
+    "device.revoked": "a device was logged out by another one, or by itself",
+    "device.revoked_others": "all devices but one were logged out",
+    "device.renamed": "a device got another name",
+    "passkey.added": "a passkey was added",
+    "passkey.removed": "a passkey was removed",
+    "invite.created": "the operator made a link that logs a device in",
+    "account.created": "the operator made an account, by its first invite",
+    "account.locked": "the operator locked an account",
+    "account.unlocked": "the operator unlocked an account",
+    "account.deleted": "the operator deleted an account",
+    "key.created": "the first signing key was made",
+    "key.rotated": "a new key signs",
+    "key.removed": "a signing key was withdrawn",
+}
+# Of these there are too many to be told by default.
+OFTEN = frozenset({"pairing.created", "session.refreshed"})
+
+
+class Audit(Protocol):
+    def __call__(self, event: str, /, **facts: str | int | None) -> None:
+        """Tell of one of `EVENTS`. `facts` hold no code, secret, key or token. Never raises, and waits for nothing."""
+
+
+def untold(event: str, /, **facts: str | int | None) -> None:
+    """`Audit` where nobody listens."""
