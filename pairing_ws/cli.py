@@ -185,7 +185,7 @@ def delete(username: str, yes: bool) -> None:
 @database.command()
 def upgrade() -> None:
     """Bring the schema up to date. `serve` does it too; a platform's release step can do it first."""
-    _prepare(config.load())
+    _prepare(_settings())
     print("The database is up to date.")
 
 
@@ -248,7 +248,7 @@ def doctor() -> None:
     """Check settings, key file, database and Redis, and say what would be refused. Exit code 1 if anything would be."""
     for name in config.unknown_variables():
         print(f"warning  {name} is no setting; is it misspelt?")
-    settings = config.load()
+    settings = _settings()
     print("ok       settings")
     try:
         config.load(host="0.0.0.0")
@@ -320,7 +320,7 @@ async def _examine(parts: Parts) -> bool:
 
 
 def _settings() -> config.Settings:
-    """For a command that changes something: its result is for people, and its log only for those who ask for one."""
+    """For a command that builds the program: its result is for people, and its log only for those who ask for one."""
     settings = config.load()
     configure(settings.log_format, settings.log_level if "log_level" in settings.model_fields_set else "warning")
     return settings
