@@ -18,6 +18,13 @@ const WAYS = {
   levelled,
   doubled,
   halved,
+  // A code that the decoder just misses it often finds from another side.
+  turned: (grey) => warped(grey, { turn: Math.PI / 6 }),
+  shrunk: (grey) => warped(grey, { scale: 0.7 }),
+  fromLeft: (grey) => warped(grey, { lean: [0.25, 0] }),
+  fromRight: (grey) => warped(grey, { lean: [-0.25, 0] }),
+  fromAbove: (grey) => warped(grey, { lean: [0, 0.25] }),
+  fromBelow: (grey) => warped(grey, { lean: [0, -0.25] }),
   // Colours of one brightness differ in at least one of these.
   reddish: (_, pixels) => channel(pixels, 0),
   bluish: (_, pixels) => channel(pixels, 2),
@@ -185,6 +192,32 @@ function halved(grey) {
     for (let x = 0; x < out.width; x++) {
       const i = 2 * y * width + 2 * x;
       out.data[y * out.width + x] = (data[i] + data[i + 1] + data[i + width] + data[i + width + 1]) >> 2;
+    }
+  return out;
+}
+
+/**
+ * As another camera would have seen it: turned about the middle, smaller, or from a side. What comes from outside is grey.
+ * @param {Grey} grey
+ * @param {{turn?: number, scale?: number, lean?: number[]}} how
+ */
+function warped({ width, height, data }, { turn = 0, scale = 1, lean: [leanX, leanY] = [0, 0] }) {
+  const [cos, sin] = [Math.cos(turn) / scale, Math.sin(turn) / scale];
+  const fit = (along, across) => Math.round(scale * (along * Math.cos(turn) + across * Math.sin(turn)));
+  const out = like({ width: fit(width, height), height: fit(height, width), data });
+  out.data.fill(160);
+  for (let y = 0; y < out.height; y++)
+    for (let x = 0; x < out.width; x++) {
+      const [dx, dy] = [x + 0.5 - out.width / 2, y + 0.5 - out.height / 2];
+      const depth = 1 + (leanX * dx) / out.width + (leanY * dy) / out.height;
+      const fromX = (cos * dx + sin * dy) / depth + width / 2 - 0.5;
+      const fromY = (cos * dy - sin * dx) / depth + height / 2 - 0.5;
+      const [left, top] = [Math.floor(fromX), Math.floor(fromY)];
+      if (left < 0 || top < 0 || left + 1 >= width || top + 1 >= height) continue;
+      const i = top * width + left;
+      const upper = data[i] + (fromX - left) * (data[i + 1] - data[i]);
+      const lower = data[i + width] + (fromX - left) * (data[i + width + 1] - data[i + width]);
+      out.data[y * out.width + x] = upper + (fromY - top) * (lower - upper);
     }
   return out;
 }

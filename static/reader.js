@@ -43,6 +43,12 @@ const cameraTrouble = (/** @type {Error} */ error) =>
 /** Why a file gives no code, by the error's name. */
 const PICTURE_TROUBLES = {
   NoDecoder: CAMERA_TROUBLES.NoDecoder(),
+  Empty: 'This file is empty. Save the picture once more, or take a screenshot.',
+  CutOff: 'This picture is cut off: the end of the file is missing. Save or send it once more, or take a screenshot.',
+  Damaged: 'This picture is damaged: the browser cannot open it. Save it once more, or take a screenshot.',
+  HEIC: 'This is a HEIC picture, which this browser cannot open. Save it as JPEG, or take a screenshot.',
+  TIFF: 'This is a TIFF picture, which this browser cannot open. Save it as PNG or JPEG, or take a screenshot.',
+  PDF: 'This is a PDF document and no picture. Open it and take a screenshot of the code.',
   NoPicture: 'This file is no picture that the browser can open. Save it as PNG or JPEG, or take a screenshot.',
 };
 
@@ -61,7 +67,8 @@ export function reader({ onCode, typedLabel }) {
   video.muted = true;
   const searching = h('p', { class: 'searching' });
   const viewer = h('div', { class: 'viewer', hidden: true }, video, h('div', { class: 'aim' }), searching);
-  const cameras = h('div', { class: 'row cameras' });
+  const choice = h('div', { class: 'camera-choice' });
+  const torchPlace = h('span', {});
   /** Stops the camera that runs or is about to. @type {AbortController | null} */
   let running = null;
   let again = false;
@@ -76,7 +83,8 @@ export function reader({ onCode, typedLabel }) {
     viewer.hidden = true;
     start.hidden = false;
     end.hidden = true;
-    cameras.replaceChildren();
+    choice.replaceChildren();
+    torchPlace.replaceChildren();
     say('');
   };
 
@@ -97,7 +105,11 @@ export function reader({ onCode, typedLabel }) {
     }
   };
 
-  const complain = (/** @type {string} */ text) => trouble.replaceChildren(notice('problem', text));
+  const complain = (/** @type {string} */ text) => {
+    trouble.replaceChildren(notice('problem', text));
+    // The camera's picture may fill a phone's whole screen.
+    trouble.scrollIntoView({ block: 'nearest' });
+  };
 
   const seen = (/** @type {string[]} */ texts) => {
     // The same code stays in view for many frames, and a picture that rotates with ever new ones: of these another one
@@ -141,7 +153,8 @@ export function reader({ onCode, typedLabel }) {
       if (mine !== running) return;
       start.hidden = true;
       end.hidden = false;
-      cameras.replaceChildren(...controls(opened));
+      offerCameras(opened);
+      offerLight(opened.light);
       say('The camera is on. Point it at the code.');
       end.focus();
     } catch (error) {
@@ -149,30 +162,40 @@ export function reader({ onCode, typedLabel }) {
     }
   };
 
-  const controls = ({ cameras: all, camera, light }) => {
-    const choice = h(
+  const offerCameras = ({ cameras, camera }) => {
+    if (cameras.length < 2) return;
+    const select = h(
       'select',
       {
         id: 'camera',
         onchange: () => {
-          chosen = choice.value;
+          chosen = select.value;
           startReading();
         },
       },
-      all.map(({ id, label }) => h('option', { value: id, selected: id === camera }, label)),
+      cameras.map(({ id, label }) => h('option', { value: id, selected: id === camera }, label)),
     );
+    choice.replaceChildren(h('label', { for: 'camera' }, 'Camera'), select);
+  };
+
+  const offerLight = (/** @type {((on: boolean) => Promise<void>) | null} */ light) => {
+    if (!light) return;
     let on = false;
     const torch = button(
       'Light',
       async () => {
-        await light(!on).catch(() => complain('The light does not work with this camera.'));
-        on = !on;
+        try {
+          await light(!on);
+          on = !on;
+        } catch {
+          complain('The light does not work with this camera.');
+        }
         torch.setAttribute('aria-pressed', String(on));
       },
       { kind: 'secondary' },
     );
     torch.setAttribute('aria-pressed', 'false');
-    return [all.length > 1 && h('label', { for: 'camera' }, 'Camera', choice), light && torch].filter(Boolean);
+    torchPlace.replaceChildren(torch);
   };
 
   // No light and no work for a page that nobody sees; who comes back goes on.
@@ -234,7 +257,8 @@ export function reader({ onCode, typedLabel }) {
   const file = h('input', {
     type: 'file',
     id: 'picture',
-    accept: 'image/*',
+    // Files that are named for what they are have to be let in.
+    accept: 'image/*,.svg,.heic,.tif,.tiff,.pdf',
     class: 'unseen',
     onchange: async () => {
       await fromPicture(file.files[0]);
@@ -276,7 +300,7 @@ export function reader({ onCode, typedLabel }) {
     'div',
     { class: 'reader' },
     cameraAvailable()
-      ? [viewer, cameras, row(start, end)]
+      ? [viewer, choice, row(start, end, torchPlace)]
       : notice(
           'info',
           h('strong', {}, 'Use this device’s own camera app.'),

@@ -141,6 +141,7 @@ const PICTURE_WAYS = [
   [[], ['mirrored']],
   [['stretched'], ['smoothed'], ['sharpened'], ['levelled']],
   [['doubled'], ['despeckled'], ['reddish'], ['bluish'], ['halved'], ['smoothed', 'smoothed', 'stretched']],
+  [['turned'], ['shrunk'], ['fromLeft'], ['fromRight'], ['fromAbove'], ['fromBelow'], ['mirrored', 'turned'], ['levelled', 'turned']],
 ];
 
 /**
@@ -155,12 +156,15 @@ export async function readPicture(file, sought) {
   const texts = new Set();
   const end = performance.now() + SEARCH_MS;
   try {
-    for (const ways of PICTURE_WAYS)
+    search: for (const ways of PICTURE_WAYS)
       for (const view of views(width, height)) {
         const pixels = draw(canvas, source, view);
         for (const text of await textsIn(pixels, { ways, milliseconds: PICTURE_MS, sought })) texts.add(text);
-        if ([...texts].some((text) => text.startsWith(sought)) || performance.now() > end) return [...texts];
+        if ([...texts].some((text) => text.startsWith(sought))) return [...texts];
+        if (performance.now() > end) break search;
       }
+    // Browsers show what there is of a file.
+    if (!texts.size && isCutOff(await examine(file))) throw failure('CutOff');
     return [...texts];
   } finally {
     close();
@@ -206,9 +210,86 @@ function draw(canvas, source, { x, y, width, height, scale }) {
   return context.getImageData(0, 0, canvas.width, canvas.height);
 }
 
+/** What an SVG is drawn as: it has no pixels of its own. */
+const DRAWN = 1200;
+
+/** @param {Blob} file */
 async function open(file) {
-  const bitmap = await createImageBitmap(file);
-  return { source: bitmap, width: bitmap.width, height: bitmap.height, close: () => bitmap.close() };
+  try {
+    const bitmap = await createImageBitmap(file);
+    return { source: bitmap, width: bitmap.width, height: bitmap.height, close: () => bitmap.close() };
+  } catch {
+    // An `<img>` opens some more: SVG everywhere, and whatever else the browser knows.
+  }
+  const examined = await examine(file);
+  const svg = examined.kind === 'svg';
+  const address = URL.createObjectURL(svg ? new Blob([file], { type: 'image/svg+xml' }) : file);
+  const close = () => URL.revokeObjectURL(address);
+  try {
+    const image = new Image();
+    image.src = address;
+    await within(PLAY_MS, () => image.decode());
+    const [width, height] = [image.naturalWidth || DRAWN, image.naturalHeight || DRAWN];
+    const scale = svg ? DRAWN / Math.max(width, height) : 1;
+    if (!svg) return { source: image, width, height, close };
+    const canvas = document.createElement('canvas');
+    draw(canvas, image, { x: 0, y: 0, width, height, scale });
+    return { source: canvas, width: canvas.width, height: canvas.height, close };
+  } catch {
+    close();
+    throw failure(nameOf(examined));
+  }
+}
+
+/** How files of these kinds begin, as Latin-1. @type {[RegExp, string][]} */
+const BEGINNINGS = [
+  [/^\x89PNG/, 'png'],
+  [/^\xff\xd8\xff/, 'jpeg'],
+  [/^GIF8/, 'gif'],
+  [/^RIFF....WEBP/s, 'webp'],
+  [/^....ftypavi[fs]/s, 'avif'],
+  [/^....ftyp(hei|hev|mif1|msf1)/s, 'heic'],
+  [/^(II\*\0|MM\0\*|II\+\0|MM\0\+)/, 'tiff'],
+  [/^BM/, 'bmp'],
+  [/^\s*%PDF-/, 'pdf'],
+  [/<svg[\s>]/i, 'svg'],
+];
+
+/** @param {Blob} file @returns {Promise<{kind: string, bytes: Uint8Array}>} */
+async function examine(file) {
+  // Not `Blob.arrayBuffer`, which browsers of 2020 lack. It fails if the file has gone meanwhile.
+  const bytes = new Uint8Array(await new Response(file).arrayBuffer().catch(() => new ArrayBuffer(0)));
+  const beginning = String.fromCharCode(...bytes.subarray(0, 2000));
+  return { kind: BEGINNINGS.find(([pattern]) => pattern.test(beginning))?.[1] ?? '', bytes };
+}
+
+/** Why the browser can't open it, as the name of an error. */
+function nameOf({ kind, bytes }) {
+  if (!bytes.length) return 'Empty';
+  if (['heic', 'tiff', 'pdf'].includes(kind)) return kind.toUpperCase();
+  if (!kind || kind === 'svg') return 'NoPicture';
+  return isCutOff({ kind, bytes }) ? 'CutOff' : 'Damaged';
+}
+
+/** Whether the end is missing. What cameras add after it (a film, an edit) is none of ours. */
+function isCutOff({ kind, bytes }) {
+  const { length } = bytes;
+  const at = (/** @type {number} */ i) => (bytes[i] << 8) | bytes[i + 1];
+  const number = new DataView(bytes.buffer);
+  let i = kind === 'png' ? 8 : 2;
+  if (kind === 'png') {
+    // Chunks, each with its length, its name and a checksum, up to IEND.
+    while (i + 12 <= length && number.getUint32(i + 4) !== 0x49454e44) i += 12 + number.getUint32(i);
+    return i + 12 > length;
+  }
+  if (kind === 'jpeg') {
+    // Segments, each with its length, up to the first scan; in scans there is no marker of the end but the end.
+    while (i + 4 <= length && at(i) !== 0xffda) i += 2 + at(i + 2);
+    while (i + 2 <= length && at(i) !== 0xffd9) i++;
+    return i + 2 > length;
+  }
+  if (kind === 'webp') return length < 12 || number.getUint32(4, true) + 8 > length;
+  return kind === 'gif' && bytes[length - 1] !== 0x3b;
 }
 
 /**

@@ -2,12 +2,15 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
 import qrcode
 from PIL import Image
 from playwright.async_api import expect
+
+from pairing_ws.web import qr
 
 from .conftest import heading, shown_link, type_code
 
@@ -149,7 +152,7 @@ async def test_a_code_in_full_width_letters_and_a_number_in_arabic_digits_log_in
     field = showing.get_by_label("Number on your other device")
     await field.fill("".join(chr(0x660 + int(digit)) for digit in number))
     await field.press("Enter")
-    await heading(showing, "You are now ada")
+    await heading(showing, re.compile("You are now ada"))
 
 
 async def test_a_link_is_found_in_the_text_around_it(phone, new_device):
@@ -159,3 +162,245 @@ async def test_a_link_is_found_in_the_text_around_it(phone, new_device):
     reading = await phone.open("/phone")
     await type_code(reading, f"Please open \u201c\u200b{link}\u201d. Ada")
     await heading(reading, "Let this device in?")
+
+
+def heif(brand: bytes) -> bytes:
+    return b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1" + brand + bytes(2000)
+
+
+def photo(kind: str) -> bytes:
+    """Whole, and without any code."""
+    file = io.BytesIO()
+    Image.effect_noise((300, 200), 80).save(file, kind)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("file", "word"),
+    [
+        (b"", "This file is empty."),
+        (heif(b"heic"), "This is a HEIC picture"),
+        (heif(b"hevc"), "This is a HEIC picture"),
+        (b"%PDF-1.7\n%\xe2\xe3", "This is a PDF document"),
+        (photo("TIFF"), "This is a TIFF picture"),
+        (photo("JPEG")[:4000], "This picture is cut off"),
+        (photo("PNG")[:4000], "This picture is cut off"),
+        (photo("WEBP")[:4000], "This picture is cut off"),
+        (photo("GIF")[:4000], "This picture is cut off"),
+        (photo("PNG")[:30] + bytes(50) + photo("PNG")[80:], "This picture is "),
+        (b"Hello", "This file is no picture"),
+        (b"<svg", "This file is no picture"),
+        (photo("JPEG"), "There is no readable code in this picture."),
+        (photo("JPEG") + bytes(3000), "There is no readable code in this picture."),
+        (photo("PNG"), "There is no readable code in this picture."),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+async def test_a_file_without_a_code_is_named_for_what_it_is(phone, file, word):
+    page = await phone.open("/phone")
+    await upload(page, {"name": "file", "mimeType": "image/png", "buffer": file})
+    await expect(page.get_by_role("alert")).to_contain_text(word)
+
+
+@pytest.mark.parametrize("mime", ["image/svg+xml", "application/octet-stream"])
+async def test_the_products_own_svg_can_be_uploaded(phone, server, mime):
+    page = await phone.open("/phone")
+    svg = qr.draw(f"{server.url}/pair/{'A' * 22}#{'x' * 22}", "svg").encode()
+    await upload(page, {"name": "code.svg", "mimeType": mime, "buffer": svg})
+    await expect(page.get_by_role("alert")).to_contain_text("The code is unknown or too old.")
+
+
+# Every stream that a page was given, and what it asked for.
+WATCHED = """
+    window.streams = [];
+    window.asked = [];
+    const { mediaDevices } = navigator;
+    const real = mediaDevices.getUserMedia.bind(mediaDevices);
+    mediaDevices.getUserMedia = async (wanted) => {
+        asked.push(wanted.video);
+        const stream = await real({ video: true });
+        streams.push(stream);
+        return stream;
+    };
+    window.live = () => streams.flatMap((each) => each.getTracks()).filter((each) => each.readyState === 'live').length;
+"""
+
+
+async def scanning_page(phone, server, *scripts: str):
+    """The page `/phone` in a browser that the scripts have changed, with the camera on or about to be."""
+    page = await phone.context.new_page()
+    for script in (WATCHED, *scripts):
+        await page.add_init_script(script)
+    await page.goto(f"{server.url}/phone")
+    await page.get_by_role("button", name="Scan with the camera").click()
+    return page
+
+
+async def is_off(page) -> None:
+    """No light, no frozen picture, and a button to start again."""
+    await expect(page.get_by_role("button", name="Scan with the camera")).to_be_visible()
+    await expect(page.locator("video")).to_be_hidden()
+    await page.wait_for_function("() => live() === 0")
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "word"),
+    [
+        ("NotAllowedError", "Permission denied", "Allow it in the address bar"),
+        ("NotAllowedError", "Permission denied by system", "This device\u2019s own settings"),
+        ("NotFoundError", "", "No camera was found."),
+        ("NotReadableError", "", "another program may be using it"),
+        ("AbortError", "", "another program may be using it"),
+        ("SecurityError", "", "The browser forbids cameras on this page."),
+        ("OverconstrainedError", "", "No camera could be started."),
+        ("TypeError", "", "No camera could be started."),
+    ],
+)
+async def test_why_there_is_no_camera_is_said_in_its_own_words(phone, server, name, message, word):
+    script = f"navigator.mediaDevices.getUserMedia = async () => {{ throw new DOMException('{message}', '{name}') }};"
+    page = await scanning_page(phone, server, script)
+    await expect(page.get_by_role("alert")).to_contain_text(word)
+    await is_off(page)
+
+
+async def test_a_video_that_may_not_play_leaves_no_light_on(phone, server, camera):
+    refusing = "HTMLMediaElement.prototype.play = async () => { throw new DOMException('no', 'NotAllowedError') };"
+    page = await scanning_page(phone, server, refusing)
+    await expect(page.get_by_role("alert")).to_contain_text("The browser did not show the camera\u2019s picture")
+    await is_off(page)
+
+
+async def test_a_camera_that_is_unplugged_is_said_to_have_stopped_and_can_be_started_again(phone, server, camera):
+    page = await scanning_page(phone, server)
+    await expect(page.get_by_role("button", name="Stop the camera")).to_be_visible()
+    await expect(page.get_by_text("Searching for a code")).to_be_visible()
+    await page.evaluate("streams[0].getTracks()[0].dispatchEvent(new Event('ended'))")
+    await expect(page.get_by_role("alert")).to_contain_text("The camera has stopped: it was disconnected")
+    await is_off(page)
+    await page.get_by_role("button", name="Scan with the camera").click()
+    await expect(page.get_by_text("Searching for a code")).to_be_visible()
+    await expect(page.get_by_role("alert")).to_have_count(0)
+
+
+async def test_a_camera_that_gives_no_picture_for_a_while_is_said_to_and_goes_on_by_itself(phone, server, camera):
+    page = await phone.context.new_page()
+    await page.add_init_script(WATCHED)
+    await page.add_init_script("""
+        Object.defineProperty(MediaStreamTrack.prototype, 'muted', { get: () => Boolean(window.call) });
+        const begun = performance.now.bind(performance);
+        performance.now = () => begun() + (window.later ?? 0);
+    """)
+    await page.goto(f"{server.url}/phone")
+    await page.get_by_role("button", name="Scan with the camera").click()
+    searching = page.locator(".searching")
+    await expect(searching).to_have_text("Searching for a code…")
+    await page.evaluate("window.call = true; window.later = 60_000")
+    await expect(searching).to_contain_text("The camera gives no picture right now.")
+    await page.evaluate("window.call = false")
+    await expect(searching).to_have_text("Searching for a code…")
+
+
+HIDE = """(state) => {
+    Object.defineProperty(document, 'visibilityState', { get: () => state, configurable: true });
+    document.dispatchEvent(new Event('visibilitychange'));
+}"""
+
+
+async def test_a_hidden_page_turns_the_camera_off_and_goes_on_when_it_is_seen_again(phone, server, camera):
+    page = await scanning_page(phone, server)
+    await expect(page.get_by_role("button", name="Stop the camera")).to_be_visible()
+    await page.evaluate(HIDE, "hidden")
+    await is_off(page)
+    await page.evaluate(HIDE, "visible")
+    await expect(page.get_by_role("button", name="Stop the camera")).to_be_visible()
+    assert await page.evaluate("live()") == 1
+    await page.get_by_role("button", name="Stop the camera").click()
+    await is_off(page)
+    for state in ("hidden", "visible"):
+        await page.evaluate(HIDE, state)
+    assert await page.evaluate("asked.length") == 2
+
+
+async def test_a_camera_that_starts_when_the_page_has_turned_to_something_else_is_stopped(phone, server, camera):
+    page = await scanning_page(
+        phone,
+        server,
+        """
+        const now = mediaDevices.getUserMedia;
+        const allowed = new Promise((resolve) => { window.allow = resolve });
+        mediaDevices.getUserMedia = (wanted) => allowed.then(() => now(wanted));
+        """.replace("mediaDevices", "navigator.mediaDevices"),
+    )
+    await page.get_by_role("button", name="Show a code instead").click()
+    await heading(page, "Add another device")
+    await page.evaluate("allow()")
+    await page.wait_for_function("() => streams.length === 1 && live() === 0")
+
+
+TWO_CAMERAS = """
+    navigator.mediaDevices.enumerateDevices = async () => [
+        { kind: 'audioinput', deviceId: 'm', label: 'Microphone' },
+        { kind: 'videoinput', deviceId: 'front', label: 'Front' },
+        { kind: 'videoinput', deviceId: 'back', label: '' },
+    ];
+    MediaStreamTrack.prototype.getSettings = () => ({ deviceId: asked.at(-1).deviceId?.exact ?? 'front' });
+"""
+
+
+async def test_another_camera_can_be_chosen(phone, server, camera):
+    page = await scanning_page(phone, server, TWO_CAMERAS)
+    choice = page.get_by_label("Camera", exact=True)
+    await expect(choice).to_have_value("front")
+    await choice.select_option("Camera 2")
+    await expect(choice).to_have_value("back")
+    assert await page.evaluate("asked.map(({ deviceId }) => deviceId?.exact ?? null)") == [None, "back"]
+    assert await page.evaluate("live()") == 1
+
+
+async def test_one_camera_is_no_choice_and_without_a_light_there_is_no_button_for_it(phone, server, camera):
+    page = await scanning_page(phone, server)
+    await expect(page.get_by_role("button", name="Stop the camera")).to_be_visible()
+    await expect(page.get_by_label("Camera", exact=True)).to_have_count(0)
+    await expect(page.get_by_role("button", name="Light")).to_have_count(0)
+
+
+async def test_a_cameras_light_can_be_turned_on_and_off(phone, server, camera):
+    page = await scanning_page(
+        phone,
+        server,
+        """
+        window.light = [];
+        MediaStreamTrack.prototype.getCapabilities = () => ({ torch: true });
+        MediaStreamTrack.prototype.applyConstraints = async ({ advanced: [{ torch }] }) => {
+            if (window.broken) throw new DOMException('no', 'OverconstrainedError');
+            light.push(torch);
+        };
+        """,
+    )
+    button = page.get_by_role("button", name="Light")
+    await expect(button).to_have_attribute("aria-pressed", "false")
+    await button.click()
+    await expect(button).to_have_attribute("aria-pressed", "true")
+    await button.click()
+    await expect(button).to_have_attribute("aria-pressed", "false")
+    assert await page.evaluate("light") == [True, False]
+    await page.evaluate("window.broken = true")
+    await button.click()
+    await expect(page.get_by_role("alert")).to_contain_text("The light does not work with this camera.")
+    await expect(button).to_have_attribute("aria-pressed", "false")
+
+
+async def test_a_code_in_view_can_be_felt(phone, server, camera):
+    camera.show(code_of_server(server))
+    felt = "window.felt = []; Navigator.prototype.vibrate = (milliseconds) => Boolean(felt.push(milliseconds));"
+    page = await scanning_page(phone, server, felt)
+    await expect(page.get_by_role("alert")).to_contain_text("The code is unknown or too old.")
+    assert await page.evaluate("felt.length") == 1
+
+
+async def test_what_a_screen_reader_was_told_of_the_camera_ends_with_it(phone, server, camera):
+    page = await scanning_page(phone, server)
+    told = page.locator("#announcements")
+    await expect(told).to_have_text("The camera is on. Point it at the code.")
+    await page.get_by_role("button", name="Stop the camera").click()
+    await expect(told).to_have_text("")
