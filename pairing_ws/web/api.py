@@ -44,7 +44,7 @@ class Api:
         path, fields = path_of(scope), Fields(scope)
         if path in self._paths or path == "/api" or path.startswith("/api/"):
             return self._call(path, Caller(scope, receive, fields, self._services), send)
-        return self._page(path, fields, pages.as_a_whole(scope), receive, send)
+        return self._page(path, fields, pages.scope_of_page(scope), receive, send)
 
     async def _call(self, path: str, caller: Caller, send: Send) -> None:
         method, route = caller.scope["method"], NOWHERE
@@ -105,9 +105,6 @@ class Api:
         return response
 
     async def _page(self, path: str, fields: Fields, scope: Scope, receive: Receive, send: Send) -> None:
-        # The mounting application's; ours is known once Starlette has found it.
-        scope.pop("route", None)
-
         async def send_completed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = self._gate.complete(message.get("headers", []), fields)

@@ -32,14 +32,19 @@ PAGES = {
 }
 # Only the page that scans may use the camera.
 CAMERA = {"Permissions-Policy": "camera=(self), microphone=(), geolocation=()"}
-# Also: no part of a file is to be had (see `as_a_whole`).
+# Also: no part of a file is to be had (see `scope_of_page`).
 REVALIDATE = {"Cache-Control": "no-cache", "Accept-Ranges": "none"}
 
 
-def as_a_whole(scope: Scope) -> Scope:
-    """Without `Range`: a hundred of them, each of one byte, cost thirty times as much as the whole file, and a server
-    may pass it over (RFC 9110, section 14.2)."""
-    return {**scope, "headers": [field for field in scope["headers"] if field[0] != b"range"]}
+# Where this application is mounted: Starlette changes `root_path` with each mount, ours for the files included.
+ROOT = "pairing_ws.root"
+
+
+def scope_of_page(scope: Scope) -> Scope:
+    """For Starlette to change, with `ROOT`, and without `Range`: a hundred of them, each of one byte, cost thirty times
+    as much as the whole file, and a server may pass it over (RFC 9110, section 14.2)."""
+    headers = [field for field in scope["headers"] if field[0] != b"range"]
+    return {**scope, "headers": headers, "route": None, ROOT: scope.get("root_path", "")}
 
 
 class Files(StaticFiles):
@@ -111,7 +116,7 @@ def refusal(refused: Refused, scope: Scope, root: str | None = None) -> Response
     """A page for people, a problem document for programs: whichever is asked for. Links lead to pages below `root`, the
     path that this application is mounted at unless it is given."""
     if _asks_for_a_page(Fields(scope).first(b"accept")):
-        page = _drawn(refused.code, scope, quote(scope.get("root_path", "")) if root is None else root)
+        page = _drawn(refused.code, scope, quote(scope[ROOT]) if root is None else root)
         response: Response = HTMLResponse(page, SHAPES[refused.code].status)
     else:
         response = problem(refused)
@@ -133,7 +138,7 @@ def _asks_for_a_page(accept: str) -> bool:
 
 def _drawn(code: Code, scope: Scope, root: str) -> str:
     title, text = WORDS.get(code, OTHERWISE)
-    meant = _meant(str(scope["path"]).removeprefix(scope.get("root_path", "")))
+    meant = _meant(str(scope["path"]).removeprefix(scope[ROOT]))
     links = sorted(LINKS.items(), key=lambda item: item[0] != meant)
     return Template((STATIC / "refused.html").read_text()).substitute(
         root=root,
@@ -148,5 +153,6 @@ def _drawn(code: Code, scope: Scope, root: str) -> str:
 
 def _meant(path: str) -> str:
     """Which page it may have been, by what comes first."""
-    first = path.strip("/").partition("/")[0].partition(".")[0].lower()
-    return f"/{first}" if f"/{first}" in LINKS else "/"
+    first = re.match("/*([A-Za-z]*)", path)
+    page = f"/{first[1].lower()}" if first else "/"
+    return page if page in LINKS else "/"

@@ -333,9 +333,12 @@ class Sockets:
     def _refusal(self, scope: Scope, caller: Caller, path: str, address: str) -> Refused | None:
         settings = self._services.settings
         refused = self._gate.refusal(scope, path, caller.fields)
-        if refused:
+        of_pairing = OF_PAIRING.fullmatch(path)
+        # What can be no id is an unknown one: closed as such, once it has said who it is.
+        is_odd = of_pairing is not None and not codes.is_id(of_pairing[1])
+        if refused and not (is_odd and refused.code is Code.NOT_FOUND):
             return refused
-        if path != OF_ACCOUNT and not OF_PAIRING.fullmatch(path):
+        if path != OF_ACCOUNT and not of_pairing:
             return Refused(Code.NOT_FOUND, "no such socket")
         if caller.fields.origin is not None and caller.fields.origin not in settings.allowed_origins:
             return Refused(Code.FOREIGN_ORIGIN, "sockets are open to this site's own origin only")

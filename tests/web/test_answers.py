@@ -124,8 +124,21 @@ async def test_an_unknown_host_is_refused_where_the_public_address_is_public(
                 assert refusal(answer) == (421, "misdirected_request")
                 assert_safe(answer.headers)
                 assert (await api.http.get(f"{server.url}/healthz", headers={"Host": host})).status_code == 200
-            for host in ("login.example.com", "LOGIN.example.com"):
+            for host in (
+                "login.example.com", "LOGIN.example.com", "login.example.com.", "login.example.com:443",
+                "Login.Example.Com.:443",
+            ):  # fmt: skip
                 assert refusal(await api.http.get("/me", headers={"Host": host})) == (401, "unauthenticated")
+            for host in ("login.example.com..", "login.example.com:8443", ".login.example.com", "."):
+                assert refusal(await api.http.get("/me", headers={"Host": host})) == (421, "misdirected_request")
+            # With the dot it has another origin, which neither cookie nor proof would fit.
+            page = await api.http.get(f"{server.url}/phone", headers={"Host": "login.example.com."})
+            assert (page.status_code, page.headers["location"]) == (307, "https://login.example.com/phone")
+            person = {"Host": "evil.example", "Accept": "text/html"}
+            page = await api.http.get(f"{server.url}/phone", headers=person)
+            assert page.status_code == 421
+            assert 'href="https://login.example.com/phone"' in page.text
+            assert_safe(page.headers)
 
 
 async def test_the_descriptions_of_the_api_name_every_call(api: Api, server: Server) -> None:

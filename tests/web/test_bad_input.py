@@ -115,6 +115,63 @@ async def test_what_has_no_default_is_needed(api: Api, credentials: dict[str, di
             assert refusal(answer) == (400, "bad_request")
 
 
+async def test_json_may_begin_with_a_byte_order_mark(api: Api) -> None:
+    for content, status in ((b'\xef\xbb\xbf{"qr": "none"}', 201), (b"\xef\xbb\xbf", 201), (b"\xef\xbb\xbf{", 400)):
+        answer = await api.http.post("/pairings", content=content, headers=JSON | device_headers())
+        assert answer.status_code == status
+
+
+SECRETIVE = "Zz-not-to-be-repeated-zZ"
+
+
+@pytest.mark.security(21)
+@pytest.mark.parametrize("name", WITH_BODY)
+async def test_no_problem_document_repeats_what_was_sent(
+    api: Api, credentials: dict[str, dict[str, str]], name: str
+) -> None:
+    call = WITH_BODY[name]
+    assert call.body
+    fields = {field.encode_name: "x" for field in msgspec.structs.fields(call.body) if field.required}
+    tricks = [SECRETIVE, f"{SECRETIVE}' - at `$.x", f"a\n{SECRETIVE}", f"{SECRETIVE}`"]
+    wrong: list[Any] = [each for trick in tricks for each in (trick, [trick], {trick: trick}, {"kty": trick, trick: 1})]
+    key = {"kty": "EC", "crv": "P-256", "x": "A" * 43, "y": "A" * 43}
+    wrong += [key | {each: SECRETIVE} for each in (*key, SECRETIVE)]
+    contents = [json.dumps({trick: trick}) for trick in tricks] + [SECRETIVE, f'"{SECRETIVE}"', f'{{"{SECRETIVE}"']
+    contents += [
+        json.dumps(fields | {field.encode_name: value})
+        for field in msgspec.structs.fields(call.body)
+        for value in wrong
+    ]
+    for content in contents:
+        for who in CREDENTIALS:
+            headers = JSON | credentials[who]
+            answer = await api.http.request(call.method, path_of(call), content=content, headers=headers)
+            if answer.status_code >= 400:
+                assert SECRETIVE not in answer.text, (content, answer.text)
+
+
+@pytest.mark.security(21)
+async def test_no_part_of_a_request_is_repeated_by_its_refusal(api: Api, server: Server) -> None:
+    names = [
+        "Auth-Key", "Authorization", "Pairing-Secret", "X-Device-Code", "X-Device-Name", "X-Device-Token", "DPoP",
+        "Cookie", "Origin", "Content-Type", "Host", "Accept", SECRETIVE,
+    ]  # fmt: skip
+    for call in CALLS:
+        path = server.url + call.path.replace("{id}", SECRETIVE)
+        for headers in ({}, *({name: f"{SECRETIVE} \x7f".strip("\x7f ")} for name in names)):
+            query = {"since": SECRETIVE, "wait": SECRETIVE, "descendants": SECRETIVE, "before": SECRETIVE}
+            answer = await api.http.request(
+                call.method, path, headers=headers, content=SECRETIVE, params=query | {SECRETIVE: SECRETIVE}
+            )
+            assert SECRETIVE not in answer.text + str(answer.headers), (call.path, headers)
+    for path in (f"/{SECRETIVE}", f"/static/{SECRETIVE}", f"/api/v1/{SECRETIVE}"):
+        for accept in ("text/html", "*/*"):
+            answer = await api.http.request(SECRETIVE[:2], server.url + path, headers={"Accept": accept})
+            assert SECRETIVE not in answer.text + str(answer.headers)
+            answer = await api.http.get(server.url + path, headers={"Accept": accept})
+            assert SECRETIVE not in answer.text + str(answer.headers)
+
+
 OTHER_TYPES = [
     "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "", "json",
     "application/json-patch+json", "application/jsonx", "text/json",

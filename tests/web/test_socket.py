@@ -227,6 +227,23 @@ async def test_a_stranger_cannot_tell_a_foreign_pairing_from_none(api: Api, serv
     assert len(reasons) == 1
 
 
+@pytest.mark.parametrize("path", ["/pairings%2F{id}/socket", "/pairings/{id}/socket%0a", "/pairings/{id}/%73ocket",
+                                  "/socket%0a", "/s%6fcket", "/pairings//{id}/socket"])  # fmt: skip
+async def test_a_socket_has_its_path_to_the_letter(api: Api, server: Server, path: str) -> None:
+    device = await api.new_pairing()
+    with pytest.raises(websockets.InvalidStatus) as refused:
+        await raw(server, path.replace("{id}", device.id), additional_headers=device.headers).__aenter__()
+    assert refused.value.response.status_code == 404
+
+
+async def test_a_first_message_may_begin_with_a_byte_order_mark(api: Api, server: Server) -> None:
+    device = await api.new_pairing()
+    first = "\ufeff" + json.dumps({"type": "auth", "secret": device.pairing["secret"]})
+    async with raw(server, f"/pairings/{device.id}/socket") as connection:
+        await connection.send(first)
+        assert (await told(connection))["status"] == "pending"
+
+
 async def test_a_credential_in_a_header_needs_no_first_message(api: Api, server: Server, phone: Phone) -> None:
     device, shown = await api.new_pairing(), await phone.show_code()
     bearer = {"Authorization": f"Bearer {phone.keys['authKey']}"}
