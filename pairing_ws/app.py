@@ -233,7 +233,7 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
         return judge
 
     push = _push(settings, accounts_store)
-    monitor = SessionMonitor(accounts_store, clock, end_pairings_of_session)
+    monitor = SessionMonitor(accounts_store, clock, end_pairings_of_session, settings.refresh_key_seconds * 1000)
     account_service = accounts.AccountService(
         accounts_store,
         bus,

@@ -26,7 +26,9 @@ export function watchAlerts(onChange = () => {}) {
       if (/^(device|passkey)\./.test(type)) onChange();
     },
   });
-  session.events.addEventListener('signed-out', () => watch.stop(), { once: true });
+  // A page that stays open for weeks needs no other key, but the cookie has its own end.
+  const daily = setInterval(() => session.renewNow().catch(console.warn), 86_400_000);
+  session.events.addEventListener('signed-out', () => (clearInterval(daily), watch.stop()), { once: true });
 }
 
 /** This page let that device in itself, or removed that passkey: no alarm about it. */

@@ -89,6 +89,9 @@ async function authKeyFor(stale = undefined) {
   return current.authKey;
 }
 
+/** New keys, and a new cookie with them, though the old ones are still good. */
+export const renewNow = () => renew(keys?.authKey);
+
 /** Why the session ended, told once. @returns {string | null} */
 export function takeEnd() {
   const why = kept.get(ENDED);

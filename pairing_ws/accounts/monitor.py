@@ -6,7 +6,7 @@ those that a new device waits for. One read covers many of them.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Set
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -16,23 +16,34 @@ from pairing_ws.ports import Wake
 
 # What a session may see ends with it within 5 s: this, one read, and a late timer.
 LOOK_SECONDS = 2.0
-# Sessions in one read.
+# Sessions in one read, or one write.
 MOST = 100
+# How late "last seen" may be while a socket is open.
+SEEN_MS = 60_000
 
 
 class SessionStates(Protocol):
     async def standing_sessions(self, session_ids: Collection[str], now: int) -> Set[str]:
         """Which of these, `MOST` at most, are alive and in an account that is not locked. Raises Unavailable."""
 
+    async def seen(self, session_ids: Collection[str], now: int, idle_until: int) -> None:
+        """Their devices are there now, and they live until then unless they end otherwise. Of these, `MOST` at most, it
+        passes over what somebody else holds. Raises Unavailable."""
+
 
 class SessionMonitor:
     """`look` is to be called every `LOOK_SECONDS`. `ended` is called with each approver whose session has ended, again
-    at each look until the time of its `expect` is over: it may fail."""
+    at each look until the time of its `expect` is over: it may fail. `idle`: how long a session lives unused, in ms;
+    one with a socket or a long poll here is in use."""
 
-    def __init__(self, store: SessionStates, clock: Clock, ended: Callable[[Approver], Awaitable[None]]) -> None:
+    def __init__(
+        self, store: SessionStates, clock: Clock, ended: Callable[[Approver], Awaitable[None]], idle: int
+    ) -> None:
         self._store = store
         self._clock = clock
         self._ended = ended
+        self._idle = idle
+        self._seen_at = clock()
         self._watchers: dict[str, set[Wake]] = {}
         self._expected: dict[str, tuple[int, Approver]] = {}
 
@@ -59,10 +70,14 @@ class SessionMonitor:
     async def look(self) -> None:
         """Find who has ended, and tell who depends on it. Raises Unavailable."""
         now = self._clock()
+        if not 0 <= now - self._seen_at < SEEN_MS:
+            # First, for a session that is in use has not run out, however long nobody looked.
+            self._seen_at = now
+            for part in batched(list(self._watchers)):
+                await self._store.seen(part, now, now + self._idle)
         self._expected = {key: value for key, value in self._expected.items() if value[0] > now}
         ids = list({*self._watchers, *self._expected})
-        for start in range(0, len(ids), MOST):
-            part = ids[start : start + MOST]
+        for part in batched(ids):
             await self._tell_of(set(part) - await self._store.standing_sessions(part, now))
             # A read on SQLite does not leave the event loop to others.
             await asyncio.sleep(0)
@@ -73,6 +88,10 @@ class SessionMonitor:
                 wake("")
             if each in self._expected:
                 await self._ended(self._expected[each][1])
+
+
+def batched(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + MOST] for start in range(0, len(ids), MOST))
 
 
 class _Watching:

@@ -196,6 +196,9 @@ class AccountStore(Protocol):
     async def standing_sessions(self, session_ids: Collection[str], now: int) -> Set[str]:
         """See `monitor.SessionStates`."""
 
+    async def seen(self, session_ids: Collection[str], now: int, idle_until: int) -> None:
+        """The same."""
+
     async def session_of_origin(self, origin: str) -> Session | None: ...
     async def session_of_family(self, family_hash: str) -> Session | None: ...
 

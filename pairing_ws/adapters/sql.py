@@ -178,8 +178,13 @@ class SqlAccounts(Store):
 
     @reading
     def standing_sessions(self, db: Transaction, session_ids: Collection[str], now: int) -> Set[str]:
-        padded = dict(zip(ask.SESSION_IDS, [*session_ids, *[""] * len(ask.SESSION_IDS)], strict=False))
-        return {session_id for (session_id,) in db.rows(ask.STANDING_SESSIONS, now=now, **padded)}
+        return {session_id for (session_id,) in db.rows(ask.STANDING_SESSIONS, now=now, **_padded(session_ids))}
+
+    @writing
+    def seen(self, db: Transaction, session_ids: Collection[str], now: int, idle_until: int) -> None:
+        padded = _padded(session_ids)
+        db.change(ask.PROLONG, now=now, until=idle_until, **padded)
+        db.change(ask.DEVICES_SEEN, now=now, **padded)
 
     @reading
     def session_of_origin(self, db: Transaction, origin: str) -> Session | None:
@@ -461,6 +466,10 @@ class Standing(NamedTuple):
     def demand_room(self, limit: int) -> None:
         if limit and self.others >= limit:
             raise Refused(Code.DEVICE_LIMIT, f"the account has {limit} devices; log one out first")
+
+
+def _padded(session_ids: Collection[str]) -> dict[str, str]:
+    return dict(zip(ask.SESSION_IDS, [*session_ids, *[""] * len(ask.SESSION_IDS)], strict=False))
 
 
 def approver_gone() -> Refused:

@@ -98,6 +98,30 @@ STANDING_SESSIONS = Statement(
     .join_from(sessions, users, users.c.id == sessions.c.user_id)
     .where(sessions.c.id.in_([given(name) for name in SESSION_IDS]), *ALIVE, users.c.locked_at.is_(None))
 )
+# A row that somebody holds is passed over: it has its turn in a minute, and nobody waits in a circle.
+_SESSIONS_SEEN = (
+    sa.select(sessions.c.id)
+    .where(
+        sessions.c.id.in_([given(name) for name in SESSION_IDS]),
+        sessions.c.revoked_at.is_(None),
+        sessions.c.ends_at > NOW,
+    )
+    .with_for_update(skip_locked=True)
+)
+PROLONG = Statement(
+    sessions.update()
+    .where(sessions.c.id.in_(_SESSIONS_SEEN), sessions.c.idle_until < given("until", sa.BigInteger))
+    .values(idle_until=given("until", sa.BigInteger))
+)
+_DEVICES_SEEN = (
+    sa.select(devices.c.id)
+    .join_from(devices, sessions, sessions.c.device_id == devices.c.id)
+    .where(sessions.c.id.in_([given(name) for name in SESSION_IDS]), sessions.c.revoked_at.is_(None))
+    .with_for_update(skip_locked=True, of=devices)
+)
+DEVICES_SEEN = Statement(
+    devices.update().where(devices.c.id.in_(_DEVICES_SEEN), devices.c.last_seen_at < NOW).values(last_seen_at=NOW)
+)
 SESSION_OF_ORIGIN = Statement(_SESSION.where(sessions.c.origin == given("origin")))
 SESSION_OF_FAMILY = Statement(_SESSION.where(sessions.c.family_hash == given("family")))
 

@@ -95,7 +95,7 @@ def world(engine: AsyncEngine, tokens: KeyRing, clock: FakeClock, policy: Policy
     async def session_ended(approver: Approver) -> None:
         ended.append(approver.session_id)
 
-    monitor = SessionMonitor(store, clock, session_ended)
+    monitor = SessionMonitor(store, clock, session_ended, policy.refresh_key)
     accounts = AccountService(
         store, bus, RateLimits({}, None), NoPush(), tokens, policy, clock, secrets.token_bytes, devices_ended, monitor
     )

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from pairing_ws.accounts.keys import RefreshKey, unseal
+from pairing_ws.accounts.monitor import SEEN_MS
 from pairing_ws.accounts.ports import Session
 from pairing_ws.accounts.service import SESSION_CACHE_MS, LoggedIn
 from pairing_ws.errors import Code, Refused
@@ -247,6 +248,71 @@ async def test_an_auth_key_lives_for_as_long_as_the_setting_says(here: World) ->
     # Up to a minute of leeway would be allowed; none is taken.
     here.clock.forward(ms=60_001)
     assert await code_of(here.accounts.authenticate(given.answer.auth_key)) is Code.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("days", [1, 29, 200])
+async def test_a_session_with_an_open_socket_is_seen_and_does_not_run_out(here: World, days: int) -> None:
+    given, silent = await logged_in(here), await logged_in(here)
+    session, woken = await here.known(given), list[str]()
+    async with here.accounts.watch(session.user.id, session.id, woken.append):
+        for _ in range(300 // days):
+            here.clock.forward(seconds=days * DAY_SECONDS)
+            await here.accounts.look_for_ended_sessions()
+            now = await here.accounts.still_stands(session.id)
+            assert now is not None
+            assert now.device.last_seen_at == here.clock()
+        # As often as it is worth a write, and no more.
+        here.clock.forward(ms=SEEN_MS - 1)
+        await here.accounts.look_for_ended_sessions()
+        now = await here.accounts.still_stands(session.id)
+        assert now is not None
+        assert now.device.last_seen_at == here.clock() - SEEN_MS + 1
+    assert woken == []
+    await here.accounts.refresh(given.answer.refresh_key, "")
+    assert await code_of(here.accounts.refresh(silent.answer.refresh_key, "")) is Code.UNAUTHENTICATED
+
+
+async def test_a_session_with_an_open_socket_ends_at_last_nevertheless(here: World) -> None:
+    session, woken = await here.known(await logged_in(here)), list[str]()
+    async with here.accounts.watch(session.user.id, session.id, woken.append):
+        here.clock.now = session.ends_at
+        await here.accounts.look_for_ended_sessions()
+    assert woken
+    assert await here.accounts.still_stands(session.id) is None
+
+
+async def test_an_open_socket_revives_no_session_that_has_ended(here: World) -> None:
+    root = await here.by_invite()
+    gone = await here.by_pairing(root)
+    async with here.accounts.watch(gone.user.id, gone.id, lambda _: None):
+        await here.accounts.revoke(root, gone.device.id, "")
+        here.clock.forward(ms=SEEN_MS)
+        await here.accounts.look_for_ended_sessions()
+        assert await here.accounts.still_stands(gone.id) is None
+        (seen,) = await here.column("SELECT last_seen_at FROM devices WHERE id = :id", id=gone.device.id)
+        assert seen == here.clock() - SEEN_MS
+
+
+async def test_looking_at_open_sockets_never_waits_in_a_circle_with_those_who_end_sessions(here: World) -> None:
+    root = await here.by_invite()
+    ids = [(await here.by_pairing(root, push_token="one address")).id for _ in range(12)] + [root.id]
+    processes = [here.another() for _ in range(4)]
+    for number in range(8):
+        here.clock.forward(ms=SEEN_MS)
+        until = here.clock() + here.policy.refresh_key
+        order = ids[number:] + ids[:number]
+        await asyncio.gather(
+            *(
+                each.store.seen(order if n % 2 else order[::-1], here.clock(), until)
+                for n, each in enumerate(processes)
+            ),
+            *(
+                each.accounts.change_device(root, root.device.id, "", name=None, push_token=f"address {number}")
+                for each in processes
+            ),
+            *([here.accounts.revoke_others(root, "")] if number % 3 == 2 else []),
+        )
+    assert await here.accounts.still_stands(root.id)
 
 
 # Log out, revoke

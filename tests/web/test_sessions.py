@@ -1,16 +1,18 @@
 """Keys after the login: exactly one login, refresh and its races, keys in cookies, logout."""
 
 import asyncio
+import json
 from typing import Any
 
 import httpx2
 import pytest
+import websockets
 from starlette.responses import Response
 
 from pairing_ws.config import Settings
 from pairing_ws.web.http import drop_planted_cookies
 from tests.client import Api, NewDevice, Phone, device_headers
-from tests.embedded import Embedded, embedded, fresh_phone, invite_in
+from tests.embedded import NO_LIMITS_INSIDE, Embedded, embedded, fresh_phone, invite_in
 from tests.servers import Server
 from tests.web.conftest import NewPhone, folder_of, refusal
 
@@ -227,6 +229,28 @@ async def test_a_session_ends_when_it_was_idle_too_long_and_at_its_absolute_end(
             server.clock.advance(60)
             assert refusal(await refresh(api, last["refreshKey"])) == (401, "unauthenticated")
             assert refusal(await Phone(api, last).get("/me")) == (401, "unauthenticated")
+
+
+async def test_a_session_whose_socket_is_open_does_not_run_out(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = folder_of(tmp_path_factory.mktemp("sessions"), "open")
+    with embedded(folder, demo=True, refresh_key_seconds=1000, **NO_LIMITS_INSIDE) as server:
+        async with Api(server.url) as api:
+            phone = await fresh_phone(api, folder, "watcher", server.clock)
+            uri = f"{server.ws_url}/api/v1/socket"
+            async with websockets.connect(uri, subprotocols=[websockets.Subprotocol("pairing.v1")]) as account:
+                await account.send(json.dumps({"type": "auth", "authKey": phone.keys["authKey"]}))
+                # It is listening once it tells of a newcomer.
+                newcomer = asyncio.create_task(account.recv())
+                while not newcomer.done():
+                    await fresh_phone(api, folder, "watcher", server.clock)
+                    await asyncio.sleep(0.05)
+                server.clock.advance(2000)
+                # The server looks every 2 s.
+                async with asyncio.timeout(30):
+                    while not (await refresh(api, phone.keys["refreshKey"])).is_success:
+                        await asyncio.sleep(0.1)
 
 
 @pytest.mark.mitigation("6.1.11")
