@@ -249,7 +249,7 @@ async def test_a_session_whose_socket_is_open_does_not_run_out(
                 server.clock.advance(2000)
                 # The server looks every 2 s.
                 async with asyncio.timeout(30):
-                    while not (await refresh(api, phone.keys["refreshKey"])).is_success:
+                    while not (await refresh(api, phone.keys["refreshKey"])).is_success:  # noqa: ASYNC110
                         await asyncio.sleep(0.1)
 
 
