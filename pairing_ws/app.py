@@ -41,14 +41,13 @@ from pairing_ws.pairing import service as pairing
 from pairing_ws.pairing.ports import PairingStore, Places
 from pairing_ws.parties import Approver
 from pairing_ws.ports import Push
-from pairing_ws.web import docs, pages, wire
+from pairing_ws.web import docs, pages, socket, wire
 from pairing_ws.web.api import Api
 from pairing_ws.web.drain import Drain
 from pairing_ws.web.http import Services
 from pairing_ws.web.operation import Operation, document
 from pairing_ws.web.request_id import RequestId
 from pairing_ws.web.routes import CALLS, Call
-from pairing_ws.web.socket import Sockets
 
 if TYPE_CHECKING:
     from pairing_ws.adapters.redis_bus import RedisBus
@@ -79,7 +78,7 @@ class Application(Starlette):
     """Starlette for pages, mounting and lifespan. Calls and sockets go past it: each of its layers costs time, and
     would hold a frame for each socket that waits."""
 
-    def __init__(self, sockets: Sockets, calls: Sequence[Call], services: Services, **options: Any) -> None:
+    def __init__(self, sockets: socket.Sockets, calls: Sequence[Call], services: Services, **options: Any) -> None:
         super().__init__(**options)
         self._proxies = services.proxies
         self._sockets = sockets
@@ -168,6 +167,7 @@ def create_app(
         *described,
         Call("GET", "/openapi.json", document(lambda: docs.openapi(described, settings.public_url)), 200),
         Call("GET", "/asyncapi.json", document(lambda: docs.asyncapi(settings.public_url)), 200),
+        *(Call("GET", path, socket.not_upgraded, 426) for path in socket.PATHS),
     )
 
     @asynccontextmanager
@@ -188,7 +188,7 @@ def create_app(
                     await stop(each)
 
     app = Application(
-        Sockets(services),
+        socket.Sockets(services),
         calls,
         services,
         routes=pages.routes(settings.public_url),

@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import re
+import resource
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -165,6 +166,12 @@ class Settings(BaseModel):
     limit_refresh: Rate = Field("60/minute", description="refreshes per device")
     limit_sockets: Count = Field(1000, description="open sockets per address and process")
     limit_all_sockets: Count = Field(50_000, description="open sockets per process, of all addresses together")
+    limit_connections: Count = Field(
+        1000, description="open connections without a socket per address and process; trusted proxies have no limit"
+    )
+    limit_all_connections: Count = Field(
+        0, description="open connections per process, sockets included; 0: two thirds of the descriptors it may have"
+    )
     limit_pairings: Count = Field(100_000, description="live pairings in total, a tenth kept for signed-in devices")
     limit_devices: Count = Field(20, description="devices per account")
 
@@ -286,6 +293,26 @@ class Settings(BaseModel):
         return self
 
     @property
+    def most_connections(self) -> tuple[int, int]:
+        """Of one process: how many at once in all, and from one address. 0 is no limit.
+
+        The descriptors that are left are for stores, and for the files that answers are read from. No address has more
+        than half: it would shut out all others.
+        """
+        of_descriptors = descriptors() * 2 // 3
+        in_all = _least(of_descriptors, self.limit_all_connections)
+        return in_all, _least(self.limit_connections, in_all // 2) if self.limit_connections else 0
+
+    @property
+    def most_sockets(self) -> tuple[int, int]:
+        """The same for sockets, which leave some connections to calls."""
+        in_all, _ = self.most_connections
+        return (
+            _least(self.limit_all_sockets, in_all * 3 // 4),
+            _least(self.limit_sockets, in_all // 2) if self.limit_sockets else 0,
+        )
+
+    @property
     def public_host(self) -> str:
         return urlsplit(self.public_url).hostname or ""
 
@@ -352,6 +379,17 @@ def share_metrics(folder: str) -> None:
 def shared_metrics() -> str | None:
     """The folder in which several processes keep their metrics, if they do."""
     return os.environ.get(_METRICS_FOLDER) or None
+
+
+def descriptors() -> int:
+    """How many files and connections this process may have open; 0 if as many as it likes."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 0 if soft == resource.RLIM_INFINITY else soft
+
+
+def _least(*limits: int) -> int:
+    """Of those that are limits; 0 is none."""
+    return min((each for each in limits if each), default=0)
 
 
 def environment_name(field: str) -> str:

@@ -1,6 +1,7 @@
 """What observed addresses say: about each other, and of where they are. Pure."""
 
 import ipaddress
+from collections.abc import Iterable
 from enum import StrEnum
 from functools import lru_cache
 
@@ -26,6 +27,7 @@ class Place(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 # "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255"
 MAX_ADDRESS = 45
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def parse(text: str) -> _Address | None:
@@ -45,6 +47,12 @@ def _parse(text: str) -> _Address | None:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
         return address.ipv4_mapped
     return address
+
+
+def is_in(text: str, networks: Iterable[_Network]) -> bool:
+    """Whether it is an address of one of these."""
+    address = parse(text)
+    return address is not None and any(address in network for network in networks)
 
 
 def block(text: str) -> str:

@@ -28,7 +28,9 @@ from pairing_ws import __version__, config, loading
 from pairing_ws.app import create_app
 from pairing_ws.log import configure
 from pairing_ws.web.answers import HttpProtocol
+from pairing_ws.web.connections import Room
 from pairing_ws.web.frames import WebSocketProtocol
+from pairing_ws.web.guard import safe_headers
 
 log = structlog.get_logger()
 
@@ -129,17 +131,23 @@ def _leave(number: int, frame: object) -> None:
 
 
 def _uvicorn(settings: config.Settings, application: Callable[..., Starlette]) -> uvicorn.Config:
+    in_all, per_address = settings.most_connections
+    room = Room(per_address, in_all, settings.proxies)
+    descriptors = config.descriptors()
     return uvicorn.Config(
         application,
         factory=True,
         host=settings.host,
         port=settings.port,
-        http=HttpProtocol,
+        # uvicorn only calls it.
+        http=functools.partial(HttpProtocol, room, safe_headers(settings)),  # type: ignore[arg-type]
         ws=WebSocketProtocol,
         ws_max_size=4096,
         ws_ping_interval=20.0,
         ws_ping_timeout=20.0,
         ws_per_message_deflate=False,
+        # As many may be accepted before one of them is looked at.
+        backlog=min(2048, max(descriptors // 8, 16)) if descriptors else 2048,
         log_config=None,
         # It prints query strings, and costs time and memory per request.
         access_log=False,

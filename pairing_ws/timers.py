@@ -107,7 +107,7 @@ class Within:
         self._task = task
         self._before = task.cancelling()
         self._over = False
-        self._timer = timers().call_later(self._seconds, self._end)
+        self._timer = timers().call_later(self._seconds, self.end)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
@@ -117,6 +117,8 @@ class Within:
         if self._over and self._task.uncancel() <= self._before and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
-    def _end(self) -> None:
-        self._over = True
-        self._task.cancel()
+    def end(self) -> None:
+        """Before its time, once entered."""
+        if not self._over:
+            self._over = True
+            self._task.cancel()

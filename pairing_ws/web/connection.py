@@ -5,6 +5,10 @@ from contextlib import suppress
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from pairing_ws.timers import Within
+
+REFUSED_SECONDS = 1.0
+
 
 class Gone(Exception):
     """The client, or this side's own close, has ended the socket."""
@@ -30,6 +34,12 @@ class Connection:
         self._ended = True
         if "websocket.http.response" in scope.get("extensions", {}):
             await response(scope, self._receive, self._send)
+            # uvicorn logs an error for each that returns before the connection has ended, and strangers can make many.
+            # It says so once more than there are reasons: connect, refused, lost. Others may not.
+            with suppress(TimeoutError):
+                async with Within(REFUSED_SECONDS):
+                    for _ in range(3):
+                        await self._receive()
         else:
             await self._send({"type": "websocket.close"})
 

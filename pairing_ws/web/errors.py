@@ -59,6 +59,7 @@ SHAPES: Mapping[Code, Shape] = {
     Code.HEADERS_TOO_LARGE: Shape(431, "The headers are too large"),
     Code.UNSUPPORTED_MEDIA_TYPE: Shape(415, "The body has to be JSON"),
     Code.MISDIRECTED: Shape(421, "This host is not served here"),
+    Code.UPGRADE_REQUIRED: Shape(426, "Sockets are opened here"),
     Code.RATE_LIMITED: Shape(429, "Too many requests", 1013),
     Code.UNAVAILABLE: Shape(503, "Temporarily unavailable", 1013),
     Code.INTERNAL: Shape(500, "Internal error", 1011),
@@ -94,6 +95,9 @@ def problem(refused: Refused) -> Response:
     if refused.code in (Code.REQUEST_TIMEOUT, Code.HEADERS_TOO_LARGE):
         # Or the rest would go on coming in.
         headers["Connection"] = "close"
+    if refused.code is Code.UPGRADE_REQUIRED:
+        # RFC 9110, section 15.5.22.
+        headers |= {"Upgrade": "websocket", "Connection": "Upgrade"}
     if nonce := refused.extra.get("nonce"):
         headers["DPoP-Nonce"] = nonce
     return ProblemResponse(msgspec.json.encode(document | refused.extra), shape.status, headers)

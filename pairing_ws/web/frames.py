@@ -3,13 +3,14 @@
 from asyncio import TimerHandle
 from asyncio.transports import BaseTransport
 from collections.abc import Sequence
-from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.datastructures import Headers
 from websockets.frames import Frame
 from websockets.http11 import Request
 from websockets.protocol import Protocol
+
+_OFFERS = frozenset({b"connection", b"upgrade"})
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -29,9 +30,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         # Past the handshake, for what comes now are frames.
         self.conn.parser = Protocol.parse(self.conn)
         next(self.conn.parser)
-        headers = Headers()
+        # Whatever else was offered beside it: the library wants this to be all.
+        headers = Headers({"Connection": "Upgrade", "Upgrade": "websocket"})
         for name, value in fields:
-            headers[name.decode("ascii")] = value.decode("latin-1")
+            if name not in _OFFERS:
+                headers[name.decode("ascii")] = value.decode("latin-1")
         self.handle_connect(Request(path, headers))
 
     def start_keepalive(self) -> None:
@@ -53,12 +56,6 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._stop_waiting()
-
-    async def send(self, message: Any) -> None:
-        await super().send(message)
-        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
-            # A refused handshake is complete as well; uvicorn logs an error for each, and strangers can make many.
-            self.handshake_complete = True
 
     def handle_cont(self, event: Frame) -> None:
         # One that is empty adds nothing to the length that is limited: there is no end to how many of them fit.

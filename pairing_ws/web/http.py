@@ -22,7 +22,7 @@ from pairing_ws.accounts.step_up import StepUpService
 from pairing_ws.clock import Clock
 from pairing_ws.config import Network, Settings
 from pairing_ws.errors import Code, Refused
-from pairing_ws.network import parse
+from pairing_ws.network import is_in, parse
 from pairing_ws.pairing.service import PairingService
 from pairing_ws.pairing.terms import ByKey, BySecret, Holder
 from pairing_ws.parties import Approver, NewDevice
@@ -194,7 +194,7 @@ class Caller:
         """Whose address opens what is for private peers: a proxy that nobody has declared speaks for a stranger."""
         if not self.fields.forwarded:
             return self._peer
-        return self.ip if _trusted(self._peer, self.services.proxies) else ""
+        return self.ip if is_in(self._peer, self.services.proxies) else ""
 
     async def prove(self, key_thumbprint: str, auth_key: str | None = None) -> None:
         """See `ports.Prove`. A socket's handshake is a GET of its address, spelt with http(s)."""
@@ -296,10 +296,10 @@ def address(peer: str, fields: Fields, proxies: tuple[Network, ...]) -> str:
 
     "" where they name none that can be read: their own is everybody's, and would make any two devices neighbours.
     """
-    if not proxies or not _trusted(peer, proxies):
+    if not proxies or not is_in(peer, proxies):
         return peer
     hops = (_spelt(_without_port(hop)) for hop in islice(_last_hops(fields), MAX_HOPS))
-    return next((hop for hop in hops if not _trusted(hop, proxies)), "")
+    return next((hop for hop in hops if not is_in(hop, proxies)), "")
 
 
 def _last_hops(fields: Fields) -> Iterator[str]:
@@ -320,11 +320,6 @@ def _spelt(text: str) -> str:
 
 # The same ones ask again and again. Not for what is read from headers: strangers write it, of any length.
 _spelt_peer = lru_cache(maxsize=4096)(_spelt)
-
-
-def _trusted(text: str, proxies: tuple[Network, ...]) -> bool:
-    parsed = parse(text)
-    return parsed is not None and any(parsed in network for network in proxies)
 
 
 def push_token(text: str) -> str:
@@ -409,6 +404,38 @@ def _no_constant(name: str) -> None:
 
 # `json.loads` would make it anew for each body.
 _strict = json.JSONDecoder(object_pairs_hook=_without_doubles, parse_constant=_no_constant)
+
+
+class Waiting:
+    """A call that waits for news: its own task does, in `receive`, where it hears as well that its client has gone."""
+
+    __slots__ = ("_due", "_receive", "_within")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._due = False
+        self._within: Within | None = None
+
+    def wake(self, _: str = "") -> None:
+        self._due = True
+        if self._within:
+            self._within.end()
+
+    async def wait(self, seconds: float) -> None:
+        """Until woken, at once if that has happened since the last time, or until so many seconds are over. Raises
+        ClientDisconnect."""
+        if not self._due:
+            self._within = Within(seconds)
+            try:
+                async with self._within:
+                    while (await self._receive())["type"] != "http.disconnect":
+                        pass
+                    raise ClientDisconnect
+            except TimeoutError:
+                pass
+            finally:
+                self._within = None
+        self._due = False
 
 
 class JsonResponse(Response):

@@ -1,7 +1,7 @@
 """The pairing calls of the contract. Each reads the request, asks the story once, and spells the answer."""
 
 import asyncio
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from importlib import import_module
 from urllib.parse import urlsplit
 
@@ -13,7 +13,7 @@ from pairing_ws.errors import Code, Refused, Unavailable
 from pairing_ws.pairing.scanned import KEPT_MS
 from pairing_ws.pairing.terms import ByKey, BySecret, Holder, View
 from pairing_ws.web import wire
-from pairing_ws.web.http import Caller, JsonResponse, body, give_keys
+from pairing_ws.web.http import Caller, JsonResponse, Waiting, body, give_keys
 
 MAX_WAIT_SECONDS = 30
 # Of a number in a query string.
@@ -69,23 +69,18 @@ async def _changed(caller: Caller, pairing_id: str, holder: Holder, since: int, 
     """The pairing once it is newer than `since`, or as it is when `wait` seconds are over."""
     clock = asyncio.get_running_loop().time
     end = clock() + wait
-    woken = asyncio.Event()
+    waiting = Waiting(caller.receive)
     drain, accounts = caller.services.drain, caller.services.accounts
     session_id = holder.approver.session_id if isinstance(holder, ByKey) else ""
-
-    def wake(_: str) -> None:
-        woken.set()
-
     async with AsyncExitStack() as stack:
         try:
-            await stack.enter_async_context(caller.services.pairings.watch(pairing_id, wake))
+            await stack.enter_async_context(caller.services.pairings.watch(pairing_id, waiting.wake))
             if isinstance(holder, ByKey):
-                await stack.enter_async_context(accounts.watch(holder.approver.user_id, session_id, wake))
+                await stack.enter_async_context(accounts.watch(holder.approver.user_id, session_id, waiting.wake))
         except Unavailable:
             # Deaf, but perhaps not blind: without the bus this is a slow poll.
             return await caller.services.pairings.view(pairing_id, holder)
         while True:
-            woken.clear()
             view = await caller.services.pairings.view(pairing_id, holder)
             if session_id and await accounts.still_stands(session_id, caller.signed_by) is None:
                 # What is read after the end of a session is not for it any more.
@@ -93,9 +88,8 @@ async def _changed(caller: Caller, pairing_id: str, holder: Holder, since: int, 
             left = end - clock()
             if view.pairing.version > since or view.pairing.final or left <= 0 or drain.begun:
                 return view
-            with suppress(TimeoutError), drain.waking(woken.set):
-                async with asyncio.timeout(min(left, view.expires_in)):
-                    await woken.wait()
+            with drain.waking(waiting.wake):
+                await waiting.wait(min(left, view.expires_in))
 
 
 async def claim(caller: Caller) -> Response:

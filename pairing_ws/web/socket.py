@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 import structlog
 from prometheus_client import Gauge
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from pairing_ws import codes
@@ -31,8 +32,9 @@ from pairing_ws.web.http import API, Caller, Fields, Services
 log = structlog.get_logger()
 
 SUBPROTOCOL = "pairing.v1"
-OF_PAIRING = re.compile(f"{API}/pairings/([^/]+)/socket")
-OF_ACCOUNT = f"{API}/socket"
+PATHS = (f"{API}/pairings/{{id}}/socket", f"{API}/socket")
+OF_PAIRING = re.compile(PATHS[0].replace("{id}", "([^/]+)"))
+OF_ACCOUNT = PATHS[1]
 AUTH_SECONDS = 5.0
 # A client that does not read for this long is cut off; nobody else waits for it meanwhile.
 SEND_SECONDS = 10.0
@@ -48,6 +50,11 @@ TAKEN_OVER = 4409
 _auth_message = msgspec.json.Decoder(wire.AuthMessage).decode
 
 OPEN = Gauge("pairing_sockets_open", "Open WebSockets", multiprocess_mode="livesum")
+
+
+async def not_upgraded(_: Caller) -> Response:
+    """A socket's path, asked for by HTTP. Raises UPGRADE_REQUIRED."""
+    raise Refused(Code.UPGRADE_REQUIRED, "a WebSocket is opened here, by a GET with Upgrade: websocket (RFC 6455)")
 
 
 class Closing(Exception):
@@ -163,6 +170,8 @@ class PairingTeller(Teller):
         if not codes.is_id(self._id):
             # Nothing is subscribed to at a length that a stranger has chosen.
             raise not_found()
+        # A client that has no business here costs no subscription.
+        await self._services.pairings.view(self._id, self._holder)
         try:
             async with self._services.pairings.watch(self._id, self.heard):
                 if self._session is None:
@@ -282,6 +291,7 @@ class Sockets:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._in_all, self._per_ip = services.settings.most_sockets
         self._open = 0
         self._gate = RequestGate(services.settings)
         self._per_address: Counter[str] = Counter()
@@ -342,9 +352,9 @@ class Sockets:
             return Refused(Code.NOT_FOUND, "no such socket")
         if caller.fields.origin is not None and caller.fields.origin not in settings.allowed_origins:
             return Refused(Code.FOREIGN_ORIGIN, "sockets are open to this site's own origin only")
-        if settings.limit_sockets and self._per_address[address] >= settings.limit_sockets:
+        if self._per_ip and self._per_address[address] >= self._per_ip:
             return Refused(Code.RATE_LIMITED, "too many open sockets from this address", retry_after=10)
-        if settings.limit_all_sockets and self._open >= settings.limit_all_sockets:
+        if self._in_all and self._open >= self._in_all:
             return Refused(Code.UNAVAILABLE, "too many open sockets; poll, or try again", retry_after=10)
         return None
 
@@ -355,15 +365,17 @@ class Sockets:
         mine = self._per_device[session.device.id]
         mine.append(teller)
         if len(mine) > SOCKETS_PER_DEVICE:
-            mine[0].close(TAKEN_OVER, "too many sockets of this device")
+            # Out at once: it takes a while to close, and meanwhile it would be told again in place of the next.
+            mine.popleft().close(TAKEN_OVER, "too many sockets of this device")
         try:
             async with self._services.accounts.watch(session.user.id, session.id, teller.wake):
                 await teller.listen()
         finally:
             teller.stop()
-            mine.remove(teller)
-            if not mine:
-                del self._per_device[session.device.id]
+            if teller in mine:
+                mine.remove(teller)
+                if not mine:
+                    del self._per_device[session.device.id]
 
     async def _turn_away(self, connection: Connection, error: Refused) -> None:
         shape = SHAPES[error.code]

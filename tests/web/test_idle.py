@@ -8,6 +8,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from pairing_ws.web.answers import HEAD_SECONDS, HttpProtocol
+from pairing_ws.web.connections import Room
 from tests.web.test_whole_answers import BODY, GET, LENGTH, UPGRADE, Transport, part, start
 
 KEPT = 75
@@ -33,7 +34,7 @@ class Connection:
         self.free = asyncio.Event()
         self.free.set()
         self.transport = Transport()
-        self._protocol = HttpProtocol(config, self._state, {})
+        self._protocol = HttpProtocol(Room(), {}, config, self._state, {})
         self._protocol.connection_made(self.transport)  # type: ignore[arg-type]
 
     @property

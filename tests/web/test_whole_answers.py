@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import logging
 import weakref
 from collections.abc import Callable
@@ -9,9 +10,12 @@ from typing import Any
 
 import pytest
 import uvicorn
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 from uvicorn.server import ServerState
 
-from pairing_ws.web.answers import MOST_AHEAD, HttpProtocol, Lines
+from pairing_ws.web.answers import MAX_AHEAD, MAX_BESIDE, MOST_AHEAD, HttpProtocol, Lines
+from pairing_ws.web.connections import Room
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 AT_ONCE = b"GET /at-once HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -21,6 +25,7 @@ UPGRADE = (
 )
 BODY = b"hello"
 LENGTH = (b"content-length", b"5")
+SAFE = {"X-Safe": "yes"}
 
 
 class Transport:
@@ -73,11 +78,11 @@ def part(body: bytes, *, more: bool = False) -> dict[str, Any]:
     return {"type": "http.response.body", "body": body, "more_body": more}
 
 
-def connected(app: App) -> tuple[HttpProtocol, ServerState, Transport]:
+def connected(app: App, room: Room | None = None) -> tuple[HttpProtocol, ServerState, Transport]:
     config = uvicorn.Config(app, interface="asgi3", log_config=None, server_header=False, date_header=False)
     config.load()
     state, transport = ServerState(), Transport()
-    protocol = HttpProtocol(config, state, {})
+    protocol = HttpProtocol(room or Room(), SAFE, config, state, {})
     protocol.connection_made(transport)  # type: ignore[arg-type]
     return protocol, state, transport
 
@@ -108,7 +113,7 @@ async def test_calls_that_come_at_once_are_answered_in_their_order() -> None:
     assert [each.split(b"\r\n")[1] for each in transport.written] == [b"x-path: /%d" % each for each in range(5)]
 
 
-async def test_who_asks_on_before_the_answer_is_not_read_on_meanwhile() -> None:
+async def test_a_client_that_asks_on_before_the_answer_is_read_on_only_so_far() -> None:
     released = asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -120,12 +125,17 @@ async def test_who_asks_on_before_the_answer_is_not_read_on_meanwhile() -> None:
     protocol.data_received(GET)
     assert not transport.paused
     protocol.data_received(GET)
+    assert not transport.paused
+    protocol.data_received(GET.replace(b"Host", b"X: " + b"x" * 30_000 + b"\r\nHost"))
+    protocol.data_received(GET.replace(b"Host", b"X: " + b"x" * 30_000 + b"\r\nHost"))
+    assert not transport.paused
+    protocol.data_received(GET.replace(b"Host", b"X: " + b"x" * (MAX_AHEAD - 60_000) + b"\r\nHost"))
     assert transport.paused
     released.set()
     while state.tasks:
         await asyncio.wait(state.tasks)
     assert not transport.paused
-    assert len(transport.written) == 2
+    assert len(transport.written) == 5
     protocol.connection_lost(ConnectionResetError())
 
 
@@ -269,25 +279,114 @@ async def test_an_answer_that_ends_before_its_body_is_an_error(fails: bool, capl
     assert transport.closed
 
 
-async def test_nonsense_behind_a_call_becomes_no_part_of_its_answer(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.CRITICAL, logger="uvicorn.error")
-    begun, go_on = asyncio.Event(), asyncio.Event()
+class Torn:
+    """An application that has sent half of each answer, and sends the rest once told to."""
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    def __init__(self) -> None:
+        self.begun, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await send(start(LENGTH))
         await send(part(BODY[:2], more=True))
-        begun.set()
-        await go_on.wait()
+        self.begun.set()
+        await self.go_on.wait()
+        await send(part(BODY[2:]))
 
+
+NONSENSE = {
+    "bytes": b"\x00\x01",
+    "a method": b"FOO BAR BAZ\r\n\r\n",
+    "no host": b"GET / HTTP/1.1\r\n\r\n",
+    "two hosts": b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+    "version": b"GET / HTTP/2.0\r\nHost: x\r\n\r\n",
+    "no version": b"GET /\r\n\r\n",
+    "two framings": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "unknown coding": b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\nabc",
+    "body": b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nnonsense",
+    "path": b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a field": b"GET / HTTP/1.1\r\nHost: x\r\nX : y\r\n\r\n",
+    "tunnel": b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n\x16\x03\x01",
+}
+
+
+@pytest.mark.security(25)
+@pytest.mark.parametrize("between", [[], [GET], [GET, GET]], ids=["call", "two calls", "three calls"])
+@pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE)
+async def test_nonsense_behind_calls_is_refused_behind_their_whole_answers(
+    nonsense: bytes, between: list[bytes]
+) -> None:
+    app = Torn()
     protocol, state, transport = connected(app)
     protocol.data_received(GET)
-    await begun.wait()
-    protocol.data_received(b"\x00\x01")
-    assert transport.closed
+    await app.begun.wait()
+    protocol.data_received(b"".join([*between, nonsense]))
+    protocol.data_received(nonsense)
     assert b"".join(transport.written).endswith(b"\r\n\r\n" + BODY[:2])
-    protocol.connection_lost(ConnectionResetError())
-    go_on.set()
+    app.go_on.set()
+    while state.tasks:
+        await asyncio.wait(state.tasks)
+    assert transport.closed
+    *answers, refusal = b"".join(transport.written).split(b"HTTP/1.1 ")[1:]
+    assert [each.startswith(b"200 ") and each.endswith(b"\r\n\r\n" + BODY) for each in answers] == [True] * (
+        1 + len(between)
+    )
+    assert_refused(refusal, 405 if nonsense.startswith(b"CONNECT") else 400)
+    protocol.connection_lost(None)
+
+
+@pytest.mark.security(22)
+@pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE)
+async def test_nonsense_is_refused_by_a_problem_document_with_the_safe_headers(nonsense: bytes) -> None:
+    protocol, state, transport = connected(answering(start(LENGTH), part(BODY)))
+    protocol.data_received(nonsense)
+    assert transport.closed
+    assert_refused(b"".join(transport.written).removeprefix(b"HTTP/1.1 "), 405 if b"CONNECT" in nonsense else 400)
+    protocol.connection_lost(None)
+    if state.tasks:
+        await asyncio.wait(state.tasks)
+    assert len(transport.written) == 1
+
+
+def assert_refused(answer: bytes, status: int) -> None:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"%d " % status)
+    assert b"content-type: application/problem+json" in head
+    assert b"x-safe: yes" in head
+    assert b"connection: close" in head.lower()
+    assert json.loads(body)["code"] == {400: "bad_request", 405: "method_not_allowed"}[status]
+
+
+@pytest.mark.security(25)
+async def test_of_nonsense_without_end_no_more_is_read_than_of_anything_else() -> None:
+    app = Torn()
+    protocol, state, transport = connected(app)
+    protocol.data_received(GET)
+    await app.begun.wait()
+    protocol.data_received(b"\x00" * 1000)
+    protocol.data_received(b"\x00" * MAX_BESIDE)
+    assert not transport.closed
+    protocol.data_received(b"\x00")
+    assert transport.closed
+    protocol.connection_lost(None)
+    app.go_on.set()
     await asyncio.wait(state.tasks)
+
+
+@pytest.mark.security(25)
+async def test_nonsense_leaves_one_line_in_the_log_for_all_of_a_minute_and_is_counted() -> None:
+    room = Room()
+    before = REGISTRY.get_sample_value("pairing_connections_cut_total", {"reason": "bad_request"}) or 0
+    with capture_logs() as logged:
+        for _ in range(1000):
+            protocol, _, transport = connected(answering(start(LENGTH), part(BODY)), room)
+            protocol.data_received(b"\x00\x01")
+            assert transport.closed
+            protocol.connection_lost(None)
+    assert [(each["event"], each["reason"], each["times"]) for each in logged] == [
+        ("connections.cut", "bad_request", 1)
+    ]
+    after = REGISTRY.get_sample_value("pairing_connections_cut_total", {"reason": "bad_request"}) or 0
+    assert after - before == 1000
 
 
 @pytest.mark.security(22)
@@ -325,16 +424,146 @@ async def test_behind_a_call_that_waits_for_its_answer_no_socket_opens() -> None
     async def app(scope: Any, receive: Any, send: Any) -> None:
         assert scope["type"] == "http"
         await released.wait()
+        await send(start(LENGTH))
+        await send(part(BODY))
 
-    upgrade = GET.replace(b"\r\n\r\n", b"\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
     protocol, state, transport = connected(app)
     protocol.data_received(GET)
-    protocol.data_received(upgrade)
-    assert transport.closed
-    protocol.connection_lost(None)
+    protocol.data_received(UPGRADE)
     released.set()
+    while state.tasks:
+        await asyncio.wait(state.tasks)
+    # It is answered as any call is, and takes nothing from the one before it.
+    assert len(transport.written) == 2
+    protocol.connection_lost(ConnectionResetError())
+
+
+# Offers of another protocol
+
+
+POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+
+
+class Echo:
+    """Answers with what was asked, to the last byte of its body."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, bytes, list[bytes]]] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        body, more = b"", True
+        while more:
+            message = await receive()
+            assert message["type"] == "http.request"
+            body += message["body"]
+            more = message["more_body"]
+        self.asked.append((scope["method"], body, [name for name, _ in scope["headers"]]))
+        await send(start(LENGTH))
+        await send(part(BODY))
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+@pytest.mark.parametrize(
+    "offer",
+    [
+        OFFER,
+        b"connection: keep-alive\r\nconnection: upgrade\r\nupgrade: h2c\r\n",
+        b"Connection: Upgrade\r\nUpgrade: TLS/1.0, HTTP/3.0\r\n",
+        b"Connection: Upgrade \t\r\nUpgrade: h2c \r\n",
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\n",
+    ],
+)
+async def test_an_offer_of_another_protocol_that_is_not_taken_changes_nothing(offer: bytes, size: int) -> None:
+    app = Echo()
+    calls = [
+        POST + offer + b"\r\nhello",
+        GET.replace(b"\r\n\r\n", b"\r\n") + (offer if b"websocket" not in offer else b"") + b"\r\n",
+        POST.replace(b"Content-Length: 5", b"Transfer-Encoding: chunked") + offer + b"\r\n5\r\nhello\r\n0\r\n\r\n",
+        GET,
+    ]
+    sent = b"".join(calls)
+    transport = await talk(app, *(sent[at : at + size] for at in range(0, len(sent), size)))
+    assert [(method, body) for method, body, _ in app.asked] == [
+        ("POST", b"hello"), ("GET", b""), ("POST", b"hello"), ("GET", b""),
+    ]  # fmt: skip
+    assert not any(b"upgrade" in names for _, _, names in app.asked)
+    assert b"".join(transport.written).count(b"HTTP/1.1 200 ") == 4
+    assert not transport.closed
+
+
+async def test_an_offer_beside_the_wish_to_close_leaves_the_wish() -> None:
+    app = Echo()
+    transport = await talk(app, POST + b"Connection: close, Upgrade\r\nUpgrade: h2c\r\n\r\nhello")
+    assert app.asked[0][:2] == ("POST", b"hello")
+    assert b"connection: close" in b"".join(transport.written)
+    assert transport.closed
+
+
+@pytest.mark.security(25)
+async def test_many_offers_at_once_cost_no_more_than_as_many_calls() -> None:
+    app = Echo()
+    transport = await talk(app, (POST + OFFER + b"\r\nhello") * 500)
+    assert b"".join(transport.written).count(b"HTTP/1.1 200 ") == 500
+
+
+@pytest.mark.security(25)
+async def test_a_head_with_an_offer_is_bounded_as_any_other(caplog: pytest.LogCaptureFixture) -> None:
+    transport = await talk(Echo(), POST + OFFER + b"X: " + b"x" * 40_000 + b"\r\n\r\nhello")
+    assert transport.written[0].startswith(b"HTTP/1.1 431 ")
+    assert len(transport.written) == 1
+
+
+async def test_blanks_behind_a_value_are_no_part_of_it() -> None:
+    seen: list[tuple[bytes, bytes]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.extend(scope["headers"])
+        await send(start(LENGTH))
+        await send(part(BODY))
+
+    await talk(app, b"GET / HTTP/1.1\r\nHost: x \r\nX-Name: \t some value \t \r\nX-Empty:  \r\n\r\n")
+    assert seen == [(b"host", b"x"), (b"x-name", b"some value"), (b"x-empty", b"")]
+
+
+@pytest.mark.parametrize(("version", "asked"), [(b"1.0", False), (b"1.1", True)])
+@pytest.mark.parametrize("blank", [b"", b" "])
+async def test_a_client_of_http_1_0_is_not_told_to_continue(version: bytes, asked: bool, blank: bytes) -> None:
+    request = POST.replace(b"1.1", version) + b"Expect: 100-Continue" + blank + b"\r\n\r\n"
+    transport = await talk(Echo(), request, b"hello")
+    assert transport.written[0].startswith(b"HTTP/1.1 100 " if asked else b"HTTP/1.1 200 ")
+
+
+# Clients that have gone
+
+
+@pytest.mark.security(34)
+@pytest.mark.parametrize("ahead", [[], [GET], [GET] * 5])
+@pytest.mark.parametrize("behind", [[], [GET], [GET[:20]], [GET] * 50, [b"\x00\x01"]])
+async def test_a_call_that_waits_hears_that_its_client_has_gone(ahead: list[bytes], behind: list[bytes]) -> None:
+    heard: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/poll":
+            while (message := await receive())["type"] != "http.disconnect":
+                heard.append(message["type"])
+            heard.append(message["type"])
+            return
+        await send(start(LENGTH))
+        await send(part(BODY))
+
+    protocol, state, transport = connected(app)
+    for each in (*ahead, GET.replace(b"/ ", b"/poll "), *behind):
+        protocol.data_received(each)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert heard == ["http.request"]
+    # Or the event loop would not say so.
+    assert not transport.paused
+    protocol.connection_lost(None)
     await asyncio.wait(state.tasks)
-    assert transport.written == []
+    assert heard[1:] == ["http.disconnect"]
 
 
 async def test_who_has_gone_is_sent_nothing() -> None:
