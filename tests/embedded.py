@@ -53,7 +53,7 @@ class Embedded:
 def embedded(
     folder: Path,
     *,
-    frames: type[WebSocketProtocol] = WebSocketProtocol,
+    frames: Any = WebSocketProtocol,
     http: Any = "auto",
     wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app,
     clock: MovedClock | FakeClock | None = None,

@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
+from tests.client import Api
 from tests.servers import Server
+from tests.web.conftest import refusal
 
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 VERSION = b"Sec-WebSocket-Version: 13\r\n"
@@ -13,19 +15,22 @@ PATH = b"/api/v1/pairings/kP3y0rJ5Q0uXb8T1n2m4Zw/socket"
 PLAIN = b"GET " + PATH + b" HTTP/1.1\r\nHost: localhost\r\n" + UPGRADE + KEY + VERSION
 
 
-async def status(server: Server, request: bytes) -> int:
-    """Of the answer. Unless it has opened a socket, returns once the connection has ended."""
+async def answered(server: Server, request: bytes) -> bytes:
+    """The head of the answer. Unless it has opened a socket, returns once the connection has ended."""
     async with asyncio.timeout(10):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         try:
             writer.write(request + b"\r\n")
-            answer = await reader.readline()
-            found = int(answer.split()[1])
-            if found != 101:
+            head = await reader.readuntil(b"\r\n\r\n")
+            if b" 101 " not in head:
                 await reader.read()
-            return found
+            return head
         finally:
             writer.close()
+
+
+async def status(server: Server, request: bytes) -> int:
+    return int((await answered(server, request)).split()[1])
 
 
 @pytest.mark.parametrize(
@@ -45,15 +50,66 @@ async def test_a_handshake_opens_a_socket(server: Server, fields: bytes) -> None
     assert await status(server, PLAIN + fields) == 101
 
 
+@pytest.mark.parametrize(
+    "offer",
+    [
+        b"Connection: Upgrade\r\nUpgrade: h2c, websocket\r\n",
+        b"Connection: Upgrade\r\nUpgrade: WebSocket , h2c\r\n",
+        b"Connection: Upgrade\r\nUpgrade: h2c\r\nUpgrade: websocket\r\n",
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n",
+        b"Connection: keep-alive\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n",
+        b"Connection: Upgrade\r\nConnection: keep-alive\r\nUpgrade: websocket\r\n",
+        b"Connection: keep-alive , UPGRADE\r\nUpgrade: websocket\r\n",
+        b"Connection: Upgrade \t\r\nUpgrade: websocket \r\n",
+    ],
+)
+@pytest.mark.parametrize("blank", [b"", b" ", b"\t "], ids=["bare", "blank", "blanks"])
+async def test_however_a_websocket_is_offered_it_opens(server: Server, offer: bytes, blank: bytes) -> None:
+    fields = KEY.replace(b"\r\n", blank + b"\r\n") + VERSION.replace(b"\r\n", blank + b"\r\n")
+    assert await status(server, b"GET " + PATH + b" HTTP/1.1\r\nHost: localhost\r\n" + offer + fields) == 101
+
+
+CLOSE = b"Connection: close\r\n"
+ASKED = b"GET " + PATH + b" HTTP/1.1\r\nHost: localhost\r\n" + CLOSE
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ASKED,
+        ASKED.replace(PATH, b"/api/v1/socket"),
+        ASKED.replace(PATH, b"/api/v1/pairings/x/socket"),
+        ASKED.replace(b"GET", b"HEAD"),
+        ASKED + b"Upgrade: websocket\r\n",
+        ASKED + b"Connection: Upgrade\r\nUpgrade: h2c\r\n",
+        ASKED + b"Origin: http://localhost\r\n",
+        # RFC 9110, section 7.8: of HTTP/1.0 no offer counts.
+        PLAIN.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        PLAIN + CLOSE + b"Content-Length: 5\r\n\r\nhell",
+        PLAIN + CLOSE + b"Transfer-Encoding: chunked\r\n\r\n0\r\n",
+        PLAIN.replace(b"GET", b"HEAD") + CLOSE,
+    ],
+)
+async def test_a_sockets_path_that_is_asked_without_an_upgrade_says_so(server: Server, request_: bytes) -> None:
+    head = (await answered(server, request_)).lower()
+    assert head.startswith(b"http/1.1 426 ")
+    assert b"\r\nupgrade: websocket\r\n" in head
+    assert b"\r\ncontent-type: application/problem+json\r\n" in head
+    assert b"\r\nx-frame-options: deny\r\n" in head
+
+
+async def test_the_problem_of_a_path_that_needs_an_upgrade_has_a_code_of_its_own(api: Api) -> None:
+    assert refusal(await api.http.get("/socket")) == (426, "upgrade_required")
+    assert refusal(await api.http.get("/pairings/kP3y0rJ5Q0uXb8T1n2m4Zw/socket")) == (426, "upgrade_required")
+    assert refusal(await api.http.post("/socket")) == (405, "method_not_allowed")
+
+
 @pytest.mark.security(22)
 @pytest.mark.parametrize(
     ("request_", "wanted"),
     [
-        (PLAIN.replace(b"GET", b"POST"), 400),
-        (PLAIN.replace(b"GET", b"HEAD"), 400),
-        (PLAIN.replace(b"HTTP/1.1", b"HTTP/1.0"), 400),
-        (PLAIN + b"Transfer-Encoding: chunked\r\n", 400),
-        (PLAIN + b"Content-Length: 5\r\n", 400),
+        (PLAIN.replace(b"GET", b"POST") + b"Connection: close\r\n", 405),
+        (PLAIN.replace(b"Host: localhost\r\n", b""), 400),
         (PLAIN.replace(KEY, b""), 400),
         (PLAIN + KEY, 400),
         (PLAIN.replace(KEY, b"Sec-WebSocket-Key: short\r\n"), 400),
@@ -63,7 +119,7 @@ async def test_a_handshake_opens_a_socket(server: Server, fields: bytes) -> None
         (PLAIN.replace(PATH, PATH + b"%ff%00"), 404),
     ],
     ids=[
-        "POST", "HEAD", "HTTP/1.0", "chunked", "body", "no key", "two keys", "short key", "old version", "no version",
+        "POST", "no host", "no key", "two keys", "short key", "old version", "no version",
         "raw path", "odd path",
     ],
 )  # fmt: skip
