@@ -1,6 +1,7 @@
 """The settings: their defaults, and how wrong or insecure ones stop the start."""
 
 import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -186,6 +187,8 @@ WRONG = [
     ("PAIRING_LIMIT_NUMBER", "x", "120/minute"),
     ("PAIRING_LIMIT_REFRESH", "x", "120/minute"),
     ("PAIRING_LIMIT_SOCKETS", "-1", "0"),
+    ("PAIRING_LIMIT_CONNECTIONS", "-1", "0"),
+    ("PAIRING_LIMIT_ALL_CONNECTIONS", "all", "integer"),
     ("PAIRING_LIMIT_ALL_SOCKETS", "-1", "0"),
     ("PAIRING_LIMIT_PAIRINGS", "many", "integer"),
     ("PAIRING_LIMIT_DEVICES", "1.5", "integer"),
@@ -216,6 +219,32 @@ def test_a_picture_rotates_only_where_pages_can_reckon_and_the_typed_code_needs_
     assert "PAIRING_VERIFY=remote or always" in complaint()
     environment(PAIRING_VERIFY="always")
     assert config.load().qr_rotate_seconds == 60
+
+
+@pytest.mark.security(34)
+@pytest.mark.parametrize(
+    ("descriptors", "settings", "connections", "sockets"),
+    [
+        (1024, {}, (682, 341), (511, 341)),
+        (256, {}, (170, 85), (127, 85)),
+        (1_000_000, {}, (666_666, 1000), (50_000, 1000)),
+        (1024, {"limit_all_connections": 100}, (100, 50), (75, 50)),
+        (1024, {"limit_connections": 0, "limit_sockets": 0}, (682, 0), (511, 0)),
+        (1024, {"limit_connections": 7, "limit_sockets": 8, "limit_all_sockets": 9}, (682, 7), (9, 8)),
+    ],
+)
+def test_connections_are_bounded_below_the_limit_of_descriptors(
+    descriptors: int, settings: dict[str, int], connections: tuple[int, int], sockets: tuple[int, int]
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors > hard:
+        pytest.skip("this machine allows fewer")
+    given = Settings(**settings)  # type: ignore[arg-type]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard))
+    try:
+        assert (given.most_connections, given.most_sockets) == (connections, sockets)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_every_setting_that_can_be_wrong_is_in_the_list_above() -> None:

@@ -150,10 +150,30 @@ async def test_who_is_cancelled_and_out_of_time_at_once_is_cancelled() -> None:
 
     waiting = asyncio.create_task(wait())
     await asyncio.sleep(0)
-    limit._end()
+    limit.end()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_a_time_limit_can_be_ended_before_its_time_any_number_of_times() -> None:
+    limit = Within(60)
+
+    async def wait() -> str:
+        try:
+            async with limit:
+                await asyncio.Event().wait()
+        except TimeoutError:
+            # Nothing of it is left for what comes next.
+            await asyncio.sleep(0)
+            return "over"
+        return "not over"
+
+    waiting = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    for _ in range(3):
+        limit.end()
+    assert await waiting == "over"
 
 
 async def test_a_time_limit_and_a_timer_leave_no_garbage_for_the_collector() -> None:

@@ -214,19 +214,21 @@ async def metrics(server: Server) -> str:
     "idle", [b"", HEALTHZ, HEALTHZ[:20], b"\r\n"], ids=["silent", "keep-alive", "half a head", "blank"]
 )
 async def test_idle_connections_make_room_for_calls_below_the_descriptor_limit(tmp_path: Path, idle: bytes) -> None:
-    with with_descriptors(256, tmp_path, **NO_LIMITS) as server:
+    with with_descriptors(128, tmp_path, **NO_LIMITS) as server:
         async with AsyncExitStack() as stack:
-            for number in range(600):
+            for number in range(300):
                 await connect(stack, server, f"127.0.0.{2 + number % 6}", idle)
             for address in ("127.0.0.1", "127.0.0.2", "127.0.0.9"):
                 assert await answer(stack, server, address) == OK
             text = await metrics(server)
-            assert cut(text, "idle") >= 600 - 256
+            # Some may have had the time to be too slow.
+            assert cut(text, "idle") > 0
+            assert cut(text, "idle") + cut(text, "request_timeout") >= 300 - 128
             assert cut(text, "all_full") == cut(text, "address_full") == 0
             held = next(line for line in text.splitlines() if line.startswith("pairing_connections_open "))
-            assert float(held.split()[1]) <= 256 * 2 // 3
-        # One line for all of a minute.
-        assert 1 <= server.log_text().count("connections.cut") <= 2
+            assert float(held.split()[1]) <= 128 * 2 // 3
+        # One line for all of a minute, by reason.
+        assert 1 <= server.log_text().count("connections.cut") <= 4
         assert "out of system resource" not in server.log_text()
         assert "Traceback" not in server.log_text()
 
