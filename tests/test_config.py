@@ -227,7 +227,7 @@ def test_a_picture_rotates_only_where_pages_can_reckon_and_the_typed_code_needs_
     [
         (1024, {}, (682, 341), (511, 341)),
         (256, {}, (170, 85), (127, 85)),
-        (1_000_000, {}, (666_666, 1000), (50_000, 1000)),
+        (4096, {}, (2730, 1000), (2047, 1000)),
         (1024, {"limit_all_connections": 100}, (100, 50), (75, 50)),
         (1024, {"limit_connections": 0, "limit_sockets": 0}, (682, 0), (511, 0)),
         (1024, {"limit_connections": 7, "limit_sockets": 8, "limit_all_sockets": 9}, (682, 7), (9, 8)),
@@ -237,8 +237,6 @@ def test_connections_are_bounded_below_the_limit_of_descriptors(
     descriptors: int, settings: dict[str, int], connections: tuple[int, int], sockets: tuple[int, int]
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if descriptors > hard:
-        pytest.skip("this machine allows fewer")
     given = Settings(**settings)  # type: ignore[arg-type]
     resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard))
     try:

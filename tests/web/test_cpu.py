@@ -5,6 +5,7 @@ tries, so that nothing fails by chance.
 """
 
 import base64
+import functools
 import json
 import os
 import socket
@@ -18,6 +19,7 @@ import msgspec
 import pytest
 
 from pairing_ws.web.answers import HttpProtocol
+from pairing_ws.web.connections import Room
 from pairing_ws.web.routes import CALLS
 from tests.embedded import NO_LIMITS_INSIDE, Embedded, embedded
 
@@ -97,7 +99,8 @@ TARGETS: dict[str, tuple[str, str, Fields, bytes]] = {
 def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
     settings: dict[str, Any] = NO_LIMITS_INSIDE | {"public_url": "http://localhost", "demo": True}
     folder = tmp_path_factory.mktemp("busy")
-    with embedded(folder, http=HttpProtocol, trusted_proxies=("127.0.0.1",), **settings) as started:
+    http = functools.partial(HttpProtocol, Room(), {})
+    with embedded(folder, http=http, trusted_proxies=("127.0.0.1",), **settings) as started:
         yield started
 
 
