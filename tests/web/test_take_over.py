@@ -10,6 +10,7 @@ from pairing_ws.pairing.machine import Initiator, Pairing
 from pairing_ws.pairing.terms import BySecret, Role, View
 from pairing_ws.web.connection import Connection
 from pairing_ws.web.socket import TAKEN_OVER, PairingTeller
+from tests.servers import eventually
 
 
 class Pairings:
@@ -111,7 +112,8 @@ async def test_a_socket_whose_first_answer_comes_back_late_is_no_older_by_that()
 
     pairings.view = late  # type: ignore[method-assign]
     newer = Client(pairings)
-    await asyncio.sleep(0)
+    # It subscribes once it has been judged.
+    await eventually(lambda: len(pairings.confirmed) == 2, "its subscription")
     pairings.confirmed[1].set()
     await newer.told.wait()
     await asyncio.wait_for(older.task, 10)
