@@ -30,7 +30,7 @@ from pairing_ws.log import configure
 from pairing_ws.web.answers import HttpProtocol
 from pairing_ws.web.connections import Room
 from pairing_ws.web.frames import WebSocketProtocol
-from pairing_ws.web.guard import safe_headers
+from pairing_ws.web.gate import security_headers
 
 log = structlog.get_logger()
 
@@ -140,7 +140,7 @@ def _uvicorn(settings: config.Settings, application: Callable[..., Starlette]) -
         host=settings.host,
         port=settings.port,
         # uvicorn only calls it.
-        http=functools.partial(HttpProtocol, room, safe_headers(settings)),  # type: ignore[arg-type]
+        http=functools.partial(HttpProtocol, room, security_headers(settings)),  # type: ignore[arg-type]
         ws=WebSocketProtocol,
         ws_max_size=4096,
         ws_ping_interval=20.0,
