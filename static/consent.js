@@ -1,8 +1,19 @@
 // The logged-in device's side after a scan: who asks, allow or deny, and what became of it.
 
-import { approvePairing, denyPairing, isFinal, listDevices, revokeDevice, watchPairing } from './pairing.js';
+import {
+  approvePairing,
+  denyPairing,
+  isFinal,
+  listDevices,
+  persist,
+  readPairing,
+  revokeDevice,
+  root,
+  watchPairing,
+} from './pairing.js';
 import { acknowledge } from './alerts.js';
 import { browserName, osName } from './device.js';
+import { keptHere } from './kept.js';
 import * as session from './session.js';
 import { withProof } from './step-up.js';
 import {
@@ -27,6 +38,8 @@ import { explain, MISSED, placeName, quoted, warnings } from './words.js';
 
 /** Nobody reads a card in less: a press that was meant for what stood here before must not approve. */
 const INERT = 700;
+/** The pairing that this tab decides about. */
+const DECIDING = `pairing-deciding:${root.pathname}`;
 
 /**
  * @param {Pairing} pairing  scanned
@@ -34,21 +47,53 @@ const INERT = 700;
  * @param {ReturnType<typeof watchPairing>} [watch]  the one that saw the scan, if any
  */
 export function askForConsent(pairing, again, watch = watchPairing(pairing, session.credential)) {
-  const way = { pairing, again, watch, asked: 0, denying: false, missed: false };
+  // A reload of this tab comes back to it.
+  keptHere.set(DECIDING, pairing.id);
+  const done = () => {
+    keptHere.remove(DECIDING);
+    again();
+  };
+  const way = { pairing, again: done, watch, asked: 0, denying: false, missed: false, away: h('div', {}) };
   watch.onPairing = (now) => {
     const changed = now.status !== way.pairing.status;
+    tellAway(way, now);
     if (now.number && !way.asked) way.asked = now.version;
     // Each wrong number is a version, and the third denies by itself.
     way.missed = now.status === 'denied' && !way.denying && Boolean(way.asked) && now.version >= way.asked + 3;
     way.pairing = now;
     if (changed) draw(way);
   };
-  watch.onStop = (code) => drawEnd(explain({ code }), again);
+  watch.onStop = (code) => drawEnd(explain({ code }), done);
+  tellAway(way, pairing);
   draw(way);
+}
+
+/**
+ * Takes up what this tab was deciding or showing before it was loaded again.
+ * @returns {Promise<boolean>}  whether there was anything
+ */
+export async function resume(/** @type {() => void} */ again, id = keptHere.get(DECIDING)) {
+  if (!id) return false;
+  try {
+    const pairing = await persist(() => session.withKey((authKey) => readPairing(id, { authKey })));
+    if (!pairing.newDevice) return false;
+    askForConsent(pairing, again);
+    return true;
+  } catch {
+    keptHere.remove(DECIDING);
+    return false;
+  }
+}
+
+function tellAway(way, { away, status }) {
+  const gone = away && ['scanned', 'approved'].includes(status);
+  const text = 'The device has left this login. Unless it comes back within seconds, nobody gets in.';
+  way.away.replaceChildren(...(gone ? [notice('caution', text)] : []));
 }
 
 function draw(way) {
   const { pairing, again } = way;
+  if (isFinal(pairing)) keptHere.remove(DECIDING);
   if (pairing.status === 'scanned' && pairing.obstacle === 'device_limit') drawFull(way);
   else if (pairing.status === 'scanned') drawCard(way);
   else if (pairing.status === 'approved') drawApproved(way);
@@ -59,7 +104,9 @@ function draw(way) {
     drawEnd({ title: 'Cancelled', text: 'The device has given up. Nobody was let in.' }, again);
   else
     drawEnd(
-      { title: 'The time is over', text: 'The device was not let in. If it was you, start again with a new code.' },
+      pairing.away
+        ? { title: 'The device is gone', text: 'It has left this login. Nobody was let in.' }
+        : { title: 'The time is over', text: 'The device was not let in. If it was you, start again with a new code.' },
       again,
     );
 }
@@ -160,6 +207,7 @@ function drawCard(way) {
       ` Allow only if the new device is in front of you and its address bar says ${address()}.`,
       pairing.verification === 'number' ? ' After that you get a number to type there.' : '',
     ),
+    way.away,
     tooNew && notice('caution', explain({ code: 'device_quarantined' }).text),
     h('div', { class: 'row verdicts' }, deny, !tooNew && approve),
     h(
@@ -189,7 +237,7 @@ function drawWarnings({ grave, texts }) {
 
 /** No device more fits into the account: one of the others has to make room before the person decides about this one. */
 async function drawFull(way) {
-  const { id, expiresIn } = way.pairing;
+  const { id } = way.pairing;
   const go = async () => {
     await session
       .withKey((key) => revokeDevice(list.querySelector('input:checked')?.getAttribute('value') ?? '', key))
@@ -217,7 +265,7 @@ async function drawFull(way) {
     },
     list,
     row(button('Deny', deny, { kind: 'secondary' }), send),
-    countdown(expiresIn, (left) => `Without an answer nobody gets in. Time left: ${left}`),
+    countdown(way.watch, (left) => `Without an answer nobody gets in. Time left: ${left}`),
   );
   try {
     const { devices } = await session.withKey(listDevices);
@@ -273,6 +321,7 @@ function drawApproved(way) {
     step(
       { title: 'Allowed', mark: ['good', 'check'], lead: 'The device is logging in…' },
       itsName(pairing),
+      way.away,
       left,
       link.node,
       row(stop),
@@ -296,6 +345,7 @@ function drawApproved(way) {
       h('strong', {}, `Type it only where the address bar says ${address()}.`),
       ' Never read it out to anybody and never send it on.',
     ),
+    way.away,
     left,
     link.node,
     row(stop),

@@ -1,9 +1,10 @@
 // The pages `/pair/{id}` and `/join/{id}`, where a system camera lands. Opening one changes nothing; a press may.
 
 import { claimPairing, isFleeting, keepCode, newSecret, persist, root } from './pairing.js';
-import { askForConsent } from './consent.js';
-import { claimAndLogIn, drawLoggedIn, enter, offerInvite } from './log-in.js';
+import { askForConsent, resume } from './consent.js';
+import { claimAndLogIn, drawLoggedIn, enter, goOn, offerInvite } from './log-in.js';
 import { readUrl } from './link.js';
+import { comeBack } from './presence.js';
 import * as session from './session.js';
 import { address, button, h, row, step, to } from './ui.js';
 import { explain, wrongDirection } from './words.js';
@@ -13,13 +14,18 @@ const code = readUrl(new URL(location.href));
 history.replaceState(null, '', location.pathname);
 
 const forJoining = location.pathname.startsWith(`${root.pathname}join/`);
+const idInPath = location.pathname.split('/').pop() ?? '';
 const leave = () => location.assign(to(session.user() ? 'phone' : ''));
 
 if (code.kind === 'pair') enter({ loggedIn: () => offerConsent(code), loggedOut: explainLoggedOut });
 else if (code.kind === 'join') enter({ loggedIn: explainLoggedIn, loggedOut: () => offerJoin(code) });
 else if (code.kind === 'invite') enter({ loggedIn: explainInvite, loggedOut: () => offerInvite(code.code, leave) });
 // A reload comes without the code. In between the person may have joined, even without having said "that is me" yet.
-else enter({ loggedIn: forJoining ? () => drawLoggedIn() : explainBroken, loggedOut: explainBroken });
+else
+  enter({
+    loggedIn: forJoining ? () => drawLoggedIn() : goOnDeciding,
+    loggedOut: forJoining ? goOnWaiting : explainBroken,
+  });
 
 session.events.addEventListener('signed-out', leave);
 // Another tab has logged in: a login that goes on here would replace it.
@@ -44,6 +50,18 @@ function waiting({ id, code: scanned }, withProof) {
       });
   });
   return kept;
+}
+
+/** Loaded again on the card, or while the number was shown. */
+async function goOnDeciding() {
+  if (!(await resume(leave, idInPath))) explainBroken();
+}
+
+/** Loaded again while it waited for the other device. */
+async function goOnWaiting() {
+  const waited = (await comeBack()).find(({ now }) => now.id === idInPath);
+  if (waited) goOn(waited, leave);
+  else explainBroken();
 }
 
 function offerConsent({ id, code: scanned }) {

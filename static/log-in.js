@@ -6,14 +6,17 @@ import {
   cancelPairing,
   claimPairing,
   claimTypedCode,
+  isFinal,
   logIn,
   newSecret,
   persist,
+  tellPresence,
   watchPairing,
 } from './pairing.js';
 import { watchAlerts } from './alerts.js';
 import { deviceHeaders } from './device.js';
 import { readNumber } from './link.js';
+import { forget, heard, stay } from './presence.js';
 import * as session from './session.js';
 import { address, attempt, button, connection, countdown, h, notice, row, step, to } from './ui.js';
 import { ENDS, explain, MISSED, SESSION_ENDS } from './words.js';
@@ -45,8 +48,11 @@ export async function claimAndLogIn(shown, again) {
 export function follow(way) {
   const { watch, again } = way;
   let drawn = '';
+  stay(way.pairing, way.secret);
   watch.onPairing = (pairing) => {
     way.pairing = pairing;
+    heard(pairing);
+    if (isFinal(pairing) && pairing.status !== 'consumed') forget(pairing.id);
     // A wrong number is a new version of the same status: what is being typed stays.
     if (pairing.status === drawn) return;
     drawn = pairing.status;
@@ -56,9 +62,23 @@ export function follow(way) {
     else if (pairing.status !== 'consumed') drawEnd(pairing.status, again);
   };
   const here = () => follow({ ...way, watch: watchPairing(way.pairing, { secret: way.secret }) });
-  watch.onStop = (code) =>
+  watch.onStop = (code) => {
+    forget(way.pairing.id);
     drawProblem({ code: code === 'unauthenticated' ? 'not_found' : code }, code === 'taken_over' ? here : again);
+  };
   watch.onPairing(way.pairing);
+}
+
+/**
+ * Takes up what this tab waited for before it was loaded again.
+ * @param {{pairing: Pairing, secret: string, now: Pairing}} found
+ * @param {() => void} again
+ */
+export function goOn({ pairing, secret, now }, again) {
+  const way = { pairing: { ...pairing, ...now }, secret, watch: watchPairing(now, { secret }), again };
+  follow(way);
+  // The answer to the login was lost with the page: for a while the server gives it again.
+  if (now.status === 'consumed') redeem(way).catch((error) => drawProblem(error, again));
 }
 
 function drawWaiting({ pairing, secret, watch, again }) {
@@ -67,7 +87,9 @@ function drawWaiting({ pairing, secret, watch, again }) {
   watch.onTransport = link.set;
   const giveUp = async () => {
     watch.stop();
-    if (shown) await cancelPairing(pairing.id, { secret }).catch(() => {});
+    forget(pairing.id);
+    // Who has scanned can't take it back, only leave: it ends soon.
+    await (shown ? cancelPairing(pairing.id, { secret }) : tellPresence(pairing.id, secret, false)).catch(() => {});
     again();
   };
   step(
@@ -116,6 +138,7 @@ function drawNumber(way) {
       if (!left) {
         // The news that the pairing was denied would say less.
         way.watch.stop();
+        forget(way.pairing.id);
         return drawEndWith(MISSED.title, MISSED.text, way.again);
       }
       problem.textContent = `${explain(error).text} ${left === 1 ? 'One try' : `${left} tries`} left.`;
@@ -154,6 +177,7 @@ async function redeem(way, number = undefined) {
   session.markVisited();
   const login = await persist(() => logIn(way.pairing.id, way.secret, { number }));
   way.watch.stop();
+  forget(way.pairing.id);
   askIfThatIsYou(login, way.again);
 }
 

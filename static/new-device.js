@@ -2,8 +2,9 @@
 
 import { cancelPairing, createPairing, isFinal, newSecret, onWake, watchPairing } from './pairing.js';
 import { deviceHeaders } from './device.js';
-import { claimAndLogIn, drawLoggedIn, drawProblem, enter, follow } from './log-in.js';
+import { claimAndLogIn, drawLoggedIn, drawProblem, enter, follow, goOn } from './log-in.js';
 import { readCode } from './link.js';
+import { comeBack, forget, heard, stay } from './presence.js';
 import * as session from './session.js';
 import {
   address,
@@ -44,7 +45,7 @@ let reading = false;
 /** @type {ReturnType<typeof board> | null} */
 let view = null;
 
-enter({ loggedIn: drawLoggedIn, loggedOut: showCodes });
+enter({ loggedIn: drawLoggedIn, loggedOut: begin });
 
 session.events.addEventListener('signed-out', () => location.reload());
 // Another tab of this browser has logged in: a login that goes on here would replace it.
@@ -53,13 +54,22 @@ session.events.addEventListener('signed-in', () => location.reload());
 setInterval(tick, 1000);
 onWake(wake);
 
-function showCodes() {
+/** A page that is loaded again goes on with what it waited for, and shows the codes that it showed. */
+async function begin() {
+  const found = await comeBack();
+  const scanned = found.find(({ now }) => now.scannedAt && (!isFinal(now) || now.status === 'consumed'));
+  if (scanned) goOn(scanned, showCodes);
+  else showCodes(found.filter(({ pairing, now }) => pairing.qr && !isFinal(now)));
+}
+
+function showCodes(/** @type {Awaited<ReturnType<typeof comeBack>>} */ before = []) {
   leaveCodes();
   began = performance.now();
   lastTick = began;
   notBefore = 0;
   view = board();
-  addCode();
+  for (const { pairing, secret, now } of before) show(pairing, secret, now);
+  if (!before.length) addCode();
 }
 
 /** Forgets the codes on show; those that nobody scanned are taken back. */
@@ -69,6 +79,7 @@ function leaveCodes(except = undefined) {
   for (const entry of shown) {
     if (entry === except) continue;
     entry.watch.stop();
+    forget(entry.pairing.id);
     cancelPairing(entry.pairing.id, { secret: entry.secret }).catch(() => {});
   }
   shown = [];
@@ -85,17 +96,7 @@ async function addCode() {
       cancelPairing(pairing.id, { secret }).catch(() => {});
       return;
     }
-    const entry = {
-      pairing,
-      secret,
-      lifetime: pairing.expiresIn,
-      watch: watchPairing(pairing, { secret }),
-    };
-    entry.watch.onPairing = (now) => onChange(entry, now);
-    entry.watch.onTransport = (transport) => entry === shown.at(-1) && view?.setTransport(transport);
-    entry.watch.onStop = (code) => onStop(entry, code);
-    shown.push(entry);
-    view?.setCode(entry);
+    show(pairing, secret);
   } catch (error) {
     if (mine !== turn) return;
     notBefore = performance.now() + (error.retryAfter ?? 10) * 1000;
@@ -107,8 +108,25 @@ async function addCode() {
   }
 }
 
+/** `pairing` as it was created, with its code, and as it is `now`. */
+function show(pairing, secret, now = pairing) {
+  const entry = {
+    pairing,
+    secret,
+    lifetime: pairing.expiresIn,
+    watch: watchPairing(now, { secret }),
+  };
+  entry.watch.onPairing = (next) => onChange(entry, next);
+  entry.watch.onTransport = (transport) => entry === shown.at(-1) && view?.setTransport(transport);
+  entry.watch.onStop = (code) => onStop(entry, code);
+  shown.push(entry);
+  stay(pairing, secret);
+  view?.setCode(entry);
+}
+
 /** @param {Shown} entry @param {import('./pairing.js').Pairing} now */
 function onChange(entry, now) {
+  heard(now);
   if (!now.scannedAt && now.status !== 'pending' && isFinal(now)) {
     // Nobody scanned it, and nobody will.
     drop(entry);
@@ -132,6 +150,7 @@ function onStop(entry, code) {
 }
 
 function drop(entry) {
+  forget(entry.pairing.id);
   shown = shown.filter((other) => other !== entry);
   if (!shown.length) view?.clear();
 }

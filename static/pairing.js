@@ -34,6 +34,7 @@ import { base64url, proofFor, publicKey, takeNonce } from './device-key.js';
  * @property {'device_limit' | 'device_quarantined'} [obstacle]   approver only, while approving would be refused
  * @property {string} [userCode]          creator only
  * @property {{text: string, svg?: string, png?: string, rotate?: {seed: string, seconds: number}}} [qr]   creator only
+ * @property {true} [away]                the new device's page was left; the pairing ends soon unless it comes back
  * @property {number} [elapsedMs]         creator only, while a picture that rotates can be scanned
  *
  * @typedef {object} Login
@@ -123,6 +124,13 @@ export function readPairing(
   return call('GET', `pairings/${encodeURIComponent(id)}${query}`, { by: withoutDevice(by), signal });
 }
 
+/** What this session may still decide or show, the newest first. @returns {Promise<{pairings: Pairing[]}>} */
+export const listPairings = (/** @type {string} */ authKey) => call('GET', 'pairings', { by: { authKey } });
+
+/** Says whether the new device's page is there or just being left. @returns {Promise<Pairing>} */
+export const tellPresence = (/** @type {string} */ id, /** @type {string} */ secret, /** @type {boolean} */ here) =>
+  call('POST', `pairings/${encodeURIComponent(id)}/presence`, { by: { secret }, body: { here }, keepalive: !here });
+
 /** @returns {Promise<Pairing>} */
 export const approvePairing = (/** @type {string} */ id, /** @type {string} */ authKey) =>
   call('POST', `pairings/${encodeURIComponent(id)}/approve`, { by: { authKey } });
@@ -211,7 +219,7 @@ async function introduce(path, by, body, options = {}) {
 /**
  * @param {string} method
  * @param {string} path
- * @param {{by?: any, body?: object, signal?: AbortSignal, proved?: boolean}} [options]  `proved`: by its key, as with
+ * @param {{by?: any, body?: object, signal?: AbortSignal, proved?: boolean, keepalive?: boolean}} [options]  `proved`: by its key, as with
  *   every authKey
  */
 async function call(method, path, options = {}) {
@@ -230,7 +238,7 @@ async function call(method, path, options = {}) {
 }
 
 /** One request, and what its answer says, if it is JSON. */
-async function request(method, url, dpop, { by = {}, body = undefined, signal = undefined }) {
+async function request(method, url, dpop, { by = {}, body = undefined, signal = undefined, keepalive = false }) {
   const headers = { Accept: 'application/json', ...by.device };
   if (by.secret) headers['Pairing-Secret'] = by.secret;
   if (by.authKey) headers['Auth-Key'] = by.authKey;
@@ -248,6 +256,8 @@ async function request(method, url, dpop, { by = {}, body = undefined, signal = 
       method,
       headers,
       body: content,
+      // It is to arrive though its page is gone by then.
+      keepalive,
       signal: end.signal,
       cache: 'no-store',
       redirect: 'error',

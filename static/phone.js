@@ -5,12 +5,18 @@ import {
   claimPairing,
   claimTypedCode,
   createPairing,
+  isFinal,
+  listPairings,
   persist,
+  readPairing,
+  root,
   watchPairing,
   whoAmI,
 } from './pairing.js';
-import { askForConsent } from './consent.js';
-import { claimAndLogIn, enter, offerInvite } from './log-in.js';
+import { askForConsent, resume } from './consent.js';
+import { keptHere } from './kept.js';
+import { claimAndLogIn, enter, goOn, offerInvite } from './log-in.js';
+import { comeBack } from './presence.js';
 import { reader } from './reader.js';
 import { watchAlerts } from './alerts.js';
 import * as session from './session.js';
@@ -19,12 +25,19 @@ import { explain } from './words.js';
 
 const begin = () => enter({ loggedIn: drawLetIn, loggedOut: drawAskIn });
 
+/** The code that this tab shows. */
+const SHOWING = `pairing-showing:${root.pathname}`;
+
 enter({
-  loggedIn() {
-    drawLetIn();
+  async loggedIn() {
     watchAlerts();
+    if (!(await resume(begin)) && !(await showAgain())) drawLetIn();
   },
-  loggedOut: drawAskIn,
+  async loggedOut() {
+    const waited = (await comeBack()).find(({ now }) => !isFinal(now) || now.status === 'consumed');
+    if (waited) goOn(waited, begin);
+    else drawAskIn();
+  },
 });
 session.events.addEventListener('signed-out', () => location.reload());
 session.events.addEventListener('signed-in', () => location.reload());
@@ -51,12 +64,14 @@ function drawLetIn() {
     askForConsent(pairing, begin);
   };
   const quarantine = h('div', {});
+  const open = h('div', {});
   step(
     {
       title: 'Let another device in',
       lead: 'Read the code that the new device shows. Nothing happens before you have said yes.',
     },
     quarantine,
+    open,
     reader({ onCode, typedLabel: 'Type the code that it shows' }),
     h(
       'div',
@@ -65,6 +80,10 @@ function drawLetIn() {
       row(button('Show a code instead', showCode, { icon: 'screen', kind: 'secondary' })),
     ),
   );
+  session
+    .withKey(listPairings)
+    .then(({ pairings }) => open.append(...pairings.filter(({ newDevice }) => newDevice).map(drawOpen)))
+    .catch(() => {});
   session
     .withKey(whoAmI)
     .then((me) => {
@@ -80,6 +99,18 @@ function drawLetIn() {
         );
     })
     .catch(() => {});
+}
+
+/** One that this session may still decide or show: another tab has it, or its tab was closed. */
+function drawOpen(/** @type {import('./pairing.js').Pairing} */ pairing) {
+  const decided = pairing.status === 'approved';
+  return notice(
+    'info',
+    h('p', {}, decided ? 'A device that you have allowed is logging in.' : 'A device waits for your answer.'),
+    row(
+      button(decided ? 'Go on' : 'See who asks', () => askForConsent(pairing, begin), { kind: 'small secondary' }),
+    ),
+  );
 }
 
 function drawAskIn() {
@@ -105,19 +136,41 @@ function drawAskIn() {
 
 /** Flow 1: this device shows, the new one scans. */
 async function showCode() {
-  const pairing = await session.withKey((authKey) => createPairing({ authKey }, { qr: 'none' }));
-  const watch = watchPairing(pairing, session.credential);
+  drawCode(await session.withKey((authKey) => createPairing({ authKey }, { qr: 'none' })));
+}
+
+/** After a reload: the same code, or who has scanned it meanwhile. @returns {Promise<boolean>} */
+async function showAgain() {
+  try {
+    const pairing = JSON.parse(keptHere.get(SHOWING) ?? 'null');
+    if (!pairing) return false;
+    const now = await session.withKey((authKey) => readPairing(pairing.id, { authKey }));
+    if (!isFinal(now) && now.newDevice) askForConsent({ ...pairing, ...now }, begin);
+    else if (!isFinal(now)) drawCode(pairing, now);
+    else keptHere.remove(SHOWING);
+    return !isFinal(now);
+  } catch {
+    return false;
+  }
+}
+
+/** `pairing` as it was created, with its code, and as it is `now`. */
+function drawCode(pairing, now = pairing) {
+  keptHere.set(SHOWING, JSON.stringify(pairing));
+  const watch = watchPairing(now, session.credential);
   const link = connection(watch.transport);
   const cancel = async () => {
     watch.stop();
+    keptHere.remove(SHOWING);
     await session.withKey((authKey) => cancelPairing(pairing.id, { authKey })).catch(() => {});
     begin();
   };
   watch.onTransport = link.set;
   watch.onStop = (code) => drawWrong(explain({ code }));
-  watch.onPairing = (now) => {
-    if (now.newDevice) askForConsent({ ...pairing, ...now }, begin, watch);
-    else drawPutAway(now.status);
+  watch.onPairing = (next) => {
+    keptHere.remove(SHOWING);
+    if (next.newDevice) askForConsent({ ...pairing, ...next }, begin, watch);
+    else drawPutAway(next.status);
   };
   step(
     {
