@@ -277,7 +277,16 @@ async function drawFull(way) {
             'label',
             { class: 'check' },
             h('input', { type: 'radio', name: 'device', value: device.id }),
-            h('span', {}, claimed(device.name), ', last seen ', moment(device.lastSeenAt)),
+            h(
+              'span',
+              {},
+              claimed(device.name),
+              ', added ',
+              moment(device.createdAt, { exact: true }),
+              ', last seen ',
+              moment(device.lastSeenAt),
+              device.lastIp ? ` from ${device.lastIp}` : '',
+            ),
           ),
         ),
     );
