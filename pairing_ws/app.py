@@ -29,6 +29,7 @@ from pairing_ws.adapters.key_file import KeySet, make_key_file
 from pairing_ws.adapters.limits import RateLimits
 from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
 from pairing_ws.adapters.proofs import DpopProofs
+from pairing_ws.adapters.shared_keys import KeySharing, SqlRings
 from pairing_ws.adapters.sole_server import watch_for_others
 from pairing_ws.adapters.sql_passkeys import SqlPasskeys
 from pairing_ws.adapters.tokens import RELOAD_MS, KeyRing
@@ -124,6 +125,7 @@ class Parts:
     bus: Bells
     accounts_store: SqlPasskeys
     tokens: KeyRing
+    key_sharing: KeySharing
     engine: AsyncEngine
     opened: Sequence[AbstractAsyncContextManager[object]]
 
@@ -177,6 +179,7 @@ def create_app(
                 asyncio.create_task(_tidy(services.accounts), name="tidy"),
                 asyncio.create_task(_look_for_ended_sessions(services.accounts), name="session-monitor"),
                 asyncio.create_task(_watch_keys(parts.tokens, parts.bus), name="signing-keys"),
+                asyncio.create_task(parts.key_sharing.watch(), name="key-sharing"),
             ]
             if settings.redis_url is None:
                 # One worker with process memory is the rule.
@@ -291,8 +294,9 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
     )
     proofs = DpopProofs(settings.public_url, tokens.pepper, clock, commands)
     services = Services(settings, pairings, account_service, step_ups, proofs, settings.proxies, clock, random, Drain())
+    key_sharing = KeySharing(tokens, SqlRings(accounts_store), commands, clock)
     opened = [bus, push] if isinstance(push, AbstractAsyncContextManager) else [bus]
-    return Parts(services, store, bus, accounts_store, tokens, engine, opened)
+    return Parts(services, store, bus, accounts_store, tokens, key_sharing, engine, opened)
 
 
 def _signing_keys(settings: Settings, clock: Clock) -> Path | KeySet:

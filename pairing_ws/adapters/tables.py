@@ -154,3 +154,13 @@ activity = sa.Table(
     sa.Column("first_at", sa.BigInteger),
     sa.Index("ix_activity_user_id_at", "user_id", "at"),
 )
+
+# Which signing keys the servers here use: fingerprints, by which those that do not share theirs notice.
+key_rings = sa.Table(
+    "key_rings",
+    metadata,
+    sa.Column("id", sa.String(44), primary_key=True),
+    # As JSON, see `shared_keys.Ring`.
+    sa.Column("ring", sa.LargeBinary, nullable=False),
+    sa.Column("seen_at", sa.BigInteger, nullable=False),
+)

@@ -3,11 +3,14 @@
 import asyncio
 import itertools
 import json
+import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
 import websockets
 from joserfc import jwt
@@ -15,9 +18,9 @@ from joserfc.jwk import ECKey
 
 from pairing_ws.adapters.key_file import read_key_file, without_made
 from tests.adapters.test_tokens import parts
-from tests.client import Api
+from tests.client import Api, device_headers
 from tests.conftest import NO_LIMITS
-from tests.servers import RedisServer, Server, running
+from tests.servers import RedisServer, Server, running, wait_for
 
 
 @pytest.fixture
@@ -91,3 +94,54 @@ async def test_what_a_removed_key_had_opened_and_waits_ends_within_five_seconds(
                     await socket.wait_closed()
                 assert (await polling).status_code == 401
             assert [socket.close_code for socket in sockets] == [4401] * 4
+
+
+# Keys that are not shared
+
+
+def said(server: Server, event: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in server.log_text().splitlines() if line.startswith("{")]
+    return [line for line in lines if line["event"] == event]
+
+
+def test_servers_with_a_key_file_each_say_at_start_that_they_do_not_share_keys_and_so_does_a_doctor(
+    tmp_path: Path,
+) -> None:
+    # The run's has seen the keys of other tests' servers.
+    redis = RedisServer(tmp_path)
+    shared = {"REDIS_URL": redis.url, "DATABASE_URL": f"sqlite:///{tmp_path / 'pairing.db'}"}
+    folders = [tmp_path / "one", tmp_path / "other"]
+    for each in folders:
+        each.mkdir()
+    with running(folders[0], **shared) as one:
+        assert not said(one, "keys.not_shared")
+        assert "other signing keys" not in one.cli("doctor").stdout
+        with running(folders[1], **shared) as other:
+            wait_for(lambda: len(said(other, "keys.not_shared")) == 2, "the words of both stores")
+            assert {line["store"] for line in said(other, "keys.not_shared")} == {"Redis", "database"}
+            assert all("PAIRING_SIGNING_KEYS" in line["hint"] for line in said(other, "keys.not_shared"))
+            found = other.cli("doctor").stdout
+            assert "warning  database: a server was here" in found
+            assert "warning  Redis: a server was here" in found
+    redis.stop()
+
+
+def test_a_key_file_that_is_made_anew_beside_sessions_is_warned_about(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        with httpx2.Client(base_url=f"{server.url}/api/v1", verify=False) as http:
+            accepted = http.post("/invites/accept", json={"code": server.invite()}, headers=device_headers())
+            assert accepted.status_code == 200
+        wait_for(lambda: rings(tmp_path) == 1, "its fingerprint")
+        server.stop()
+        server.start()
+        assert not said(server, "keys.made_beside_sessions")
+        server.stop()
+        (tmp_path / "pairing-keys.json").unlink()
+        server.start()
+        wait_for(lambda: said(server, "keys.made_beside_sessions"), "the warning")
+        assert said(server, "keys.made_beside_sessions")[0]["sessions"] == 1
+
+
+def rings(folder: Path) -> int:
+    with closing(sqlite3.connect(folder / "pairing.db")) as db:
+        return int(db.execute("SELECT count(*) FROM key_rings").fetchone()[0])

@@ -1,0 +1,50 @@
+"""When servers share their signing keys, and when one of them would refuse what another one signs."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from pairing_ws.adapters.key_file import KeySet
+from pairing_ws.adapters.shared_keys import OVERLAP_MS, Ring
+from tests.clock import FakeClock
+
+
+@dataclass
+class Keys:
+    clock: FakeClock
+    first: KeySet
+
+    def rotated(self) -> KeySet:
+        self.clock.forward(seconds=86_400)
+        return self.first.rotated(self.clock)
+
+
+@pytest.fixture
+def keys() -> Keys:
+    clock = FakeClock()
+    return Keys(clock, KeySet.new(clock))
+
+
+def test_servers_with_one_file_share_their_keys_and_those_with_a_file_each_do_not(keys: Keys) -> None:
+    mine = Ring.of(keys.first)
+    assert mine.shares(Ring.of(keys.first), keys.clock())
+    assert not mine.shares(Ring.of(KeySet.new(keys.clock)), keys.clock())
+
+
+def test_a_rotation_or_a_removal_may_take_its_time_to_reach_all_but_not_for_ever(keys: Keys) -> None:
+    old, new = Ring.of(keys.first), Ring.of(keys.rotated())
+    keys.clock.forward(seconds=86_400)
+    removed = Ring.of(keys.first.without(old.ids[0], keys.clock))
+    for before, after in ((old, new), (old, removed)):
+        soon, later = after.made + OVERLAP_MS - 1, after.made + OVERLAP_MS
+        assert before.shares(after, soon)
+        assert after.shares(before, soon)
+        # A copy of the file that nobody has changed since.
+        assert not before.shares(after, later)
+        assert not after.shares(before, later)
+
+
+def test_a_fingerprint_tells_nothing_of_the_keys(keys: Keys) -> None:
+    said = repr(Ring.of(keys.first))
+    assert keys.first.pepper not in said
+    assert keys.first.keys[0]["d"] not in said
