@@ -19,7 +19,7 @@ from pairing_ws.accounts.names import compared
 from pairing_ws.accounts.service import AccountService
 from pairing_ws.adapters import key_file
 from pairing_ws.adapters.audit_log import audit
-from pairing_ws.adapters.database import examine, migrate
+from pairing_ws.adapters.database import examine, is_up_to_date, migrate
 from pairing_ws.adapters.shared_keys import HINT
 from pairing_ws.app import Parts, build
 from pairing_ws.clock import iso, system_clock
@@ -317,7 +317,8 @@ async def _examine(parts: Parts) -> bool:
         if not bad:
             for warning in await parts.bus.warnings():
                 print(f"warning  Redis: {warning}")
-            for store, seconds in (await parts.key_sharing.strangers()).items():
+            unmigrated = not await is_up_to_date(parts.engine)
+            for store, seconds in (await parts.key_sharing.strangers(unmigrated=unmigrated)).items():
                 print(f"warning  {store}: a server was here {seconds} s ago that has other signing keys; {HINT}")
     return bad
 

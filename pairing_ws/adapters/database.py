@@ -258,6 +258,14 @@ async def examine(url: str) -> None:
         await close_database(engine)
 
 
+async def is_up_to_date(engine: AsyncEngine) -> bool:
+    """Whether nothing is left to be migrated. Raises SQLAlchemyError or OSError."""
+    async with engine.connect() as connection:
+        if not await connection.run_sync(lambda own: sa.inspect(own).has_table(revisions.name)):
+            return False
+        return list((await connection.execute(sa.select(revisions.c.version_num))).scalars()) == [newest_revision()]
+
+
 def _open_patiently(address: DatabaseAddress) -> AsyncEngine:
     return create_async_engine(
         "postgresql+asyncpg://", async_creator=connector(address, None), hide_parameters=True, poolclass=NullPool

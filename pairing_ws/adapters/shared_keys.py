@@ -137,12 +137,14 @@ class KeySharing:
         self._stores: dict[str, Rings] = {"database": sql, **({"Redis": RedisRings(commands)} if commands else {})}
         self._differing: set[str] = set()
 
-    async def strangers(self) -> dict[str, int]:
+    async def strangers(self, *, unmigrated: bool = False) -> dict[str, int]:
         """Where another server has other keys, and how many seconds ago it was last heard of. Changes nothing. What
-        can't be asked is left out: that it is away is told elsewhere."""
+        can't be asked is left out (an `unmigrated` database): that it is away is told elsewhere."""
         mine, now = Ring.of(self._tokens.key_set), self._clock()
         found: dict[str, int] = {}
         for name, rings in self._stores.items():
+            if unmigrated and rings is self._sql:
+                continue
             try:
                 others = [each.at for each in await rings.seen(now - GONE_MS) if not mine.shares(each.ring, each.at)]
             except Refused:
