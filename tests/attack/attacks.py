@@ -704,6 +704,39 @@ async def dribble(target: Target) -> None:
     demand(took < 15, f"it is waited for {took:.0f} s")
 
 
+@against(33)
+async def hold_the_loop(target: Target) -> None:
+    """Keep the server busy by one header, cookie, path or query, before anybody is known or counted"""
+    public = urlsplit((await target.new_device()).pairing["qr"]["text"])
+    own = {"Origin": f"{public.scheme}://{public.netloc}"}
+
+    def worst(size: int) -> list[tuple[str, str, dict[str, Any], Any]]:
+        half = size // 4
+        name = ("a" + "\u0301" * half + "\u0323" * half).encode()
+        cookie = 'pairing_refresh="' + '\\"' * (size // 2) + '"'
+        unknown = "A" * 22
+        return [
+            ("POST", "/sessions/refresh", own | {"Cookie": cookie}, {"keys": "cookie"}),
+            ("POST", "/invites/accept", {b"X-Device-Code": b"a", b"X-Device-Name": name}, {"code": "x"}),
+            ("GET", f"/pairings/{unknown}?{'%41=%41&' * (size // 8)}", {"Pairing-Secret": unknown}, None),
+            ("GET", f"{target.api.url}/static/{'a/' * (size // 2)}", {}, None),
+        ]
+
+    async def quickest(method: str, path: str, headers: dict[str, Any], body: Any) -> float:
+        took = []
+        for _ in range(5):
+            started = time.perf_counter()
+            await target.api.http.request(method, path, headers=headers, json=body)
+            took.append(time.perf_counter() - started)
+        return min(took)
+
+    plain = await quickest("GET", "/me", {}, None)
+    # What fits a proxy's 8 KiB, and what fits the server's 32.
+    for each in (*worst(6_000), *worst(30_000)):
+        took = await quickest(*each)
+        demand(took - plain < 0.05, f"{each[0]} {each[1][:40]} takes {took * 1000:.0f} ms")
+
+
 @against(26)
 async def flood(target: Target) -> None:
     """Make more pairings than one address may"""

@@ -327,6 +327,19 @@ async def test_a_body_is_at_most_16_kib(web: Web) -> None:
         assert refusal(answer) == (413, "too_large")
 
 
+async def test_a_page_may_read_what_nginx_refuses_if_its_origin_is_named_and_no_other(site: Site, web: Web) -> None:
+    own = f"https://{site.nginx.host}"
+    for origin, readable in ((own, own), ("https://evil.example", None), ("null", None)):
+        for size in (1, 16385):
+            headers = JSON | {"Origin": origin}
+            answer = await web.http.post("/pairings", content=b" " * size, headers=headers)
+            assert answer.status_code == (413 if size > 1 else 400)
+            assert answer.headers.get("access-control-allow-origin") == readable
+            assert "Origin" in answer.headers["vary"]
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.headers["strict-transport-security"]
+
+
 async def test_one_address_cannot_flood_and_others_do_not_suffer(site: Site) -> None:
     async with site.web("127.0.0.9") as flood, site.web("127.0.0.10") as other:
         answers = await asyncio.gather(*(flood.page("/healthz") for _ in range(600)))
