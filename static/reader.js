@@ -3,7 +3,7 @@
 import { cameraAvailable, readPicture, startCamera } from './scanner.js';
 import { likeliest, readCode } from './link.js';
 import { root } from './pairing.js';
-import { attempt, button, h, icon, notice, row, say } from './ui.js';
+import { attempt, button, h, icon, notice, row, say, visible } from './ui.js';
 import { explain } from './words.js';
 
 /** @typedef {import('./link.js').Code} Code */
@@ -138,6 +138,8 @@ export function reader({ onCode, typedLabel }) {
     const mine = (running = new AbortController());
     const failed = (/** @type {Error} */ error) => {
       if (mine !== running) return;
+      // The announcements are the next step's by now.
+      if (!panel.isConnected) return mine.abort();
       stop();
       complain(cameraTrouble(error));
     };
@@ -203,7 +205,7 @@ export function reader({ onCode, typedLabel }) {
     if (!panel.isConnected) {
       running?.abort();
       document.removeEventListener('visibilitychange', looked);
-    } else if (document.visibilityState === 'hidden') {
+    } else if (!visible()) {
       again = Boolean(running);
       stop();
     } else if (again) {

@@ -2,9 +2,11 @@
 
 /** What the browser's own detector gets for one look before it counts as broken. */
 const NATIVE_MS = 1500;
-/** What the worker gets to start, and for the longest look. */
+/** What the worker gets to start, and for each way of looking beside its retries. */
 const WORKER_STARTS_MS = 6000;
-const WORKER_LOOKS_MS = 20_000;
+const WORKER_LOOKS_MS = 2000;
+/** What the decoder gets to be loaded into the page. */
+const LOAD_MS = 15_000;
 const PLAY_MS = 8000;
 /** A picture that stands still for this long is shown to be a still. */
 const FROZEN_MS = 4000;
@@ -83,37 +85,38 @@ export async function startCamera(video, { sought, signal, camera, onTexts, onFr
     stop();
     throw failure('NoPicture');
   }
-  // A camera that was unplugged meanwhile fires nothing.
-  if (running && track.readyState === 'ended') {
-    stop();
-    throw failure('Ended');
-  }
-  look(video, track, sought, () => running, { onTexts, onFrozen, end });
+  look(video, track, () => running, { sought, onTexts, onFrozen, end });
   const settings = track.getSettings?.() ?? {};
   return { cameras: await listCameras(), camera: settings.deviceId ?? '', light: lightOf(track) };
 }
 
-async function look(video, track, sought, running, { onTexts, onFrozen, end }) {
-  const canvas = document.createElement('canvas');
-  let turn = 0;
+async function look(video, track, running, { sought, onTexts, onFrozen, end }) {
   let frozen = false;
   let moment = -1;
   let movedAt = performance.now();
-  while (running()) {
+  // Beside the decoder, which may take its time.
+  const watch = setInterval(() => {
+    if (!running()) return clearInterval(watch);
     // The page has turned to something else: no camera light without a picture.
     if (!video.isConnected) return end(failure('Gone'));
+    // Not every camera that is unplugged fires an event.
+    if (track.readyState === 'ended') return end(failure('Ended'));
     if (video.currentTime !== moment && !track.muted) {
       moment = video.currentTime;
       movedAt = performance.now();
     }
     if (frozen !== performance.now() - movedAt > FROZEN_MS) onFrozen((frozen = !frozen));
+  }, 200);
+  const canvas = document.createElement('canvas');
+  for (let turn = 0; running(); turn++) {
     if (video.videoWidth && !frozen) {
       const { videoWidth: width, videoHeight: height } = video;
       const way = FRAME_WAYS[turn % FRAME_WAYS.length];
       // Far away codes are in the middle, and need all pixels there are; near ones fill the frame.
-      const view = turn++ % 2 ? middle(width, height, 640) : whole(width, height, 1000);
+      const view = turn % 2 ? middle(width, height, 640) : whole(width, height, 1000);
+      const how = { ways: way.length ? [[], way] : [[]], milliseconds: FRAME_MS, sought };
       try {
-        const texts = await textsIn(draw(canvas, video, view), { ways: [[], ...(way.length ? [way] : [])], milliseconds: FRAME_MS, sought });
+        const texts = await textsIn(draw(canvas, video, view), how);
         if (running() && texts.length) onTexts(texts);
       } catch (error) {
         return end(error);
@@ -370,7 +373,7 @@ async function inWorker() {
     const answer = new Promise((resolve) => waiting.set(id, resolve));
     try {
       worker.postMessage({ id, pixels: { width: pixels.width, height: pixels.height, data: pixels.data }, how });
-      return await orBreak(WORKER_LOOKS_MS, answer);
+      return await orBreak((1 + how.ways.length) * (WORKER_LOOKS_MS + how.milliseconds), answer);
     } catch {
       own = inPage();
       return (await own)(pixels, how);
@@ -383,7 +386,7 @@ async function inWorker() {
 /** Slower for whoever presses a button meanwhile, but it reads. */
 async function inPage() {
   try {
-    const { decode } = await import('./decoding.js');
+    const { decode } = await within(LOAD_MS, () => import('./decoding.js'));
     return decode;
   } catch {
     // The next look tries once more.

@@ -109,6 +109,46 @@ async def test_where_the_workers_file_is_missing_the_page_itself_reads(phone, se
     await expect(page.get_by_role("alert")).to_contain_text("The code is unknown or too old.")
 
 
+async def test_where_the_worker_starts_but_does_not_answer_the_page_itself_reads(phone, server):
+    page = await phone.context.new_page()
+    await page.route(
+        "**/scanner-worker.js",
+        lambda route: route.fulfill(body="postMessage({ ready: true })", content_type="text/javascript"),
+    )
+    await page.goto(f"{server.url}/phone")
+    await upload(page, png(code_of_server(server)))
+    await expect(page.get_by_role("alert")).to_contain_text("The code is unknown or too old.")
+
+
+def poster(*shown: Image.Image) -> Image.Image:
+    """Side by side."""
+    sheet = Image.new("L", (sum(each.width for each in shown), max(each.height for each in shown)), 255)
+    for place, each in enumerate(shown):
+        sheet.paste(each, (sum(before.width for before in shown[:place]), 0))
+    return sheet
+
+
+@pytest.mark.parametrize("by", ["camera", "upload"])
+@pytest.mark.parametrize("picture", ["mirrored", "among others", "pale"])
+async def test_mirrored_and_pale_codes_are_read_and_ours_among_others(phone, server, camera, by, picture):
+    ours = code_of_server(server)
+    wifi, menu = (qrcode.make(each).get_image().convert("L") for each in ("WIFI:S:home;;", "https://example.com/menu"))
+    shown = {
+        "mirrored": ours.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        "among others": poster(wifi, ours.resize((330, 330)), menu),
+        # Lighter than 235 is all one for the fake camera.
+        "pale": ours.point(lambda grey: 200 + grey // 13),
+    }[picture]
+    camera.show(shown)
+    page = await phone.open("/phone")
+    async with page.expect_request("**/claim"):
+        if by == "camera":
+            await page.get_by_role("button", name="Scan with the camera").click()
+        else:
+            await upload(page, png(shown))
+    await expect(page.get_by_role("alert")).to_contain_text("The code is unknown or too old.")
+
+
 async def test_where_nothing_can_read_the_page_says_so_and_reads_once_it_can(phone, server, camera):
     camera.show(code_of_server(server))
     page = await phone.context.new_page()
@@ -335,6 +375,28 @@ async def test_a_camera_that_starts_when_the_page_has_turned_to_something_else_i
     await heading(page, "Add another device")
     await page.evaluate("allow()")
     await page.wait_for_function("() => streams.length === 1 && live() === 0")
+
+
+async def test_a_decoder_that_never_loads_keeps_no_light_on_when_the_page_turns_to_something_else(
+    phone, server, camera
+):
+    page = await phone.context.new_page()
+    await page.add_init_script(WATCHED)
+    held = []
+    await page.route("**/vendor/qr/decode.js", lambda route: held.append(route))
+    await page.goto(f"{server.url}/phone")
+    await page.get_by_role("button", name="Scan with the camera").click()
+    await expect(page.get_by_role("button", name="Stop the camera")).to_be_visible()
+    await page.get_by_role("button", name="Show a code instead").click()
+    await page.wait_for_function("() => streams.length === 1 && live() === 0")
+
+
+async def test_a_camera_that_ends_without_an_event_is_noticed(phone, server, camera):
+    page = await scanning_page(phone, server)
+    await expect(page.get_by_role("button", name="Stop the camera")).to_be_visible()
+    await page.evaluate("streams[0].getTracks()[0].stop()")
+    await expect(page.get_by_role("alert")).to_contain_text("The camera has stopped: it was disconnected")
+    await is_off(page)
 
 
 TWO_CAMERAS = """
