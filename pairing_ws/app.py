@@ -215,6 +215,7 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
         {
             "create": settings.limit_create,
             "claim": settings.limit_claim,
+            "nonce": settings.limit_claim,
             "user_code": settings.limit_user_code,
             "number": settings.limit_number,
             "refresh": settings.limit_refresh,

@@ -149,15 +149,23 @@ class AccountService:
         self, code: str, device: NewDevice, secret: str | None, prove: Prove = unproved
     ) -> LoggedIn:
         """How the very first device gets in, and the way back. Repeatable like a login, if it came with a secret."""
-        await self._limits.hit("claim", block(device.ip))
+        address = block(device.ip)
+        await self._limits.check("claim", address)
         invite = await self._store.invite(codes.digest(code))
+        expired = invite is not None and invite.used_at is None and self._clock() >= invite.expires_at
+        if invite is not None and not expired and device.key_thumbprint:
+            # Only now: a proof is remembered for a while, and strangers can make any number of them.
+            try:
+                await prove(device.key_thumbprint)
+            except Refused as refused:
+                # To fetch a nonce is no try of its own (RFC 9449, section 8), and has a bound of its own.
+                await self._limits.hit("nonce" if refused.code is Code.USE_DPOP_NONCE else "claim", address)
+                raise
+        await self._limits.hit("claim", address)
         if invite is None:
             raise Refused(Code.NOT_FOUND, "no such invite")
-        if invite.used_at is None and self._clock() >= invite.expires_at:
+        if expired:
             raise Refused(Code.INVITE_EXPIRED, "the invite has expired; ask for a new one")
-        if device.key_thumbprint:
-            # Only now: a proof is remembered for a while, and strangers can make any number of them.
-            await prove(device.key_thumbprint)
         # Without a secret of its own nobody can repeat the answer: it is sealed for one that nobody knows.
         secret = secret or codes.token(self._random, 32)
         return await self._begin(

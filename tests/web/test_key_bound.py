@@ -20,7 +20,7 @@ from pairing_ws.app import create_app
 from pairing_ws.config import Settings
 from pairing_ws.web.routes import CALLS, KEY
 from tests.client import Api, Phone, code_of, device_headers
-from tests.embedded import Embedded, invite_in
+from tests.embedded import NO_LIMITS_INSIDE, Embedded, embedded, invite_in
 from tests.keys import BoundDevice, DeviceKey, payload, spelt
 from tests.servers import Server
 from tests.web.conftest import NewPhone, refusal
@@ -103,6 +103,29 @@ async def test_an_invite_with_a_key_needs_a_proof_and_gives_a_bound_session(api:
     assert refusal(refused) == (401, "invalid_proof")
     await b.accept(code)
     assert payload(b.auth_key)["cnf"] == {"jkt": b.key.jkt}
+
+
+async def test_fetching_a_nonce_is_no_try_but_has_a_bound_of_its_own(tmp_path: Path) -> None:
+    with embedded(tmp_path, demo=True, **NO_LIMITS_INSIDE | {"limit_claim": "2/hour"}) as server:
+        async with Api(server.url) as api:
+            invites = [await invite_in(tmp_path, "many", server.clock) for _ in range(3)]
+            # Each is new here: two calls, the first for the nonce.
+            for code in invites[:2]:
+                await BoundDevice(api, server.settings.public_url).accept(code)
+            b = BoundDevice(api, server.settings.public_url)
+            body, path = {"code": invites[2], "deviceKey": b.key.jwk}, "/invites/accept"
+            for nonce in (None, b.nonce):
+                proof = b.proof("POST", path, nonce=nonce)
+                refused = await b.send("POST", path, proof=proof, json=body, headers=device_headers())
+                assert refusal(refused) == (429, "rate_limited")
+    with embedded(tmp_path, demo=True, **NO_LIMITS_INSIDE | {"limit_claim": "3/hour"}) as server:
+        async with Api(server.url) as api:
+            b = BoundDevice(api, server.settings.public_url, key=b.key)
+            said = []
+            for _ in range(60):
+                proof = b.proof("POST", path, nonce=None)
+                said.append(refusal(await b.send("POST", path, proof=proof, json=body, headers=device_headers())))
+            assert said == [(401, "use_dpop_nonce")] * 3 + [(429, "rate_limited")] * 57
 
 
 BAD_KEYS: dict[str, Callable[[dict[str, str]], Any]] = {
