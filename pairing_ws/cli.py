@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import click
+import structlog
 
 from pairing_ws import __version__, config, server
 from pairing_ws.accounts.names import compared
@@ -28,6 +29,8 @@ from pairing_ws.errors import Refused, Unavailable
 from pairing_ws.log import configure, say
 
 T = TypeVar("T")
+
+log = structlog.get_logger()
 
 
 @click.group()
@@ -101,8 +104,8 @@ def serve(host: str, port: int | None, workers: int | None, demo: bool) -> None:
     """Run the server. Migrates the database first; stops within 10 s of SIGTERM, telling open sockets to reconnect."""
     settings = config.load(host=host, port=port, workers=workers, demo=demo or None)
     configure(settings.log_format, settings.log_level)
-    for name in config.unknown_variables():
-        say(f"warning: {name} is no setting; is it misspelt?")
+    for warning in config.warnings(settings):
+        log.warning("settings.doubtful", hint=warning)
     # Here, so that what is wrong with key file, database or push credentials is one clear line.
     _prepare(settings)
     server.run(settings)
@@ -246,22 +249,19 @@ def _change_keys(change: Callable[[key_file.KeySet], key_file.KeySet]) -> str:
 
 @cli.command()
 def doctor() -> None:
-    """Check settings, key file, database and Redis, and say what would be refused. Exit code 1 if anything would be."""
-    for name in config.unknown_variables():
-        print(f"warning  {name} is no setting; is it misspelt?")
+    """Check settings, key file, database and Redis, and say what `serve` or a login would refuse. Exit code 1 then."""
     settings = _settings()
     print("ok       settings")
+    for warning in config.warnings(settings):
+        print(f"warning  {warning}")
     try:
         config.load(host="0.0.0.0")
     except config.SettingsError as error:
         print(f"note     beyond this machine `serve` would refuse: {error}")
-    if settings.quarantine_seconds == 0:
-        print("warning  PAIRING_QUARANTINE_SECONDS is 0: a device that was just let in can let in others at once")
-    if settings.network_policy == "deny" and settings.has_public_address and not settings.proxies:
-        print(
-            "warning  PAIRING_NETWORK_POLICY is deny, and PAIRING_TRUSTED_PROXIES names none: all that comes through a"
-            " proxy has the proxy's address"
-        )
+    try:
+        server.try_address(settings)
+    except config.SettingsError as error:
+        print(f"note     `serve` would be refused just now: {error}; perhaps it runs")
     with tempfile.TemporaryDirectory() as scratch:
         # What is missing is not made now: whoever examines may be another user than who serves.
         bad = False
@@ -270,8 +270,8 @@ def doctor() -> None:
             print("ok       PAIRING_SIGNING_KEYS")
         elif settings.signing_key_file.exists():
             key_file.read_key_file(settings.signing_key_file)
-            warning = key_file.exposure(settings.signing_key_file)
-            print(f"warning  {warning}" if warning else f"ok       {settings.signing_key_file}")
+            exposed = key_file.exposure(settings.signing_key_file)
+            print(f"warning  {exposed}" if exposed else f"ok       {settings.signing_key_file}")
         else:
             bad |= _can_not_be_made(settings.signing_key_file)
             settings = settings.model_copy(update={"signing_key_file": Path(scratch) / "keys.json"})

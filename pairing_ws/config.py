@@ -366,6 +366,48 @@ def unknown_variables() -> list[str]:
     return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
 
 
+def warnings(settings: Settings) -> list[str]:
+    """What can be used, and would silently do what an operator hardly wants. `serve` and `doctor` tell the same."""
+    https = urlsplit(settings.public_url).scheme == "https"
+    # A name or a certificate for it can't be an address's: WebAuthn has no relying party there.
+    no_passkeys = not settings.secure_cookies or _is_address(settings.public_host)
+    found = {
+        "PAIRING_TRUSTED_PROXIES names none, and PAIRING_PUBLIC_URL is https: all that comes through the proxy where"
+        " TLS ends has the proxy's address, so no network differs and all devices share their limits": (
+            https and not is_loopback(settings.public_host) and not settings.proxies
+        ),
+        "PAIRING_NETWORK_POLICY is deny, and PAIRING_TRUSTED_PROXIES names none: all that comes through a proxy has the"
+        " proxy's address": (
+            settings.network_policy == "deny" and settings.has_public_address and not settings.proxies
+        ),
+        "PAIRING_TRUSTED_PROXIES trusts every address: whoever asks may choose the address that they seem to have": any(
+            network.prefixlen == 0 for network in settings.proxies
+        ),
+        "PAIRING_PUBLIC_URL is plain http: what is sent can be read on the way, and browsers make no keys of devices": (
+            not settings.secure_cookies and not settings.demo
+        ),
+        "PAIRING_QUARANTINE_SECONDS is 0: a device that was just let in can let in others at once": (
+            settings.quarantine_seconds == 0 and not settings.demo
+        ),
+        "PAIRING_STEP_UP_SECONDS asks for a passkey, which PAIRING_PUBLIC_URL can't have (it needs https and a name),"
+        " or for the host application's word, and PAIRING_HOST_KEY_FILE names no key: only who has just accepted an"
+        " invite can approve": settings.step_up_seconds > 0 and settings.host_key_file is None and no_passkeys,
+        "PAIRING_SESSION_SECONDS is less than PAIRING_REFRESH_KEY_SECONDS: every session ends by then, used or not": (
+            settings.session_seconds < settings.refresh_key_seconds
+        ),
+    }
+    misspelt = [f"{name} is no setting; is it misspelt?" for name in unknown_variables()]
+    return misspelt + [text for text, there in found.items() if there]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def _variables() -> dict[str, str]:
     """Which variable sets which field: none sets what the command line alone may."""
     return {name: environment_name(name) for name, field in Settings.model_fields.items() if not field.exclude}

@@ -103,6 +103,12 @@ def _bind(settings: config.Settings) -> list[list[socket.socket]]:
     return [[_bound(*place, shared=True) for place in places] for _ in range(settings.workers)]
 
 
+def try_address(settings: config.Settings) -> None:
+    """Raises SettingsError if `run` could not listen there just now."""
+    for bound in _bind(settings.model_copy(update={"workers": 1}))[0]:
+        bound.close()
+
+
 def _bound(family: int, address: Any, *, shared: bool) -> socket.socket:
     """Bound, and in nobody's way before a worker listens on it. `::` takes IPv4 as well, whatever the machine's
     default."""

@@ -4,6 +4,7 @@ because an interpreter's start takes half a second; the entry point itself as a 
 import json
 import os
 import re
+import socket
 import sqlite3
 import stat
 import subprocess
@@ -19,7 +20,7 @@ import pytest
 
 from pairing_ws import cli
 from tests.postgres import Postgres, execute
-from tests.servers import CLI, RedisServer, clean_environment, run_cli
+from tests.servers import CLI, RedisServer, clean_environment, run_cli, running
 
 Run = Callable[..., "Done"]
 
@@ -348,6 +349,85 @@ def test_a_doctor_says_that_a_database_would_be_refused(run: Run, postgres_serve
     finally:
         postgres_server.drop(url)
         execute(postgres_server.url("postgres"), "DROP ROLE pairing_guest")
+
+
+HTTPS = {"PAIRING_PUBLIC_URL": "https://login.example.com"}
+DOUBTFUL = [
+    (HTTPS, "PAIRING_TRUSTED_PROXIES names none, and PAIRING_PUBLIC_URL is https"),
+    (HTTPS | {"PAIRING_NETWORK_POLICY": "deny"}, "PAIRING_NETWORK_POLICY is deny"),
+    (HTTPS | {"PAIRING_TRUSTED_PROXIES": "0.0.0.0/0"}, "PAIRING_TRUSTED_PROXIES trusts every address"),
+    ({"PAIRING_PUBLIC_URL": "http://login.example.com"}, "PAIRING_PUBLIC_URL is plain http"),
+    ({"PAIRING_QUARANTINE_SECONDS": "0"}, "PAIRING_QUARANTINE_SECONDS is 0"),
+    ({"PAIRING_STEP_UP_SECONDS": "300", "PAIRING_PUBLIC_URL": "https://192.0.2.7"}, "PAIRING_STEP_UP_SECONDS asks"),
+    ({"PAIRING_SESSION_SECONDS": "3600"}, "PAIRING_SESSION_SECONDS is less than"),
+    ({"PAIRING_TTL": "60"}, "PAIRING_TTL is no setting"),
+]
+
+
+@pytest.mark.parametrize(("environment", "text"), DOUBTFUL, ids=[text for _, text in DOUBTFUL])
+def test_a_doctor_warns_of_what_would_silently_go_wrong(run: Run, environment: dict[str, str], text: str) -> None:
+    done = run("doctor", **environment)
+    assert done.code == 0
+    assert f"warning  {text}" in done.out
+    behind = {"PAIRING_PUBLIC_URL": "https://login.example.com", "PAIRING_TRUSTED_PROXIES": "10.0.0.1"}
+    assert "warning" not in run("doctor", **behind).out
+
+
+def test_a_server_logs_the_same_warnings_as_a_doctor_prints(tmp_path: Path) -> None:
+    environment = {"PAIRING_TTL": "60", "PAIRING_SESSION_SECONDS": "3600", "PAIRING_QUARANTINE_SECONDS": "0"}
+    printed = run_cli("doctor", folder=tmp_path, env=clean_environment() | environment).stdout
+    with running(tmp_path, demo=False, **environment) as server:
+        logged = [json.loads(line) for line in server.log_text().splitlines()]
+    hints = [each["hint"] for each in logged if each["event"] == "settings.doubtful"]
+    assert hints == [line.removeprefix("warning  ") for line in printed.splitlines() if line.startswith("warning")]
+    assert len(hints) == 3
+
+
+def refused_by_both(run: Run, reason: str, **environment: str) -> None:
+    doctor, server = run("doctor", **environment), run("serve", **environment)
+    assert (doctor.code, server.code) == (1, 1)
+    assert reason in doctor.out
+    assert reason in server.err
+    assert len(server.err.splitlines()) == 1
+
+
+def test_what_a_server_would_refuse_of_its_file_a_doctor_refuses(run: Run) -> None:
+    assert run("db", "upgrade").code == 0
+    with closing(sqlite3.connect("pairing.db")) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.commit()
+    refused_by_both(run, "a newer version has made it")
+    Path("other.db").write_bytes(b"This is no database. " * 500)
+    refused_by_both(run, "file is not a database", DATABASE_URL="sqlite:///other.db")
+
+
+def test_what_a_server_would_refuse_of_its_postgresql_a_doctor_refuses(run: Run, postgres_server: Postgres) -> None:
+    url = postgres_server.database()
+    name = urlsplit(url).path[1:]
+    guest = url.replace(f"//{urlsplit(url).username}", "//pairing_guest")
+    execute(url, "CREATE ROLE pairing_guest LOGIN")
+    try:
+        refused_by_both(run, "may not make tables", DATABASE_URL=guest)
+        # Nothing is left to be made: it is the first login that would be refused.
+        execute(url, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO pairing_guest")
+        refused_by_both(run, "no right to INSERT", DATABASE_URL=guest)
+        execute(url, "GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO pairing_guest")
+        assert run("doctor", DATABASE_URL=guest).code == run("db", "upgrade", DATABASE_URL=guest).code == 0
+        execute(url, f"ALTER ROLE pairing_guest IN DATABASE {name} SET default_transaction_read_only = on")
+        refused_by_both(run, "takes no writes", DATABASE_URL=guest)
+        execute(url, "UPDATE alembic_version SET version_num = '9999'")
+        refused_by_both(run, "a newer version has made it", DATABASE_URL=url)
+    finally:
+        postgres_server.drop(url)
+        execute(postgres_server.url("postgres"), "DROP ROLE pairing_guest")
+
+
+def test_a_doctor_says_that_the_port_is_taken(run: Run) -> None:
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = run("doctor", PORT=str(taken.getsockname()[1]))
+    assert (done.code, "in use" in done.out) == (0, True)
 
 
 def test_a_doctor_says_when_the_database_cannot_be_opened(run: Run) -> None:

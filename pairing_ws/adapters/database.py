@@ -224,7 +224,7 @@ async def migrate(url: str) -> None:
         async with engine.execution_options(writes=True).begin() as connection:
             if engine.dialect.name == "postgresql":
                 await _take_turn(connection)
-            await connection.run_sync(_upgrade)
+            await connection.run_sync(_upgrade, await connection.run_sync(_check))
     except (SQLAlchemyError, OSError) as error:
         # A connection that fails quotes no parameters.
         raise _unusable(_words(error)) from error
@@ -245,13 +245,10 @@ async def examine(url: str) -> None:
     """Return if `migrate` could do its work. Changes nothing, and raises as it does."""
     engine = open_database(url)
     try:
-        async with engine.connect() as connection:
-            await connection.execute(sa.select(1))
-            if engine.dialect.name == "postgresql":
-                await _demand_utf8(connection)
-                may = sa.select(sa.func.has_schema_privilege(sa.func.current_schema(), "CREATE"))
-                if not (await connection.execute(may)).scalar_one():
-                    raise _unusable("its user may not make tables: make it the owner, or GRANT CREATE ON SCHEMA")
+        # A transaction that may write, as the server's own do, and is rolled back.
+        async with engine.execution_options(writes=True).connect() as connection:
+            await connection.run_sync(_check)
+        demand_room(url)
     except (SQLAlchemyError, OSError) as error:
         raise _unusable(_words(error)) from error
     finally:
@@ -277,14 +274,51 @@ async def _take_turn(connection: Any) -> None:
     for name in ("lock_timeout", "idle_in_transaction_session_timeout", "statement_timeout"):
         await connection.execute(sa.select(sa.func.set_config(name, "0", True)))
     await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-    await _demand_utf8(connection)
 
 
-async def _demand_utf8(connection: Any) -> None:
-    encoding = (await connection.execute(sa.select(sa.func.current_setting("server_encoding")))).scalar_one()
+def _check(connection: sa.Connection) -> str | None:
+    """The revision of the schema, None where there is none. Raises Refused if this version, or a login, could not use
+    the database: for whom it starts and who only examines alike."""
+    there = sa.inspect(connection).has_table(revisions.name)
+    postgresql = connection.dialect.name == "postgresql"
+    if postgresql:
+        _check_server(connection)
+        there = there and (_may(connection, "SELECT", revisions) or _demand_create(connection))
+    found = max(connection.execute(sa.select(revisions.c.version_num)).scalars(), default="") if there else None
+    if (found or "") > newest_revision():
+        raise _unusable(f"a newer version has made it ({found}; this one knows {newest_revision()})")
+    if postgresql and found != newest_revision():
+        _demand_create(connection)
+    elif postgresql:
+        for table in metadata.sorted_tables:
+            for right in ("SELECT", "INSERT", "UPDATE", "DELETE"):
+                if not _may(connection, right, table):
+                    raise _unusable(f"its user has no right to {right} in {table.name}: GRANT it, or make it the owner")
+    return found
+
+
+def _check_server(connection: sa.Connection) -> None:
+    encoding = _ask(connection, sa.func.current_setting("server_encoding"))
     if encoding != "UTF8":
         # It would refuse the names of devices.
         raise _unusable(f"the database's encoding is {encoding}, and has to be UTF8")
+    if _ask(connection, sa.func.current_setting("transaction_read_only")) == "on":
+        raise _unusable("it takes no writes: it is a standby, or its user's transactions are read-only")
+
+
+def _demand_create(connection: sa.Connection) -> bool:
+    """True, or Refused."""
+    if not _ask(connection, sa.func.has_schema_privilege(sa.func.current_schema(), "CREATE")):
+        raise _unusable("its user may not make tables: make it the owner, or GRANT CREATE ON SCHEMA")
+    return True
+
+
+def _may(connection: sa.Connection, right: str, table: sa.Table) -> bool:
+    return bool(_ask(connection, sa.func.has_table_privilege(table.name, right)))
+
+
+def _ask(connection: sa.Connection, question: Any) -> Any:
+    return connection.execute(sa.select(question)).scalar_one()
 
 
 def newest_revision() -> str:
@@ -292,17 +326,14 @@ def newest_revision() -> str:
     return max(each.name for each in _MIGRATIONS.glob("[0-9]*.py")).partition("_")[0]
 
 
-def _upgrade(connection: sa.Connection) -> None:
-    if not sa.inspect(connection).has_table(revisions.name):
+def _upgrade(connection: sa.Connection, found: str | None) -> None:
+    if found is None:
         # What the migrations come to, at once: of the first start they would take 150 ms.
         metadata.create_all(connection, checkfirst=False)
         connection.execute(revisions.insert().values(version_num=newest_revision()))
         return
-    found = list(connection.execute(sa.select(revisions.c.version_num)).scalars())
-    if found == [newest_revision()]:
+    if found == newest_revision():
         return
-    if max(found, default="") > newest_revision():
-        raise _unusable(f"a newer version has made it ({max(found)}; this one knows {newest_revision()})")
     # Not needed by most starts, for nothing has changed: 120 ms.
     from alembic import command, config
 
