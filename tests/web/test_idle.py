@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from pairing_ws.web.answers import HEAD_SECONDS, HttpProtocol
+from pairing_ws.web.answers import HEAD_SECONDS, READ_SECONDS, HttpProtocol
 from pairing_ws.web.connections import Room
+from pairing_ws.web.frames import WebSocketProtocol
 from tests.web.test_whole_answers import BODY, GET, LENGTH, UPGRADE, Transport, part, start
 
 KEPT = 75
@@ -43,6 +45,15 @@ class Connection:
 
     async def send(self, sent: bytes) -> None:
         self._protocol.data_received(sent)
+        await self._settle()
+
+    async def stop_reading(self) -> None:
+        """Nothing more of what is written leaves."""
+        self._protocol.pause_writing()
+        await self._settle()
+
+    async def read_on(self) -> None:
+        self._protocol.resume_writing()
         await self._settle()
 
     async def wait(self, seconds: float) -> None:
@@ -179,5 +190,61 @@ def test_a_socket_on_a_connection_that_has_carried_calls_stays_open() -> None:
         assert connection.transport.written[-1].startswith(b"HTTP/1.1 101 ")
         await connection.wait(KEPT + 5)
         assert connection.open
+
+    on_a_turned_clock(story)
+
+
+@pytest.mark.security(34)
+def test_a_client_that_takes_nothing_of_its_answers_is_cut_off() -> None:
+    async def story(connection: Connection) -> None:
+        await connection.send(GET)
+        await connection.stop_reading()
+        await connection.send(GET * 300)
+        await connection.wait(READ_SECONDS - 1)
+        # Nothing is written for it meanwhile.
+        assert len(connection.transport.written) == 1
+        assert not connection.transport.aborted
+        await connection.wait(2)
+        assert connection.transport.aborted
+
+    on_a_turned_clock(story)
+
+
+@pytest.mark.security(34)
+def test_the_end_of_a_connection_waits_no_longer_for_a_client_that_reads_nothing() -> None:
+    async def story(connection: Connection) -> None:
+        await connection.stop_reading()
+        await connection.send(b"\x00\x01")
+        assert not connection.open
+        await connection.wait(READ_SECONDS + 1)
+        assert connection.transport.aborted
+
+    on_a_turned_clock(story)
+
+
+def test_a_client_that_reads_on_in_time_gets_all_its_answers() -> None:
+    async def story(connection: Connection) -> None:
+        for _ in range(3):
+            await connection.send(GET)
+            await connection.stop_reading()
+            await connection.send(GET)
+            await connection.wait(READ_SECONDS - 1)
+            await connection.read_on()
+        assert b"".join(connection.transport.written).count(BODY) == 6
+        await connection.wait(READ_SECONDS + 1)
+        assert connection.open
+        assert not connection.transport.aborted
+
+    on_a_turned_clock(story)
+
+
+@pytest.mark.security(34)
+def test_a_socket_behind_answers_that_nobody_takes_is_cut_off_as_well() -> None:
+    async def story(connection: Connection) -> None:
+        await connection.send(GET)
+        await connection.stop_reading()
+        await connection.send(UPGRADE)
+        await connection.wait(WebSocketProtocol.patience + 1)
+        assert connection.transport.aborted
 
     on_a_turned_clock(story)

@@ -31,7 +31,7 @@ SAFE = {"X-Safe": "yes"}
 class Transport:
     def __init__(self) -> None:
         self.written: list[bytes] = []
-        self.closed = self.paused = False
+        self.closed = self.aborted = self.paused = False
         self.protocol: Any = None
 
     def get_extra_info(self, name: str) -> Any:
@@ -45,6 +45,9 @@ class Transport:
 
     def close(self) -> None:
         self.closed = True
+
+    def abort(self) -> None:
+        self.closed = self.aborted = True
 
     def pause_reading(self) -> None:
         self.paused = True
