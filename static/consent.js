@@ -140,8 +140,7 @@ function drawCard(way) {
   const tooNew = pairing.obstacle === 'device_quarantined';
   const warned = warnings(pairing);
   if (warned.texts.length) approve.setAttribute('aria-describedby', 'warnings');
-  approve.setAttribute('aria-disabled', 'true');
-  setTimeout(() => approve.removeAttribute('aria-disabled'), INERT);
+  approve.dataset.inert = String(INERT);
 
   const age = h('dd', {});
   const life = (Date.parse(pairing.expiresAt) - Date.parse(pairing.createdAt)) / 1000;

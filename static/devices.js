@@ -238,6 +238,8 @@ function drawOthers(count) {
   const ask = () =>
     place.replaceChildren(
       h('strong', {}, `Log out ${count === 1 ? 'the other device' : `all ${count} others`}?`),
+      button('Cancel', rest, { kind: 'small secondary' }),
+      // Last, where the finger is not any more.
       button(
         'Log out',
         async () => {
@@ -247,7 +249,6 @@ function drawOthers(count) {
         },
         { kind: 'small danger' },
       ),
-      button('Cancel', rest, { kind: 'small secondary' }),
     );
   const rest = () => place.replaceChildren(button('Log out all other devices', ask, { kind: 'secondary' }));
   rest();

@@ -247,12 +247,12 @@ export function askIfThatIsYou(
         ' If you have not logged in as this user here, another site may have put this login in place of yours: say that it is not you.',
       ),
     row(
-      button('Not me', refuse, { kind: 'secondary' }),
       button('Continue', () => {
         session.adopt(login);
         showUser();
         confirmed();
       }),
+      button('Not me', refuse, { kind: 'secondary' }),
     ),
   );
 }

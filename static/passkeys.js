@@ -126,12 +126,15 @@ function drawPasskey({ id, name, createdAt, lastUsedAt, addedBy }) {
       rest();
       item.querySelector('button')?.focus();
     };
+    const remover = button('Remove', go, { kind: 'small danger' });
+    const cancel = button('Cancel', back, { kind: 'small secondary' });
     item.replaceChildren(
       h(
         'div',
         {},
         question,
-        row(button('Remove', go, { kind: 'small danger' }), button('Cancel', back, { kind: 'small secondary' })),
+        // Never where the finger still is.
+        row(...(more.length ? [remover, cancel] : [cancel, remover])),
       ),
     );
     question.focus();

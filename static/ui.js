@@ -50,6 +50,40 @@ export function icon(name) {
   return svg;
 }
 
+/** Who taps twice does not mean what has just taken the place of the first one. In milliseconds, as `data-inert`. */
+const INERT = 500;
+const CONTROLS = 'button, a.button, a.choice';
+/** @type {WeakMap<Element, number>} */
+const held = new WeakMap();
+
+function hold(/** @type {HTMLElement} */ control) {
+  clearTimeout(held.get(control));
+  control.setAttribute('aria-disabled', 'true');
+  const free = () => control.classList.contains('busy') || control.removeAttribute('aria-disabled');
+  held.set(control, setTimeout(free, Number(control.dataset.inert) || INERT));
+}
+
+new MutationObserver((changes) => {
+  for (const { addedNodes } of changes)
+    for (const node of addedNodes) {
+      if (!(node instanceof HTMLElement)) continue;
+      if (node.matches(CONTROLS)) hold(node);
+      node.querySelectorAll(CONTROLS).forEach(hold);
+    }
+}).observe(document.documentElement, { childList: true, subtree: true });
+
+document.addEventListener(
+  'click',
+  (event) => {
+    const control = event.target instanceof Element && event.target.closest('[aria-disabled="true"]');
+    // Enter in a field clicks its form's button: there nobody has aimed at anything.
+    if (!control || (control instanceof HTMLButtonElement && control.type === 'submit' && !event.detail)) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  },
+  true,
+);
+
 const main = () => /** @type {HTMLElement} */ (document.querySelector('main'));
 let drawn = 0;
 
@@ -101,7 +135,7 @@ export function button(label, work, { kind = 'primary', icon: name = undefined, 
 
 /** Runs `work` once at a time for this control; a problem becomes a notice after the control (or its row). */
 export async function attempt(control, work) {
-  if (control.getAttribute('aria-disabled') === 'true') return;
+  if (control.classList.contains('busy')) return;
   const place = control.closest('.row, form') ?? control;
   if (place.nextElementSibling?.classList.contains('problem')) place.nextElementSibling.remove();
   control.setAttribute('aria-disabled', 'true');

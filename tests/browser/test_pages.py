@@ -550,6 +550,70 @@ async def test_an_incomplete_link_is_explained_with_and_without_a_session(phone,
         await heading(page, "This link is incomplete")
 
 
+# --- Second taps
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+async def test_a_second_tap_on_what_has_just_been_drawn_does_nothing(new_device, server, width):
+    device = await new_device(viewport={"width": width, "height": 844})
+    page = await device.open(await server.invite("tamara"))
+    await heading(page, "You have an invitation")
+    await page.clock.install()
+    await page.clock.pause_at(await page.evaluate("Date.now() / 1000 + 1"))
+    await page.get_by_role("button", name="Log in this device").click()
+    await heading(page, re.compile("You are now tamara", re.IGNORECASE))
+    for name in ("Not me", "Continue"):
+        button = page.get_by_role("button", name=name)
+        await expect(button).to_have_attribute("aria-disabled", "true")
+        await button.dispatch_event("click")
+        box = await button.bounding_box()
+        await page.mouse.dblclick(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    await page.clock.run_for(500)
+    await page.get_by_role("button", name="Continue").click()
+    await heading(page, "You are logged in")
+    # Links that look like buttons are tapped twice as well.
+    await page.get_by_role("link", name="Your devices See").dispatch_event("click")
+    await heading(page, "You are logged in")
+    await page.clock.run_for(500)
+    await page.get_by_role("link", name="Your devices See").click()
+    await heading(page, "Your devices")
+
+
+def overlap(one, other) -> bool:
+    return not (
+        one["x"] + one["width"] <= other["x"]
+        or other["x"] + other["width"] <= one["x"]
+        or one["y"] + one["height"] <= other["y"]
+        or other["y"] + other["height"] <= one["y"]
+    )
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+async def test_nothing_destructive_takes_the_place_of_what_was_pressed(new_device, server, width):
+    first, second = await new_device(viewport={"width": width, "height": 844}), await new_device()
+    link = await server.invite("tatjana")
+    page = await first.open(link)
+    pressed = page.get_by_role("button", name="Log in this device")
+    before = await pressed.bounding_box()
+    await pressed.click()
+    await heading(page, re.compile("You are now tatjana", re.IGNORECASE))
+    assert not overlap(before, await page.get_by_role("button", name="Not me").bounding_box())
+    await page.get_by_role("button", name="Continue").click()
+    await heading(page, "You are logged in")
+    await second.log_in("tatjana")
+    await page.goto(f"{server.url}/devices")
+    await expect(page.locator(".device")).to_have_count(2)
+    item = page.locator(".device").filter(has_not_text="This device")
+    for where, name in ((item, "Log out"), (item, "This wasn’t me"), (page.locator(".all"), "Log out all other")):
+        pressed = where.get_by_role("button", name=re.compile(f"^{name}"))
+        await pressed.scroll_into_view_if_needed()
+        before, scrolled = await pressed.bounding_box(), await page.evaluate("scrollY")
+        await pressed.click()
+        assert await page.evaluate("scrollY") == scrolled
+        assert not overlap(before, await page.locator("button.danger").bounding_box())
+        await page.get_by_role("button", name="Cancel").click()
+
+
 # --- Sessions and devices
 
 
