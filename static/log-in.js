@@ -252,8 +252,9 @@ export function askIfThatIsYou(
         showUser();
         confirmed();
       }),
-      button('Not me', refuse, { kind: 'secondary' }),
     ),
+    // Below, where no second tap on what led here can meet it.
+    row(button('Not me', refuse, { kind: 'secondary' })),
   );
 }
 

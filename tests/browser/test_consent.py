@@ -64,6 +64,7 @@ async def test_warnings_stand_above_two_equal_buttons_and_are_read_out(new_devic
         await expect(page.get_by_role("heading", level=1)).to_be_focused()
         await page.keyboard.press("Tab")
         await expect(deny).to_be_focused()
+        await expect(deny).to_be_enabled()
         await page.keyboard.press("Enter")
         await heading(page, "Denied")
         await heading(showing, "The login was refused")

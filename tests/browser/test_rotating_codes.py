@@ -36,6 +36,12 @@ class StandingStill:
         await page.goto(self.url + path)
         return page
 
+    async def press(self, page: Page, name: str) -> None:
+        """On such a page what has just been drawn stays without effect until time goes on."""
+        await page.get_by_role("button", name=name).wait_for()
+        await page.clock.run_for(500)
+        await page.get_by_role("button", name=name).click()
+
     async def let_pass(self, seconds: int, *pages: Page) -> None:
         self._clock.forward(seconds=seconds)
         for page in pages:
@@ -111,7 +117,7 @@ async def test_the_phones_own_picture_rotates_and_only_the_present_one_lets_a_de
 ):
     showing = await rotating.show(showing_phone, "/phone")
     async with showing.expect_response(lambda answer: answer.url.endswith("/pairings")) as made:
-        await showing.get_by_role("button", name="Show a code instead").click()
+        await rotating.press(showing, "Show a code instead")
     first, picture = await shows(showing), await picture_of_code(showing)
     await rotating.let_pass(20, showing)
     await shows_another(showing, first)
@@ -184,7 +190,7 @@ async def test_who_lands_by_the_camera_app_may_take_his_time_to_press_but_not_to
     ]:
         showing = await rotating.show(laptop if who is phone else showing_phone, path)
         if who is tablet:
-            await showing.get_by_role("button", name="Show a code instead").click()
+            await rotating.press(showing, "Show a code instead")
         link = await shows(showing)
         landing = await who.context.new_page()
         async with landing.expect_response("**/keep") as kept:

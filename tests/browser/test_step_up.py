@@ -4,7 +4,7 @@ import re
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import CDPSession, Page, expect
+from playwright.async_api import CDPSession, Locator, Page, expect
 
 from .conftest import Device, Server, heading, shown_code, type_code
 
@@ -116,6 +116,12 @@ async def test_without_any_passkey_the_person_is_told_what_to_do(strict_server, 
     await expect(page.get_by_role("alert")).to_contain_text("Ask whoever runs this server for an invitation")
 
 
+async def press(button: Locator) -> None:
+    """By keyboard, once it has stood there for a moment."""
+    await expect(button).to_be_enabled()
+    await button.press("Enter")
+
+
 async def test_passkeys_are_added_listed_and_removed_by_keyboard_and_other_devices_hear_of_it(
     strict_server, new_device
 ):
@@ -135,13 +141,15 @@ async def test_passkeys_are_added_listed_and_removed_by_keyboard_and_other_devic
     await expect(page.get_by_role("alert").filter(has_text=ADDED)).to_have_count(0)
 
     # The same authenticator has one already.
-    await page.get_by_role("button", name="Add a passkey").press("Enter")
+    await press(page.get_by_role("button", name="Add a passkey"))
     await expect(page.get_by_role("alert")).to_contain_text("in your account already")
 
-    await page.get_by_role("button", name=re.compile("^Remove the passkey .“Joe's finger”.$")).press("Enter")
+    await press(page.get_by_role("button", name=re.compile("^Remove the passkey .“Joe's finger”.$")))
     await expect(page.locator("p:focus")).to_have_text("Remove the passkey “Joe's finger”?")
     await page.keyboard.press("Tab")
-    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("button", name="Cancel")).to_be_focused()
+    await page.keyboard.press("Tab")
+    await press(page.locator("button:focus"))
     await expect(page.get_by_role("heading", name="Joe's finger")).to_have_count(0)
     await expect(page.get_by_label("Name for a new passkey")).to_be_focused()
     await expect(other.get_by_role("heading", name="Joe's finger")).to_have_count(0)
