@@ -706,35 +706,29 @@ async def dribble(target: Target) -> None:
 
 @against(33)
 async def hold_the_loop(target: Target) -> None:
-    """Keep the server busy by one header, cookie, path or query, before anybody is known or counted"""
+    """Keep the server busy by one cookie or name, before anybody is known or counted"""
     public = urlsplit((await target.new_device()).pairing["qr"]["text"])
     own = {"Origin": f"{public.scheme}://{public.netloc}"}
+    cookie = 'pairing_refresh="' + '\\"' * 15_000 + '"'
+    name = ("a" + "\u0301" * 7_500 + "\u0323" * 7_500).encode()
+    worst: list[tuple[str, dict[Any, Any], Any]] = [
+        ("/sessions/refresh", own | {"Cookie": cookie}, {"keys": "cookie"}),
+        ("/invites/accept", {b"X-Device-Code": b"a", b"X-Device-Name": name}, {"code": "x"}),
+    ]
 
-    def worst(size: int) -> list[tuple[str, str, dict[str, Any], Any]]:
-        half = size // 4
-        name = ("a" + "\u0301" * half + "\u0323" * half).encode()
-        cookie = 'pairing_refresh="' + '\\"' * (size // 2) + '"'
-        unknown = "A" * 22
-        return [
-            ("POST", "/sessions/refresh", own | {"Cookie": cookie}, {"keys": "cookie"}),
-            ("POST", "/invites/accept", {b"X-Device-Code": b"a", b"X-Device-Name": name}, {"code": "x"}),
-            ("GET", f"/pairings/{unknown}?{'%41=%41&' * (size // 8)}", {"Pairing-Secret": unknown}, None),
-            ("GET", f"{target.api.url}/static/{'a/' * (size // 2)}", {}, None),
-        ]
-
-    async def quickest(method: str, path: str, headers: dict[str, Any], body: Any) -> float:
+    async def quickest(path: str, headers: dict[Any, Any], body: Any) -> float:
         took = []
         for _ in range(5):
             started = time.perf_counter()
-            await target.api.http.request(method, path, headers=headers, json=body)
+            await target.api.http.post(path, headers=headers, json=body)
             took.append(time.perf_counter() - started)
         return min(took)
 
-    plain = await quickest("GET", "/me", {}, None)
-    # What fits a proxy's 8 KiB, and what fits the server's 32.
-    for each in (*worst(6_000), *worst(30_000)):
+    plain = await quickest("/sessions/refresh", {}, {})
+    for each in worst:
         took = await quickest(*each)
-        demand(took - plain < 0.05, f"{each[0]} {each[1][:40]} takes {took * 1000:.0f} ms")
+        # On the machines that this was found on: 0.6 and 0.25 s.
+        demand(took - plain < 0.15, f"{each[0]} takes {took * 1000:.0f} ms")
 
 
 @against(26)
