@@ -322,9 +322,12 @@ export function reader({ onCode, typedLabel }) {
 
   const pasted = (/** @type {ClipboardEvent} */ event) => {
     if (!panel.isConnected) return document.removeEventListener('paste', pasted);
-    const picture = [...(event.clipboardData?.files ?? [])].find((item) => item.type.startsWith('image/'));
+    const files = [...(event.clipboardData?.files ?? [])];
+    const text = event.clipboardData?.getData('text/plain') ?? '';
+    // Office programs give a picture of what they also give as text. Another file is named for what it is.
+    const picture = files.find((item) => item.type.startsWith('image/')) ?? (text ? undefined : files[0]);
     if (picture) fromPicture(picture);
-    else if (event.target !== typed) typed.value = event.clipboardData?.getData('text/plain') ?? '';
+    else if (event.target !== typed) typed.value = text;
   };
   document.addEventListener('paste', pasted);
   return panel;

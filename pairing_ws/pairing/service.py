@@ -568,7 +568,7 @@ class PairingService(Generic[SessionT]):
         digits = codes.normal_number(number)
         if digits is None:
             # A slip of the finger, and no guess: it costs no attempt.
-            raise Refused(Code.NUMBER_MISMATCH, "a number has three digits", attemptsLeft=MAX_MISSES - pairing.misses)
+            raise _mismatch(pairing)
         self._refuse_repeated(pairing, digits)
         account = pairing.approver.user_id if pairing.approver else ""
         # A new pairing brings new attempts, so the account counts them too.

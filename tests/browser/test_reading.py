@@ -242,6 +242,18 @@ async def test_a_file_without_a_code_is_named_for_what_it_is(phone, file, word):
     await expect(page.get_by_role("alert")).to_contain_text(word)
 
 
+async def test_a_pasted_file_that_is_no_picture_is_named_too(phone):
+    page = await phone.open("/phone")
+    await page.get_by_label("Type the code that it shows").fill("K7QF")
+    await page.evaluate("""() => {
+        const data = new DataTransfer();
+        data.items.add(new File(['%PDF-1.7'], 'code.pdf', { type: 'application/pdf' }));
+        document.body.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true }));
+    }""")
+    await expect(page.get_by_role("alert")).to_contain_text("This is a PDF document")
+    await expect(page.get_by_label("Type the code that it shows")).to_have_value("K7QF")
+
+
 @pytest.mark.parametrize("mime", ["image/svg+xml", "application/octet-stream"])
 async def test_the_products_own_svg_can_be_uploaded(phone, server, mime):
     page = await phone.open("/phone")

@@ -1221,6 +1221,20 @@ async def test_the_third_wrong_number_ends_it_and_the_account_hears_of_it() -> N
     assert await word(world.log_in(created, number)) is Code.PAIRING_DENIED
 
 
+async def test_what_can_not_be_a_number_uses_nothing_up_and_any_script_does() -> None:
+    world = World(verify="always")
+    created = await world.approved()
+    await refused(world.log_in(created, wrong_numbers(created)[0]))
+    before = await world.now_is(created)
+    for odd in ("", "12", "1234", "abc", "\u00bd2"):
+        miss = await refused(world.log_in(created, odd))
+        assert (miss.code, miss.extra) == (Code.NUMBER_MISMATCH, {"attemptsLeft": 2})
+    assert await world.now_is(created) == before
+    assert world.rates.used("number") == {"alice": 1}
+    number = codes.verification_number(KEY, created.view.pairing.id)
+    assert await world.log_in(created, "".join(chr(0x660 + int(digit)) for digit in number))
+
+
 async def test_a_wrong_number_that_comes_again_counts_once_for_the_pairing_and_the_account() -> None:
     world = World(verify="always")
     created = await world.approved()
