@@ -13,6 +13,8 @@ EVENTS: Mapping[str, str] = {
     "pairing.cancelled": "its creator took it back",
     "pairing.consumed": "the new device exchanged it for keys",
     "pairing.reported": "the approver says that they did not start it",
+    "pairing.left": "the new device's page was left (level `debug`: strangers can do so at will)",
+    "pairing.returned": "it was there again in time (level `debug`)",
     "session.started": "a login, by an approval (`qr`) or an invite (`invite`)",
     "session.refreshed": "keys were renewed (level `debug`)",
     "session.stepped_up": "a person proved to be there, by a passkey or the host application",
@@ -34,7 +36,7 @@ EVENTS: Mapping[str, str] = {
     "key.removed": "a signing key was withdrawn",
 }
 # Of these there are too many to be told by default.
-OFTEN = frozenset({"pairing.created", "session.refreshed"})
+OFTEN = frozenset({"pairing.created", "pairing.left", "pairing.returned", "session.refreshed"})
 
 
 class Audit(Protocol):

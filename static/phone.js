@@ -31,7 +31,8 @@ const SHOWING = `pairing-showing:${root.pathname}`;
 enter({
   async loggedIn() {
     watchAlerts();
-    if (!(await resume(begin)) && !(await showAgain())) drawLetIn();
+    // Who comes by a link has turned to something else; what still waits is offered beside the reader.
+    if (!reloaded() || (!(await resume(begin)) && !(await showAgain()))) drawLetIn();
   },
   async loggedOut() {
     const waited = (await comeBack()).find(({ now }) => !isFinal(now) || now.status === 'consumed');
@@ -39,6 +40,12 @@ enter({
     else drawAskIn();
   },
 });
+function reloaded() {
+  const [entry] = /** @type {any[]} */ (performance.getEntriesByType('navigation'));
+  // Safari told it the old way until 2021.
+  return entry ? entry.type !== 'navigate' : performance.navigation?.type !== 0;
+}
+
 session.events.addEventListener('signed-out', () => location.reload());
 session.events.addEventListener('signed-in', () => location.reload());
 

@@ -47,6 +47,8 @@ _TOLD_AS = {
     Event.CANCEL: "pairing.cancelled",
     Event.MISS: "pairing.number_missed",
     Event.LOGIN: "pairing.consumed",
+    Event.LEAVE: "pairing.left",
+    Event.RETURN: "pairing.returned",
 }
 # A claim leaves at least this long to decide.
 DECIDE_MS = 60_000

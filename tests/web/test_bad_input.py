@@ -283,7 +283,7 @@ async def test_an_unknown_path_gets_a_problem_document(api: Api, path: str) -> N
 
 
 async def test_a_wrong_method_gets_a_problem_document_with_the_right_ones(api: Api) -> None:
-    for method, path in [("PUT", "/pairings"), ("GET", "/pairings"), ("POST", "/me"), ("PATCH", "/sessions/refresh"),
+    for method, path in [("PUT", "/pairings"), ("PATCH", "/pairings"), ("POST", "/me"), ("PATCH", "/sessions/refresh"),
                          ("GET", "/pairings/x/approve"), ("TRACE", "/me")]:  # fmt: skip
         answer = await api.http.request(method, path)
         assert refusal(answer) == (405, "method_not_allowed"), (method, path)
