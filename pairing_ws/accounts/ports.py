@@ -245,7 +245,7 @@ class AccountStore(Protocol):
         that asks (`by`); then it may have left itself. None if the account has no such device. Whoever it let in is
         either ended, or is not let in any more, however close the race. The activity is written with the device's id
         and name, if anything ended. With `passkeys` those go that any of them has ever added, `by` apart, each with a
-        line of its own.
+        line of its own. Without `descendants` nothing changes for a device that has left: the call is repeated.
         """
 
     async def descendants(self, user_id: str) -> Mapping[str, Set[str]]:

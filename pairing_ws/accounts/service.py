@@ -290,6 +290,12 @@ class AccountService:
             await prove(session.key_thumbprint, auth_key)
         return await self._used(known, session, claims, now)
 
+    async def left(self, auth_key: str) -> str | None:
+        """The id of the device whose true authKey this is, if it was logged out; None else."""
+        claims = self._tokens.verify(auth_key, self._clock())
+        session = await self._store.session(claims.sid) if claims else None
+        return session.device.id if session and session.ended_why in ("revoked", "logged_out") else None
+
     async def still_stands(self, session_id: str, signed_by: str = "") -> Session | None:
         """The session as it is now, for what outlives the check of an authKey (sockets, long polls); None once it has
         ended, or the key that had signed the authKey was withdrawn. Never from the cache: the caller was woken because
@@ -449,7 +455,8 @@ class AccountService:
         )
         if ended is None:
             raise no_such_device()
-        self._tell(line.event, session, ip, revoked=device_id, sessions_of=len(ended))
+        if ended or descendants:
+            self._tell(line.event, session, ip, revoked=device_id, sessions_of=len(ended))
         await self._ended(session, ended)
         if ended and not own:
             self.push_news("device.revoked", session.user.id, device_id, but=session.device.id)
@@ -507,6 +514,7 @@ class AccountService:
             )
             await self._store.rename(session.user.id, device_id, name, line)
             self._tell(line.event, session, ip, renamed=device_id, name=name)
+            await self._changed(session.user.id)
         self._known.pop(session.user.id, None)
         return await self._device(session.user.id, device_id)
 

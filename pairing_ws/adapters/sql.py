@@ -283,13 +283,13 @@ class SqlAccounts(Store):
         self._lock_account(db, user_id)
         names = {row[0]: row[1] for row in db.rows(ask.NAMES, account=user_id)}
         alive = self._alive(db, user_id, at)
-        if device_id not in (names if descendants else alive):
+        if device_id not in names:
             return None
         doomed = _family(self._let_in(db, user_id), device_id) if descendants else {device_id}
         ended = [each for each in alive if each in doomed and (each != by or by == device_id)]
         line = msgspec.structs.replace(activity, device_id=device_id, device_name=names[device_id])
         self._revoke(db, ended, at, line)
-        if passkeys:
+        if passkeys and (ended or descendants):
             self._take_passkeys(db, user_id, doomed - {by}, activity)
         return ended
 

@@ -1,11 +1,14 @@
 """The calls on sessions, devices and invites. Each reads the request, asks the story once, and spells the answer."""
 
 import re
+from collections.abc import Sequence
 
+import msgspec
 from starlette.responses import Response
 
 from pairing_ws import codes
-from pairing_ws.accounts.ports import Position
+from pairing_ws.accounts.passkeys import Passkey
+from pairing_ws.accounts.ports import Device, Position
 from pairing_ws.accounts.service import ACTIVITY_LINES, unauthenticated
 from pairing_ws.errors import Code, Refused
 from pairing_ws.web import wire
@@ -20,7 +23,10 @@ from pairing_ws.web.http import (
     push_token,
 )
 from pairing_ws.web.labels import label
+from pairing_ws.web.polling import MAX_WAIT_SECONDS, tagged, wait_of, when_news
 
+# Of what an account's devices and passkeys are.
+_VERSION = re.compile(r"[A-Za-z0-9_-]{22}")
 # Of a line of activity: its moment and its id.
 _POSITION = re.compile(r"[0-9]{1,18}-[0-9]{1,18}", re.ASCII)
 
@@ -79,12 +85,35 @@ async def me(caller: Caller) -> Response:
 
 
 async def devices(caller: Caller) -> Response:
-    """The devices that are logged in to this account, oldest first."""
+    """The devices that are logged in to this account, oldest first; with `wait`, until `version` is not the `known`."""
+    known, wait = caller.query("known"), wait_of(caller)
+    if known is not None and not _VERSION.fullmatch(known):
+        raise Refused(Code.BAD_REQUEST, "known has to be what `version` said")
     session = await caller.session()
-    now = caller.services.clock()
     accounts = caller.services.accounts
-    found, came_of = await accounts.devices(session), await accounts.descendants(session)
-    return JsonResponse(wire.devices(found, came_of, session.device.id, now))
+
+    async def look() -> tuple[tuple[Sequence[Device], str], float | None]:
+        found = await accounts.devices_seen_by(session)
+        if found is None:
+            # Since it was asked, the session has ended.
+            raise unauthenticated()
+        version = _version(found, await caller.services.step_ups.passkeys(session))
+        return (found, version), None if version != known else float(MAX_WAIT_SECONDS)
+
+    (found, version), again = await look()
+    if wait and again is not None:
+        found, version = await when_news(
+            caller, wait, lambda wake: [accounts.watch(session.user.id, session.id, wake)], look
+        )
+    came_of = await accounts.descendants(session)
+    answer = wire.devices(found, came_of, version, session.device.id, caller.services.clock())
+    # When each was last seen is no news.
+    return tagged(caller, answer, f'W/"{version}"')
+
+
+def _version(devices: Sequence[Device], passkeys: Sequence[Passkey]) -> str:
+    state = [(each.id, each.created_at, each.name, each.reported_name) for each in devices]
+    return codes.digest(msgspec.json.encode((state, [(each.id, each.name) for each in passkeys])).decode())[:22]
 
 
 async def change_device(caller: Caller) -> Response:
@@ -109,8 +138,15 @@ async def revoke_device(caller: Caller) -> Response:
     given = caller.query("descendants")
     if given not in (None, "true", "false"):
         raise Refused(Code.BAD_REQUEST, "descendants is true or false")
-    session = await caller.session()
-    await caller.services.accounts.revoke(session, caller.id, caller.ip, descendants=given == "true")
+    accounts = caller.services.accounts
+    try:
+        session = await caller.session()
+    except Refused as refused:
+        if refused.code is Code.UNAUTHENTICATED and await accounts.left(caller.auth_key or "") == caller.id:
+            # It has logged itself out before, and the answer got lost.
+            return Response(status_code=204)
+        raise
+    await accounts.revoke(session, caller.id, caller.ip, descendants=given == "true")
     return Response(status_code=204)
 
 

@@ -12,7 +12,7 @@ from pairing_ws.errors import Code
 from pairing_ws.web import wire
 from pairing_ws.web.errors import PROBLEM_JSON, SHAPES
 from pairing_ws.web.http import API, DEVICE_CODE, PUSH_TOKEN
-from pairing_ws.web.pairings import MAX_DIGITS
+from pairing_ws.web.polling import MAX_DIGITS
 from pairing_ws.web.routes import DEVICE, KEY, PROVED, SECRET, Call
 from pairing_ws.web.socket import SUBPROTOCOL
 
@@ -46,6 +46,10 @@ QUERY: dict[str, Json] = {
     },
     "wait": {"schema": {"type": "integer", "minimum": 0, "maximum": 30}, "description": "for so many seconds"},
     "descendants": {"schema": {"type": "boolean"}, "description": "also all devices that this one let in"},
+    "known": {
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"},
+        "description": "answer once `version` is another one",
+    },
     "before": {
         "schema": {"type": "string", "pattern": "^[0-9]{1,18}-[0-9]{1,18}$"},
         "description": "the next page: what `next` said",

@@ -1,7 +1,8 @@
 """The pairing calls of the contract. Each reads the request, asks the story once, and spells the answer."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from importlib import import_module
 from urllib.parse import urlsplit
 
@@ -9,15 +10,13 @@ from starlette.responses import Response
 
 from pairing_ws import codes
 from pairing_ws.accounts.service import unauthenticated
-from pairing_ws.errors import Code, Refused, Unavailable
+from pairing_ws.errors import Code, Refused
 from pairing_ws.pairing.scanned import KEPT_MS
 from pairing_ws.pairing.terms import ByKey, BySecret, Holder, View
+from pairing_ws.ports import Wake
 from pairing_ws.web import wire
-from pairing_ws.web.http import Caller, JsonResponse, Waiting, body, give_keys
-
-MAX_WAIT_SECONDS = 30
-# Of a number in a query string.
-MAX_DIGITS = 9
+from pairing_ws.web.http import Caller, JsonResponse, body, give_keys
+from pairing_ws.web.polling import number, tagged, wait_of, when_news
 
 
 async def create(caller: Caller) -> Response:
@@ -54,42 +53,35 @@ async def be_present(caller: Caller) -> Response:
 async def read(caller: Caller) -> Response:
     """Poll a pairing; with `wait`, until its version is greater than `since`."""
     pairing_id, holder = caller.id, await caller.holder()
-    since, wait = _number(caller, "since", None), _number(caller, "wait", MAX_WAIT_SECONDS)
+    since, wait = number(caller, "since"), wait_of(caller)
     view = await caller.services.pairings.view(pairing_id, holder)
-    if wait and since is not None and view.pairing.version <= since and not view.pairing.final:
+    if wait and since is not None and not _is_news(view, since):
         view = await _changed(caller, pairing_id, holder, since, wait)
-    etag = f'"{view.pairing.version}"'
-    known = caller.fields.first(b"if-none-match")
-    if known and etag in [tag.strip().removeprefix("W/") for tag in known.split(",")]:
-        return Response(status_code=304, headers={"ETag": etag})
-    return JsonResponse(wire.pairing(view), 200, (b"etag", etag.encode()))
+    return tagged(caller, wire.pairing(view), f'"{view.pairing.version}"')
+
+
+def _is_news(view: View, since: int) -> bool:
+    return view.pairing.version > since or view.pairing.final
 
 
 async def _changed(caller: Caller, pairing_id: str, holder: Holder, since: int, wait: int) -> View:
     """The pairing once it is newer than `since`, or as it is when `wait` seconds are over."""
-    clock = asyncio.get_running_loop().time
-    end = clock() + wait
-    waiting = Waiting(caller.receive)
-    drain, accounts = caller.services.drain, caller.services.accounts
-    session_id = holder.approver.session_id if isinstance(holder, ByKey) else ""
-    async with AsyncExitStack() as stack:
-        try:
-            await stack.enter_async_context(caller.services.pairings.watch(pairing_id, waiting.wake))
-            if isinstance(holder, ByKey):
-                await stack.enter_async_context(accounts.watch(holder.approver.user_id, session_id, waiting.wake))
-        except Unavailable:
-            # Deaf, but perhaps not blind: without the bus this is a slow poll.
-            return await caller.services.pairings.view(pairing_id, holder)
-        while True:
-            view = await caller.services.pairings.view(pairing_id, holder)
-            if session_id and await accounts.still_stands(session_id, caller.signed_by) is None:
-                # What is read after the end of a session is not for it any more.
-                raise unauthenticated()
-            left = end - clock()
-            if view.pairing.version > since or view.pairing.final or left <= 0 or drain.begun:
-                return view
-            with drain.waking(waiting.wake):
-                await waiting.wait(min(left, view.expires_in))
+    pairings, accounts = caller.services.pairings, caller.services.accounts
+    approver = holder.approver if isinstance(holder, ByKey) else None
+
+    def watches(wake: Wake) -> Iterator[AbstractAsyncContextManager[None]]:
+        yield pairings.watch(pairing_id, wake)
+        if approver:
+            yield accounts.watch(approver.user_id, approver.session_id, wake)
+
+    async def look() -> tuple[View, float | None]:
+        view = await pairings.view(pairing_id, holder)
+        if approver and await accounts.still_stands(approver.session_id, caller.signed_by) is None:
+            # What is read after the end of a session is not for it any more.
+            raise unauthenticated()
+        return view, None if _is_news(view, since) else view.expires_in
+
+    return await when_news(caller, wait, watches, look)
 
 
 async def claim(caller: Caller) -> Response:
@@ -148,15 +140,3 @@ async def log_in(caller: Caller) -> Response:
     holder = caller.by_secret()
     given = await caller.services.pairings.log_in(caller.id, holder, wanted.number, caller.device_code(), caller.prove)
     return give_keys(given, caller.services, cookie=wanted.keys == "cookie")
-
-
-def _number(caller: Caller, name: str, limit: int | None) -> int | None:
-    """A whole number from the query string; None if it is not there."""
-    given = caller.query(name)
-    if given is None:
-        return None
-    if not given.isascii() or not given.isdigit() or len(given) > MAX_DIGITS:
-        raise Refused(Code.BAD_REQUEST, f"{name} has to be a whole number")
-    if limit is not None and int(given) > limit:
-        raise Refused(Code.BAD_REQUEST, f"{name} is at most {limit}")
-    return int(given)

@@ -108,7 +108,7 @@ CALLS: tuple[Call, ...] = (
         proofs=(KEY,), refusals=(Code.STEP_UP_REFUSED,),
     ),
     Call("GET", f"{API}/me", accounts.me, 200, wire.Me, proofs=(KEY,)),
-    Call("GET", f"{API}/devices", accounts.devices, 200, wire.Devices, proofs=(KEY,)),
+    Call("GET", f"{API}/devices", accounts.devices, 200, wire.Devices, proofs=(KEY,), query=("known", "wait")),
     Call(
         "PATCH", f"{API}/devices/{{id}}", accounts.change_device, 200, wire.DeviceView, wire.DeviceRequest,
         proofs=(KEY,), refusals=(Code.NOT_FOUND, Code.DEVICE_QUARANTINED),

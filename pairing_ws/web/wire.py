@@ -296,7 +296,10 @@ class Me(Json):
 
 
 class Devices(Json):
+    """`version` is another one when a device or a passkey has come, gone or got another name."""
+
     devices: list[DeviceView]
+    version: str
 
 
 class Revoked(Json, omit_defaults=False):
@@ -486,13 +489,15 @@ def device(record: accounts.Device, current: str | None, now: int) -> DeviceView
     )
 
 
-def devices(found: Sequence[accounts.Device], came_of: Mapping[str, Set[str]], current: str, now: int) -> Devices:
+def devices(
+    found: Sequence[accounts.Device], came_of: Mapping[str, Set[str]], version: str, current: str, now: int
+) -> Devices:
     views = [device(each, current, now) for each in found]
     here = [each.id for each in found if each.id != current]
     for view in views:
         along = [each for each in here if each != view.id and each in came_of.get(view.id, ())]
         view.descendants = along or msgspec.UNSET
-    return Devices(devices=views)
+    return Devices(devices=views, version=version)
 
 
 def user(record: accounts.User) -> UserView:

@@ -165,7 +165,7 @@ async def test_a_revoked_devices_keys_die_its_sockets_close_and_its_open_pairing
     assert refusal(late) == (409, "invalid_state")
     assert [each["id"] for each in await known(phone)] == [id_of(phone)]
     again = await api.http.delete(f"/devices/{id_of(second)}", headers=phone.headers)
-    assert refusal(again) == (404, "not_found")
+    assert again.status_code == 204
 
 
 @pytest.mark.security(19)
@@ -215,6 +215,69 @@ async def test_a_device_may_revoke_itself(api: Api, phone: Phone) -> None:
     second = await let_in(api, phone)
     assert (await api.http.delete(f"/devices/{id_of(second)}", headers=second.headers)).status_code == 204
     assert refusal(await second.get("/me")) == (401, "unauthenticated")
+
+
+async def test_to_log_a_device_out_that_is_out_is_done_already(api: Api, phone: Phone, new_phone: NewPhone) -> None:
+    second, path = await let_in(api, phone), "/devices/{}"
+    own = path.format(id_of(second))
+    for _ in range(3):
+        # Its own, and the answer got lost.
+        assert (await api.http.delete(own, headers=second.headers)).status_code == 204
+        assert (await api.http.delete(own, headers=phone.headers)).status_code == 204
+    # It is out, and for everything else it is nobody.
+    assert refusal(await second.get("/me")) == (401, "unauthenticated")
+    elsewhere = path.format(id_of(phone))
+    assert refusal(await api.http.delete(elsewhere, headers=second.headers)) == (401, "unauthenticated")
+    assert refusal(await api.http.delete(own, headers=(await new_phone()).headers)) == (404, "not_found")
+    assert refusal(await api.http.delete(path.format("0" * 32), headers=phone.headers)) == (404, "not_found")
+    lines = (await phone.get("/activity?only=other")).json()["activity"]
+    assert [(line["event"], line.get("count", 1)) for line in lines] == [("device.revoked", 1)]
+
+
+# Polls
+
+
+async def test_where_sockets_are_blocked_a_poll_waits_for_the_devices_to_change(api: Api, phone: Phone) -> None:
+    version = (await phone.get("/devices")).json()["version"]
+    waiting = [asyncio.create_task(phone.get(f"/devices?known={version}&wait=30")) for _ in range(50)]
+    second = await let_in(api, phone, name="Newcomer")
+    for answer in await asyncio.gather(*waiting):
+        assert [each["name"] for each in answer.json()["devices"]] == ["Test device", "Newcomer"]
+    newer = answer.json()["version"]
+    renaming = asyncio.create_task(phone.get(f"/devices?known={newer}&wait=30"))
+    await api.http.patch(f"/devices/{id_of(second)}", json={"name": "Renamed"}, headers=phone.headers)
+    renamed = (await renaming).json()
+    assert [each["name"] for each in renamed["devices"]] == ["Test device", "Renamed"]
+    leaving = asyncio.create_task(phone.get(f"/devices?known={renamed['version']}&wait=30"))
+    await api.http.delete(f"/devices/{id_of(second)}", headers=phone.headers)
+    assert (await leaving).json()["version"] == version
+
+
+async def test_a_poll_for_devices_answers_at_once_where_there_is_news_and_else_when_its_wait_is_over(
+    api: Api, phone: Phone
+) -> None:
+    plain = await phone.get("/devices")
+    version = plain.json()["version"]
+    assert plain.headers["etag"] == f'W/"{version}"'
+    assert (await phone.get(f"/devices?known={'x' * 22}&wait=30")).json()["version"] == version
+    assert (await phone.get(f"/devices?known={version}&wait=1")).json()["version"] == version
+    for known in (f'W/"{version}"', f'"{version}"', f'"other", "{version}"'):
+        same = await api.http.get("/devices", headers=phone.headers | {"If-None-Match": known})
+        assert (same.status_code, same.content) == (304, b"")
+    # That a device was seen is no news.
+    phone.keys = (await api.http.post("/sessions/refresh", json={"refreshKey": phone.keys["refreshKey"]})).json()
+    assert (await phone.get("/devices")).json()["version"] == version
+    for query in ("known=", "known=1", f"known={'/' * 22}", f"known={version}&wait=31", f"known={version}&wait=x"):
+        assert refusal(await phone.get(f"/devices?{query}")) == (400, "bad_request")
+
+
+@pytest.mark.security(36)
+async def test_a_poll_for_devices_ends_with_its_session(api: Api, phone: Phone) -> None:
+    second = await let_in(api, phone)
+    version = (await second.get("/devices")).json()["version"]
+    waiting = [asyncio.create_task(second.get(f"/devices?known={version}&wait=30")) for _ in range(5)]
+    await api.http.delete(f"/devices/{id_of(second)}", headers=phone.headers)
+    assert [refusal(each) for each in await asyncio.gather(*waiting)] == [(401, "unauthenticated")] * 5
 
 
 # Events and activity
