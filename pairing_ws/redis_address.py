@@ -1,6 +1,7 @@
 """`REDIS_URL` taken apart: one server, Sentinel, or a Cluster. Pure; nothing is connected here."""
 
 import re
+import ssl
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -9,6 +10,7 @@ from redis.asyncio.connection import parse_url
 
 Kind = Literal["server", "sentinel", "cluster"]
 
+NOT_STRICT = "ssl_exclude_verify_flags"
 TLS_OPTIONS = frozenset({"ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"})
 _SENTINEL_OPTIONS = frozenset({"sentinel_username", "sentinel_password"})
 _SCHEMES = {f"{name}{tls}": f"redis{tls}" for name in ("redis", "valkey") for tls in ("", "s")} | {"unix": "unix"}
@@ -72,6 +74,9 @@ class RedisAddress:
             raise ValueError
         if options.get("ssl_cert_reqs") not in (None, "none", "optional", "required"):
             raise ValueError
+        if "ssl_ca_certs" in options:
+            # From 3.13 on Python takes no authority without key identifiers, and many private ones have none.
+            options[NOT_STRICT] = [ssl.VerifyFlags.VERIFY_X509_STRICT]
         if kind != "server":
             options = {each: value for each, value in options.items() if each not in ("host", "port")}
         return cls(

@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.utils import str_if_bytes
 
-from pairing_ws.redis_address import TLS_OPTIONS, RedisAddress
+from pairing_ws.redis_address import NOT_STRICT, TLS_OPTIONS, RedisAddress
 
 # One look at Sentinel or the Cluster's nodes; it has to fit several times into a command's patience.
 FIND_SECONDS = 3.0
@@ -276,5 +276,5 @@ def name_of(host: str, port: int | str) -> str:
 
 def _tls(address: RedisAddress) -> dict[str, Any]:
     """TLS as its keyword arguments, for redis-py's makers that take no connection class."""
-    given = {name: value for name, value in address.options.items() if name in TLS_OPTIONS}
+    given = {name: value for name, value in address.options.items() if name in (*TLS_OPTIONS, NOT_STRICT)}
     return {"ssl": True, **given} if address.options.get("connection_class") is SSLConnection else {}

@@ -18,6 +18,7 @@ from joserfc.jwk import ECKey
 from pairing_ws.accounts.ports import Claims
 from pairing_ws.adapters.key_file import KeyFileError, KeySet, exposure, read_key_file, without_made
 from pairing_ws.clock import SKEW_MS, Clock
+from pairing_ws.nesting import is_deep
 
 log = structlog.get_logger()
 
@@ -208,7 +209,8 @@ def read_header(token: str) -> dict[str, Any] | None:
         return None
     first = token.partition(".")[0]
     try:
-        header = json.loads(base64.urlsafe_b64decode(first + "=" * (-len(first) % 4)))
+        raw = base64.urlsafe_b64decode(first + "=" * (-len(first) % 4))
+        header = None if is_deep(raw) else json.loads(raw)
     except (ValueError, binascii.Error, RecursionError):
         return None
     return header if isinstance(header, dict) else None

@@ -22,6 +22,7 @@ from pairing_ws.accounts.step_up import StepUpService
 from pairing_ws.clock import Clock
 from pairing_ws.config import Network, Settings
 from pairing_ws.errors import Code, Refused
+from pairing_ws.nesting import MAX_DEPTH, is_deep
 from pairing_ws.network import is_in, parse
 from pairing_ws.pairing.service import PairingService
 from pairing_ws.pairing.terms import ByKey, BySecret, Holder
@@ -368,6 +369,8 @@ def too_large() -> Refused:
 
 
 def _decoded(raw: bytes, kind: type[BodyT]) -> BodyT:
+    if is_deep(raw):
+        raise Refused(Code.BAD_REQUEST, f"the body is more than {MAX_DEPTH} levels deep")
     try:
         # msgspec takes the last of two equal keys; what is ambiguous must not get past another reader (RFC 8259, 4).
         _strict.decode(raw.decode())

@@ -19,6 +19,7 @@ from pairing_ws import codes
 from pairing_ws.accounts.passkeys import Passkey
 from pairing_ws.accounts.ports import Device, Session
 from pairing_ws.errors import Code, Refused
+from pairing_ws.nesting import is_deep
 from pairing_ws.network import block
 from pairing_ws.pairing.service import not_found
 from pairing_ws.pairing.terms import BySecret, Holder, View
@@ -399,6 +400,8 @@ class Sockets:
             except TimeoutError:
                 raise Closing(4401, "no credential within 5 seconds") from None
             try:
+                if is_deep(message.encode(errors="replace")):
+                    raise msgspec.DecodeError
                 first = _auth_message(message.removeprefix("\ufeff"))
             except (msgspec.DecodeError, RecursionError):
                 raise Closing(4400, "the first message has to be an auth message") from None

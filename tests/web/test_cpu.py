@@ -211,6 +211,9 @@ def test_no_query_is_expensive(busy: Embedded, method: str, path: str, name: str
 
 BODIES: dict[str, bytes] = {
     "deep arrays": b'{"qr":"none","a":' + b"[" * 7_900 + b"]" * 7_900 + b"}",
+    "brackets in a string without an end": b'{"qr":"' + b'[\\"' * 5_000,
+    "quotes without an end": b"[" * 33 + b'"' * 15_000,
+    "empty arrays": b'{"qr":"none","a":[' + b"[]," * 5_000 + b"[]]}",
     "deep objects": b'{"qr":"none","a":' + b'{"":' * 3_000 + b"1" + b"}" * 3_000 + b"}",
     "unclosed": b"[" * BODY,
     "long integers": b'{"qr":"none","a":[' + b",".join([b"9" * 4_300] * 3) + b"]}",
