@@ -76,20 +76,21 @@ function readLink(link) {
 export function readUrl(url) {
   if (url.origin !== root.origin) return { kind: 'foreign', host: url.host };
   if (!url.pathname.startsWith(root.pathname)) return { kind: 'unknown' };
-  const [, kind, id] = /^(pair|join)\/([A-Za-z0-9_-]+)\/?$/.exec(url.pathname.slice(root.pathname.length)) ?? [];
+  const path = readPart(url.pathname.slice(root.pathname.length));
+  const [, kind, id] = /^(pair|join)\/([A-Za-z0-9_-]+)\/?$/.exec(path) ?? [];
   if (!kind) return { kind: 'unknown' };
-  const code = readFragment(url.hash.slice(1));
+  const code = readPart(url.hash.slice(1));
   if (!code) return { kind: 'incomplete' };
   if (kind === 'join' && id === 'invite') return { kind: 'invite', code };
   return { kind: /** @type {'pair' | 'join'} */ (kind), id, code };
 }
 
 /** An address bar percent-encodes what came along unseen. */
-function readFragment(/** @type {string} */ fragment) {
+function readPart(/** @type {string} */ part) {
   try {
-    return folded(decodeURIComponent(fragment)).replace(/ /g, '');
+    return folded(decodeURIComponent(part)).replace(/ /g, '');
   } catch {
-    return fragment;
+    return part;
   }
 }
 

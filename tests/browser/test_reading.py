@@ -478,3 +478,11 @@ async def test_what_a_screen_reader_was_told_of_the_camera_ends_with_it(phone, s
     await expect(told).to_have_text("The camera is on. Point it at the code.")
     await page.get_by_role("button", name="Stop the camera").click()
     await expect(told).to_have_text("")
+
+
+async def test_a_link_that_was_opened_with_something_unseen_at_its_end_works(phone, new_device):
+    laptop = await new_device()
+    link = await shown_link(await laptop.open("/"))
+    landing = await phone.open(f"{link}\u200b\u2069")
+    await landing.get_by_role("button", name="See who asks").click()
+    await heading(landing, "Let this device in?")
