@@ -33,6 +33,12 @@ class DatabaseAddress:
     hosts: tuple[tuple[str, int], ...] = ()
     options: frozenset[str] = frozenset()
 
+    @property
+    def name(self) -> str:
+        """Where it is, without anything secret."""
+        named = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
+        return str(self.file) if self.file else named or "PostgreSQL at the driver's default"
+
     @classmethod
     def parse(cls, url: str) -> "DatabaseAddress":
         """Raises ValueError, whose text holds no part of the URL."""

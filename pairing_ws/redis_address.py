@@ -35,6 +35,13 @@ class RedisAddress:
     options: dict[str, Any]
     sentinel_options: dict[str, Any]
 
+    @property
+    def name(self) -> str:
+        """Where it is, without anything secret."""
+        if not self.hosts:
+            return str(self.options.get("path", ""))
+        return ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
+
     @classmethod
     def parse(cls, url: str) -> "RedisAddress":
         """Raises ValueError, whose text holds no part of the URL."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -59,6 +60,8 @@ def _open_sqlite(address: DatabaseAddress) -> AsyncEngine:
     engine = create_async_engine(
         address.url,
         hide_parameters=True,
+        # For the log.
+        execution_options={"server": address.name},
         pool_size=5,
         max_overflow=0,
         pool_timeout=10,
@@ -122,6 +125,7 @@ def _open_postgresql(address: DatabaseAddress) -> AsyncEngine:
         "postgresql+asyncpg://",
         async_creator=connector(address),
         hide_parameters=True,
+        execution_options={"server": address.name},
         pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=PATIENCE,
@@ -227,7 +231,7 @@ async def migrate(url: str) -> None:
             await connection.run_sync(_upgrade, await connection.run_sync(_check))
     except (SQLAlchemyError, OSError) as error:
         # A connection that fails quotes no parameters.
-        raise _unusable(_words(error)) from error
+        raise _unusable(_words(error, url)) from error
     finally:
         await close_database(engine)
 
@@ -250,7 +254,7 @@ async def examine(url: str) -> None:
             await connection.run_sync(_check)
         demand_room(url)
     except (SQLAlchemyError, OSError) as error:
-        raise _unusable(_words(error)) from error
+        raise _unusable(_words(error, url)) from error
     finally:
         await close_database(engine)
 
@@ -347,6 +351,8 @@ def _unusable(reason: str) -> Refused:
     return Refused(Code.UNAVAILABLE, f"DATABASE_URL can't be used: {reason}")
 
 
-def _words(error: Exception) -> str:
+def _words(error: Exception, url: str) -> str:
     cause = error.driver_exception if isinstance(error, DBAPIError) else error
-    return next(iter(str(cause).splitlines()), "") or f"no answer ({type(cause).__name__})"
+    text = next(iter(str(cause).splitlines()), "") or f"no answer ({type(cause).__name__})"
+    # Of a name that nobody knows the driver says nothing but that.
+    return f"{DatabaseAddress.parse(url).name}: {text}" if isinstance(cause, socket.gaierror) else text

@@ -11,10 +11,12 @@ from typing import Any
 
 import hiredis
 import structlog
+from redis.asyncio.connection import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from pairing_ws.adapters.bells import Bells, stop
+from pairing_ws.adapters.outages import Outages, cause_of
 from pairing_ws.adapters.redis_commands import Commands, translated
 from pairing_ws.adapters.redis_line import Connect, Wire
 from pairing_ws.adapters.redis_servers import Servers
@@ -60,6 +62,10 @@ class RedisBus(Bells):
         # Channels that lost their confirmation: their watchers may have missed rings, and are woken when it is back.
         self._missed: set[str] = set()
         self._examined: set[str] = set()
+        self._outages = Outages(
+            lambda server, cause: log.warning("bus.link_lost", server=server, cause=cause),
+            lambda server, seconds: log.warning("bus.link_back", server=server, after_seconds=seconds),
+        )
         self._keeper: asyncio.Task[None] | None = None
         self._look = asyncio.Event()
 
@@ -79,8 +85,7 @@ class RedisBus(Bells):
     async def ring(self, channel: str, note: str = "") -> None:
         try:
             await self._commands.ask(channel, self.verbs.ring, channel, note)
-        except (RedisError, OSError, TimeoutError) as error:
-            log.warning("bus.ring_failed", error=repr(error))
+        except (RedisError, OSError, TimeoutError):
             # Whom it concerns may well be here: a revocation is SQL's, and ends sockets while Redis is away.
             self._rang(channel, note)
 
@@ -120,8 +125,9 @@ class RedisBus(Bells):
                 self._settle(self._watchers)
                 await self._close_idle_links()
                 await self._examine()
-            except (RedisError, OSError, TimeoutError) as error:
-                log.warning("bus.lost", error=repr(error))
+            except (RedisError, OSError, TimeoutError):
+                # The servers and the links say so themselves.
+                pass
             except Exception:
                 # Without a keeper, channels would stay where nobody rings them.
                 log.exception("bus.crashed")
@@ -152,10 +158,21 @@ class RedisBus(Bells):
             added.setdefault(home, []).append(channel)
         for home in homes | added.keys():
             if home not in self._links:
-                connect = partial(self._servers.open, home)
-                self._links[home] = Link(connect, self.verbs, self._rang, self._confirm, self._doubt, self._look.set)
+                lost = partial(self._link_lost, home)
+                self._links[home] = Link(
+                    partial(self._open, home), self.verbs, self._rang, self._confirm, self._doubt, lost
+                )
         for home, new in added.items():
             self._links[home].add(new)
+
+    async def _open(self, home: str) -> Connection:
+        connection = await self._servers.open(home)
+        self._outages.works(self._servers.name(home))
+        return connection
+
+    def _link_lost(self, home: str, error: Exception) -> None:
+        self._outages.failed(self._servers.name(home), cause_of(error))
+        self._look.set()
 
     async def _close_idle_links(self) -> None:
         """To servers that have no keys any more."""
@@ -166,7 +183,7 @@ class RedisBus(Bells):
         """Say once per server what its operator should know."""
         for home in self._servers.homes - self._examined:
             for warning in await self._servers.warnings(home):
-                log.warning("redis.misconfigured", server=home, warning=warning)
+                log.warning("redis.misconfigured", server=self._servers.name(home), warning=warning)
             self._examined.add(home)
 
     def _doubt(self, channel: str) -> None:
@@ -187,7 +204,7 @@ class RedisBus(Bells):
 class Link:
     """The channels of one server, and one connection after another that carries them.
 
-    `doubt` is told of every channel whose confirmation a dead connection has made worthless, `lost` that there was one.
+    `doubt` is told of every channel whose confirmation a dead connection has made worthless, `lost` why.
     """
 
     def __init__(
@@ -197,7 +214,7 @@ class Link:
         rang: Callable[[str, str], None],
         confirm: Callable[[str], None],
         doubt: Callable[[str], None],
-        lost: Callable[[], None],
+        lost: Callable[[Exception], None],
     ) -> None:
         self._connect = connect
         self._verbs = verbs
@@ -253,8 +270,7 @@ class Link:
                 self._doubt_all()
                 await ear.aclose()
             failures = 0 if ear.answered else failures + 1
-            log.warning("bus.link_lost", error=repr(ear.over.result()), failures=failures)
-            self._lost()
+            self._lost(ear.over.result())
             await asyncio.sleep(pause(failures))
 
     async def _listen(self, ear: "Ear") -> None:

@@ -3,12 +3,14 @@
 import asyncio
 import hashlib
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib import resources
 from typing import Any
 
 import hiredis
 import structlog
+from redis.asyncio.connection import Connection
 from redis.exceptions import (
     AskError,
     ClusterDownError,
@@ -21,6 +23,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from pairing_ws.adapters.bells import stop
+from pairing_ws.adapters.outages import Outages, cause_of
 from pairing_ws.adapters.redis_line import Asked, Line
 from pairing_ws.adapters.redis_servers import Servers, name_of
 from pairing_ws.errors import Unavailable
@@ -70,6 +73,10 @@ class Commands:
         self._servers = servers
         self._lines: dict[str, Line] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._outages = Outages(
+            lambda server, cause: log.warning("redis.failed", server=server, cause=cause),
+            lambda server, seconds: log.warning("redis.back", server=server, after_seconds=seconds),
+        )
 
     def ask(self, key: str, *words: Any) -> asyncio.Future[Any]:
         """The answer to come, of the server where `key` has its home. It raises RedisError, OSError or TimeoutError."""
@@ -155,9 +162,14 @@ class Commands:
         if line is None or line.ended:
             self._end_idle_lines()
             line = self._lines[home] = Line(
-                partial(self._servers.open, home), partial(self._redirect, home), partial(self._note_loss, home)
+                partial(self._open, home), partial(self._redirect, home), partial(self._note_loss, home)
             )
         return line
+
+    async def _open(self, home: str) -> Connection:
+        connection = await self._servers.open(home)
+        self._outages.works(self._servers.name(home))
+        return connection
 
     def _end_idle_lines(self) -> None:
         """To servers that have no keys any more."""
@@ -195,18 +207,16 @@ class Commands:
         """Of what a server refuses (it is full, a replica, or these are not this user's commands), say the first."""
         refused = [each for each in errors if isinstance(each, ResponseError) and not isinstance(each, _USUAL)]
         if refused:
-            log.warning("redis.refused", server=home, error=str(refused[0]), commands=len(refused))
+            log.warning("redis.refused", server=self._servers.name(home), error=str(refused[0]), commands=len(refused))
 
-    def _note_loss(self, home: str, error: Exception, commands: int) -> None:
-        log.warning("redis.failed", server=home, error=repr(error), commands=commands)
+    def _note_loss(self, home: str, error: Exception) -> None:
+        self._outages.failed(self._servers.name(home), cause_of(error))
         self._in_background(self._look_again())
 
     async def _look_again(self) -> None:
         """A server failed: perhaps another one has its place."""
-        try:
+        with suppress(Exception):
             await self._servers.refresh()
-        except Exception as error:
-            log.warning("redis.lost", error=repr(error))
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -143,7 +143,7 @@ class Line(Wire):
     """For commands, of all who ask. They are answered in their order, and a caller that is cancelled leaves it clean.
 
     Once the server has let a command's deadline pass, the line ends, and all commands under way fail with it; `lost` is
-    then told why, and how many they were. What the server answers with an error is handed to `refused` instead of the
+    then told why. What the server answers with an error is handed to `refused` instead of the
     caller.
     """
 
@@ -151,7 +151,7 @@ class Line(Wire):
         self,
         connect: Connect,
         refused: Callable[[Sequence[tuple[Asked, Exception]]], None],
-        lost: Callable[[Exception, int], None],
+        lost: Callable[[Exception], None],
     ) -> None:
         super().__init__(connect)
         self._refused = refused
@@ -206,7 +206,7 @@ class Line(Wire):
         for asked in left:
             asked.fail(error)
         if left:
-            self._lost(error, len(left))
+            self._lost(error)
 
     def _set_timer(self, deadline: float) -> None:
         if self._timer:

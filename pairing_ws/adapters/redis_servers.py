@@ -7,6 +7,7 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
+import structlog
 from redis.asyncio import ConnectionPool, Redis, Sentinel
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import Connection, SSLConnection
@@ -18,7 +19,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.utils import str_if_bytes
 
+from pairing_ws.adapters.outages import Outages, cause_of
 from pairing_ws.redis_address import NOT_STRICT, TLS_OPTIONS, RedisAddress
+
+log = structlog.get_logger()
 
 # One look at Sentinel or the Cluster's nodes; it has to fit several times into a command's patience.
 FIND_SECONDS = 3.0
@@ -39,6 +43,14 @@ class Servers:
         self._address = address
         self._clients: dict[str, Redis] = {}
         self._finding: asyncio.Task[None] | None = None
+        self._outages = Outages(
+            lambda server, cause: log.warning("redis.lost", server=server, cause=cause),
+            lambda server, seconds: log.warning("redis.found", server=server, after_seconds=seconds),
+        )
+
+    def name(self, home: str) -> str:
+        """The home as an operator knows it."""
+        return home or self._address.name
 
     @property
     def homes(self) -> set[str]:
@@ -95,8 +107,13 @@ class Servers:
         ]
 
     async def _look(self) -> None:
-        async with asyncio.timeout(FIND_SECONDS):
-            await self._find()
+        try:
+            async with asyncio.timeout(FIND_SECONDS):
+                await self._find()
+        except (*_NO_MAP, OSError, TimeoutError) as error:
+            self._outages.failed(self._address.name, cause_of(error))
+            raise
+        self._outages.works(self._address.name)
         for home in self._clients.keys() - self.homes:
             await self._clients.pop(home).aclose()
 
@@ -158,7 +175,11 @@ class SentinelServers(Servers):
         words = [answer for answer in answers if not isinstance(answer, BaseException)]
         _, name, away = max(words, default=(0, "", True))
         if away:
-            raise MasterNotFoundError(f"no master is in service for {self._address.service}: {answers}")
+            said = ", ".join(
+                f"{name_of(*host)} {f'says: {cause_of(answer)}' if isinstance(answer, Exception) else 'knows none'}"
+                for host, answer in zip(self._address.hosts, answers, strict=True)
+            )
+            raise MasterNotFoundError(f"no master is in service for {self._address.service}: {said}")
         self._master = name
 
     async def _word_of(self, sentinel: Redis) -> tuple[int, str, bool]:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pairing_ws.adapters.database import PATIENCE, is_held, open_sqlite_here
+from pairing_ws.adapters.outages import Outages, cause_in_sql
 from pairing_ws.errors import Unavailable
 from pairing_ws.timers import Within
 
@@ -155,9 +156,39 @@ reading_much = _marked(lambda transactions, work: transactions.read_much(work))
 writing_much = _marked(lambda transactions, work: transactions.write_much(work))
 
 
+class Outage:
+    """Of the engine's database: the log has it once when it begins, and once when it is over."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._server = str(engine.get_execution_options().get("server", ""))
+        self._outages = Outages(
+            lambda server, cause: log.warning("sql.failed", server=server, cause=cause),
+            lambda server, seconds: log.warning("sql.back", server=server, after_seconds=seconds),
+        )
+
+    def met(self, cause: BaseException) -> Unavailable:
+        self._outages.failed(self._server, cause_in_sql(cause))
+        return Unavailable("the database")
+
+    def over(self) -> None:
+        self._outages.works(self._server)
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """What the driver of SQLite raises becomes Conflict or Unavailable."""
+        try:
+            yield
+        except sqlite3.IntegrityError as error:
+            raise Conflict from error
+        except (sqlite3.Error, SQLAlchemyError, OSError) as error:
+            raise self.met(error) from error
+        self.over()
+
+
 class OnPostgresql:
     def __init__(self, engine: AsyncEngine) -> None:
         self._several = engine
+        self._outage = Outage(engine)
         # A lone statement is a transaction by itself; BEGIN and COMMIT would be two more round trips.
         self._alone = engine.execution_options(isolation_level="AUTOCOMMIT")
 
@@ -175,11 +206,13 @@ class OnPostgresql:
     async def _run(self, engine: AsyncEngine, work: Callable[[Transaction], T]) -> T:
         try:
             async with asyncio.timeout(PATIENCE), engine.begin() as connection:
-                return await connection.run_sync(lambda synchronous: work(_ByAlchemy(synchronous)))
+                done = await connection.run_sync(lambda synchronous: work(_ByAlchemy(synchronous)))
         except IntegrityError as error:
             raise Conflict from error
         except (SQLAlchemyError, OSError) as error:
-            raise _unavailable(error.driver_exception if isinstance(error, DBAPIError) else error) from error
+            raise self._outage.met(error.driver_exception if isinstance(error, DBAPIError) else error) from error
+        self._outage.over()
+        return done
 
 
 class _ByAlchemy:
@@ -206,6 +239,7 @@ class OnSqlite:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self._outage = Outage(engine)
         self._here: _ByDriver | None = None
         sa.event.listen(engine.sync_engine, "engine_disposed", self._close)
         self._written = 0
@@ -213,11 +247,11 @@ class OnSqlite:
         self._writing = asyncio.Lock()
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
-        with _in_our_words():
+        with self._outage.told():
             return await self._run_here(work)
 
     async def change(self, work: Callable[[Transaction], T]) -> T:
-        with _in_our_words():
+        with self._outage.told():
             async with Within(PATIENCE), self._turn():
                 self._written += 1
                 run = self._run_here if self._written % _WRITERS_PER_ROUND else self._write_in_thread
@@ -227,11 +261,11 @@ class OnSqlite:
         return await self.change(partial(_all_or_nothing, work))
 
     async def read_much(self, work: Callable[[Transaction], T]) -> T:
-        with _in_our_words():
+        with self._outage.told():
             return await self._run_in_thread(work)
 
     async def write_much(self, work: Callable[[Transaction], T]) -> T:
-        with _in_our_words():
+        with self._outage.told():
             async with Within(PATIENCE), self._turn():
                 return await self._write_in_thread(partial(_all_or_nothing, work))
 
@@ -283,16 +317,6 @@ class OnSqlite:
                 raise
         finally:
             pooled.close()
-
-
-@contextmanager
-def _in_our_words() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.IntegrityError as error:
-        raise Conflict from error
-    except (sqlite3.Error, SQLAlchemyError, OSError) as error:
-        raise _unavailable(error) from error
 
 
 class _ByDriver:
@@ -351,9 +375,3 @@ def _all_or_nothing(work: Callable[[Transaction], T], db: _ByDriver) -> T:
         if db.connection.in_transaction:
             db.connection.execute("ROLLBACK")
         raise
-
-
-def _unavailable(cause: BaseException) -> Unavailable:
-    # Never the error's text: it quotes the statement's parameters.
-    log.warning("sql.failed", error=type(cause).__name__)
-    return Unavailable("the database")

@@ -71,7 +71,7 @@ async def test_a_command_that_another_server_has_kept_costs_no_others_their_answ
 ) -> None:
     losses: list[Exception] = []
     servers = servers_at(redis_server.url)
-    line = Line(lambda: servers.open(""), lambda _: None, lambda error, _: losses.append(error))
+    line = Line(lambda: servers.open(""), lambda _: None, losses.append)
     kept, younger = Asked(key, ("BLPOP", key, "0.5")), Asked(key, ("ECHO", "x"))
     kept.deadline -= COMMAND_SECONDS - 0.1
     for each in (kept, younger):
