@@ -43,6 +43,8 @@ class SessionMonitor:
         self._clock = clock
         self._ended = ended
         self._idle = idle
+        # Well before the shortest session would run out.
+        self._seen_every = min(SEEN_MS, idle // 4)
         self._seen_at = clock()
         self._watchers: dict[str, set[Wake]] = {}
         self._expected: dict[str, tuple[int, Approver]] = {}
@@ -70,7 +72,7 @@ class SessionMonitor:
     async def look(self) -> None:
         """Find who has ended, and tell who depends on it. Raises Unavailable."""
         now = self._clock()
-        if not 0 <= now - self._seen_at < SEEN_MS:
+        if not 0 <= now - self._seen_at < self._seen_every:
             # First, for a session that is in use has not run out, however long nobody looked.
             self._seen_at = now
             for part in batched(list(self._watchers)):

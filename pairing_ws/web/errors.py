@@ -49,7 +49,7 @@ SHAPES: Mapping[Code, Shape] = {
     Code.DEVICE_CHANGED: Shape(409, "This is another device"),
     Code.DEVICE_LIMIT: Shape(409, "The account has too many devices"),
     Code.PASSKEY_LIMIT: Shape(409, "The account has too many passkeys"),
-    Code.ALREADY_REFRESHED: Shape(409, "The key was exchanged a moment ago"),
+    Code.ALREADY_REFRESHED: Shape(409, "The key was exchanged, and its successor is in use"),
     Code.INVITE_USED: Shape(409, "The invite has been used"),
     Code.INVITE_EXPIRED: Shape(410, "The invite has expired"),
     Code.PAIRING_CANCELLED: Shape(410, "The pairing was cancelled"),

@@ -335,6 +335,24 @@ async def lock_out_the_owner(target: Target) -> None:
         demand(problem(answer) == (403, "device_quarantined"), f"a newcomer is told {problem(answer)}")
 
 
+@against(38)
+async def flood_the_history(target: Target) -> None:
+    """As the device that has just been let in, write so many lines that its own login is out of the owner's sight"""
+    phone = target.phones[0]
+    child = await target.let_in(phone)
+    own = child.keys["device"]["id"]
+    for number in range(25):
+        name = {"name": f"Name {number}"}
+        await child.api.http.patch(f"/devices/{own}", json=name, headers=child.headers)
+        if number % 2:
+            await child.deny((await target.claimed(child)).id)
+    lines = (await phone.get("/activity")).json()["activity"]
+    logins = [line for line in lines if line["event"] == "device.added" and line["deviceId"] == own]
+    demand(bool(logins), "the owner no longer sees the login")
+    written = [line for line in lines if line.get("deviceId") == own and line["event"] != "device.added"]
+    demand(len(written) <= 20, f"a newcomer wrote {len(written)} lines")
+
+
 # Keys
 
 
