@@ -35,6 +35,8 @@ MAX_FIELDS = 256
 # Members of lists (RFC 9110, section 5.6.1), in one look: a head has room for 16,000.
 _OFFERS_WEBSOCKET = re.compile(rb"(?:^|,)[ \t]*websocket[ \t]*(?:,|$)", re.IGNORECASE)
 _UPGRADE = re.compile(rb"(?:^|(?<=,))[ \t]*upgrade[ \t]*(?=,|$)", re.IGNORECASE)
+_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
+_SUBPROTOCOLS = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+([ \t]*,[ \t]*[A-Za-z0-9!#$%&'*+.^_`|~-]+)*")
 _OF_BODIES = frozenset({b"content-length", b"transfer-encoding"})
 # To the end of a request's headers, from its first byte, and for the first request from the connection.
 HEAD_SECONDS = 10.0
@@ -207,9 +209,8 @@ class HttpProtocol(HttpToolsProtocol):
                 self.parser.feed_data(part)
             except httptools.HttpParserUpgrade as offer:
                 if self._is_handshake:
-                    if self._is_costly:
-                        detail = f"a handshake has at most {MAX_FIELDS} headers, and {MAX_OFFER} bytes of subprotocols"
-                        self._refuse(Refused(Code.BAD_REQUEST, detail))
+                    if refused := self._refused_handshake():
+                        self._refuse(refused)
                         break
                     self._open_socket()
                     return False
@@ -431,13 +432,27 @@ class HttpProtocol(HttpToolsProtocol):
             and all(name not in _OF_BODIES or value == b"0" for name, value in self.headers)
         )
 
-    @property
-    def _is_costly(self) -> bool:
-        """Of handshakes the library reads each header and each subprotocol on its own."""
-        return (
-            len(self.headers) > MAX_FIELDS
-            or sum(len(value) for name, value in self.headers if name == b"sec-websocket-protocol") > MAX_OFFER
-        )
+    def _refused_handshake(self) -> Refused | None:
+        """What the library would refuse in plain text, and what costs it too much: it reads each header, and each
+        subprotocol, on its own."""
+        keys, versions, offered = [], [], []
+        for name, value in self.headers:
+            if name == b"sec-websocket-key":
+                keys.append(value)
+            elif name == b"sec-websocket-version":
+                versions.append(value)
+            elif name == b"sec-websocket-protocol":
+                offered.append(value)
+        if versions != [b"13"]:
+            return Refused(Code.UPGRADE_REQUIRED, "of WebSockets, version 13 is spoken here")
+        if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
+            return Refused(Code.BAD_REQUEST, "a handshake has one Sec-WebSocket-Key, of 16 bytes in base64")
+        if len(self.headers) > MAX_FIELDS or sum(map(len, offered)) > MAX_OFFER:
+            detail = f"a handshake has at most {MAX_FIELDS} headers, and {MAX_OFFER} bytes of subprotocols"
+            return Refused(Code.BAD_REQUEST, detail)
+        if not all(map(_SUBPROTOCOLS.fullmatch, offered)):
+            return Refused(Code.BAD_REQUEST, "subprotocols are names with commas between them")
+        return None
 
     @property
     def _answered(self) -> bool:
@@ -491,7 +506,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Answer the newest request with this, behind the answers to those before it, and end the connection."""
         if self.transport.is_closing() or self._refused:
             return
-        self._room.cut(refused.code.value)
+        self._room.count(refused.code.value)
         of_newest = not self._in_head and self.cycle is not None and self.cycle.more_body
         if self._answered:
             if self._in_head:
@@ -515,7 +530,7 @@ class HttpProtocol(HttpToolsProtocol):
         answer = problem(refused)
         for name, value in self._safe_headers.items():
             answer.headers.setdefault(name, value)
-        answer.headers["Connection"] = "close"
+        answer.headers["Connection"] = ", ".join(sorted({"close", answer.headers.get("Connection", "close")}))
         return answer
 
     def _write_refusal(self, refused: Refused) -> None:

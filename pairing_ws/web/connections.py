@@ -83,9 +83,13 @@ class Room:
         if self._idle.pop(guest, guest) is None:
             del peer.idle[guest]
 
+    def count(self, reason: str) -> None:
+        """The end of a connection that is told of elsewhere."""
+        CUT.labels(reason).inc()
+
     def cut(self, reason: str, **about: object) -> None:
         """Count it, and log it unless it was logged a moment ago."""
-        CUT.labels(reason).inc()
+        self.count(reason)
         now = asyncio.get_running_loop().time()
         until, times = self._quiet.get(reason, (0.0, 0))
         if now >= until:

@@ -96,8 +96,8 @@ def problem(refused: Refused) -> Response:
         # Or the rest would go on coming in.
         headers["Connection"] = "close"
     if refused.code is Code.UPGRADE_REQUIRED:
-        # RFC 9110, section 15.5.22.
-        headers |= {"Upgrade": "websocket", "Connection": "Upgrade"}
+        # RFC 9110, section 15.5.22; RFC 6455, section 4.4.
+        headers |= {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
     if nonce := refused.extra.get("nonce"):
         headers["DPoP-Nonce"] = nonce
     return ProblemResponse(msgspec.json.encode(document | refused.extra), shape.status, headers)

@@ -113,19 +113,27 @@ async def test_the_problem_of_a_path_that_needs_an_upgrade_has_a_code_of_its_own
         (PLAIN.replace(KEY, b""), 400),
         (PLAIN + KEY, 400),
         (PLAIN.replace(KEY, b"Sec-WebSocket-Key: short\r\n"), 400),
-        (PLAIN.replace(VERSION, b"Sec-WebSocket-Version: 8\r\n"), 400),
-        (PLAIN.replace(VERSION, b""), 400),
+        (PLAIN.replace(VERSION, b"Sec-WebSocket-Version: 8\r\n"), 426),
+        (PLAIN.replace(VERSION, b""), 426),
+        (PLAIN + b"Sec-WebSocket-Protocol: a b\r\n", 400),
+        (PLAIN + b"Sec-WebSocket-Protocol: \"a\"\r\n", 400),
+        (PLAIN + b"Sec-WebSocket-Protocol: " + b"a," * 1000 + b"a\r\n", 400),
+        (PLAIN + b"".join(b"X-%d: x\r\n" % each for each in range(300)), 400),
         (PLAIN.replace(PATH, PATH + b"\xff"), 400),
         (PLAIN.replace(PATH, PATH + b"%ff%00"), 404),
     ],
     ids=[
-        "POST", "no host", "no key", "two keys", "short key", "old version", "no version",
-        "raw path", "odd path",
+        "POST", "no host", "no key", "two keys", "short key", "old version", "no version", "subprotocol",
+        "quoted subprotocol", "many subprotocols", "many headers", "raw path", "odd path",
     ],
 )  # fmt: skip
 async def test_an_odd_handshake_is_refused_and_the_connection_ends(
     server: Server, request_: bytes, wanted: int
 ) -> None:
-    assert await status(server, request_) == wanted
+    head = (await answered(server, request_)).lower()
+    assert head.startswith(b"http/1.1 %d " % wanted)
+    assert b"\r\ncontent-type: application/problem+json\r\n" in head
+    assert b"\r\nx-frame-options: deny\r\n" in head
+    assert (b"\r\nsec-websocket-version: 13\r\n" in head) == (wanted == 426)
     # And whoever comes next is served.
     assert await status(server, PLAIN) == 101
