@@ -342,6 +342,9 @@ async def body(caller: Caller, kind: type[BodyT]) -> BodyT:
     # RFC 8259, section 8.1: it may be there, and says nothing.
     raw = raw.removeprefix(codecs.BOM_UTF8)
     if not raw:
+        if caller.fields.first(b"content-length").strip("0") and caller.fields.raw(b"upgrade"):
+            # uvicorn's own protocol, below an application that mounts this one, takes it for another protocol's.
+            raise Refused(Code.BAD_REQUEST, "the body got lost behind an Upgrade that is not taken; send none")
         return _decoded(b"{}", kind)
     media_type = caller.fields.first(b"content-type").partition(";")[0].strip().lower()
     if media_type != "application/json":

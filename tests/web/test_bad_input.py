@@ -4,6 +4,7 @@ import asyncio
 import json
 import secrets
 import socket
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -16,6 +17,7 @@ from pairing_ws.errors import Code, Refused
 from pairing_ws.web.http import Caller, Fields, body
 from pairing_ws.web.routes import CALLS, Call
 from tests.client import Api, NewDevice, Phone, device_headers
+from tests.embedded import embedded
 from tests.servers import Server
 from tests.web.conftest import refusal
 
@@ -412,3 +414,26 @@ async def test_malformed_requests_do_not_make_the_process_grow(server: Server, a
     before = server.memory()
     await some(range(10, 60))
     assert server.memory() - before < 8
+
+
+@pytest.mark.parametrize("inside", ["serve", "plain uvicorn"])
+async def test_a_body_behind_an_offer_of_http_2_is_read_or_said_to_be_lost(
+    server: Server, tmp_path: Path, inside: str
+) -> None:
+    offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQAAP__"}
+
+    async def ask(url: str) -> tuple[int, str]:
+        async with Api(url) as api:
+            answer = await api.http.post("/pairings", json={"qr": "nonsense"}, headers=device_headers() | offer)
+            assert answer.status_code == 400
+            return refusal(answer)[0], answer.json()["detail"]
+
+    if inside == "serve":
+        assert "qr" in (await ask(server.url))[1]
+        async with Api(server.url) as api:
+            made = await api.http.post("/pairings", json={"qr": "svg"}, headers=device_headers() | offer)
+            assert made.status_code == 201
+            assert "svg" in made.json()["qr"]
+    else:
+        with embedded(tmp_path) as mounted:
+            assert "Upgrade" in (await ask(mounted.url))[1]
