@@ -23,7 +23,7 @@ from pairing_ws.web.http import (
     push_token,
 )
 from pairing_ws.web.labels import label
-from pairing_ws.web.polling import MAX_WAIT_SECONDS, tagged, wait_of, when_news
+from pairing_ws.web.polling import MAX_WAIT_SECONDS, tagged, wait_of, when_changed
 
 # Of what an account's devices and passkeys are.
 _VERSION = re.compile(r"[A-Za-z0-9_-]{22}")
@@ -102,12 +102,12 @@ async def devices(caller: Caller) -> Response:
 
     (found, version), again = await look()
     if wait and again is not None:
-        found, version = await when_news(
+        found, version = await when_changed(
             caller, wait, lambda wake: [accounts.watch(session.user.id, session.id, wake)], look
         )
     came_of = await accounts.descendants(session)
     answer = wire.devices(found, came_of, version, session.device.id, caller.services.clock())
-    # When each was last seen is no news.
+    # Weak, for when each was last seen is not part of it.
     return tagged(caller, answer, f'W/"{version}"')
 
 

@@ -16,7 +16,7 @@ from pairing_ws.pairing.terms import ByKey, BySecret, Holder, View
 from pairing_ws.ports import Wake
 from pairing_ws.web import wire
 from pairing_ws.web.http import Caller, JsonResponse, body, give_keys
-from pairing_ws.web.polling import number, tagged, wait_of, when_news
+from pairing_ws.web.polling import number, tagged, wait_of, when_changed
 
 
 async def create(caller: Caller) -> Response:
@@ -55,12 +55,12 @@ async def read(caller: Caller) -> Response:
     pairing_id, holder = caller.id, await caller.holder()
     since, wait = number(caller, "since"), wait_of(caller)
     view = await caller.services.pairings.view(pairing_id, holder)
-    if wait and since is not None and not _is_news(view, since):
+    if wait and since is not None and not _is_newer(view, since):
         view = await _changed(caller, pairing_id, holder, since, wait)
     return tagged(caller, wire.pairing(view), f'"{view.pairing.version}"')
 
 
-def _is_news(view: View, since: int) -> bool:
+def _is_newer(view: View, since: int) -> bool:
     return view.pairing.version > since or view.pairing.final
 
 
@@ -79,9 +79,9 @@ async def _changed(caller: Caller, pairing_id: str, holder: Holder, since: int, 
         if approver and await accounts.still_stands(approver.session_id, caller.signed_by) is None:
             # What is read after the end of a session is not for it any more.
             raise unauthenticated()
-        return view, None if _is_news(view, since) else view.expires_in
+        return view, None if _is_newer(view, since) else view.expires_in
 
-    return await when_news(caller, wait, watches, look)
+    return await when_changed(caller, wait, watches, look)
 
 
 async def claim(caller: Caller) -> Response:

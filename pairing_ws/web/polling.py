@@ -42,15 +42,15 @@ def tagged(caller: Caller, answer: Any, etag: str) -> Response:
     return JsonResponse(answer, 200, (b"etag", etag.encode()))
 
 
-async def when_news(
+async def when_changed(
     caller: Caller,
     seconds: int,
     watches: Callable[[Wake], Iterable[AbstractAsyncContextManager[None]]],
     look: Callable[[], Awaitable[tuple[T, float | None]]],
 ) -> T:
-    """What `look` sees once that is news, or as it is when so many seconds are over or the process ends.
+    """What `look` sees once that has changed, or as it is when so many seconds are over or the process ends.
 
-    `look` also says after how many seconds to look again though nothing has woken it; None: it is news. Raises what
+    `look` also says after how many seconds to look again though nothing has woken it; None: it has changed. Raises what
     `look` raises, and ClientDisconnect.
     """
     clock = asyncio.get_running_loop().time

@@ -162,9 +162,12 @@ async def test_a_pairing_brought_back_by_a_lost_write_gives_no_second_session(
 
 @pytest.mark.security(14)
 @ON_EACH_DATABASE
-async def test_fifty_refreshes_at_once_over_two_processes_leave_one_live_branch(pair: Pair) -> None:
+@pytest.mark.parametrize("lost", [False, True], ids=["", "after a lost answer"])
+async def test_fifty_refreshes_at_once_over_two_processes_leave_one_live_branch(pair: Pair, lost: bool) -> None:
     phone = await pair.phone()
     body = {"refreshKey": phone.keys["refreshKey"]}
+    if lost:
+        assert (await pair.two.http.post("/sessions/refresh", json=body)).is_success
     answers = await asyncio.gather(
         *((pair.one, pair.two)[index % 2].http.post("/sessions/refresh", json=body) for index in range(50))
     )

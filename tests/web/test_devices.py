@@ -253,7 +253,7 @@ async def test_where_sockets_are_blocked_a_poll_waits_for_the_devices_to_change(
     assert (await leaving).json()["version"] == version
 
 
-async def test_a_poll_for_devices_answers_at_once_where_there_is_news_and_else_when_its_wait_is_over(
+async def test_a_poll_for_devices_answers_at_once_where_they_have_changed_and_else_when_its_wait_is_over(
     api: Api, phone: Phone
 ) -> None:
     plain = await phone.get("/devices")
@@ -264,7 +264,7 @@ async def test_a_poll_for_devices_answers_at_once_where_there_is_news_and_else_w
     for known in (f'W/"{version}"', f'"{version}"', f'"other", "{version}"'):
         same = await api.http.get("/devices", headers=phone.headers | {"If-None-Match": known})
         assert (same.status_code, same.content) == (304, b"")
-    # That a device was seen is no news.
+    # That a device was seen is no change.
     phone.keys = (await api.http.post("/sessions/refresh", json={"refreshKey": phone.keys["refreshKey"]})).json()
     assert (await phone.get("/devices")).json()["version"] == version
     for query in ("known=", "known=1", f"known={'/' * 22}", f"known={version}&wait=31", f"known={version}&wait=x"):
