@@ -321,7 +321,7 @@ def _short_lived(settings: Settings, clock: Clock) -> "tuple[MemoryBus | RedisBu
     from pairing_ws.adapters.redis_commands import Commands
     from pairing_ws.adapters.redis_servers import servers_at
 
-    servers = servers_at(settings.redis_url)
+    servers = servers_at(settings.redis_url, settings.redis_ca_file, verified=settings.redis_tls_verify)
     commands = Commands(servers)
     bus = RedisBus(servers, commands)
     return bus, RedisPairings(commands, bus.verbs.ring), commands

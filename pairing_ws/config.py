@@ -83,6 +83,13 @@ class Settings(BaseModel):
     port: int = _plain("PORT", 8000, "the port `serve` listens on")
     workers: int = _plain("WEB_CONCURRENCY", 1, "worker processes; more than one needs `REDIS_URL`")
 
+    redis_ca_file: Path | None = Field(
+        None, description="the authority (PEM) that has signed Redis's certificate, or a self-signed one itself"
+    )
+    redis_tls_verify: bool = Field(
+        True,
+        description="`false`: take any certificate of Redis, for platforms that sign their own; it proves nothing then",
+    )
     public_url: str = Field(
         "", description="the address people see, never taken from a request; default `http://localhost:PORT`"
     )
@@ -223,7 +230,7 @@ class Settings(BaseModel):
         DatabaseAddress.parse(value)
         return value
 
-    @field_validator("fcm_credentials_file", "geoip_file", "host_key_file")
+    @field_validator("fcm_credentials_file", "geoip_file", "host_key_file", "redis_ca_file")
     @classmethod
     def _check_file(cls, value: Path | None) -> Path | None:
         if value and not os.access(value, os.R_OK):
@@ -262,6 +269,9 @@ class Settings(BaseModel):
                 "above 1 needs REDIS_URL: without it each process would keep its own pairings, and a device could"
                 " wait in one of them for what happens in another",
             )
+        if (self.redis_ca_file or not self.redis_tls_verify) and not self._redis_by_tls:
+            name = "PAIRING_REDIS_CA_FILE" if self.redis_ca_file else "PAIRING_REDIS_TLS_VERIFY"
+            raise _wrong(name, "needs a REDIS_URL with TLS: rediss://…")
         if self.signing_keys and "signing_key_file" in self.model_fields_set:
             raise _wrong("PAIRING_SIGNING_KEYS", "and PAIRING_SIGNING_KEY_FILE are both set; unset one of them")
         if not self.public_url:
@@ -311,6 +321,12 @@ class Settings(BaseModel):
             _least(self.limit_all_sockets, in_all * 3 // 4),
             _least(self.limit_sockets, in_all // 2) if self.limit_sockets else 0,
         )
+
+    @property
+    def _redis_by_tls(self) -> bool:
+        from pairing_ws.redis_address import RedisAddress
+
+        return self.redis_url is not None and RedisAddress.parse(self.redis_url).tls
 
     @property
     def public_host(self) -> str:
@@ -385,6 +401,9 @@ def warnings(settings: Settings) -> list[str]:
         ),
         "PAIRING_PUBLIC_URL is plain http: what is sent can be read on the way, and browsers make no keys of devices": (
             not settings.secure_cookies and not settings.demo
+        ),
+        "PAIRING_REDIS_TLS_VERIFY is false: whoever gets between may answer in place of Redis": (
+            not settings.redis_tls_verify
         ),
         "PAIRING_QUARANTINE_SECONDS is 0: a device that was just let in can let in others at once": (
             settings.quarantine_seconds == 0 and not settings.demo

@@ -18,6 +18,9 @@ _FOR_LIBPQ = frozenset(
     | {"sslcompression", "sslsni"}
 )
 _SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
+# Those of SQLite's own file: addresses.
+_SQLITE_OPTIONS = frozenset({"cache", "immutable", "mode", "nolock", "uri", "vfs"})
+_WORD = re.compile(r"[a-z_]{1,40}")
 _EXPECTED = (
     "should be sqlite:///file or postgresql://user:password@host/database, special characters of the password as %XX"
 )
@@ -60,6 +63,9 @@ class DatabaseAddress:
         # Every connection to a database in memory would see one of its own.
         if parsed.database in (None, "", ":memory:"):
             raise ValueError
+        if unknown := parsed.query.keys() - _SQLITE_OPTIONS:
+            named = ", ".join(sorted(each if _WORD.fullmatch(each) else "…" for each in unknown))
+            raise _Unsafe(f"has options that are not known for SQLite: {named}; it {_EXPECTED}")
         return cls(parsed.render_as_string(hide_password=False), file=Path(str(parsed.database)))
 
     @classmethod
@@ -71,7 +77,7 @@ class DatabaseAddress:
         if query.get("channel_binding") == "require":
             raise _Unsafe("asks for channel_binding=require, which its driver can't do; ask for sslmode=verify-full")
         if query.get("sslmode", "prefer") not in _SSL_MODES:
-            raise ValueError
+            raise _Unsafe(f"has a sslmode that is none of {', '.join(sorted(_SSL_MODES))}; it {_EXPECTED}")
         kept = {name: value for name, value in query.items() if name not in _FOR_LIBPQ}
         hosts = _hosts(parts.netloc.rpartition("@")[2] or query.get("host", ""), query.get("port", ""))
         if not (parts.path.strip("/") or kept.keys() & {"dbname", "database", "service"}):

@@ -2,16 +2,20 @@
 
 import re
 import ssl
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import SSLConnection, parse_url
 
 Kind = Literal["server", "sentinel", "cluster"]
 
 NOT_STRICT = "ssl_exclude_verify_flags"
 TLS_OPTIONS = frozenset({"ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"})
+_OPTIONS = TLS_OPTIONS | {"username", "password", "db", "sentinel_username", "sentinel_password"}
+_WORD = re.compile(r"[a-z_]{1,40}")
 _SENTINEL_OPTIONS = frozenset({"sentinel_username", "sentinel_password"})
 _SCHEMES = {f"{name}{tls}": f"redis{tls}" for name in ("redis", "valkey") for tls in ("", "s")} | {"unix": "unix"}
 _KINDS: dict[str, tuple[Kind, int]] = {
@@ -47,8 +51,23 @@ class RedisAddress:
         """Raises ValueError, whose text holds no part of the URL."""
         try:
             return cls._parse(url)
+        except _Said as said:
+            raise ValueError(f"{said}; it {_EXPECTED}") from None
         except ValueError:
             raise ValueError(_EXPECTED) from None
+
+    @property
+    def tls(self) -> bool:
+        return self.options.get("connection_class") is SSLConnection
+
+    def trusting(self, authority: Path | None, *, verified: bool) -> "RedisAddress":
+        """With settings of our own for TLS, for platforms that set the URL themselves. What the URL says goes first."""
+        options = self.options
+        if self.tls and authority:
+            options = {"ssl_ca_certs": str(authority), NOT_STRICT: [ssl.VerifyFlags.VERIFY_X509_STRICT], **options}
+        if self.tls and not verified:
+            options = {"ssl_cert_reqs": "none", "ssl_check_hostname": False, **options}
+        return replace(self, options=options)
 
     @classmethod
     def _parse(cls, url: str) -> "RedisAddress":
@@ -77,10 +96,14 @@ class RedisAddress:
         options: dict[str, Any] = dict(parse_url(f"{_SCHEMES[name]}://{credentials}{at}{first}/{database}?{query}"))
         sentinel_options = {each: options.pop(each) for each in _SENTINEL_OPTIONS & options.keys()}
         known = TLS_OPTIONS | {"username", "password", "host", "port", "db", "path", "connection_class"}
-        if options.keys() - known or (sentinel_options and kind != "sentinel"):
-            raise ValueError
+        if unknown := options.keys() - known:
+            raise _Said(
+                f"has options that are not known here: {_named(unknown)}; there are {', '.join(sorted(_OPTIONS))}"
+            )
+        if sentinel_options and kind != "sentinel":
+            raise _Said("has options for Sentinel, and is not redis+sentinel://")
         if options.get("ssl_cert_reqs") not in (None, "none", "optional", "required"):
-            raise ValueError
+            raise _Said("has an ssl_cert_reqs other than none, optional or required")
         if "ssl_ca_certs" in options:
             # From 3.13 on Python takes no authority without key identifiers, and many private ones have none.
             options[NOT_STRICT] = [ssl.VerifyFlags.VERIFY_X509_STRICT]
@@ -93,6 +116,15 @@ class RedisAddress:
             options,
             {each.removeprefix("sentinel_"): value for each, value in sentinel_options.items()},
         )
+
+
+class _Said(ValueError):
+    """A complaint that says more than what is expected, and quotes nothing but the names of options."""
+
+
+def _named(options: Iterable[str]) -> str:
+    # What is no plain word may be a part of a password with a bare question mark in it.
+    return ", ".join(sorted(each if _WORD.fullmatch(each) else "…" for each in options))
 
 
 def _host(location: str, port: int) -> tuple[str, int]:

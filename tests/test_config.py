@@ -104,7 +104,13 @@ def test_every_limit_is_turned_off_by_zero(environment: Set, name: str) -> None:
 
 WRONG = [
     ("REDIS_URL", "localhost:6379", "redis://"),
-    ("REDIS_URL", "rediss://localhost?ssl_cert_reqs=maybe", "redis://"),
+    ("REDIS_URL", "rediss://localhost?ssl_cert_reqs=maybe", "none, optional or required"),
+    ("REDIS_URL", "rediss://localhost?ssl_cert_req=none", "not known here: ssl_cert_req; there are db, "),
+    ("REDIS_URL", "redis://localhost?sentinel_password=y", "options for Sentinel"),
+    ("PAIRING_REDIS_CA_FILE", "/nowhere/authority.pem", "file"),
+    ("PAIRING_REDIS_TLS_VERIFY", "sometimes", "valid boolean"),
+    ("DATABASE_URL", "sqlite:///pairing.db?mod=ro", "not known for SQLite: mod"),
+    ("DATABASE_URL", "postgresql://u@h/d?sslmode=always", "none of allow, disable"),
     ("REDIS_URL", "http://localhost", "redis://"),
     ("REDIS_URL", "redis://localhost:port/0", "redis://"),
     ("REDIS_URL", "redis://localhost:70000/0", "redis://"),
@@ -374,3 +380,10 @@ def test_origins_of_apps_and_extensions_are_allowed_beside_the_public_one(enviro
 def test_settings_do_not_change(environment: Set) -> None:
     with pytest.raises(ValueError, match="frozen"):
         config.load().port = 1
+
+
+def test_settings_for_the_tls_of_redis_need_tls(environment: Set) -> None:
+    environment(PAIRING_REDIS_TLS_VERIFY="false", REDIS_URL="redis://localhost")
+    assert "PAIRING_REDIS_TLS_VERIFY needs a REDIS_URL with TLS" in complaint()
+    environment(PAIRING_REDIS_TLS_VERIFY="false", REDIS_URL="rediss://localhost")
+    assert not config.load().redis_tls_verify

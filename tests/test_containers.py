@@ -225,3 +225,18 @@ def test_redis_starts_with_its_configuration_asks_for_the_password_and_evicts_no
             stranger.ping()
     finally:
         server.stop(signal.SIGKILL)
+
+
+def test_a_platform_that_installs_from_requirements_txt_gets_the_lock_and_the_procfile_runs_what_that_brings() -> None:
+    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    # Nothing beside the lock: with hashes in it, pip takes no other packages, nor this folder as one.
+    assert lines == ["-r requirements.lock"]
+    assert "://" not in (ROOT / "requirements.lock").read_text()
+    commands = [line.partition(": ")[2].split() for line in (ROOT / "Procfile").read_text().splitlines()]
+    for command in commands:
+        # Not `pairing-ws`: the lock installs what this needs, and not this itself.
+        assert command[:3] == ["python", "-m", "pairing_ws"]
+        done = subprocess.run(
+            [sys.executable, *command[1:], "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr

@@ -5,6 +5,7 @@ Everything above works with homes: a home is one server, "" or "host:port". Valk
 
 import asyncio
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -284,9 +285,9 @@ async def _close(cluster: RedisCluster) -> None:
     await cluster.nodes_manager.aclose("startup_nodes")
 
 
-def servers_at(url: str) -> Servers:
-    """What `REDIS_URL` names. Nothing is connected before it is used."""
-    address = RedisAddress.parse(url)
+def servers_at(url: str, authority: Path | None = None, *, verified: bool = True) -> Servers:
+    """What `REDIS_URL` names. Nothing is connected before it is used. See `RedisAddress.trusting`."""
+    address = RedisAddress.parse(url).trusting(authority, verified=verified)
     return {"server": Servers, "sentinel": SentinelServers, "cluster": ClusterServers}[address.kind](address)
 
 

@@ -174,3 +174,14 @@ def test_each_change_is_told_once_and_causes_that_alternate_do_not_fill_the_log(
     outages.works("here:1")
     outages.works("here:1")
     assert told == [("here:1", "reset"), ("here:1", "no answer"), ("here:1", 61.5)]
+
+
+async def test_a_certificate_that_nobody_knows_is_taken_by_settings_of_our_own_though_the_url_is_the_platforms(
+    redis_kinds: Callable[[str], Kind],
+) -> None:
+    url, _, authority = redis_kinds("tls").url.partition("?ssl_ca_certs=")
+    for servers in (servers_at(url, Path(authority)), servers_at(url, verified=False)):
+        commands = Commands(servers)
+        assert await commands.ask("key", "GET", "unknown") is None
+        await commands.aclose()
+        await servers.aclose()
