@@ -1,6 +1,6 @@
 // Tells a logged-in page what happens to the account while it is open: a device or a passkey more, or less.
 
-import { listActivity, revokeDevice, watchAccount } from './pairing.js';
+import { listActivity, listDevices, listPasskeys, root, watchAccount } from './pairing.js';
 import * as session from './session.js';
 import { button, claimed, h, icon, row, say } from './ui.js';
 import { isolated } from './words.js';
@@ -14,22 +14,64 @@ const toldAt = new Map();
 const expected = new Map();
 /** The news of a login come within this, or belong to another one. */
 const LATE = 60_000;
+/** The same news by another tab come within this. */
+const SAME = 2000;
 const recent = (/** @type {number | undefined} */ at) => at !== undefined && performance.now() - at < LATE;
 
 /** @param {() => void} [onChange]  the list of devices is no longer what it was */
 export function watchAlerts(onChange = () => {}) {
+  const user = session.user()?.id;
+  /** What was told last, and when: the news come by the socket of each tab. @type {Map<string, number>} */
+  const heard = new Map();
+  const tell = (/** @type {any} */ event) => {
+    const { type, device, passkey } = event;
+    const which = JSON.stringify([type, device?.id, device?.createdAt, passkey?.id]);
+    const again = performance.now() - (heard.get(which) ?? -Infinity) < SAME;
+    heard.set(which, performance.now());
+    if (again) return;
+    if (type === 'device.added') drawAdded(device);
+    if (type === 'passkey.added' && passkey.addedBy !== session.device()?.id) drawPasskey(passkey);
+    if (type === 'passkey.removed') drawRemoved(passkey);
+    if (/^(device|passkey)\./.test(type)) onChange();
+  };
+  // A device has five sockets at most, and there may be more tabs.
+  const tabs = 'BroadcastChannel' in globalThis ? new BroadcastChannel(`pairing-news:${root.pathname}`) : null;
+  tabs?.addEventListener('message', ({ data }) => data.user === session.user()?.id && tell(data.event));
   const watch = watchAccount(session.credential, {
-    onEvent: ({ type, device, passkey }) => {
-      if (type === 'device.added') drawAdded(device);
-      if (type === 'passkey.added' && passkey.addedBy !== session.device()?.id) drawPasskey(passkey);
-      if (type === 'passkey.removed') drawRemoved(passkey);
-      if (/^(device|passkey)\./.test(type)) onChange();
+    onEvent: (event) => {
+      tabs?.postMessage({ user, event });
+      tell(event);
     },
+    onPoll: compare(tell),
   });
   // A page that stays open for weeks needs no other key, but the cookie has its own end.
   const daily = setInterval(() => session.renewNow().catch(console.warn), 86_400_000);
-  session.events.addEventListener('signed-out', () => (clearInterval(daily), watch.stop()), { once: true });
+  session.events.addEventListener('signed-out', () => (clearInterval(daily), watch.stop(), tabs?.close()), { once: true });
 }
+
+/** Where no socket can be had: what has changed since it was last looked at, told as the same events. */
+function compare(/** @type {(event: any) => void} */ tell) {
+  let before = null;
+  return async () => {
+    try {
+      const [{ devices }, { passkeys }] = await Promise.all([listDevices, listPasskeys].map(session.withKey));
+      const now = { device: logins(devices), passkey: new Map(passkeys.map((each) => [each.id, each])) };
+      const was = before ?? now;
+      before = now;
+      for (const what of ['device', 'passkey']) {
+        const [old, fresh] = [was[what], now[what]];
+        for (const [key, each] of fresh)
+          if (!old.has(key) && !each.current) tell({ type: `${what}.added`, [what]: each });
+        for (const [key, each] of old)
+          if (!fresh.has(key)) tell({ type: what === 'device' ? 'device.revoked' : 'passkey.removed', [what]: each });
+      }
+    } catch (error) {
+      // The next look may do better.
+      console.warn(error);
+    }
+  };
+}
+const logins = (devices) => new Map(devices.map((each) => [`${each.id} ${each.createdAt}`, each]));
 
 /** This page let that device in itself, or removed that passkey: no alarm about it. */
 export function acknowledge(/** @type {string} */ id) {
@@ -51,7 +93,7 @@ function drawAdded(device) {
   // Not the name that a person gave: who has copied a device's code would come under it.
   const name = device.reportedName ?? device.name;
   const undo = async () => {
-    await session.withKey((key) => revokeDevice(device.id, key, { descendants: true }));
+    await session.logOutDevice(device.id, { descendants: true });
     const done = h('p', { tabindex: '-1' }, 'The device is logged out again, with all that it let in.');
     alert.lastElementChild?.replaceChildren(done, row(button('Close', close, { kind: 'small secondary' })));
     done.focus();
@@ -73,7 +115,7 @@ function drawPasskey({ id, name, addedBy }) {
   const undo = async () => {
     // The news may be here before the answer.
     expected.set(id, performance.now());
-    await session.withKey((key) => revokeDevice(addedBy, key, { descendants: true }));
+    await session.logOutDevice(addedBy, { descendants: true });
     takeAway(id);
     say(`The passkey ${isolated(name)} is removed again, and who added it is logged out.`);
   };

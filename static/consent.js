@@ -7,7 +7,6 @@ import {
   listDevices,
   persist,
   readPairing,
-  revokeDevice,
   root,
   watchPairing,
 } from './pairing.js';
@@ -238,12 +237,8 @@ function drawWarnings({ grave, texts }) {
 async function drawFull(way) {
   const { id } = way.pairing;
   const go = async () => {
-    await session
-      .withKey((key) => revokeDevice(list.querySelector('input:checked')?.getAttribute('value') ?? '', key))
-      // Somebody else was faster: there is room all the same.
-      .catch((error) => {
-        if (error.code !== 'not_found') throw error;
-      });
+    // If somebody else was faster, there is room all the same.
+    await session.logOutDevice(list.querySelector('input:checked')?.getAttribute('value') ?? '');
     say('Logged out');
     way.pairing = { ...way.pairing, obstacle: undefined };
     draw(way);
@@ -364,7 +359,7 @@ function drawFinished({ pairing, again }) {
   const { deviceId } = pairing.newDevice;
   acknowledge(deviceId);
   const undo = async () => {
-    await session.withKey((key) => revokeDevice(deviceId, key, { descendants: true }));
+    await session.logOutDevice(deviceId, { descendants: true });
     drawEnd({ title: 'Logged out again', text: 'The device no longer has access.' }, again);
     say('Logged out again');
   };

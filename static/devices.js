@@ -1,6 +1,6 @@
 // The page `/devices`: which devices are logged in, their names, logging them out, and what happened lately.
 
-import { listActivity, listDevices, renameDevice, revokeDevice, revokeOthers } from './pairing.js';
+import { listActivity, listDevices, renameDevice, revokeOthers } from './pairing.js';
 import { enter } from './log-in.js';
 import { watchAlerts } from './alerts.js';
 import { passkeySection, passkeysOf, refreshPasskeys } from './passkeys.js';
@@ -125,7 +125,8 @@ function drawDevice(device, devices) {
       } catch (error) {
         input.focus();
         // The only thing that can be wrong with this call is what the person typed.
-        throw error.code === 'bad_request' ? Object.assign(error, { code: 'bad_name' }) : error;
+        const code = { bad_request: 'bad_name', not_found: 'device_gone' }[error.code] ?? error.code;
+        throw Object.assign(error, { code });
       }
       item.replaceChildren();
       say(`Renamed to ${isolated(name)}`);
@@ -172,7 +173,7 @@ function drawDevice(device, devices) {
         await session.leave();
         return location.reload();
       }
-      await session.withKey((key) => revokeDevice(device.id, key, { descendants: descendants.checked }));
+      await session.logOutDevice(device.id, { descendants: descendants.checked });
       say(`Logged out: ${isolated(device.name)}`);
       await refresh();
     };

@@ -6,7 +6,7 @@ import { claimAndLogIn, drawLoggedIn, enter, goOn, offerInvite } from './log-in.
 import { readUrl } from './link.js';
 import { comeBack } from './presence.js';
 import * as session from './session.js';
-import { address, button, h, row, step, to } from './ui.js';
+import { address, button, canWait, h, row, step, to } from './ui.js';
 import { explain, wrongDirection } from './words.js';
 
 const code = readUrl(new URL(location.href));
@@ -72,6 +72,7 @@ function offerConsent({ id, code: scanned }) {
       const code = await kept;
       askForConsent(await persist(() => withProof((by) => claimPairing(id, code, by))), leave);
     } catch (error) {
+      if (canWait(error)) throw error;
       drawRefusal(explain(error));
     }
   };
@@ -92,7 +93,10 @@ function offerJoin(shown) {
   const join = () =>
     kept
       .then((code) => claimAndLogIn({ ...shown, code, secret }, leave))
-      .catch((error) => drawRefusal(explain(error)));
+      .catch((error) => {
+        if (canWait(error)) throw error;
+        drawRefusal(explain(error));
+      });
   step(
     {
       title: 'Log in this device?',

@@ -18,7 +18,7 @@ import { deviceHeaders } from './device.js';
 import { readNumber } from './link.js';
 import { forget, heard, stay } from './presence.js';
 import * as session from './session.js';
-import { address, attempt, button, connection, countdown, h, notice, row, step, to } from './ui.js';
+import { address, attempt, button, canWait, connection, countdown, h, notice, row, step, to, waitOut } from './ui.js';
 import { ENDS, explain, MISSED, SESSION_ENDS } from './words.js';
 
 /** @typedef {import('./pairing.js').Pairing} Pairing */
@@ -133,6 +133,7 @@ function drawNumber(way) {
     try {
       await redeem(way, number);
     } catch (error) {
+      if (canWait(error)) throw error;
       if (error.code !== 'number_mismatch') return drawProblem(error, way.again);
       const left = error.members.attemptsLeft;
       if (!left) {
@@ -189,6 +190,7 @@ export function offerInvite(code, again) {
       const by = { secret: newSecret(), device: deviceHeaders() };
       askIfThatIsYou(await persist(() => acceptInvite(code, by)), again);
     } catch (error) {
+      if (canWait(error)) throw error;
       const known =
         error.code === 'not_found'
           ? {
@@ -321,6 +323,13 @@ export async function enter({ loggedIn, loggedOut, confirmed = undefined }) {
   try {
     inside = await session.restore();
   } catch (error) {
+    if (canWait(error)) {
+      clearTimeout(slow);
+      step({ title: 'Just a moment', mark: ['waiting', 'hourglass'] });
+      const section = /** @type {HTMLElement} */ (document.querySelector('.step'));
+      if (await waitOut(error.retryAfter, (node) => section.append(node))) enter({ loggedIn, loggedOut, confirmed });
+      return;
+    }
     const { title, text } = explain(error);
     step(
       { title, mark: ['bad', 'warning'], lead: text },

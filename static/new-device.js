@@ -10,6 +10,7 @@ import {
   address,
   attempt,
   button,
+  canWait,
   connection,
   h,
   minutes,
@@ -21,6 +22,7 @@ import {
   to,
   userCode,
   visible,
+  waitOut,
 } from './ui.js';
 import { explain } from './words.js';
 
@@ -99,7 +101,7 @@ async function addCode() {
     show(pairing, secret);
   } catch (error) {
     if (mine !== turn) return;
-    notBefore = performance.now() + (error.retryAfter ?? 10) * 1000;
+    notBefore = performance.now() + (error.retryAfter) * 1000;
     view?.setProblem(error);
   } finally {
     asking = false;
@@ -284,7 +286,9 @@ function board() {
       left.textContent = shown.length ? `New code in ${minutes(seconds)}` : '';
     },
     setProblem(error) {
-      trouble.replaceChildren(notice('problem', explain(error).text));
+      if (!canWait(error)) return trouble.replaceChildren(notice('problem', explain(error).text));
+      // A code is asked for again then, without any press.
+      waitOut(error.retryAfter ?? 10, (node) => trouble.replaceChildren(node));
     },
   };
 }

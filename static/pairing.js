@@ -539,27 +539,59 @@ async function rotatingCode(key, step) {
   return `~${base64url(new Uint8Array(mac, 0, 16))}`;
 }
 
+/** How often a page without a socket asks what has become of the account. */
+const ACCOUNT_POLL = 10_000;
+
 /**
  * The account's own news, for a logged-in device: `device.added`, `device.revoked`, `passkey.added`, `passkey.removed`.
+ * While no socket brings them, and the page can be seen, `onPoll` is called at once and every 10 s: it asks for itself.
+ * A socket that gave way to newer ones of the same device comes back when the page is looked at.
  * @param {LastingCredential} credential
- * @param {{onEvent: (event: {type: string, device?: any, passkey?: any}) => void, onStop?: (code: string) => void}} handlers
+ * @param {{
+ *   onEvent: (event: {type: string, device?: any, passkey?: any}) => void,
+ *   onPoll?: () => void,
+ *   onStop?: (code: string) => void,
+ * }} handlers
  */
-export function watchAccount(credential, { onEvent, onStop = () => {} }) {
-  const wake = () => socket.renew();
-  const socket = new LastingSocket('socket', credential, {
-    onMessage: onEvent,
-    onStop: (code) => {
-      offWake(wake);
-      onStop(code);
-    },
-  });
-  onWake(wake);
-  return {
-    stop() {
-      offWake(wake);
-      socket.stop();
-    },
+export function watchAccount(credential, { onEvent, onPoll = () => {}, onStop = () => {} }) {
+  let polling = undefined;
+  /** @type {LastingSocket | null} */
+  let socket = null;
+  const poll = () => globalThis.document?.visibilityState !== 'hidden' && onPoll();
+  const onDown = () => {
+    if (polling !== undefined) return;
+    polling = setInterval(poll, ACCOUNT_POLL);
+    poll();
   };
+  const onUp = () => {
+    clearInterval(polling);
+    polling = undefined;
+  };
+  const stop = () => {
+    offWake(wake);
+    onUp();
+    socket?.stop();
+  };
+  const connect = () =>
+    new LastingSocket('socket', credential, {
+      onMessage: onEvent,
+      onUp,
+      onDown,
+      onStop: (code) => {
+        socket = null;
+        if (code === 'taken_over') return onDown();
+        stop();
+        onStop(code);
+      },
+    });
+  const wake = () => {
+    if (socket) return socket.renew();
+    // Five sockets per device: the first tab that is looked at takes one back.
+    if (globalThis.document?.visibilityState !== 'hidden') socket = connect();
+  };
+  socket = connect();
+  onWake(wake);
+  return { stop };
 }
 
 /** Closes after which coming back is pointless. */
@@ -576,10 +608,14 @@ const isLast = ({ http, code }) =>
 /** One socket that comes back by itself: capped backoff with full jitter, and what the close codes ask for. */
 class LastingSocket {
   /**
-   * `onDown` gets the pause (ms) that the server asked for before anything else is tried. `greets`: the server speaks
+   * `onUp`: it has held for a while. `onDown` gets the pause (ms) that the server asked for before anything else is tried. `greets`: the server speaks
    * as soon as it knows who asks.
    */
-  constructor(path, credential, { onMessage, onDown = (/** @type {number} */ _pause) => {}, onStop, greets = false }) {
+  constructor(
+    path,
+    credential,
+    { onMessage, onUp = () => {}, onDown = (/** @type {number} */ _pause) => {}, onStop, greets = false },
+  ) {
     /** @type {WebSocket | null} */
     this._socket = null;
     this._failures = 0;
@@ -591,6 +627,7 @@ class LastingSocket {
     this._url.protocol = this._url.protocol.replace('http', 'ws');
     this._credential = credential;
     this._onMessage = onMessage;
+    this._onUp = onUp;
     this._onDown = onDown;
     this._onStop = onStop;
     this._greets = greets;
@@ -663,6 +700,7 @@ class LastingSocket {
       this._settled = setTimeout(() => {
         this._failures = 0;
         this._renewed = this._provedAgain = false;
+        this._onUp();
       }, SETTLED);
     };
     socket.onmessage = ({ data }) => {

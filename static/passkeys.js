@@ -1,6 +1,6 @@
 // The part of `/devices` about passkeys: which there are, one more, one less.
 
-import { listPasskeys, removePasskey, revokeDevice } from './pairing.js';
+import { listPasskeys, removePasskey } from './pairing.js';
 import { acknowledge } from './alerts.js';
 import { deviceName } from './device.js';
 import * as session from './session.js';
@@ -106,13 +106,15 @@ function drawPasskey({ id, name, createdAt, lastUsedAt, addedBy }) {
     withProof((key) => {
       acknowledge(id);
       return removePasskey(id, key);
+    }).catch((error) => {
+      // Somebody was faster.
+      if (error.http !== 404) throw error;
     });
   // Needs no proof: it may be that only who has to go could give one.
-  const undone = () =>
-    session.withKey((key) => {
-      acknowledge(id);
-      return revokeDevice(addedBy, key, { descendants: true });
-    });
+  const undone = () => {
+    acknowledge(id);
+    return session.logOutDevice(addedBy, { descendants: true });
+  };
   /** @param {() => Promise<unknown>} remove  @param {any[]} [more]  what else it does */
   const confirm = (remove, more = []) => {
     const question = h('p', { tabindex: '-1' }, h('strong', {}, 'Remove the passkey ', claimed(name), '?'), more);

@@ -3,7 +3,7 @@
 
 import { keyIsOutOfReach } from './device-key.js';
 import { kept } from './kept.js';
-import { logOut, ProblemError, refreshKeys, root, whoAmI } from './pairing.js';
+import { logOut, ProblemError, refreshKeys, revokeDevice, root, whoAmI } from './pairing.js';
 
 /** @typedef {import('./pairing.js').Login} Login */
 
@@ -71,6 +71,17 @@ export async function withKey(call) {
     return call(await authKeyOf(person, authKey));
   }
 }
+
+/**
+ * Logs a device out. Nothing is wrong if it is gone already; what it has let in may still be there.
+ * @param {string} id
+ * @param {{descendants?: boolean}} [options]
+ */
+export const logOutDevice = (id, options = {}) =>
+  withKey((key) => revokeDevice(id, key, options)).catch((error) => {
+    if (error.http !== 404) throw error;
+    if (options.descendants) throw new ProblemError('device_gone', 404);
+  });
 
 /** What a watch needs to stay authenticated. */
 export const credential = { authKey: (/** @type {string | undefined} */ stale) => authKeyFor(stale) };

@@ -141,13 +141,49 @@ export async function attempt(control, work) {
   control.setAttribute('aria-disabled', 'true');
   control.classList.add('busy');
   try {
-    await work();
+    for (;;) {
+      try {
+        await work();
+        break;
+      } catch (error) {
+        if (!canWait(error)) throw error;
+        if (!(await waitOut(error.retryAfter, (waiting) => place.after(waiting)))) break;
+      }
+    }
   } catch (error) {
     place.after(notice('problem', explain(error).text));
   } finally {
     control.removeAttribute('aria-disabled');
     control.classList.remove('busy');
   }
+}
+
+/** Whoever asked too often is not sent away to come back by hand, unless it takes longer than this (s). */
+const WAITED_OUT = 300;
+
+/** A button's work throws such an error on, and is done again. */
+export const canWait = (/** @type {any} */ error) => error?.http === 429 && error.retryAfter <= WAITED_OUT;
+
+/**
+ * Says how long a refused call has to wait, and waits.
+ * @param {number} seconds
+ * @param {(node: HTMLElement) => void} place  puts what is said onto the page
+ * @returns {Promise<boolean>}  false if the page has turned to something else meanwhile
+ */
+export function waitOut(seconds, place) {
+  const end = performance.now() + seconds * 1000;
+  const left = h('strong', { role: 'timer' }, minutes(seconds));
+  const node = notice('caution', 'That was too often in a short time. This goes on by itself in ', left, '.');
+  place(node);
+  return new Promise((resolve) => {
+    everySecond(node, () => {
+      left.textContent = minutes((end - performance.now()) / 1000);
+      if (!node.isConnected) return resolve(false);
+      if (performance.now() < end) return;
+      node.remove();
+      resolve(true);
+    });
+  });
 }
 
 /** @type {Record<string, keyof typeof STROKES>} */
@@ -218,7 +254,10 @@ export const moment = (/** @type {string} */ iso, /** @type {{exact?: boolean}} 
  */
 export function everySecond(node, tick) {
   tick();
-  const timer = setInterval(() => (node.isConnected ? tick() : clearInterval(timer)), 1000);
+  const timer = setInterval(() => {
+    if (!node.isConnected) clearInterval(timer);
+    tick();
+  }, 1000);
 }
 
 /**

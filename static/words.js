@@ -47,6 +47,10 @@ const PROBLEMS = {
   ],
   invite_used: ['This invitation is not valid', 'It was used already. Each invitation works once; ask for a new one.'],
   invite_expired: ['This invitation is not valid', 'It is too old. Ask for a new one.'],
+  device_gone: [
+    'That device is gone',
+    'It is logged out already. Look in the list of your devices whether others have to go.',
+  ],
   device_limit: [
     'Too many devices',
     'Your account has as many devices as it may have. Log one out under “Your devices”, then try again.',

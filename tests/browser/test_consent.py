@@ -199,13 +199,13 @@ async def test_every_claim_about_a_device_or_passkey_is_a_clipped_quotation_with
     new_device, server
 ):
     phone = await new_device()
-    await phone.log_in("petra")
+    await phone.log_in("petronella")
     page = await phone.open("/devices")
     await expect(page.locator(".device")).to_have_count(1)
     claims = {"name": quote(TALE), "X-Os-Device": quote(TALE), "X-App-Version-Number": quote(TALE)}
     clipped = "“the one you made yesterday. All is well…”"
     async with Api(server.url) as api:
-        newcomer = await fresh_phone(api, server.folder, "petra", **claims)
+        newcomer = await fresh_phone(api, server.folder, "petronella", **claims)
         await expect(page.get_by_role("alert")).to_contain_text(f"It calls itself {clipped}")
         await add_passkey(newcomer, server, TALE)
         alarm = page.get_by_role("alert").filter(has_text="Another device has just added a passkey")

@@ -642,6 +642,126 @@ async def test_a_reload_before_the_answer_leads_to_the_page_that_was_asked_for(n
 
 
 @pytest.mark.security(18, 19)
+async def test_an_alarm_reaches_every_tab_however_many_there_are(new_device):
+    phone, laptop = await new_device(), await new_device()
+    first = await phone.log_in("thekla")
+    await first.close()
+    taken_over: list[int] = []
+    phone.context.on(
+        "page", lambda page: page.on("websocket", lambda socket: socket.on("close", lambda _: taken_over.append(1)))
+    )
+    tabs = [await phone.open("/devices") for _ in range(7)]
+    for tab in tabs:
+        await expect(tab.locator(".device")).to_have_count(1)
+    async with asyncio.timeout(PATIENCE):
+        while len(taken_over) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    await laptop.log_in("thekla")
+    for tab in tabs:
+        await expect(tab.get_by_role("alert")).to_have_count(1)
+        await expect(tab.locator(".device")).to_have_count(2)
+
+
+async def test_a_tab_whose_socket_gave_way_takes_one_again_when_it_is_looked_at(phone):
+    page = await phone.context.new_page()
+    opened: list[WebSocketRoute] = []
+
+    async def gives_way_once(socket: WebSocketRoute) -> None:
+        opened.append(socket)
+        if len(opened) == 1:
+            await socket.close(code=4409)
+        else:
+            socket.connect_to_server()
+
+    await page.route_web_socket(re.compile("/api/v1/socket$"), gives_way_once)
+    await page.goto(f"{phone.server.url}/devices")
+    await expect(page.locator(".device")).to_have_count(1)
+    await page.evaluate(HIDE)
+    assert len(opened) == 1
+    await page.evaluate(SHOW)
+    async with asyncio.timeout(PATIENCE):
+        while len(opened) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.security(18)
+async def test_where_sockets_are_blocked_the_list_and_the_alarms_come_by_asking(new_device):
+    phone, laptop = await new_device(), await new_device()
+    await (await phone.log_in("tilda")).close()
+    page = await phone.context.new_page()
+    await page.clock.install()
+    await page.route_web_socket(re.compile("/api/v1/socket$"), lambda socket: socket.close(code=1011))
+    async with page.expect_response(re.compile("/passkeys$")):
+        await page.goto(f"{phone.server.url}/devices")
+    await expect(page.locator(".device")).to_have_count(1)
+    elsewhere = await laptop.log_in("tilda")
+    count = "document.querySelectorAll('.device').length"
+    await until(page, count, 2, step=1000)
+    await expect(page.get_by_role("alert")).to_contain_text("A new device has just logged in")
+    await elsewhere.get_by_role("button", name="Log out").click()
+    await heading(elsewhere, "Log in with a device you trust")
+    await until(page, count, 1, step=1000)
+
+
+async def test_logging_out_a_device_that_is_gone_already_is_no_error_about_a_code(new_device):
+    phone, laptop = await new_device(), await new_device()
+    await phone.log_in("tanja")
+    await laptop.log_in("tanja")
+    page = await phone.open("/devices")
+    gone = {"status": 404, "code": "not_found", "title": "x"}
+    other = page.locator(".device").filter(has_not_text="This device")
+
+    async def refuse(route: Route) -> None:
+        await route.fulfill(status=404, content_type="application/problem+json", body=json.dumps(gone))
+
+    await page.route(re.compile(r"/api/v1/devices/[^/]+$"), refuse)
+    await other.get_by_role("button", name=re.compile("^Rename")).click()
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_role("alert")).to_contain_text("It is logged out already.")
+    await page.get_by_role("button", name="Cancel").click()
+    await other.get_by_role("button", name=re.compile("^Log out")).click()
+    await other.locator("button.danger").click()
+    await expect(page.locator("#announcements")).to_contain_text("Logged out")
+    await expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def too_often(seconds: int, times: int = 1):
+    """Answers with 429 so many times, then lets the call through."""
+    left = [times]
+
+    async def handle(route: Route) -> None:
+        if route.request.method != "OPTIONS" and left[0]:
+            left[0] -= 1
+            problem = json.dumps({"status": 429, "code": "rate_limited", "title": "x"})
+            headers = {"Retry-After": str(seconds)}
+            await route.fulfill(status=429, headers=headers, content_type="application/problem+json", body=problem)
+        else:
+            await route.continue_()
+
+    return handle
+
+
+@pytest.mark.parametrize("call", ["/pairings", "/sessions/refresh", "/invites/accept"])
+async def test_a_page_that_asked_too_often_says_how_long_it_waits_and_goes_on_by_itself(
+    phone, new_device, server, call
+):
+    device = phone if call == "/sessions/refresh" else await new_device()
+    page = await device.context.new_page()
+    await page.clock.install()
+    await page.route(f"**/api/v1{call}", too_often(30))
+    await page.goto(await server.invite("tom") if call == "/invites/accept" else server.url)
+    if call == "/invites/accept":
+        await page.get_by_role("button", name="Log in this device").click()
+    await expect(page.get_by_text(re.compile(r"This goes on by itself in 0:[23]\d"))).to_be_visible()
+    await page.clock.run_for(31_000)
+    if call == "/pairings":
+        await page.locator(".qr svg path").wait_for()
+        await expect(page.get_by_text("This goes on by itself")).to_have_count(0)
+    else:
+        await heading(page, re.compile("You are (now tom|already logged in as ada)", re.IGNORECASE))
+
+
+@pytest.mark.security(18, 19)
 async def test_a_device_that_logs_in_again_is_news_again(new_device):
     phone, laptop = await new_device(), await new_device()
     await phone.log_in("zora")
