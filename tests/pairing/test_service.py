@@ -1089,6 +1089,75 @@ async def test_devices_are_revoked_also_while_the_store_is_away() -> None:
     assert (await world.now_is(created)).status is Status.SCANNED
 
 
+# Before the consent, after a reload
+
+
+async def test_what_would_refuse_the_login_is_told_with_the_scan_and_refuses_the_approval() -> None:
+    world = World()
+    created = await world.new()
+    world.accounts.refuses = Code.DEVICE_LIMIT
+    view, _ = await world.service.claim(created.view.pairing.id, code_of(created), A, HERE)
+    assert view.obstacle is Code.DEVICE_LIMIT
+    # Nobody is asked for a passkey over what can't be approved anyway.
+    nobody = by_key(step_up=nobody_there)
+    assert await word(world.service.approve(created.view.pairing.id, nobody)) is Code.DEVICE_LIMIT
+    assert (await world.service.view(created.view.pairing.id, secret_of(created))).obstacle is None
+    world.accounts.refuses = None
+    assert (await world.service.view(created.view.pairing.id, A)).obstacle is None
+    assert (await world.service.approve(created.view.pairing.id, A)).pairing.status is Status.APPROVED
+
+
+async def test_an_approver_in_quarantine_is_told_with_the_scan_that_they_can_only_deny() -> None:
+    world, newcomer = World(), by_key(refuse_approval=in_quarantine)
+    created = await world.new()
+    view, _ = await world.service.claim(created.view.pairing.id, code_of(created), newcomer, HERE)
+    assert view.obstacle is Code.DEVICE_QUARANTINED
+
+
+async def test_a_session_gets_what_it_may_still_decide_or_show_and_nothing_else() -> None:
+    world = World(verify="always")
+    scanned, approved, ended = await world.claimed(), await world.approved(), await world.approved()
+    await world.service.deny(ended.view.pairing.id, A)
+    newer = A._replace(approver=replace_struct(A.approver, session_id="a newer session"))
+    its = await world.service.create(newer, HERE)
+    found = await world.service.open_of(A)
+    assert [each.pairing.id for each in found] == [approved.view.pairing.id, scanned.view.pairing.id]
+    assert [each.number is not None for each in found] == [True, False]
+    assert [each.pairing.id for each in await world.service.open_of(newer)] == [its.view.pairing.id]
+
+
+async def test_a_page_that_was_left_ends_its_pairing_soon_unless_it_comes_back() -> None:
+    world = World()
+    created = await world.claimed()
+    pairing_id, secret = created.view.pairing.id, secret_of(created)
+    before = (await world.now_is(created)).expires_at
+    left = (await world.service.be_present(pairing_id, secret, here=False)).pairing
+    assert (left.expires_at, left.stays_until, left.away) == (world.clock.now + 15_000, before, True)
+    assert (await world.service.be_present(pairing_id, secret, here=False)).pairing == left
+    back = (await world.service.be_present(pairing_id, secret, here=True)).pairing
+    assert (back.expires_at, back.stays_until, back.away) == (before, 0, False)
+    assert (await world.service.be_present(pairing_id, secret, here=True)).pairing == back
+    # A swap that is lost is tried again on what is there by then.
+    world.store.first = lambda: world.service.approve(pairing_id, A)
+    left = (await world.service.be_present(pairing_id, secret, here=False)).pairing
+    assert (left.status, left.away) == (Status.APPROVED, True)
+    world.clock.forward(seconds=15)
+    assert (await world.now_is(created)).status is Status.EXPIRED
+    assert (await world.service.be_present(pairing_id, secret, here=True)).pairing.status is Status.EXPIRED
+
+
+async def test_leaving_never_gives_more_time_and_an_approval_meanwhile_gives_it_to_who_comes_back() -> None:
+    world = World()
+    created = await world.claimed()
+    pairing_id, secret = created.view.pairing.id, secret_of(created)
+    world.clock.forward(seconds=110)
+    left = (await world.service.be_present(pairing_id, secret, here=False)).pairing
+    assert left.expires_at == world.clock.now + 10_000 == left.stays_until
+    approved = (await world.service.approve(pairing_id, A)).pairing
+    assert (approved.expires_at, approved.stays_until) == (left.expires_at, world.clock.now + 60_000)
+    assert (await world.service.be_present(pairing_id, secret, here=True)).pairing.expires_at == approved.stays_until
+
+
 # Log in
 
 
