@@ -130,7 +130,7 @@ async def test_a_wrong_number_whose_answer_got_lost_has_still_been_one_of_three(
     wrong = {"number": f"{(int(number) + 1) % 1000:03}"}
     await lost(linked, b'"misses":1', lambda: device.log_in(wrong))
     answer = await device.log_in(wrong)
-    assert (refusal(answer)[1], answer.json()["attemptsLeft"]) == ("number_mismatch", 1)
+    assert (refusal(answer)[1], answer.json()["attemptsLeft"]) == ("number_mismatch", 2)
     assert (await device.log_in({"number": number})).status_code == 200
 
 
