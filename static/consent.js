@@ -16,7 +16,7 @@ import { keptHere } from './kept.js';
 import * as session from './session.js';
 import { withProof } from './step-up.js';
 import {
-  address,
+  addressIn,
   button,
   claimed,
   connection,
@@ -158,7 +158,7 @@ function drawCard(way) {
         'span',
         {},
         'A device wants to log in as ',
-        h('bdi', {}, session.user()?.displayName || session.user()?.username),
+        h('bdi', { translate: 'no' }, session.user()?.displayName || session.user()?.username),
         '.',
       ),
     },
@@ -178,7 +178,7 @@ function drawCard(way) {
         h(
           'dl',
           { class: 'facts' },
-          fact('Address', h('dd', { class: 'mono' }, observed.ip || 'Not known')),
+          fact('Address', h('dd', { class: 'mono', translate: 'no' }, observed.ip || 'Not known')),
           observed.place && fact('Place', h('dd', {}, `${placeName(observed.place)} (roughly)`)),
           fact('Network', h('dd', { class: `network ${tone}` }, network)),
           fact('Asked', age),
@@ -202,7 +202,9 @@ function drawCard(way) {
     notice(
       'caution',
       h('strong', {}, 'If you did not start this yourself, deny.'),
-      ` Allow only if the new device is in front of you and its address bar says ${address()}.`,
+      ' Allow only if the new device is in front of you and its address bar says ',
+      addressIn(),
+      '.',
       pairing.verification === 'number' ? ' After that you get a number to type there.' : '',
     ),
     way.away,
@@ -339,13 +341,13 @@ function drawApproved(way) {
     },
     h(
       'p',
-      { class: 'number', id: 'verification-number' },
+      { class: 'number', translate: 'no', id: 'verification-number' },
       h('span', { 'aria-hidden': 'true' }, pairing.number),
       h('span', { class: 'unseen' }, pairing.number.split('').join(' ')),
     ),
     notice(
       'caution',
-      h('strong', {}, `Type it only where the address bar says ${address()}.`),
+      h('strong', {}, 'Type it only where the address bar says ', addressIn(), '.'),
       ' Never read it out to anybody and never send it on.',
     ),
     way.away,

@@ -120,7 +120,7 @@ function explainLoggedOut() {
       'p',
       {},
       'Are you logged in in another browser or on another device? Open ',
-      h('strong', { class: 'where' }, address('phone')),
+      h('strong', { class: 'where', translate: 'no' }, address('phone')),
       ' there and type the code that stands beside the picture, eight letters and digits.',
     ),
     h(
@@ -140,7 +140,7 @@ function explainLoggedIn() {
       'p',
       {},
       'Or open ',
-      h('strong', { class: 'where' }, address()),
+      h('strong', { class: 'where', translate: 'no' }, address()),
       ' on the new device, choose “Type it here” and type the code that stands beside the picture.',
     ),
     row(h('a', { class: 'button primary', href: to('phone') }, h('span', {}, 'Let a device in from here'))),

@@ -18,7 +18,7 @@ import { deviceHeaders } from './device.js';
 import { readNumber } from './link.js';
 import { forget, heard, stay } from './presence.js';
 import * as session from './session.js';
-import { address, attempt, button, canWait, connection, countdown, h, notice, row, step, to, waitOut } from './ui.js';
+import { addressIn, attempt, button, canWait, connection, countdown, h, notice, row, step, to, waitOut } from './ui.js';
 import { ENDS, explain, MISSED, SESSION_ENDS } from './words.js';
 
 /** @typedef {import('./pairing.js').Pairing} Pairing */
@@ -167,7 +167,7 @@ function drawNumber(way) {
       problem,
       submit,
     ),
-    h('p', { class: 'hint', id: 'number-hint' }, `Only ever type it where the address bar says ${address()}.`),
+    h('p', { class: 'hint', id: 'number-hint' }, 'Only ever type it where the address bar says ', addressIn(), '.'),
     countdown(way.watch, (left) => `Time left: ${left}`),
   );
   input.focus();
@@ -238,7 +238,7 @@ export function askIfThatIsYou(
     },
     h(
       'p',
-      { class: 'identity' },
+      { class: 'identity', translate: 'no' },
       h('strong', {}, displayName || username),
       displayName && displayName !== username && h('span', {}, username),
     ),

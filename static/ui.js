@@ -203,10 +203,12 @@ export const row = (...buttons) => h('div', { class: 'row' }, ...buttons);
 export const to = (/** @type {string} */ path) => new URL(path, root).href;
 /** The address as a person reads and types it. */
 export const address = (path = '') => `${root.host}${root.pathname}${path}`.replace(/\/$/, '');
+/** The same within a sentence. */
+export const addressIn = (path = '') => h('span', { translate: 'no' }, address(path));
 export const visible = () => document.visibilityState === 'visible';
 
 /** A name that somebody else chose: a quotation, and whatever direction it is written in, its neighbours keep theirs. */
-export const claimed = (/** @type {string} */ name) => h('bdi', { title: quoted(name, 128) }, quoted(name));
+export const claimed = (/** @type {string} */ name) => h('bdi', { title: quoted(name, 128), translate: 'no' }, quoted(name));
 
 /** @returns {string} `1:05` */
 export function minutes(seconds) {
@@ -326,7 +328,7 @@ export function qrPicture(pairing, what, watch) {
 export const userCode = (/** @type {string} */ code) =>
   h(
     'p',
-    { class: 'user-code' },
+    { class: 'user-code', translate: 'no' },
     h('span', { 'aria-hidden': 'true' }, code),
     h('span', { class: 'unseen' }, code.replace('-', '').split('').join(' ')),
   );
