@@ -21,8 +21,6 @@ _USER_CODE = re.compile(f"[{CROCKFORD}]{{8}}")
 _ID = re.compile(r"[A-Za-z0-9_-]{22}")
 _SECRET = re.compile(r"[A-Za-z0-9_-]{22,128}")
 _NUMBER = re.compile(r"[0-9]{3}")
-# Of a link: base64url, `~` before one that rotates, `.` between the parts of one that was kept.
-_CODE = re.compile(r"[A-Za-z0-9_.~-]*")
 # Normalising takes time that grows faster than the text.
 MAX_TYPED = 256
 # What Unicode's Default_Ignorable_Code_Point has beside format characters.
@@ -74,8 +72,8 @@ def normal_number(typed: str) -> str | None:
 
 
 def normal_code(copied: str) -> str:
-    """A link's code as it was before it was copied through a mail or a document. Most were not changed."""
-    return copied if _CODE.fullmatch(copied) else _folded(copied).replace(" ", "")
+    """A link's code as it was before it was copied through a mail or a document."""
+    return _folded(copied).replace(" ", "")
 
 
 def _without_gaps(typed: str) -> str:

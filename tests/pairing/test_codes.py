@@ -70,6 +70,12 @@ def test_a_links_code_loses_what_a_mail_or_a_document_has_added() -> None:
     assert codes.normal_code("\u0661" * 257) == ""
 
 
+def test_an_id_is_22_base64url_characters() -> None:
+    assert codes.is_id("aA0-_" * 4 + "zZ")
+    for bad in ("", "a" * 21, "a" * 23, "a" * 21 + "=", "a" * 22 + "\n", "ä" * 22):
+        assert not codes.is_id(bad)
+
+
 def test_an_own_secret_has_22_to_128_base64url_characters() -> None:
     for good in ("a" * 22, "Z" * 128, "azAZ09-_" * 3):
         assert codes.is_secret(good)
