@@ -2,6 +2,7 @@
 
 import os
 import resource
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from pairing_ws import config
 from pairing_ws.config import Settings, SettingsError, environment_name
+from pairing_ws.redis_address import RedisAddress
 
 Set = Callable[..., None]
 
@@ -100,6 +102,15 @@ def test_lists_are_separated_by_commas(environment: Set) -> None:
 def test_every_limit_is_turned_off_by_zero(environment: Set, name: str) -> None:
     environment(**{f"PAIRING_LIMIT_{name}": "0"})
     assert getattr(config.load(), f"limit_{name.lower()}") in ("0", 0)
+
+
+def test_an_authority_of_ones_own_needs_no_key_identifiers_on_any_python() -> None:
+    """Python 3.13 asks for them by default."""
+    options = RedisAddress.parse("rediss://host?ssl_ca_certs=/etc/ca.crt").options
+    assert options["ssl_exclude_verify_flags"] == [ssl.VerifyFlags.VERIFY_X509_STRICT]
+    assert "ssl_exclude_verify_flags" not in RedisAddress.parse("rediss://host").options
+    with pytest.raises(ValueError, match="redis://"):
+        RedisAddress.parse("rediss://host?ssl_exclude_verify_flags=VERIFY_X509_STRICT")
 
 
 WRONG = [
