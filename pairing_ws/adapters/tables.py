@@ -94,10 +94,10 @@ sessions = sa.Table(
     sa.Column("sealed_until", sa.BigInteger, nullable=False),
     # When a person, not only a key, was last known to be there.
     sa.Column("verified_at", sa.BigInteger),
-    # The `auth_time` of the last word of the host application, by the host's clock: each counts once.
-    sa.Column("vouched_at", sa.BigInteger),
     sa.Column("key_thumbprint", sa.String(43)),
     sa.Column("ended_why", sa.String(16)),
+    # The `auth_time` of the last word of the host application, by the host's clock: each counts once.
+    sa.Column("vouched_at", sa.BigInteger),
 )
 
 passkeys = sa.Table(

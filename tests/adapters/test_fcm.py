@@ -19,7 +19,7 @@ from pairing_ws.adapters.limits import RateLimits
 from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
 from pairing_ws.app import NoPlaces
 from pairing_ws.clock import iso
-from pairing_ws.errors import Unavailable
+from pairing_ws.errors import Refused, Unavailable
 from pairing_ws.pairing.service import PairingService, Policy
 from pairing_ws.pairing.terms import ByKey, BySecret
 from pairing_ws.parties import Approver, NewDevice
@@ -206,6 +206,12 @@ class Anybody:
         return "keys"
 
     async def note(self, event: str, approver: Approver, device: NewDevice | None) -> None:
+        pass
+
+    async def obstacle(self, approver: Approver, device: NewDevice) -> Refused | None:
+        return None
+
+    def expect(self, approver: Approver, milliseconds: int) -> None:
         pass
 
 

@@ -40,7 +40,9 @@ async def file(tmp_path: Path) -> Path:
         )
         database.execute(
             "INSERT INTO sessions"
-            " VALUES ('its', 'alice', 'it', '', 0, 9, 9, NULL, '', 'key', '', 'sealed', 9, 0, NULL, NULL)"
+            " (id, user_id, device_id, origin, created_at, idle_until, ends_at, family_hash, refresh_hash, retired,"
+            " sealed, sealed_until, verified_at)"
+            " VALUES ('its', 'alice', 'it', '', 0, 9, 9, '', 'key', '', 'sealed', 9, 0)"
         )
     return file
 
