@@ -233,6 +233,7 @@ class AccountService:
             # What is cached of the account's other sessions still holds: who approves next needs no new look.
             await self._changed(user_id, forget=begun.ended_older)
             if begun.ended_older:
+                self._audit("session.replaced", account=user_id, session=session_id, device=device_id, ip=device.ip)
                 # What the device's older session could still approve; the new one has had no time to make any.
                 await self._devices_ended([device_id])
             self.push_news("device.added", user_id, device_id, but=device_id)
