@@ -12,7 +12,6 @@ from pairing_ws import config
 from pairing_ws.app import create_app
 from pairing_ws.clock import system_clock
 from pairing_ws.log import configure
-from pairing_ws.web.answers import HttpProtocol
 from pairing_ws.web.frames import WebSocketProtocol
 from tests.servers import Process, Server, wait_for
 
@@ -45,7 +44,6 @@ def main(ahead: Path) -> None:
     uvicorn.run(
         app,
         port=settings.port,
-        http=HttpProtocol,
         ws=WebSocketProtocol,
         ws_per_message_deflate=False,
         log_config=None,
