@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 
-from pairing_ws.loading import load
+from pairing_ws.server.startup import load
 
 
 def main() -> None:

@@ -16,43 +16,43 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from pairing_ws import codes
 from pairing_ws.accounts import service as accounts
 from pairing_ws.accounts.monitor import LOOK_SECONDS, SessionMonitor
 from pairing_ws.accounts.passkeys import WebAuthnJudge
 from pairing_ws.accounts.step_up import CHALLENGE_MS, StepUpService
 from pairing_ws.adapters.audit_log import audit
-from pairing_ws.adapters.bells import Bells, stop
-from pairing_ws.adapters.database import close_database, demand_room, migrate, open_database
-from pairing_ws.adapters.host import HostKeyError, HostKeys
-from pairing_ws.adapters.key_file import KeySet, make_key_file
-from pairing_ws.adapters.limits import RateLimits
+from pairing_ws.adapters.jwt.access_tokens import RELOAD_MS, KeyRing
+from pairing_ws.adapters.jwt.dpop import DpopProofs
+from pairing_ws.adapters.jwt.host_assertions import HostKeyError, HostKeys
+from pairing_ws.adapters.jwt.key_file import KeySet, make_key_file
 from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
-from pairing_ws.adapters.proofs import DpopProofs
-from pairing_ws.adapters.shared_keys import KeySharing, SqlRings
-from pairing_ws.adapters.sole_server import watch_for_others
-from pairing_ws.adapters.sql_passkeys import SqlPasskeys
-from pairing_ws.adapters.tokens import RELOAD_MS, KeyRing
-from pairing_ws.clock import Clock, system_clock
-from pairing_ws.config import Settings, SettingsError
-from pairing_ws.errors import Refused
-from pairing_ws.log import request as log_request
-from pairing_ws.network import Place
+from pairing_ws.adapters.rate_limits import RateLimits
+from pairing_ws.adapters.sql.engine import close_database, demand_room, migrate, open_database
+from pairing_ws.adapters.sql.passkey_store import SqlPasskeys
+from pairing_ws.adapters.sql.shared_keys import KeySharing, SqlRings
+from pairing_ws.adapters.sql.sole_server import watch_for_others
+from pairing_ws.adapters.subscribers import Bells, stop
+from pairing_ws.config.settings import Settings, SettingsError
+from pairing_ws.core import codes
+from pairing_ws.core.clock import Clock, system_clock
+from pairing_ws.core.devices import Approver
+from pairing_ws.core.errors import Refused
+from pairing_ws.core.network import Place
+from pairing_ws.core.ports import Push
 from pairing_ws.pairing import service as pairing
 from pairing_ws.pairing.ports import PairingStore, Places
-from pairing_ws.parties import Approver
-from pairing_ws.ports import Push
-from pairing_ws.web import docs, pages, socket, wire
+from pairing_ws.web import docs, pages, request_id, wire
 from pairing_ws.web.api import Api
+from pairing_ws.web.calls import CALLS, Call
 from pairing_ws.web.drain import Drain
+from pairing_ws.web.handlers.operation import Operation, document
 from pairing_ws.web.http import Services
-from pairing_ws.web.operation import Operation, document
 from pairing_ws.web.request_id import RequestId
-from pairing_ws.web.routes import CALLS, Call
+from pairing_ws.web.sockets.sockets import PATHS, Sockets, not_upgraded
 
 if TYPE_CHECKING:
-    from pairing_ws.adapters.redis_bus import RedisBus
-    from pairing_ws.adapters.redis_commands import Commands
+    from pairing_ws.adapters.redis.client import Commands
+    from pairing_ws.adapters.redis.pubsub import RedisBus
 
 log = structlog.get_logger()
 
@@ -79,7 +79,7 @@ class Application(Starlette):
     """Starlette for pages, mounting and lifespan. Calls and sockets go past it: each of its layers costs time, and
     would hold a frame for each socket that waits."""
 
-    def __init__(self, sockets: socket.Sockets, calls: Sequence[Call], services: Services, **options: Any) -> None:
+    def __init__(self, sockets: Sockets, calls: Sequence[Call], services: Services, **options: Any) -> None:
         super().__init__(**options)
         self._proxies = services.proxies
         self._sockets = sockets
@@ -87,7 +87,7 @@ class Application(Starlette):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            log_request.set(RequestId(scope, self._proxies))
+            request_id.current.set(RequestId(scope, self._proxies))
         if scope["type"] == "websocket":
             waits = self._sockets(scope, receive, send)
             # What the handshake said is to go as soon as nobody needs it.
@@ -169,7 +169,7 @@ def create_app(
         *described,
         Call("GET", "/openapi.json", document(lambda: docs.openapi(described, settings.public_url)), 200),
         Call("GET", "/asyncapi.json", document(lambda: docs.asyncapi(settings.public_url)), 200),
-        *(Call("GET", path, socket.not_upgraded, 426) for path in socket.PATHS),
+        *(Call("GET", path, not_upgraded, 426) for path in PATHS),
     )
 
     @asynccontextmanager
@@ -191,7 +191,7 @@ def create_app(
                     await stop(each)
 
     app = Application(
-        socket.Sockets(services),
+        Sockets(services),
         calls,
         services,
         routes=pages.routes(settings.public_url),
@@ -316,10 +316,10 @@ def _short_lived(settings: Settings, clock: Clock) -> "tuple[MemoryBus | RedisBu
         memory_bus = MemoryBus()
         return memory_bus, MemoryPairings(memory_bus, clock), None
     # Not needed without Redis: 80 ms of a start.
-    from pairing_ws.adapters.redis import RedisPairings
-    from pairing_ws.adapters.redis_bus import RedisBus
-    from pairing_ws.adapters.redis_commands import Commands
-    from pairing_ws.adapters.redis_servers import servers_at
+    from pairing_ws.adapters.redis.client import Commands
+    from pairing_ws.adapters.redis.pairing_store import RedisPairings
+    from pairing_ws.adapters.redis.pubsub import RedisBus
+    from pairing_ws.adapters.redis.topology import servers_at
 
     servers = servers_at(settings.redis_url, settings.redis_ca_file, verified=settings.redis_tls_verify)
     commands = Commands(servers)

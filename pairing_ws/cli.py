@@ -15,18 +15,20 @@ from typing import NoReturn, TypeVar
 import click
 import structlog
 
-from pairing_ws import __version__, config, server
+from pairing_ws import __version__
 from pairing_ws.accounts.names import compared
 from pairing_ws.accounts.service import AccountService
-from pairing_ws.adapters import key_file
 from pairing_ws.adapters.audit_log import audit
-from pairing_ws.adapters.database import examine, is_up_to_date, migrate
-from pairing_ws.adapters.shared_keys import HINT
+from pairing_ws.adapters.jwt import key_file
+from pairing_ws.adapters.sql.engine import examine, is_up_to_date, migrate
+from pairing_ws.adapters.sql.shared_keys import HINT
 from pairing_ws.app import Parts, build
-from pairing_ws.clock import iso, system_clock
-from pairing_ws.database_address import DatabaseAddress
-from pairing_ws.errors import Refused, Unavailable
-from pairing_ws.log import configure, say
+from pairing_ws.config import settings as config
+from pairing_ws.config.database_url import DatabaseAddress
+from pairing_ws.core.clock import iso, system_clock
+from pairing_ws.core.errors import Refused, Unavailable
+from pairing_ws.server import supervisor as server
+from pairing_ws.server.logging import configure, say
 
 T = TypeVar("T")
 

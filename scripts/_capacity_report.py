@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import fill
 
-from pairing_ws.adapters.database import POOL_SIZE
 from pairing_ws.adapters.memory import AFTERLIFE_MS
-from pairing_ws.config import Settings
+from pairing_ws.adapters.sql.engine import POOL_SIZE
+from pairing_ws.config.settings import Settings
 
 PARTS = ("server", "redis", "sql")
 # What is shown together, by the steps in it.

@@ -14,7 +14,7 @@ import { root } from './pairing.js';
 
 /** Nothing longer is read: a link has some hundred characters, and a mail around it some thousand. */
 const MAX_LENGTH = 20_000;
-/** Typed codes and numbers; as `MAX_TYPED` in pairing_ws/codes.py. */
+/** Typed codes and numbers; as `MAX_TYPED` in pairing_ws/core/codes.py. */
 const MAX_TYPED = 256;
 const UNSEEN = /[\p{Cc}\p{Default_Ignorable_Code_Point}\p{Cf}]/gu;
 /** Hyphens, and what keyboards and word processors write in their place. */
@@ -22,7 +22,7 @@ const DASHES = /[\p{Pd}\u2212\u2043\u02d7\u30fc]/gu;
 
 /**
  * With compatibility forms (NFKC), all decimal digits and all dashes as ASCII has them; without what nobody sees.
- * Blanks and lines are one blank each. pairing_ws/codes.py does the same.
+ * Blanks and lines are one blank each. pairing_ws/core/codes.py does the same.
  */
 function folded(/** @type {string} */ text) {
   return text

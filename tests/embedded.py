@@ -15,9 +15,9 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from pairing_ws.app import build, create_app
-from pairing_ws.clock import Clock, system_clock
-from pairing_ws.config import Settings
-from pairing_ws.web.frames import WebSocketProtocol
+from pairing_ws.config.settings import Settings
+from pairing_ws.core.clock import Clock, system_clock
+from pairing_ws.transport.websocket import WebSocketProtocol
 from tests.client import Api, Phone
 from tests.clock import FakeClock
 from tests.servers import wait_for

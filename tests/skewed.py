@@ -8,11 +8,11 @@ from pathlib import Path
 
 import uvicorn
 
-from pairing_ws import config
 from pairing_ws.app import create_app
-from pairing_ws.clock import system_clock
-from pairing_ws.log import configure
-from pairing_ws.web.frames import WebSocketProtocol
+from pairing_ws.config import settings as config
+from pairing_ws.core.clock import system_clock
+from pairing_ws.server.logging import configure
+from pairing_ws.transport.websocket import WebSocketProtocol
 from tests.servers import Process, Server, wait_for
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pairing_ws import config, server
+from pairing_ws.config import settings as config
+from pairing_ws.server import supervisor as server
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pairing_ws import config
-from pairing_ws.config import Settings, SettingsError, environment_name
-from pairing_ws.redis_address import RedisAddress
+from pairing_ws.config import settings as config
+from pairing_ws.config.redis_url import RedisAddress
+from pairing_ws.config.settings import Settings, SettingsError, environment_name
 
 Set = Callable[..., None]
 

@@ -17,7 +17,7 @@ import yaml
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from pairing_ws import config
+from pairing_ws.config import settings as config
 from tests.servers import Process, clean_environment, free_port, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent

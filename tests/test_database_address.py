@@ -2,7 +2,7 @@
 
 import pytest
 
-from pairing_ws.database_address import DatabaseAddress
+from pairing_ws.config.database_url import DatabaseAddress
 
 SECRET = "hunter2"
 

@@ -11,12 +11,12 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from pairing_ws.app import create_app
-from pairing_ws.audit import EVENTS
-from pairing_ws.config import Settings, environment_name, load
-from pairing_ws.errors import Code
+from pairing_ws.config.settings import Settings, environment_name, load
+from pairing_ws.core.audit import EVENTS
+from pairing_ws.core.errors import Code
 from pairing_ws.pairing.machine import FINAL, TRANSITIONS, Status
-from pairing_ws.web.errors import SHAPES
-from pairing_ws.web.routes import CALLS
+from pairing_ws.web.calls import CALLS
+from pairing_ws.web.problems import SHAPES
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 

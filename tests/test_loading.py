@@ -9,9 +9,11 @@ from tests.servers import RedisServer, clean_environment
 # Loads the command line, starts the application twice as `serve` does, and says what has been loaded by then.
 START = """
 import asyncio, sys
-from pairing_ws.loading import load
+from pairing_ws.server.startup import load
 load("cli")
-from pairing_ws import config, log, server
+from pairing_ws.config import settings as config
+from pairing_ws.server import logging as log
+from pairing_ws.server import supervisor as server
 async def start():
     app = server.create_app(config.load(demo=True))
     async with app.router.lifespan_context(app):
@@ -31,7 +33,7 @@ FOR_OTHERS = {
     "httpx2": "pushes",
     "maxminddb": "places",
 }
-FOR_REDIS = {"redis": "Redis", "pairing_ws.adapters.redis": "Redis"}
+FOR_REDIS = {"redis": "Redis", "pairing_ws.adapters.redis.pairing_store": "Redis"}
 
 
 def loaded(folder: Path, **environment: str) -> set[str]:

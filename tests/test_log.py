@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from pairing_ws.audit import EVENTS, OFTEN
-from pairing_ws.errors import Code
+from pairing_ws.core.audit import EVENTS, OFTEN
+from pairing_ws.core.errors import Code
 from pairing_ws.web.refusal_log import WINDOW_SECONDS, RefusalLog
 from pairing_ws.web.request_id import RequestId
 from tests.client import Api, code_of, device_headers

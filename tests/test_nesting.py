@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pairing_ws.nesting import MAX_DEPTH, is_deep
+from pairing_ws.core.json_depth import MAX_DEPTH, is_deep
 
 
 @pytest.mark.parametrize(("opens", "closes"), [(b"[", b"]"), (b'{"a":', b"}"), (b'[{"a":', b"}]")])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pairing_ws.timers import GRAIN, Timers, Within
+from pairing_ws.core.timing_wheel import GRAIN, Timers, Within
 
 
 class Handle:

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence,
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from pairing_ws.clock import Clock
-from pairing_ws.parties import Approver
-from pairing_ws.ports import Wake
+from pairing_ws.core.clock import Clock
+from pairing_ws.core.devices import Approver
+from pairing_ws.core.ports import Wake
 
 # What a session may see ends with it within 5 s: this, one read, and a late timer.
 LOOK_SECONDS = 2.0

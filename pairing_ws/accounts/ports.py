@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from pairing_ws.parties import NewDevice
+from pairing_ws.core.devices import NewDevice
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):

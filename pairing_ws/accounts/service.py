@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from pairing_ws import codes
-from pairing_ws.accounts import keys, names
-from pairing_ws.accounts.keys import Answer, RefreshKey, Verdict
+from pairing_ws.accounts import names
+from pairing_ws.accounts import refresh_keys as keys
 from pairing_ws.accounts.monitor import SessionMonitor
 from pairing_ws.accounts.ports import (
     AccountStore,
@@ -25,12 +24,14 @@ from pairing_ws.accounts.ports import (
     Tokens,
     User,
 )
-from pairing_ws.audit import Audit, untold
-from pairing_ws.clock import SKEW_MS, Clock, iso
-from pairing_ws.errors import Code, Refused, Unavailable
-from pairing_ws.network import block
-from pairing_ws.parties import Approver, NewDevice
-from pairing_ws.ports import Bus, Limits, Prove, Push, Wake, unproved
+from pairing_ws.accounts.refresh_keys import Answer, RefreshKey, Verdict
+from pairing_ws.core import codes
+from pairing_ws.core.audit import Audit, untold
+from pairing_ws.core.clock import SKEW_MS, Clock, iso
+from pairing_ws.core.devices import Approver, NewDevice
+from pairing_ws.core.errors import Code, Refused, Unavailable
+from pairing_ws.core.network import block
+from pairing_ws.core.ports import Bus, Limits, Prove, Push, Wake, unproved
 
 # Another process learns of a revocation this late at most; the contract allows 5 s.
 SESSION_CACHE_MS = 2_000

@@ -5,14 +5,14 @@ from typing import Any
 
 import msgspec
 
-from pairing_ws import codes
 from pairing_ws.accounts.passkeys import Added, Host, Passkey, PasskeyStore, Purpose, WebAuthnJudge
 from pairing_ws.accounts.ports import Activity, Session
 from pairing_ws.accounts.service import AccountService, account_channel
-from pairing_ws.audit import Audit, untold
-from pairing_ws.clock import SKEW_MS, Clock
-from pairing_ws.errors import Code, Refused
-from pairing_ws.ports import Bus, Limits
+from pairing_ws.core import codes
+from pairing_ws.core.audit import Audit, untold
+from pairing_ws.core.clock import SKEW_MS, Clock
+from pairing_ws.core.errors import Code, Refused
+from pairing_ws.core.ports import Bus, Limits
 
 # Long enough to find the key, or the phone that has it.
 CHALLENGE_MS = 300_000

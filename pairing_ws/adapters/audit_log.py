@@ -4,7 +4,7 @@ import logging
 
 import structlog
 
-from pairing_ws.audit import OFTEN
+from pairing_ws.core.audit import OFTEN
 
 log = structlog.get_logger()
 

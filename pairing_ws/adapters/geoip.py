@@ -6,8 +6,8 @@ from typing import Any
 import maxminddb
 import structlog
 
-from pairing_ws.clock import Clock
-from pairing_ws.network import Place, parse
+from pairing_ws.core.clock import Clock
+from pairing_ws.core.network import Place, parse
 
 log = structlog.get_logger()
 

@@ -3,8 +3,8 @@
 import heapq
 from collections.abc import Sequence
 
-from pairing_ws.adapters.bells import Bells
-from pairing_ws.clock import Clock
+from pairing_ws.adapters.subscribers import Bells
+from pairing_ws.core.clock import Clock
 from pairing_ws.pairing.machine import Pairing
 from pairing_ws.pairing.ports import Full, Loaded, pairing_channel
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from pairing_ws.errors import Code, Refused
-from pairing_ws.network import Network, Place
-from pairing_ws.parties import Approver, NewDevice
+from pairing_ws.core.devices import Approver, NewDevice
+from pairing_ws.core.errors import Code, Refused
+from pairing_ws.core.network import Network, Place
 
 
 class Status(StrEnum):

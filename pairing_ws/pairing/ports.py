@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
-from pairing_ws.errors import Refused
-from pairing_ws.network import Place
+from pairing_ws.core.devices import Approver, NewDevice
+from pairing_ws.core.errors import Refused
+from pairing_ws.core.network import Place
 from pairing_ws.pairing.machine import Pairing
-from pairing_ws.parties import Approver, NewDevice
 
 # What a login gives; only the accounts room knows what is in it.
 SessionT_co = TypeVar("SessionT_co", covariant=True)

@@ -13,12 +13,14 @@ from typing import Generic, TypeVar
 import msgspec
 from prometheus_client import Counter
 
-from pairing_ws import codes
-from pairing_ws.audit import Audit, untold
-from pairing_ws.clock import iso
-from pairing_ws.errors import Code, Refused, Unavailable
-from pairing_ws.network import Network, Place, block, compare, is_public
-from pairing_ws.pairing import scanned
+from pairing_ws.core import codes
+from pairing_ws.core.audit import Audit, untold
+from pairing_ws.core.clock import iso
+from pairing_ws.core.devices import Approver, NewDevice
+from pairing_ws.core.errors import Code, Refused, Unavailable
+from pairing_ws.core.network import Network, Place, block, compare, is_public
+from pairing_ws.core.ports import Bus, Limits, Prove, Push, Wake, unproved
+from pairing_ws.pairing import claim_codes as scanned
 from pairing_ws.pairing.machine import (
     Doubt,
     Event,
@@ -29,9 +31,7 @@ from pairing_ws.pairing.machine import (
     refusal,
 )
 from pairing_ws.pairing.ports import Accounts, Full, Loaded, PairingStore, Places, pairing_channel
-from pairing_ws.pairing.terms import ByKey, BySecret, Created, Holder, Role, View
-from pairing_ws.parties import Approver, NewDevice
-from pairing_ws.ports import Bus, Limits, Prove, Push, Wake, unproved
+from pairing_ws.pairing.types import ByKey, BySecret, Created, Holder, Role, View
 
 SessionT = TypeVar("SessionT")
 

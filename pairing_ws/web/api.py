@@ -12,12 +12,12 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pairing_ws.errors import Code, Refused
+from pairing_ws.core.errors import Code, Refused
 from pairing_ws.web import pages
-from pairing_ws.web.errors import problem
+from pairing_ws.web.calls import Call
 from pairing_ws.web.gate import RequestGate, count, not_found, path_of
 from pairing_ws.web.http import Caller, Fields, Services
-from pairing_ws.web.routes import Call
+from pairing_ws.web.problems import problem
 
 log = structlog.get_logger()
 

@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 import msgspec
 
 from pairing_ws import __version__
-from pairing_ws.errors import Code
+from pairing_ws.core.errors import Code
 from pairing_ws.web import wire
-from pairing_ws.web.errors import PROBLEM_JSON, SHAPES
+from pairing_ws.web.calls import DEVICE, KEY, PROVED, SECRET, Call
 from pairing_ws.web.http import API, DEVICE_CODE, PUSH_TOKEN
 from pairing_ws.web.polling import MAX_DIGITS
-from pairing_ws.web.routes import DEVICE, KEY, PROVED, SECRET, Call
-from pairing_ws.web.socket import SUBPROTOCOL
+from pairing_ws.web.problems import PROBLEM_JSON, SHAPES
+from pairing_ws.web.sockets.sockets import SUBPROTOCOL
 
 Json = dict[str, Any]
 

@@ -12,8 +12,8 @@ from prometheus_client import Counter
 from starlette.responses import Response
 from starlette.types import Scope
 
-from pairing_ws.config import Settings
-from pairing_ws.errors import Code, Refused
+from pairing_ws.config.settings import Settings
+from pairing_ws.core.errors import Code, Refused
 from pairing_ws.web.http import MAX_BODY, Fields, too_large
 
 # Answered under any name: load balancers ask by address.

@@ -15,20 +15,20 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
-from pairing_ws import codes
 from pairing_ws.accounts.ports import Session
 from pairing_ws.accounts.service import AccountService, LoggedIn, unauthenticated
 from pairing_ws.accounts.step_up import StepUpService
-from pairing_ws.clock import Clock
-from pairing_ws.config import Network, Settings
-from pairing_ws.errors import Code, Refused
-from pairing_ws.nesting import MAX_DEPTH, is_deep
-from pairing_ws.network import is_in, parse
+from pairing_ws.config.settings import Network, Settings
+from pairing_ws.core import codes
+from pairing_ws.core.clock import Clock
+from pairing_ws.core.devices import Approver, NewDevice
+from pairing_ws.core.errors import Code, Refused
+from pairing_ws.core.json_depth import MAX_DEPTH, is_deep
+from pairing_ws.core.network import is_in, parse
+from pairing_ws.core.ports import Proofs
+from pairing_ws.core.timing_wheel import Within
 from pairing_ws.pairing.service import PairingService
-from pairing_ws.pairing.terms import ByKey, BySecret, Holder
-from pairing_ws.parties import Approver, NewDevice
-from pairing_ws.ports import Proofs
-from pairing_ws.timers import Within
+from pairing_ws.pairing.types import ByKey, BySecret, Holder
 from pairing_ws.web import wire
 from pairing_ws.web.drain import Drain
 from pairing_ws.web.labels import MAX_READ, label

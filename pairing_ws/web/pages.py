@@ -14,10 +14,10 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from pairing_ws.config import is_local
-from pairing_ws.errors import Code, Refused
-from pairing_ws.web.errors import SHAPES, problem
+from pairing_ws.config.settings import is_local
+from pairing_ws.core.errors import Code, Refused
 from pairing_ws.web.http import Fields
+from pairing_ws.web.problems import SHAPES, problem
 
 # Beside the package in a checkout, inside it once installed.
 _PACKAGE = Path(__file__).parent.parent

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from starlette.responses import Response
 
-from pairing_ws.errors import Code, Refused, Unavailable
-from pairing_ws.ports import Wake
+from pairing_ws.core.errors import Code, Refused, Unavailable
+from pairing_ws.core.ports import Wake
 from pairing_ws.web.http import Caller, JsonResponse, Waiting
 
 T = TypeVar("T")

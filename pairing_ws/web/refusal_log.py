@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import structlog
 
-from pairing_ws.errors import Code
+from pairing_ws.core.errors import Code
 
 log = structlog.get_logger()
 

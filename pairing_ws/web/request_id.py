@@ -3,14 +3,19 @@
 import re
 import secrets
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 from starlette.types import Scope
 
-from pairing_ws.config import Network
-from pairing_ws.network import parse
+from pairing_ws.config.settings import Network
+from pairing_ws.core.network import parse
 
 # What proxies make: hexadecimal numbers and UUIDs.
 _GIVEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+# The request that is being answered; `str` of it may make its number.
+current: "ContextVar[RequestId | None]" = ContextVar("request", default=None)
 
 
 class RequestId:

@@ -9,11 +9,11 @@ from msgspec import Meta
 from pairing_ws.accounts import ports as accounts
 from pairing_ws.accounts.passkeys import Passkey
 from pairing_ws.accounts.service import LoggedIn
-from pairing_ws.clock import iso
-from pairing_ws.errors import Code
-from pairing_ws.network import Place
+from pairing_ws.core.clock import iso
+from pairing_ws.core.errors import Code
+from pairing_ws.core.network import Place
 from pairing_ws.pairing.machine import Pairing, Status
-from pairing_ws.pairing.terms import Created, Role, View
+from pairing_ws.pairing.types import Created, Role, View
 
 POLL_INTERVAL = 3
 # Of what may stand in the way of an approval, what its approver may still see: others end their session.

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmark.clients import Pool, Socket, open_socket, request, upgrade
 from pairing_ws.app import build
-from pairing_ws.config import Settings
+from pairing_ws.config.settings import Settings
 
 API = "/api/v1"
 DEVICE = {"x_device_name": "Living room TV", "x_os_device": "Television OS 12.3", "x_app_version_number": "4.5.6"}

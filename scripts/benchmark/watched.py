@@ -14,8 +14,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from pairing_ws import config, server
-from pairing_ws.log import configure
+from pairing_ws.config import settings as config
+from pairing_ws.server import supervisor as server
+from pairing_ws.server.logging import configure
 
 _profile: cProfile.Profile | None = None
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from pairing_ws.accounts.ports import Session
 from pairing_ws.accounts.service import LoggedIn
-from pairing_ws.errors import Code, Refused
+from pairing_ws.core.errors import Code, Refused
 from tests.accounts.conftest import World, as_approver, code_of, device
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from pairing_ws.accounts.service import INVITE_MS, LoggedIn
 from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
-from pairing_ws.errors import Code, Refused
+from pairing_ws.core.errors import Code, Refused
 from pairing_ws.pairing.machine import Event, Initiator, Pairing
 from tests.accounts.conftest import World, as_approver, code_of, device
 

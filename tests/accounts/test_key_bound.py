@@ -5,8 +5,8 @@ import secrets
 import pytest
 
 from pairing_ws.accounts.service import LoggedIn
-from pairing_ws.errors import Code, Refused
-from pairing_ws.ports import Prove
+from pairing_ws.core.errors import Code, Refused
+from pairing_ws.core.ports import Prove
 from tests.accounts.conftest import World, as_approver, code_of, device
 
 JKT = "k" * 43

@@ -7,7 +7,7 @@ import pytest
 
 from pairing_ws.accounts.passkeys import Added, Passkey, Purpose
 from pairing_ws.accounts.ports import Activity, Session
-from pairing_ws.adapters.sql_passkeys import SqlPasskeys
+from pairing_ws.adapters.sql.passkey_store import SqlPasskeys
 from tests.accounts.conftest import World
 
 

@@ -7,11 +7,11 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from pairing_ws.accounts.keys import RefreshKey, unseal
 from pairing_ws.accounts.monitor import SEEN_MS
 from pairing_ws.accounts.ports import Session
+from pairing_ws.accounts.refresh_keys import RefreshKey, unseal
 from pairing_ws.accounts.service import SESSION_CACHE_MS, LoggedIn
-from pairing_ws.errors import Code, Refused
+from pairing_ws.core.errors import Code, Refused
 from tests.accounts.conftest import World, as_approver, code_of, device
 
 GRACE_MS = 30_000

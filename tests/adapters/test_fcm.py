@@ -15,14 +15,14 @@ from prometheus_client import REGISTRY
 from starlette.responses import Response
 
 from pairing_ws.adapters.fcm import FcmPush
-from pairing_ws.adapters.limits import RateLimits
 from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
+from pairing_ws.adapters.rate_limits import RateLimits
 from pairing_ws.app import NoPlaces
-from pairing_ws.clock import iso
-from pairing_ws.errors import Refused, Unavailable
+from pairing_ws.core.clock import iso
+from pairing_ws.core.devices import Approver, NewDevice
+from pairing_ws.core.errors import Refused, Unavailable
 from pairing_ws.pairing.service import PairingService, Policy
-from pairing_ws.pairing.terms import ByKey, BySecret
-from pairing_ws.parties import Approver, NewDevice
+from pairing_ws.pairing.types import ByKey, BySecret
 from tests.clock import FakeClock
 from tests.google import Google, credentials, new_key, standing_in
 from tests.servers import eventually, free_port

@@ -8,7 +8,7 @@ from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
 from pairing_ws.adapters.geoip import LOOK_MS, GeoIpFile, GeoIpFileError
-from pairing_ws.network import Place
+from pairing_ws.core.network import Place
 from tests import geoip
 from tests.clock import FakeClock
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey, OctKey
 
-from pairing_ws.adapters.key_file import KeyFileError, change_key_file, exposure, make_key_file, read_key_file
-from pairing_ws.adapters.tokens import KeyRing
+from pairing_ws.adapters.jwt.access_tokens import KeyRing
+from pairing_ws.adapters.jwt.key_file import KeyFileError, change_key_file, exposure, make_key_file, read_key_file
 from tests.clock import FakeClock
 from tests.servers import CLI, clean_environment, run_cli
 

@@ -14,10 +14,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.testing import capture_logs
 
-from pairing_ws.adapters.database import close_database, migrate, newest_revision, open_database
-from pairing_ws.adapters.sql import SqlAccounts
-from pairing_ws.adapters.tables import metadata, revisions
-from pairing_ws.errors import Refused
+from pairing_ws.adapters.sql.account_store import SqlAccounts
+from pairing_ws.adapters.sql.engine import close_database, migrate, newest_revision, open_database
+from pairing_ws.adapters.sql.tables import metadata, revisions
+from pairing_ws.core.errors import Refused
 from tests.postgres import Postgres
 
 DatabaseMaker = Callable[[str], str]
@@ -44,7 +44,7 @@ async def connected(url: str) -> AsyncIterator[AsyncConnection]:
 
 def upgrade(connection: sa.Connection, revision: str) -> None:
     settings = Config()
-    settings.set_main_option("script_location", "pairing_ws.adapters:migrations")
+    settings.set_main_option("script_location", "pairing_ws.adapters.sql:migrations")
     settings.attributes["connection"] = connection
     command.upgrade(settings, revision)
 
@@ -131,7 +131,7 @@ async def test_accounts_whose_names_differ_in_case_alone_all_stay_and_are_named(
 
 def test_the_newest_migration_is_known_by_its_files_name() -> None:
     settings = Config()
-    settings.set_main_option("script_location", "pairing_ws.adapters:migrations")
+    settings.set_main_option("script_location", "pairing_ws.adapters.sql:migrations")
     assert newest_revision() == ScriptDirectory.from_config(settings).get_current_head()
 
 

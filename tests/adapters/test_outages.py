@@ -8,13 +8,13 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from pairing_ws.adapters.database import close_database, open_database
 from pairing_ws.adapters.outages import Outages, cause_in_sql
-from pairing_ws.adapters.redis_bus import RedisBus
-from pairing_ws.adapters.redis_commands import Commands
-from pairing_ws.adapters.redis_servers import servers_at
-from pairing_ws.adapters.sql import SqlAccounts
-from pairing_ws.errors import Unavailable
+from pairing_ws.adapters.redis.client import Commands
+from pairing_ws.adapters.redis.pubsub import RedisBus
+from pairing_ws.adapters.redis.topology import servers_at
+from pairing_ws.adapters.sql.account_store import SqlAccounts
+from pairing_ws.adapters.sql.engine import close_database, open_database
+from pairing_ws.core.errors import Unavailable
 from tests.postgres import Postgres
 from tests.redis_kinds import PASSWORD, Kind
 from tests.servers import RedisServer, eventually, free_port

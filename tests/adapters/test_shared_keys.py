@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from pairing_ws.adapters.key_file import KeySet
-from pairing_ws.adapters.shared_keys import OVERLAP_MS, Ring
+from pairing_ws.adapters.jwt.key_file import KeySet
+from pairing_ws.adapters.sql.shared_keys import OVERLAP_MS, Ring
 from tests.clock import FakeClock
 
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 import pytest
 
 from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
-from pairing_ws.adapters.redis import RedisPairings
-from pairing_ws.adapters.redis_bus import RedisBus
-from pairing_ws.adapters.redis_commands import Commands
-from pairing_ws.adapters.redis_servers import servers_at
+from pairing_ws.adapters.redis.client import Commands
+from pairing_ws.adapters.redis.pairing_store import RedisPairings
+from pairing_ws.adapters.redis.pubsub import RedisBus
+from pairing_ws.adapters.redis.topology import servers_at
+from pairing_ws.core.devices import Approver
+from pairing_ws.core.ports import Bus
 from pairing_ws.pairing.machine import Event, Initiator, Pairing
 from pairing_ws.pairing.ports import Full, Loaded, PairingStore
-from pairing_ws.parties import Approver
-from pairing_ws.ports import Bus
 from tests.clock import FakeClock
 from tests.contract import token
 from tests.redis_kinds import KINDS

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from pairing_ws.adapters.redis_bus import pause
-from pairing_ws.errors import Unavailable
+from pairing_ws.adapters.redis.pubsub import pause
+from pairing_ws.core.errors import Unavailable
+from pairing_ws.core.ports import Bus
 from pairing_ws.pairing.machine import Event
 from pairing_ws.pairing.ports import pairing_channel
-from pairing_ws.ports import Bus
 from tests.contract import token
 from tests.contract.conftest import Backend, Ear, on_redis, one_process
 from tests.servers import RedisServer, eventually

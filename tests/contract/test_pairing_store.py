@@ -11,10 +11,10 @@ import pytest
 from redis.asyncio import Redis
 
 from pairing_ws.adapters.memory import AFTERLIFE_MS, MemoryBus, MemoryPairings
-from pairing_ws.errors import Unavailable
+from pairing_ws.core.devices import Approver, NewDevice
+from pairing_ws.core.errors import Unavailable
 from pairing_ws.pairing.machine import Event, Pairing, Status
 from pairing_ws.pairing.ports import Full, Loaded, PairingStore, pairing_channel
-from pairing_ws.parties import Approver, NewDevice
 from tests.clock import FakeClock
 from tests.contract import token
 from tests.contract.conftest import Backend, Ear, on_redis, one_process

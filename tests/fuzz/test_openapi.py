@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from pairing_ws.web.routes import CALLS
+from pairing_ws.web.calls import CALLS
 from tests.client import Api, NewDevice, code_of, device_headers
 from tests.conftest import NO_LIMITS
 from tests.embedded import fresh_phone, invite_in

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
-from pairing_ws.adapters.database import open_database
+from pairing_ws.adapters.sql.engine import open_database
 from pairing_ws.app import build
-from pairing_ws.config import Settings
+from pairing_ws.config.settings import Settings
 from tests.client import device_headers
 from tests.history.checker import Row
 from tests.history.clients import Door, Line, Party

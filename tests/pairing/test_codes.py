@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pairing_ws import codes
+from pairing_ws.core import codes
 
 KEY = bytes(range(32))
 # Shared with the tests of the pages: both sides fold what people type, and have to agree.

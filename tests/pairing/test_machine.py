@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pairing_ws.errors import Code, Refused
+from pairing_ws.core.errors import Code, Refused
 from pairing_ws.pairing.machine import FINAL, TRANSITIONS, Event, Initiator, Pairing, Status, refusal
 
 NOW = 1_767_225_600_000

@@ -13,16 +13,16 @@ import pytest
 from msgspec.structs import replace as replace_struct
 from prometheus_client import REGISTRY
 
-from pairing_ws import codes
 from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
-from pairing_ws.errors import Code, Refused, Unavailable
-from pairing_ws.network import Network, Place
+from pairing_ws.core import codes
+from pairing_ws.core.devices import Approver, NewDevice
+from pairing_ws.core.errors import Code, Refused, Unavailable
+from pairing_ws.core.network import Network, Place
+from pairing_ws.pairing.claim_codes import seed
 from pairing_ws.pairing.machine import Doubt, Event, Initiator, Pairing, Status, Verification
 from pairing_ws.pairing.ports import Loaded
-from pairing_ws.pairing.scanned import seed
 from pairing_ws.pairing.service import PairingService, Policy
-from pairing_ws.pairing.terms import ByKey, BySecret, Created, Holder, Role, View
-from pairing_ws.parties import Approver, NewDevice
+from pairing_ws.pairing.types import ByKey, BySecret, Created, Holder, Role, View
 from tests.clock import FakeClock
 
 KEY = bytes(range(32))

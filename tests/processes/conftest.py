@@ -11,8 +11,8 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
-from pairing_ws.adapters.database import open_database
-from pairing_ws.adapters.tables import devices, sessions
+from pairing_ws.adapters.sql.engine import open_database
+from pairing_ws.adapters.sql.tables import devices, sessions
 from tests.client import Api, NewDevice, Phone
 from tests.conftest import NO_LIMITS
 from tests.embedded import fresh_phone

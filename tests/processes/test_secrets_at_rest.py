@@ -10,8 +10,8 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
-from pairing_ws.adapters.database import open_database
-from pairing_ws.adapters.tables import metadata
+from pairing_ws.adapters.sql.engine import open_database
+from pairing_ws.adapters.sql.tables import metadata
 from tests.adapters.test_fcm import Google, credentials, google, key  # noqa: F401
 from tests.client import Api, code_of, device_headers, socket, told
 from tests.conftest import NO_LIMITS

@@ -16,7 +16,7 @@ import websockets
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from pairing_ws.adapters.key_file import read_key_file, without_made
+from pairing_ws.adapters.jwt.key_file import read_key_file, without_made
 from tests.adapters.test_tokens import parts
 from tests.client import Api, device_headers
 from tests.conftest import NO_LIMITS

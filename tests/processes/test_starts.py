@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pairing_ws.adapters.database import migrate
+from pairing_ws.adapters.sql.engine import migrate
 from tests.postgres import Postgres
 from tests.servers import CLI, RedisServer, Server, clean_environment, free_port, running, wait_for
 
@@ -159,8 +159,9 @@ def test_an_address_that_cannot_be_had_is_one_clear_line(tmp_path: Path, host: s
 IN_A_FOREIGN_HOME = """
 import asyncio, os, sys
 import asyncpg, sqlalchemy.dialects.postgresql.asyncpg
-from pairing_ws import cli, config
-from pairing_ws.adapters.database import migrate
+from pairing_ws import cli
+from pairing_ws.config import settings as config
+from pairing_ws.adapters.sql.engine import migrate
 if os.getuid() == 0:
     os.setgroups([])
     os.setuid(65534)

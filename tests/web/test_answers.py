@@ -5,7 +5,7 @@ import json
 import pytest
 import websockets
 
-from pairing_ws.web.routes import CALLS
+from pairing_ws.web.calls import CALLS
 from tests.client import Api, code_of, device_headers
 from tests.embedded import embedded
 from tests.servers import Server

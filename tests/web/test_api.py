@@ -17,8 +17,8 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from pairing_ws.app import create_app
-from pairing_ws.clock import system_clock
-from pairing_ws.web.routes import CALLS
+from pairing_ws.core.clock import system_clock
+from pairing_ws.web.calls import CALLS
 from tests.embedded import NO_LIMITS_INSIDE, MovedClock, embedded, settings_in
 from tests.servers import running
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pairing_ws.errors import Code, Refused
+from pairing_ws.core.errors import Code, Refused
+from pairing_ws.web.calls import CALLS, Call
 from pairing_ws.web.http import Caller, Fields, body
-from pairing_ws.web.routes import CALLS, Call
 from tests.client import Api, NewDevice, Phone, device_headers
 from tests.embedded import embedded
 from tests.servers import Server

@@ -18,9 +18,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from pairing_ws.web.answers import HttpProtocol
-from pairing_ws.web.connections import Room
-from pairing_ws.web.routes import CALLS
+from pairing_ws.transport.connection_limits import Room
+from pairing_ws.transport.http1 import HttpProtocol
+from pairing_ws.web.calls import CALLS
 from tests.embedded import NO_LIMITS_INSIDE, Embedded, embedded
 
 pytestmark = pytest.mark.security(33)

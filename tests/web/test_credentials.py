@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from pairing_ws.web.routes import CALLS, Call
+from pairing_ws.web.calls import CALLS, Call
 from tests.client import Api, Phone, device_headers
 from tests.embedded import Embedded
 from tests.servers import Server

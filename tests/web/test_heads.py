@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from pairing_ws.web.answers import MAX_HEAD
+from pairing_ws.transport.http1 import MAX_HEAD
 from tests.client import Api
 from tests.processes.test_aborted import upgrade
 from tests.servers import Server

@@ -8,9 +8,9 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from pairing_ws.web.answers import HEAD_SECONDS, READ_SECONDS, HttpProtocol
-from pairing_ws.web.connections import Room
-from pairing_ws.web.frames import WebSocketProtocol
+from pairing_ws.transport.connection_limits import Room
+from pairing_ws.transport.http1 import HEAD_SECONDS, READ_SECONDS, HttpProtocol
+from pairing_ws.transport.websocket import WebSocketProtocol
 from tests.web.test_whole_answers import BODY, GET, LENGTH, UPGRADE, Transport, part, start
 
 KEPT = 75

@@ -15,10 +15,10 @@ import websockets
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from pairing_ws.adapters.proofs import NONCE_SECONDS, REMEMBERED_MS
+from pairing_ws.adapters.jwt.dpop import NONCE_SECONDS, REMEMBERED_MS
 from pairing_ws.app import create_app
-from pairing_ws.config import Settings
-from pairing_ws.web.routes import CALLS, KEY
+from pairing_ws.config.settings import Settings
+from pairing_ws.web.calls import CALLS, KEY
 from tests.client import Api, Phone, code_of, device_headers
 from tests.embedded import NO_LIMITS_INSIDE, Embedded, embedded, invite_in
 from tests.keys import BoundDevice, DeviceKey, payload, spelt

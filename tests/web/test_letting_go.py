@@ -17,7 +17,7 @@ import websockets
 from uvicorn.protocols.websockets.websockets_impl import WebSocketProtocol as LegacyProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from pairing_ws.web.frames import WebSocketProtocol
+from pairing_ws.transport.websocket import WebSocketProtocol
 from tests.client import Api, NewDevice, socket, told
 from tests.conftest import NO_LIMITS
 from tests.embedded import NO_LIMITS_INSIDE, Embedded, embedded

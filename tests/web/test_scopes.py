@@ -9,8 +9,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from pairing_ws.web.answers import HttpProtocol
-from pairing_ws.web.connections import Room
+from pairing_ws.transport.connection_limits import Room
+from pairing_ws.transport.http1 import HttpProtocol
 from tests.web.test_whole_answers import Transport
 
 Kind = Callable[[uvicorn.Config, ServerState, dict[str, Any]], HttpToolsProtocol]

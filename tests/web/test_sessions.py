@@ -9,7 +9,7 @@ import pytest
 import websockets
 from starlette.responses import Response
 
-from pairing_ws.config import Settings
+from pairing_ws.config.settings import Settings
 from pairing_ws.web.http import drop_planted_cookies
 from tests.client import Api, NewDevice, Phone, device_headers
 from tests.embedded import NO_LIMITS_INSIDE, Embedded, embedded, fresh_phone, invite_in

@@ -15,7 +15,7 @@ import pytest
 import websockets
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from pairing_ws.web.frames import WebSocketProtocol
+from pairing_ws.transport.websocket import WebSocketProtocol
 from tests.client import Api, NewDevice, Phone, device_headers, socket, told, until
 from tests.conftest import NO_LIMITS
 from tests.embedded import NO_LIMITS_INSIDE, Embedded, embedded, fresh_phone

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from pairing_ws.pairing.machine import Initiator, Pairing
-from pairing_ws.pairing.terms import BySecret, Role, View
-from pairing_ws.web.connection import Connection
-from pairing_ws.web.socket import TAKEN_OVER, PairingTeller
+from pairing_ws.pairing.types import BySecret, Role, View
+from pairing_ws.web.sockets.connection import Connection
+from pairing_ws.web.sockets.sockets import TAKEN_OVER, PairingTeller
 from tests.servers import eventually
 
 

@@ -14,8 +14,8 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 from uvicorn.server import ServerState
 
-from pairing_ws.web.answers import MAX_AHEAD, MAX_BESIDE, MOST_AHEAD, HttpProtocol, Lines
-from pairing_ws.web.connections import Room
+from pairing_ws.transport.connection_limits import Room
+from pairing_ws.transport.http1 import MAX_AHEAD, MAX_BESIDE, MOST_AHEAD, HttpProtocol, Lines
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 AT_ONCE = b"GET /at-once HTTP/1.1\r\nHost: x\r\n\r\n"

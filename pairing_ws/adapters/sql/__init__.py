@@ -1,0 +1,1 @@
+"""SQLite and PostgreSQL: accounts, passkeys and what servers leave for one another."""

@@ -1,0 +1,485 @@
+"""Users, devices, sessions, invites and activity in SQL: SQLite here, PostgreSQL by another URL. Core, no ORM."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence, Set
+from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import asdict
+
+from pairing_ws.accounts.names import compared
+from pairing_ws.accounts.ports import (
+    AT_WILL,
+    LINES_AT_WILL,
+    LOGIN,
+    REPEATED_MS,
+    Activity,
+    Begun,
+    Device,
+    Invite,
+    NewSession,
+    Position,
+    Retired,
+    Rotation,
+    Session,
+    User,
+)
+from pairing_ws.adapters.sql import statements as ask
+from pairing_ws.adapters.sql.executor import (
+    Conflict,
+    Statement,
+    Store,
+    Transaction,
+    changing,
+    reading,
+    reading_much,
+    writing,
+    writing_much,
+)
+from pairing_ws.adapters.sql.statements import first_of, session_of, struct_of
+from pairing_ws.core.devices import NewDevice
+from pairing_ws.core.errors import Code, Refused
+
+DAY_MS = 86_400_000
+ACTIVITY_KEPT_MS = 90 * DAY_MS
+# What repeats itself is among the newest.
+LINES_COMPARED = 20
+# Before this is everything.
+NEWEST = Position(2**63 - 1, 2**63 - 1)
+NO_ADDRESS = {"push_kind": None, "push_address": None}
+
+
+class SqlAccounts(Store):
+    """See `accounts.ports.AccountStore` for what each method promises.
+
+    Every transaction takes its rows in one order, so that none waits in a circle: the account, its sessions, its
+    devices. Whoever holds the account's row has the account for itself: devices are counted, let in and revoked one
+    after the other. A refresh goes without, for it changes what exists and makes nothing.
+    """
+
+    @reading
+    def ping(self, db: Transaction) -> None:
+        db.rows(ask.PING)
+
+    # Sessions
+
+    async def begin_session(
+        self, session: NewSession, device: NewDevice, approved_by: str | None, quarantine_until: int | None, limit: int
+    ) -> Begun | None:
+        try:
+            return await self._begin(session, device, approved_by, quarantine_until, limit)
+        except Conflict:
+            # Another account's login committed a session of this origin first: Redis had forgotten whose it was.
+            return None
+
+    @writing
+    def _begin(
+        self,
+        db: Transaction,
+        session: NewSession,
+        device: NewDevice,
+        approved_by: str | None,
+        quarantine_until: int | None,
+        limit: int,
+    ) -> Begun | None:
+        now = session.created_at
+        user = self._lock_account(db, session.user_id)
+        if user is None:
+            raise Refused(Code.NOT_FOUND, "no such account")
+        if user.locked_at is not None:
+            raise Refused(Code.ACCOUNT_LOCKED, "the account is locked")
+        # After the lock, and not with it: only now does everybody else stand still.
+        standing = self._standing(db, user.id, session.device_id, approved_by, now, limit, origin=session.origin)
+        if standing is None or standing.used:
+            return None
+        if approved_by:
+            standing.demand_approver()
+        elif not db.change(ask.USE_INVITE, invite=session.origin.removeprefix("invite:"), now=now):
+            return None
+        standing.demand_room(limit)
+        if not approved_by and not standing.inhabited:
+            quarantine_until = None
+        if standing.comes_again:
+            db.change(ask.END_DEVICE, device=session.device_id, now=now, why="replaced")
+        if standing.parent_before and standing.parent_before != standing.approver:
+            db.change(ask.KEEP_PARENT, device_id=session.device_id, paired_by=standing.parent_before, user_id=user.id)
+        pushed_to = device.push_token
+        if pushed_to and not self._take_push_address(
+            db, user.id, session.device_id, pushed_to, now, yielding=quarantine_until is not None
+        ):
+            pushed_to = ""
+        # As if it had never been there: it inherits neither age nor address from its namesake.
+        fresh = Device(
+            id=session.device_id,
+            user_id=user.id,
+            name=standing.given_name or device.name,
+            reported_name=device.name,
+            os=device.os,
+            app_version=device.app_version,
+            created_at=now,
+            last_seen_at=now,
+            last_ip=device.ip,
+            paired_by=standing.approver,
+            quarantine_until=quarantine_until,
+        )
+        address = {"push_kind": "fcm-token", "push_address": pushed_to} if pushed_to else NO_ADDRESS
+        db.change(ask.REGISTER, **asdict(fresh), **address)
+        db.change(ask.BEGIN, **asdict(session), retired=b"[]")
+        line = Activity(user_id=user.id, at=now, event=LOGIN, device_id=fresh.id, device_name=device.name, ip=device.ip)
+        if standing.replaces:
+            # It may have been another machine that has the same code.
+            self._note(db, msgspec.structs.replace(line, event="session.replaced"))
+        self._note(db, line)
+        return Begun(user, fresh, bool(standing.comes_again))
+
+    @reading
+    def check_session(
+        self, db: Transaction, user_id: str, device_id: str, approved_by: str, now: int, limit: int
+    ) -> None:
+        standing = self._standing(db, user_id, device_id, approved_by, now, limit)
+        if standing is not None and standing.locked_at is not None:
+            raise Refused(Code.ACCOUNT_LOCKED, "the account is locked")
+        if standing is None:
+            raise approver_gone()
+        standing.demand_approver()
+        standing.demand_room(limit)
+
+    def _standing(
+        self,
+        db: Transaction,
+        user_id: str,
+        device_id: str,
+        approved_by: str | None,
+        now: int,
+        limit: int,
+        origin: str = "",
+    ) -> "Standing | None":
+        found = db.rows(
+            ask.STANDING,
+            account=user_id,
+            device=device_id,
+            approved_by=approved_by,
+            now=now,
+            limit=limit,
+            origin=origin,
+        )
+        return Standing(*found[0]) if found else None
+
+    def _lock_account(self, db: Transaction, user_id: str) -> User | None:
+        """Have the account for oneself until the transaction ends; None if it is gone."""
+        return first_of(User, db.rows(ask.LOCK_ACCOUNT, account=user_id))
+
+    @reading
+    def session(self, db: Transaction, session_id: str) -> Session | None:
+        return self._session(db, session_id)
+
+    def _session(self, db: Transaction, session_id: str) -> Session | None:
+        return session_of(db.rows(ask.SESSION, session=session_id))
+
+    @reading
+    def standing_sessions(self, db: Transaction, session_ids: Collection[str], now: int) -> Set[str]:
+        return {session_id for (session_id,) in db.rows(ask.STANDING_SESSIONS, now=now, **_padded(session_ids))}
+
+    @writing
+    def seen(self, db: Transaction, session_ids: Collection[str], now: int, idle_until: int) -> None:
+        padded = _padded(session_ids)
+        db.change(ask.PROLONG, now=now, until=idle_until, **padded)
+        db.change(ask.DEVICES_SEEN, now=now, **padded)
+
+    @reading
+    def session_of_origin(self, db: Transaction, origin: str) -> Session | None:
+        return session_of(db.rows(ask.SESSION_OF_ORIGIN, origin=origin))
+
+    @reading
+    def session_of_family(self, db: Transaction, family_hash: str) -> Session | None:
+        return session_of(db.rows(ask.SESSION_OF_FAMILY, family=family_hash))
+
+    @writing
+    def rotate(self, db: Transaction, rotation: Rotation) -> bool:
+        won = db.rows(
+            ask.ROTATE,
+            session=rotation.session_id,
+            old_hash=rotation.old_hash,
+            new_hash=rotation.new_hash,
+            retired=msgspec.json.encode(rotation.retired),
+            idle_until=rotation.idle_until,
+            sealed=rotation.sealed,
+            sealed_until=rotation.sealed_until,
+        )
+        for (device_id,) in won:
+            db.change(ask.SEEN, device=device_id, at=rotation.at, ip=rotation.ip)
+        return bool(won)
+
+    @changing
+    def forget_sealed(self, db: Transaction, session_id: str, refresh_hash: str, retired: tuple[Retired, ...]) -> None:
+        db.change(ask.FORGET_SEALED, session=session_id, key=refresh_hash, retired=msgspec.json.encode(retired))
+
+    @writing
+    def end_session(self, db: Transaction, session_id: str, at: int, activity: Activity) -> None:
+        self._lock_account(db, activity.user_id)
+        why = activity.event.removeprefix("session.")
+        for (device_id,) in db.rows(ask.END_SESSION, session=session_id, now=at, why=why):
+            db.change(ask.DROP_PUSH_OF_DEVICE, device=device_id)
+            self._note(db, activity)
+
+    # Devices
+
+    @reading
+    def devices(self, db: Transaction, user_id: str, now: int) -> Sequence[Device]:
+        return [struct_of(Device, row) for row in db.rows(ask.DEVICES, account=user_id, now=now)]
+
+    @reading
+    def devices_seen_by(self, db: Transaction, session_id: str, user_id: str, now: int) -> Sequence[Device] | None:
+        found = db.rows(ask.DEVICES_AND_SESSIONS, account=user_id, now=now)
+        stands = any(its_session == session_id for its_session, *_ in found)
+        return [struct_of(Device, row) for _, *row in found] if stands else None
+
+    @writing
+    def rename(self, db: Transaction, user_id: str, device_id: str, name: str, activity: Activity) -> bool:
+        self._lock_account(db, user_id)
+        renamed = db.change(ask.RENAME, account=user_id, device=device_id, name=name) == 1
+        if renamed:
+            self._note(db, activity)
+        return renamed
+
+    @writing
+    def set_push_token(
+        self, db: Transaction, user_id: str, device_id: str, push_token: str, now: int, *, yielding: bool
+    ) -> None:
+        self._lock_account(db, user_id)
+        if self._take_push_address(db, user_id, device_id, push_token, now, yielding=yielding):
+            db.change(ask.SET_PUSH, account=user_id, device=device_id, address=push_token)
+
+    def _take_push_address(
+        self, db: Transaction, user_id: str, device_id: str, address: str, now: int, *, yielding: bool
+    ) -> bool:
+        if yielding and db.rows(ask.PUSH_TAKEN, account=user_id, device=device_id, address=address, now=now):
+            return False
+        db.change(ask.DROP_PUSH_OF_ACCOUNT, account=user_id, address=address)
+        return True
+
+    @writing_much
+    def drop_push_token(self, db: Transaction, push_token: str) -> None:
+        db.change(ask.DROP_PUSH, address=push_token)
+
+    @reading
+    def push_addresses(self, db: Transaction, user_id: str, now: int, *, but: str) -> Sequence[str]:
+        return [address for (address,) in db.rows(ask.PUSH_ADDRESSES, account=user_id, now=now, but=but)]
+
+    @writing_much
+    def revoke(
+        self,
+        db: Transaction,
+        user_id: str,
+        device_id: str,
+        at: int,
+        activity: Activity,
+        *,
+        by: str,
+        descendants: bool,
+        passkeys: bool,
+    ) -> Sequence[str] | None:
+        # First of all: who is let in from now on has an approver that is not among the revoked.
+        self._lock_account(db, user_id)
+        names = {row[0]: row[1] for row in db.rows(ask.NAMES, account=user_id)}
+        alive = self._alive(db, user_id, at)
+        if device_id not in names:
+            return None
+        doomed = _family(self._let_in(db, user_id), device_id) if descendants else {device_id}
+        ended = [each for each in alive if each in doomed and (each != by or by == device_id)]
+        line = msgspec.structs.replace(activity, device_id=device_id, device_name=names[device_id])
+        self._revoke(db, ended, at, line)
+        if passkeys and (ended or descendants):
+            self._take_passkeys(db, user_id, doomed - {by}, activity)
+        return ended
+
+    def _take_passkeys(self, db: Transaction, user_id: str, device_ids: Set[str], activity: Activity) -> None:
+        for passkey_id, name, added_by in db.rows(ask.PASSKEYS_ADDED, account=user_id):
+            if added_by in device_ids:
+                db.change(ask.DROP_PASSKEY, passkey=passkey_id)
+                line = msgspec.structs.replace(activity, event="passkey.removed", device_name=name)
+                self._note(db, line)
+
+    @writing_much
+    def revoke_others(self, db: Transaction, user_id: str, spared: str, at: int, activity: Activity) -> Sequence[str]:
+        self._lock_account(db, user_id)
+        ended = [each for each in self._alive(db, user_id, at) if each != spared]
+        self._revoke(db, ended, at, activity)
+        return ended
+
+    @reading_much
+    def descendants(self, db: Transaction, user_id: str) -> Mapping[str, Set[str]]:
+        let_in = self._let_in(db, user_id)
+        return {each: _family(let_in, each) for each in let_in}
+
+    def _let_in(self, db: Transaction, user_id: str) -> Mapping[str, Set[str]]:
+        """Of each device that let others in: whom, directly, at any of their logins."""
+        let_in = defaultdict(set)
+        for each, by in db.rows(ask.LET_IN, account=user_id):
+            let_in[by].add(each)
+        return let_in
+
+    def _alive(self, db: Transaction, user_id: str, now: int) -> Sequence[str]:
+        return [struct_of(Device, row).id for row in db.rows(ask.DEVICES, account=user_id, now=now)]
+
+    def _revoke(self, db: Transaction, device_ids: Sequence[str], at: int, line: Activity) -> None:
+        if device_ids:
+            db.change_each(ask.END_DEVICE, [{"device": each, "now": at, "why": "revoked"} for each in device_ids])
+            db.change_each(ask.DROP_PUSH_OF_DEVICE, [{"device": each} for each in device_ids])
+            self._note(db, line)
+
+    # Activity
+
+    # Of one kind there may be few among many.
+    @reading_much
+    def activity(
+        self,
+        db: Transaction,
+        user_id: str,
+        limit: int,
+        before: Position | None = None,
+        *,
+        logins: bool | None = None,
+    ) -> Sequence[Activity]:
+        at, line_id = before or NEWEST
+        found = db.rows(ask.OLDER_LINES[logins], account=user_id, limit=limit, at=at, id=line_id)
+        return [struct_of(Activity, row) for row in found]
+
+    @writing
+    def note(self, db: Transaction, line: Activity) -> None:
+        if self._lock_account(db, line.user_id):
+            self._note(db, line)
+
+    def _note(self, db: Transaction, line: Activity) -> None:
+        """By who has the account for itself."""
+        repeated = None if line.event == LOGIN else self._repeated(db, line)
+        if repeated:
+            said = {"its_name": line.device_name, "its_ip": line.ip, "its_by": line.by_name}
+            db.change(ask.REPEAT, line=repeated, now=line.at, **said)
+        else:
+            row = asdict(line)
+            del row["id"]
+            db.change(ask.NOTE, **row)
+
+    def _repeated(self, db: Transaction, line: Activity) -> int | None:
+        """The id of the line in which this one counts, if it gets none of its own."""
+        found = db.rows(
+            ask.LINES_SINCE,
+            account=line.user_id,
+            its_event=line.event,
+            device=line.device_id,
+            since=line.at - REPEATED_MS,
+            limit=LINES_COMPARED,
+        )
+        lines = [struct_of(Activity, row) for row in found]
+        said = (line.device_name, line.ip, line.by_name)
+        same = next((each.id for each in lines if (each.device_name, each.ip, each.by_name) == said), None)
+        full = line.event in AT_WILL and len(lines) >= LINES_AT_WILL
+        return lines[0].id if full and same is None else same
+
+    # Users and invites
+
+    async def add_invite(self, invite: Invite, user: User, *, existing: bool = False) -> User | None:
+        try:
+            return await self._add_invite(invite, user, existing=existing)
+        except Conflict:
+            # Somebody else has made the account at this moment.
+            return await self._add_invite(invite, user, existing=existing)
+
+    @writing
+    def _add_invite(self, db: Transaction, invite: Invite, user: User, *, existing: bool) -> User | None:
+        named = self._named(db, user.username)
+        if named is None and not existing:
+            db.change(ask.ADD_USER, **asdict(user), compared_name=compared(user.username), namesake=0)
+            named = self._named(db, user.username)
+        if named is not None:
+            db.change(ask.ADD_INVITE, **asdict(invite) | {"user_id": named.id})
+        return named
+
+    def _named(self, db: Transaction, username: str) -> User | None:
+        """The account of that name, which is then held; None if there is none."""
+        found = db.rows(ask.USERS_CALLED, name=username, compared=compared(username))
+        called = [struct_of(User, row) for row in found]
+        exact = [each for each in called if each.username == username]
+        if len(called) > 1 and not exact:
+            names = ", ".join(repr(each.username) for each in called)
+            raise Refused(Code.BAD_REQUEST, f"several accounts have that name, write it as one of them: {names}")
+        return next(iter(exact or called), None)
+
+    @reading
+    def invite(self, db: Transaction, code_hash: str) -> Invite | None:
+        return first_of(Invite, db.rows(ask.INVITE, code=code_hash))
+
+    @reading_much
+    def users(self, db: Transaction) -> Sequence[User]:
+        return [struct_of(User, row) for row in db.rows(ask.USERS)]
+
+    @writing
+    def lock(self, db: Transaction, username: str, at: int | None) -> User | None:
+        user = self._named(db, username)
+        if user is None:
+            return None
+        db.change(ask.LOCK_USER, account=user.id, at=at)
+        return msgspec.structs.replace(user, locked_at=at)
+
+    @writing_much
+    def delete_user(self, db: Transaction, username: str) -> User | None:
+        user = self._named(db, username)
+        if user:
+            # Left to the foreign keys, devices would go first.
+            db.change(ask.DELETE_SESSIONS, account=user.id)
+            db.change(ask.DELETE_USER, account=user.id)
+        return user
+
+    async def tidy(self, now: int) -> None:
+        for sweep in ask.SWEEPS:
+            while await self._sweep(sweep, now) == ask.TIDY_ROWS:
+                pass
+
+    @writing_much
+    def _sweep(self, db: Transaction, sweep: Statement, now: int) -> int:
+        return db.change(sweep, now=now, yesterday=now - DAY_MS, long_ago=now - ACTIVITY_KEPT_MS)
+
+
+class Standing(NamedTuple):
+    """Whether somebody may be let in. The columns of `statements.STANDING`."""
+
+    locked_at: int | None
+    # The device whose session approved, if that still stands.
+    approver: str | None
+    # Counted up to the limit.
+    others: int
+    inhabited: bool
+    comes_again: bool
+    used: bool
+    # Whether it comes again while its last session is alive.
+    replaces: bool
+    # The device that let it in the last time.
+    parent_before: str | None
+    # By a person.
+    given_name: str | None
+
+    def demand_approver(self) -> None:
+        if self.approver is None:
+            raise approver_gone()
+
+    def demand_room(self, limit: int) -> None:
+        if limit and self.others >= limit:
+            raise Refused(Code.DEVICE_LIMIT, f"the account has {limit} devices; log one out first")
+
+
+def _padded(session_ids: Collection[str]) -> dict[str, str]:
+    return dict(zip(ask.SESSION_IDS, [*session_ids, *[""] * len(ask.SESSION_IDS)], strict=False))
+
+
+def approver_gone() -> Refused:
+    return Refused(Code.PAIRING_DENIED, "the device that approved is no longer logged in")
+
+
+def _family(let_in: Mapping[str, Set[str]], root: str) -> set[str]:
+    """The device and all that it let in, directly or not. Two may have let each other in, one after the other."""
+    family, found = {root}, {root}
+    while found:
+        found = {each for parent in found for each in let_in.get(parent, ())} - family
+        family |= found
+    return family

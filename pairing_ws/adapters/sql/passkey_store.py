@@ -1,0 +1,129 @@
+"""The same store's other half: passkeys, challenges, and when a session was last verified."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from msgspec.structs import asdict, replace
+
+from pairing_ws.accounts.passkeys import Added, Passkey, Purpose
+from pairing_ws.accounts.ports import Activity
+from pairing_ws.adapters.sql.account_store import SqlAccounts
+from pairing_ws.adapters.sql.executor import Conflict, Statement, Transaction, Upsert, changing, reading, writing
+from pairing_ws.adapters.sql.statements import columns_of, given, struct_of
+from pairing_ws.adapters.sql.tables import challenges, passkeys, sessions
+
+PASSKEYS_OF_ACCOUNT = passkeys.c.user_id == given("account")
+PASSKEYS = Statement(
+    sa.select(*columns_of(Passkey, passkeys)).where(PASSKEYS_OF_ACCOUNT).order_by(passkeys.c.created_at, passkeys.c.id)
+)
+COUNT = Statement(sa.select(sa.func.count()).select_from(passkeys).where(PASSKEYS_OF_ACCOUNT))
+ADD_PASSKEY = Statement(passkeys.insert())
+REMOVE_PASSKEY = Statement(
+    passkeys.delete()
+    .where(PASSKEYS_OF_ACCOUNT, passkeys.c.id == given("passkey"))
+    .returning(*columns_of(Passkey, passkeys))
+)
+PUT_CHALLENGE = Upsert(challenges, ["session_id", "purpose"])
+TAKE_CHALLENGE = Statement(
+    challenges.delete()
+    .where(challenges.c.session_id == given("session"), challenges.c.purpose == given("its_purpose"))
+    .returning(challenges.c.challenge, challenges.c.expires_at)
+)
+ITS_PASSKEY = passkeys.c.id == given("passkey")
+# An authenticator that doesn't count always says 0.
+GROWN = sa.or_(passkeys.c.sign_count < given("count"), sa.and_(given("count") == 0, passkeys.c.sign_count == 0))
+USE_PASSKEY = Statement(
+    passkeys.update().where(ITS_PASSKEY, GROWN).values(sign_count=given("count"), last_used_at=given("now"))
+)
+IS_THERE = Statement(sa.select(passkeys.c.id).where(ITS_PASSKEY))
+VERIFIED = Statement(
+    sessions.update()
+    .where(
+        sessions.c.id == given("session"),
+        sessions.c.verified_at.is_(None) | (sessions.c.verified_at < given("at")),
+    )
+    .values(verified_at=given("at"))
+)
+VOUCHED = Statement(
+    sessions.update()
+    .where(
+        sessions.c.id == given("session"),
+        sessions.c.verified_at.is_(None) | (sessions.c.verified_at < given("at")),
+        sessions.c.vouched_at.is_(None) | (sessions.c.vouched_at < given("word")),
+    )
+    .values(verified_at=given("at"), vouched_at=given("word"))
+)
+
+
+class SqlPasskeys(SqlAccounts):
+    """See `accounts.passkeys.PasskeyStore`. Takes its rows in the order of all the others."""
+
+    @reading
+    def passkeys(self, db: Transaction, user_id: str) -> Sequence[Passkey]:
+        return [struct_of(Passkey, row) for row in db.rows(PASSKEYS, account=user_id)]
+
+    async def add_passkey(self, passkey: Passkey, session_id: str, limit: int, line: Activity, *, first: bool) -> Added:
+        try:
+            return await self._add_passkey(passkey, session_id, limit, line, first=first)
+        except Conflict:
+            return Added.KNOWN
+
+    @writing
+    def _add_passkey(
+        self, db: Transaction, passkey: Passkey, session_id: str, limit: int, line: Activity, *, first: bool
+    ) -> Added:
+        self._lock_account(db, passkey.user_id)
+        session = self._session(db, session_id)
+        if session is None or not session.alive_at(passkey.created_at):
+            return Added.ENDED
+        ((count,),) = db.rows(COUNT, account=passkey.user_id)
+        if first and count:
+            return Added.NOT_FIRST
+        if count >= limit:
+            return Added.FULL
+        db.change(ADD_PASSKEY, **asdict(passkey))
+        self._note(db, line)
+        return Added.DONE
+
+    @writing
+    def remove_passkey(self, db: Transaction, user_id: str, passkey_id: str, line: Activity) -> Passkey | None:
+        self._lock_account(db, user_id)
+        found = db.rows(REMOVE_PASSKEY, account=user_id, passkey=passkey_id)
+        if not found:
+            return None
+        removed = struct_of(Passkey, found[0])
+        self._note(db, replace(line, device_name=removed.name))
+        return removed
+
+    # SQL and not Redis: a failover there can bring back what was taken, and one row per session and purpose needs
+    # no bound of its own.
+
+    @changing
+    def put_challenge(
+        self, db: Transaction, session_id: str, purpose: Purpose, challenge: bytes, expires_at: int
+    ) -> None:
+        row = {"session_id": session_id, "purpose": purpose.value, "challenge": challenge, "expires_at": expires_at}
+        db.change(PUT_CHALLENGE, **row)
+
+    @changing
+    def take_challenge(self, db: Transaction, session_id: str, purpose: Purpose, now: int) -> bytes | None:
+        for challenge, expires_at in db.rows(TAKE_CHALLENGE, session=session_id, its_purpose=purpose.value):
+            if now < expires_at:
+                return bytes(challenge)
+        return None
+
+    @writing
+    def use_passkey(
+        self, db: Transaction, passkey: Passkey, sign_count: int, session_id: str, now: int, copied: Activity
+    ) -> bool:
+        self._lock_account(db, passkey.user_id)
+        if db.change(USE_PASSKEY, passkey=passkey.id, count=sign_count, now=now):
+            db.change(VERIFIED, session=session_id, at=now)
+            return True
+        if db.rows(IS_THERE, passkey=passkey.id):
+            self._note(db, copied)
+        return False
+
+    @changing
+    def verify_session(self, db: Transaction, session_id: str, at: int, word: int) -> bool:
+        return db.change(VOUCHED, session=session_id, at=at, word=word) == 1

@@ -1,0 +1,200 @@
+"""Whether all servers on one database, or one Redis, have the same signing keys: each refuses what the others sign, if
+not, and both seem to be well. Every server leaves a fingerprint of its keys, and looks at those of the others."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import msgspec
+import sqlalchemy as sa
+import structlog
+
+from pairing_ws.adapters.jwt.access_tokens import KeyRing
+from pairing_ws.adapters.jwt.key_file import KeySet
+from pairing_ws.adapters.sql.executor import Statement, Store, Transaction, Upsert, reading, writing
+from pairing_ws.adapters.sql.statements import given
+from pairing_ws.adapters.sql.tables import key_rings, sessions
+from pairing_ws.core import codes
+from pairing_ws.core.clock import Clock
+from pairing_ws.core.errors import Refused
+
+if TYPE_CHECKING:
+    from pairing_ws.adapters.redis.client import Commands
+
+log = structlog.get_logger()
+
+LOOK_SECONDS = 60.0
+# A server that has not been heard of for so long is gone; clocks may be a minute apart.
+GONE_MS = 180_000
+# How long a new key may take to reach all servers: a mounted secret takes minutes, a deploy one server after the other.
+OVERLAP_MS = 600_000
+KEPT_MS = 400 * 86_400_000
+_KEY = "key-rings"
+
+
+class Ring(msgspec.Struct, frozen=True):
+    """A fingerprint of keys, which tells nothing of them. `ids` are the key ids, the one that signs first; `made` is
+    when that was made."""
+
+    pepper: str
+    ids: tuple[str, ...]
+    made: int
+
+    @classmethod
+    def of(cls, keys: KeySet) -> "Ring":
+        ids = tuple(str(each["kid"]) for each in keys.keys)
+        return cls(codes.digest(f"pairing_ws pepper {keys.pepper}"), ids, int(keys.keys[0].get("made", 0)))
+
+    def shares(self, other: "Ring", at: int) -> bool:
+        """Whether a server with this ring and one that had the other `at` that time take what each other signs; where
+        one is only late to hear of a new key, they do."""
+        if self.pepper != other.pepper:
+            return False
+        late = at < max(self.made, other.made) + OVERLAP_MS
+        return late or (self.ids[0] in other.ids and other.ids[0] in self.ids)
+
+
+class Seen(NamedTuple):
+    ring: Ring
+    at: int
+
+
+class Rings(Protocol):
+    async def leave(self, ring: Ring, now: int) -> None:
+        """Say that a server with this ring is here now."""
+
+    async def seen(self, since: int) -> Sequence[Seen]:
+        """The rings of the servers that were here since then."""
+
+
+_SEE = Upsert(key_rings, ["id"])
+_SEEN = Statement(sa.select(key_rings.c.ring, key_rings.c.seen_at).where(key_rings.c.seen_at >= given("since")))
+_DROP = Statement(key_rings.delete().where(key_rings.c.seen_at < given("before")))
+_LIVE = Statement(
+    sa.select(sa.func.count()).where(sessions.c.revoked_at.is_(None), sessions.c.idle_until > given("now"))
+)
+
+
+class SqlRings(Store):
+    """See `Rings`."""
+
+    def __init__(self, beside: Store) -> None:
+        # No connections of its own: it is asked once a minute.
+        self.transactions = beside.transactions
+
+    @writing
+    def leave(self, db: Transaction, ring: Ring, now: int) -> None:
+        text = msgspec.json.encode(ring)
+        db.change(_SEE, id=codes.digest(text.decode()), ring=text, seen_at=now)
+        db.change(_DROP, before=now - KEPT_MS)
+
+    @reading
+    def seen(self, db: Transaction, since: int) -> Sequence[Seen]:
+        return [Seen(_decode(ring), at) for ring, at in db.rows(_SEEN, since=since)]
+
+    @reading
+    def sessions(self, db: Transaction, now: int) -> int:
+        [(count,)] = db.rows(_LIVE, now=now)
+        return int(count)
+
+
+class RedisRings:
+    """See `Rings`."""
+
+    def __init__(self, commands: "Commands") -> None:
+        self._commands = commands
+
+    async def leave(self, ring: Ring, now: int) -> None:
+        # Not needed without Redis, whose modules are 80 ms of a start.
+        from pairing_ws.adapters.redis.client import translated
+
+        ask = self._commands.ask
+        with translated():
+            await asyncio.gather(
+                ask(_KEY, "ZADD", _KEY, now, msgspec.json.encode(ring)),
+                ask(_KEY, "ZREMRANGEBYSCORE", _KEY, "-inf", now - 2 * GONE_MS),
+                ask(_KEY, "PEXPIRE", _KEY, 2 * GONE_MS),
+            )
+
+    async def seen(self, since: int) -> Sequence[Seen]:
+        from pairing_ws.adapters.redis.client import translated
+
+        with translated():
+            found = await self._commands.ask(_KEY, "ZRANGE", _KEY, since, "+inf", "BYSCORE", "WITHSCORES")
+        return [Seen(_decode(ring), int(at)) for ring, at in found]
+
+
+_decode = msgspec.json.Decoder(Ring).decode
+
+
+class KeySharing:
+    """`stores`: by the name that people know each by."""
+
+    def __init__(self, tokens: KeyRing, sql: SqlRings, commands: "Commands | None", clock: Clock) -> None:
+        self._tokens = tokens
+        self._sql = sql
+        self._clock = clock
+        self._stores: dict[str, Rings] = {"database": sql, **({"Redis": RedisRings(commands)} if commands else {})}
+        self._differing: set[str] = set()
+
+    async def strangers(self, *, unmigrated: bool = False) -> dict[str, int]:
+        """Where another server has other keys, and how many seconds ago it was last heard of. Changes nothing. What
+        can't be asked is left out (an `unmigrated` database): that it is away is told elsewhere."""
+        mine, now = Ring.of(self._tokens.key_set), self._clock()
+        found: dict[str, int] = {}
+        for name, rings in self._stores.items():
+            if unmigrated and rings is self._sql:
+                continue
+            try:
+                others = [each.at for each in await rings.seen(now - GONE_MS) if not mine.shares(each.ring, each.at)]
+            except Refused:
+                continue
+            if others:
+                found[name] = max(0, (now - max(others)) // 1000)
+        return found
+
+    async def watch(self) -> None:
+        """Say in the log when servers do not share their keys, and when they do again. Runs until it is cancelled."""
+        await self._compare_with_sessions()
+        while True:
+            try:
+                await self.look()
+            except Exception:
+                log.exception("keys.look_failed")
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def look(self) -> None:
+        found = await self.strangers()
+        for name in sorted(found.keys() - self._differing):
+            log.error("keys.not_shared", store=name, seconds_ago=found[name], hint=HINT)
+        for name in sorted(self._differing - found.keys()):
+            log.warning("keys.shared", store=name)
+        self._differing = set(found)
+        await self._leave()
+
+    async def _leave(self) -> None:
+        mine, now = Ring.of(self._tokens.key_set), self._clock()
+        for rings in self._stores.values():
+            try:
+                await rings.leave(mine, now)
+            except Refused:
+                continue
+
+    async def _compare_with_sessions(self) -> None:
+        """Keys that no server here has had, beside sessions that were given others: a file that was lost."""
+        mine, now = Ring.of(self._tokens.key_set), self._clock()
+        try:
+            before = await self._sql.seen(0)
+            if not before or any(each.ring.pepper == mine.pepper for each in before):
+                return
+            live = await self._sql.sessions(now)
+        except Refused:
+            return
+        if live:
+            log.warning("keys.made_beside_sessions", sessions=live, hint=HINT)
+
+
+HINT = (
+    "all servers need the same signing keys, and keep them: one PAIRING_SIGNING_KEY_FILE that they share on a disk that"
+    " lasts, or one value of PAIRING_SIGNING_KEYS"
+)

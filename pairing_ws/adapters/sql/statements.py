@@ -1,0 +1,301 @@
+"""What is asked of the accounts' tables, statement by statement. Who asks them, and in which order, stands in `sql.py`.
+
+Whoever reads a struct asks for its columns in the order of its fields.
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+
+from pairing_ws.accounts.monitor import MOST
+from pairing_ws.accounts.ports import LOGIN, Activity, Device, Invite, Retired, Session, User
+from pairing_ws.adapters.sql.executor import Statement, Upsert
+from pairing_ws.adapters.sql.tables import activity, devices, invites, let_in_before, passkeys, sessions, users
+
+StructT = TypeVar("StructT", bound=msgspec.Struct)
+
+# Few enough that nobody waits long for the one writer of SQLite, nor a row of PostgreSQL's.
+TIDY_ROWS = 1000
+
+
+def given(name: str, kind: Any = None) -> Any:
+    """A value that comes with each call."""
+    return sa.bindparam(name, type_=kind)
+
+
+def columns_of(kind: type[msgspec.Struct], table: sa.Table) -> list[sa.Column[Any]]:
+    return [table.c[name] for name in kind.__struct_fields__]
+
+
+def struct_of(kind: type[StructT], row: Sequence[Any]) -> StructT:
+    return kind(**dict(zip(kind.__struct_fields__, row, strict=True)))
+
+
+def first_of(kind: type[StructT], found: Sequence[Sequence[Any]]) -> StructT | None:
+    return struct_of(kind, found[0]) if found else None
+
+
+NOW = given("now", sa.BigInteger)
+# The SQL of `Session.alive_at`.
+ALIVE = (sessions.c.revoked_at.is_(None), sessions.c.idle_until > NOW, sessions.c.ends_at > NOW)
+OF_ACCOUNT = sessions.c.user_id == given("account")
+OF_DEVICE = sessions.c.device_id == given("device")
+USER = sa.select(*columns_of(User, users))
+
+PING = Statement(sa.select(1))
+
+# Begin a session
+
+# Not against those who merely refer to it: a foreign key's check would wait, and could close a circle.
+LOCK_ACCOUNT = Statement(USER.where(users.c.id == given("account")).with_for_update(key_share=True))
+_APPROVER = sa.select(sessions.c.device_id).where(sessions.c.id == given("approved_by"), *ALIVE).scalar_subquery()
+# No more are counted than matter: nobody waits because an account without a limit has thousands.
+_OTHERS = (
+    sa.select(sessions.c.device_id).where(OF_ACCOUNT, *ALIVE, ~OF_DEVICE).distinct().limit(given("limit", sa.Integer))
+).subquery()
+# All that decides about a login, in one read: see `sql.Standing`.
+STANDING = Statement(
+    sa.select(
+        users.c.locked_at,
+        _APPROVER,
+        sa.select(sa.func.count()).select_from(_OTHERS).scalar_subquery(),
+        sa.exists().where(OF_ACCOUNT, *ALIVE),
+        sa.exists().where(OF_DEVICE, sessions.c.revoked_at.is_(None)),
+        sa.exists().where(sessions.c.origin == given("origin")),
+        sa.exists().where(OF_DEVICE, *ALIVE),
+        sa.select(devices.c.paired_by).where(devices.c.id == given("device")).scalar_subquery(),
+        sa.select(devices.c.name)
+        .where(devices.c.id == given("device"), devices.c.name != devices.c.reported_name)
+        .scalar_subquery(),
+    ).where(users.c.id == given("account"))
+)
+USE_INVITE = Statement(
+    invites.update().where(invites.c.code_hash == given("invite"), invites.c.used_at.is_(None)).values(used_at=NOW)
+)
+KEEP_PARENT = Upsert(let_in_before, ["device_id", "paired_by"])
+REGISTER = Upsert(devices, ["id"])
+BEGIN = Statement(sessions.insert())
+
+# Know it, renew it, end it
+
+_OWN = [name for name in Session.__struct_fields__ if name in sessions.c]
+_SESSION = (
+    sa.select(
+        *(sessions.c[name] for name in _OWN),
+        *columns_of(User, users),
+        *columns_of(Device, devices),
+    )
+    .join_from(sessions, users, users.c.id == sessions.c.user_id)
+    .join(devices, devices.c.id == sessions.c.device_id)
+)
+SESSION = Statement(_SESSION.where(sessions.c.id == given("session")))
+# A statement is written once, so it has places for as many as one read may ask for.
+SESSION_IDS = [f"session_{number}" for number in range(MOST)]
+STANDING_SESSIONS = Statement(
+    sa.select(sessions.c.id)
+    .join_from(sessions, users, users.c.id == sessions.c.user_id)
+    .where(sessions.c.id.in_([given(name) for name in SESSION_IDS]), *ALIVE, users.c.locked_at.is_(None))
+)
+# A row that somebody holds is passed over: it has its turn in a minute, and nobody waits in a circle.
+_SESSIONS_SEEN = (
+    sa.select(sessions.c.id)
+    .where(
+        sessions.c.id.in_([given(name) for name in SESSION_IDS]),
+        sessions.c.revoked_at.is_(None),
+        sessions.c.ends_at > NOW,
+    )
+    .with_for_update(skip_locked=True)
+)
+PROLONG = Statement(
+    sessions.update()
+    .where(sessions.c.id.in_(_SESSIONS_SEEN), sessions.c.idle_until < given("until", sa.BigInteger))
+    .values(idle_until=given("until", sa.BigInteger))
+)
+_DEVICES_SEEN = (
+    sa.select(devices.c.id)
+    .join_from(devices, sessions, sessions.c.device_id == devices.c.id)
+    .where(sessions.c.id.in_([given(name) for name in SESSION_IDS]), sessions.c.revoked_at.is_(None))
+    .with_for_update(skip_locked=True, of=devices)
+)
+DEVICES_SEEN = Statement(
+    devices.update().where(devices.c.id.in_(_DEVICES_SEEN), devices.c.last_seen_at < NOW).values(last_seen_at=NOW)
+)
+SESSION_OF_ORIGIN = Statement(_SESSION.where(sessions.c.origin == given("origin")))
+SESSION_OF_FAMILY = Statement(_SESSION.where(sessions.c.family_hash == given("family")))
+
+
+def session_of(found: Sequence[Sequence[Any]]) -> Session | None:
+    if not found:
+        return None
+    values = iter(found[0])
+    own = {name: next(values) for name in _OWN}
+    own["retired"] = msgspec.json.decode(own["retired"], type=tuple[Retired, ...])
+    user = User(**{name: next(values) for name in User.__struct_fields__})
+    return Session(user=user, device=struct_of(Device, tuple(values)), **own)
+
+
+ROTATE = Statement(
+    sessions.update()
+    .where(
+        sessions.c.id == given("session"),
+        sessions.c.refresh_hash == given("old_hash"),
+        sessions.c.revoked_at.is_(None),
+    )
+    .values(
+        refresh_hash=given("new_hash"),
+        retired=given("retired"),
+        idle_until=given("idle_until"),
+        sealed=given("sealed"),
+        sealed_until=given("sealed_until"),
+    )
+    .returning(sessions.c.device_id)
+)
+SEEN = Statement(
+    devices.update().where(devices.c.id == given("device")).values(last_seen_at=given("at"), last_ip=given("ip"))
+)
+FORGET_SEALED = Statement(
+    sessions.update()
+    .where(sessions.c.id == given("session"), sessions.c.refresh_hash == given("key"), sessions.c.sealed.is_not(None))
+    .values(sealed=None, retired=given("retired"))
+)
+_END = (
+    sessions.update().where(sessions.c.revoked_at.is_(None)).values(revoked_at=NOW, sealed=None, ended_why=given("why"))
+)
+END_SESSION = Statement(_END.where(sessions.c.id == given("session")).returning(sessions.c.device_id))
+END_DEVICE = Statement(_END.where(OF_DEVICE))
+
+# Devices
+
+_MINE = devices.c.user_id == given("account")
+_WITH_SESSION = devices.c.id.in_(sa.select(sessions.c.device_id).where(OF_ACCOUNT, *ALIVE))
+DEVICES = Statement(
+    sa.select(*columns_of(Device, devices)).where(_MINE, _WITH_SESSION).order_by(devices.c.created_at, devices.c.id)
+)
+# There is one live session per device: whoever logs in again ends the one before.
+DEVICES_AND_SESSIONS = Statement(
+    sa.select(sessions.c.id, *columns_of(Device, devices))
+    .join_from(devices, sessions, sessions.c.device_id == devices.c.id)
+    .join(users, users.c.id == devices.c.user_id)
+    .where(_MINE, *ALIVE, users.c.locked_at.is_(None))
+    .order_by(devices.c.created_at, devices.c.id)
+)
+NAMES = Statement(sa.select(devices.c.id, devices.c.name).where(_MINE))
+# Who was let in, and by whom: at its latest login and at those before.
+LET_IN = Statement(
+    sa.select(devices.c.id, devices.c.paired_by)
+    .where(_MINE, devices.c.paired_by.is_not(None))
+    .union_all(
+        sa.select(let_in_before.c.device_id, let_in_before.c.paired_by).where(
+            let_in_before.c.user_id == given("account")
+        )
+    )
+)
+RENAME = Statement(devices.update().where(_MINE, devices.c.id == given("device")).values(name=given("name")))
+
+PUSH_ADDRESSES = Statement(
+    sa.select(devices.c.push_address).where(
+        _MINE, _WITH_SESSION, devices.c.id != given("but"), devices.c.push_address.is_not(None)
+    )
+)
+PUSH_TAKEN = Statement(
+    sa.select(devices.c.id).where(
+        _MINE, _WITH_SESSION, devices.c.id != given("device"), devices.c.push_address == given("address")
+    )
+)
+SET_PUSH = Statement(
+    devices.update()
+    .where(_MINE, devices.c.id == given("device"))
+    .values(push_kind="fcm-token", push_address=given("address"))
+)
+_DROP_PUSH = devices.update().values(push_kind=None, push_address=None)
+DROP_PUSH = Statement(_DROP_PUSH.where(devices.c.push_address == given("address")))
+DROP_PUSH_OF_ACCOUNT = Statement(_DROP_PUSH.where(_MINE, devices.c.push_address == given("address")))
+DROP_PUSH_OF_DEVICE = Statement(_DROP_PUSH.where(devices.c.id == given("device")))
+
+# What passkeys are for stands in `sql_passkeys.py`; these go with a device.
+PASSKEYS_ADDED = Statement(
+    sa.select(passkeys.c.id, passkeys.c.name, passkeys.c.device_id).where(passkeys.c.user_id == given("account"))
+)
+DROP_PASSKEY = Statement(passkeys.delete().where(passkeys.c.id == given("passkey")))
+
+# Activity
+
+NOTE = Statement(activity.insert().inline())
+_LINES = (
+    sa.select(*columns_of(Activity, activity))
+    .where(activity.c.user_id == given("account"))
+    .order_by(activity.c.at.desc(), activity.c.id.desc())
+    .limit(given("limit", sa.Integer))
+)
+_OLDER = _LINES.where(
+    sa.tuple_(activity.c.at, activity.c.id) < sa.tuple_(given("at", sa.BigInteger), given("id", sa.BigInteger))
+)
+# By whether they are to be the logins: all lines, these alone, or all but these.
+OLDER_LINES = {
+    None: Statement(_OLDER),
+    True: Statement(_OLDER.where(activity.c.event == LOGIN)),
+    False: Statement(_OLDER.where(activity.c.event != LOGIN)),
+}
+LINES_SINCE = Statement(
+    _LINES.where(
+        activity.c.event == given("its_event"),
+        activity.c.device_id.is_not_distinct_from(given("device")),
+        activity.c.at > given("since", sa.BigInteger),
+    )
+)
+REPEAT = Statement(
+    activity.update()
+    .where(activity.c.id == given("line"))
+    .values(
+        at=NOW,
+        first_at=sa.func.coalesce(activity.c.first_at, activity.c.at),
+        count=activity.c.count + 1,
+        device_name=given("its_name"),
+        ip=given("its_ip"),
+        by_name=given("its_by"),
+    )
+)
+
+# Users and invites
+
+INVITE = Statement(sa.select(*columns_of(Invite, invites)).where(invites.c.code_hash == given("code")))
+ADD_INVITE = Statement(invites.insert())
+# An update that changes nothing, so that the row found there is still there in the end.
+ADD_USER = Upsert(users, ["compared_name", "namesake"], change=["compared_name"])
+USERS = Statement(USER.order_by(users.c.compared_name, users.c.username))
+USERS_CALLED = Statement(
+    USER.where((users.c.username == given("name")) | (users.c.compared_name == given("compared")))
+    .order_by(users.c.username)
+    .with_for_update()
+)
+LOCK_USER = Statement(users.update().where(users.c.id == given("account")).values(locked_at=given("at")))
+DELETE_SESSIONS = Statement(sessions.delete().where(OF_ACCOUNT))
+DELETE_USER = Statement(users.delete().where(users.c.id == given("account")))
+
+# Tidying
+
+
+def _sweep(change: Any, key: sa.Column[Any], which: sa.ColumnElement[bool]) -> Statement:
+    """Apply it to some such rows, passing over those that somebody holds: another process sweeps too, and a row held
+    now is swept in an hour."""
+    some = sa.select(key).where(which).limit(TIDY_ROWS).with_for_update(skip_locked=True)
+    return Statement(change.where(key.in_(some)))
+
+
+_YESTERDAY = given("yesterday", sa.BigInteger)
+SWEEPS = (
+    _sweep(
+        sessions.delete(),
+        sessions.c.id,
+        (sessions.c.revoked_at < _YESTERDAY) | (sessions.c.idle_until < _YESTERDAY) | (sessions.c.ends_at < _YESTERDAY),
+    ),
+    _sweep(
+        sessions.update().values(sealed=None),
+        sessions.c.id,
+        (sessions.c.sealed_until < NOW) & sessions.c.sealed.is_not(None),
+    ),
+    _sweep(invites.delete(), invites.c.code_hash, invites.c.expires_at < _YESTERDAY),
+    _sweep(activity.delete(), activity.c.id, activity.c.at < given("long_ago", sa.BigInteger)),
+)

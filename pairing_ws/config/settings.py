@@ -1,0 +1,518 @@
+"""Settings: what an operator can choose, from the environment and only from there. Nothing else reads `os.environ`."""
+
+import ipaddress
+import os
+import re
+import resource
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import SplitResult, urlsplit
+
+import limits
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pairing_ws.config.database_url import DatabaseAddress
+
+PREFIX = "PAIRING_"
+_METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+# Neither a user nor a wildcard; an IPv6 address in brackets.
+_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?")
+_PATH = re.compile(r"[A-Za-z0-9/._~-]*")
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class SettingsError(Exception):
+    """Some settings can't be used; each line of the text names one and says what it should be."""
+
+
+def _rate(value: object) -> str:
+    text = str(value).strip()
+    if text != "0":
+        try:
+            if limits.parse(text).amount < 1:
+                raise ValueError
+        except ValueError:
+            raise ValueError("should be a rate such as 120/minute, or 0 for no limit") from None
+    return text
+
+
+def _items(value: object) -> object:
+    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+
+
+Rate = Annotated[str, BeforeValidator(_rate)]
+Count = Annotated[int, Field(ge=0)]
+List = Annotated[tuple[str, ...], BeforeValidator(_items)]
+
+
+def _plain(name: str, default: Any, description: str) -> Any:
+    """A setting without our prefix, for platforms set it under this very name."""
+    # Redis and database addresses hold passwords: they are in no picture of the settings.
+    return Field(default, validation_alias=name, description=description, repr=not name.endswith("_URL"))
+
+
+def _web_address(value: str) -> str:
+    """An http(s) address as a browser spells it. Raises ValueError."""
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or parts.query or parts.fragment or not _HOST.fullmatch(parts.netloc):
+        raise ValueError
+    if not _PATH.fullmatch(parts.path):
+        raise ValueError
+    host = (parts.hostname or "").lower()
+    default = parts.port is None or parts.port == {"http": 80, "https": 443}[parts.scheme]
+    bracketed = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{bracketed}{'' if default else f':{parts.port}'}{parts.path.rstrip('/')}"
+
+
+class Settings(BaseModel):
+    """All settings, checked. Durations are in seconds. `demo` and `host` come from the command line alone."""
+
+    model_config = ConfigDict(populate_by_name=True, extra="forbid", frozen=True)
+
+    redis_url: str | None = _plain(
+        "REDIS_URL",
+        None,
+        "Redis for pairings, pushes and limits (`redis://…`, or see above); without it: process memory, one worker",
+    )
+    database_url: str = _plain(
+        "DATABASE_URL",
+        "sqlite:///pairing.db",
+        "accounts, in SQLite (`sqlite:///file`) or PostgreSQL (`postgresql://…`, see above)",
+    )
+    port: int = _plain("PORT", 8000, "the port `serve` listens on")
+    workers: int = _plain("WEB_CONCURRENCY", 1, "worker processes; more than one needs `REDIS_URL`")
+
+    redis_ca_file: Path | None = Field(
+        None, description="the authority (PEM) that has signed Redis's certificate, or a self-signed one itself"
+    )
+    redis_tls_verify: bool = Field(
+        True,
+        description="`false`: take any certificate of Redis, for platforms that sign their own; it proves nothing then",
+    )
+    public_url: str = Field(
+        "", description="the address people see, never taken from a request; default `http://localhost:PORT`"
+    )
+    ttl_seconds: int = Field(120, ge=10, le=3600, description="how long a new code can be scanned, 10 to 3600")
+    redeem_seconds: int = Field(
+        60, ge=10, le=3600, description="how long an approval can be redeemed, 10 to 3600; twice that with a number"
+    )
+    verify: Literal["never", "remote", "always"] = Field(
+        "remote",
+        description="when a number is asked for: `never`, `remote` (other network, or typed code), `always`",
+    )
+    qr_rotate_seconds: int = Field(
+        0, ge=0, le=60, description="how long a picture shows the same code, 3 to 60; 0: as long as it is valid"
+    )
+    network_policy: Literal["off", "warn", "deny"] = Field(
+        "warn",
+        description="what a scan from another network means: `off` nothing, `warn` a warning to who approves,"
+        " `deny` a refusal (of addresses that can't be compared, too: private ones, unless the public URL is private)",
+    )
+    geoip_file: Path | None = Field(
+        None,
+        description="country or city database in MaxMind's format (needs the `geoip` extra); without it: places are"
+        " not known",
+    )
+    auth_key_seconds: int = Field(600, ge=1, le=86_400, description="lifetime of an authKey")
+    refresh_key_seconds: int = Field(2_592_000, ge=60, description="how long an unused session lives (30 days)")
+    refresh_repeat_seconds: int = Field(
+        86_400,
+        ge=0,
+        le=2_592_000,
+        description="for how long a refresh whose answer got lost can be repeated with the same key; its successor's"
+        " first use ends it",
+    )
+    session_seconds: int = Field(31_536_000, ge=60, description="how long a session lives in all (1 year)")
+    quarantine_seconds: int = Field(
+        3600, ge=0, description="how long a new device can neither approve nor revoke others; `--demo` makes it 0"
+    )
+    step_up_seconds: int = Field(
+        0,
+        ge=0,
+        le=86_400,
+        description="how long ago who approves may have proved to be there (passkey, or the host's word); 0: not asked",
+    )
+    host_key_file: Path | None = Field(
+        None, description="your application's public key (PEM or JWKS, P-256), by which it vouches for a step-up"
+    )
+    signing_key_file: Path = Field(
+        Path("pairing-keys.json"), description="signing keys, made on first start, shared by all processes"
+    )
+    signing_keys: str | None = Field(
+        None,
+        repr=False,
+        description="the same keys as a value (`pairing-ws keys make` prints one), in place of the file",
+    )
+    allowed_origins: List = Field(
+        (),
+        description="origins of other pages and apps that may open sockets and use CORS, beside `PAIRING_PUBLIC_URL`'s:"
+        " `https://app.example.com`, `capacitor://localhost`, `chrome-extension://…`",
+    )
+    trusted_proxies: List = Field(
+        (), description="addresses or networks of proxies, and of nobody else, whose `X-Forwarded-For` counts"
+    )
+    metrics: Literal["private", "public", "off"] = Field(
+        "private",
+        description="who may read `/metrics`: loopback and `private` peers, everybody (`public`), nobody (`off`)",
+    )
+    fcm_credentials_file: Path | None = Field(
+        None, description="service account for push messages (needs the `push` extra); without it: none are sent"
+    )
+    fcm_url: str = Field("https://fcm.googleapis.com", description="base address of the push service")
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="lines of the log: `json`, `text`, or `auto`: text on a terminal"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="from which level on there are lines; other commands than `serve` have `warning` by default"
+    )
+    limit_create: Rate = Field("120/minute", description="new pairings per address (IPv4, or IPv6 /64)")
+    limit_claim: Rate = Field("60/minute", description="claims per account, or per address")
+    limit_user_code: Rate = Field("10/hour", description="wrong typed codes per account, or per address")
+    limit_number: Rate = Field("10/hour", description="wrong verification numbers per account, over all its pairings")
+    limit_refresh: Rate = Field("60/minute", description="refreshes per device")
+    limit_sockets: Count = Field(1000, description="open sockets per address and process")
+    limit_all_sockets: Count = Field(50_000, description="open sockets per process, of all addresses together")
+    limit_connections: Count = Field(
+        1000, description="open connections without a socket per address and process; trusted proxies have no limit"
+    )
+    limit_all_connections: Count = Field(
+        0, description="open connections per process, sockets included; 0: two thirds of the descriptors it may have"
+    )
+    limit_pairings: Count = Field(100_000, description="live pairings in total, a tenth kept for signed-in devices")
+    limit_devices: Count = Field(20, description="devices per account")
+
+    host: str = Field("127.0.0.1", exclude=True)
+    demo: bool = Field(False, exclude=True)
+
+    @field_validator("public_url", "fcm_url")
+    @classmethod
+    def _check_address(cls, value: str) -> str:
+        try:
+            return _web_address(value) if value else value
+        except ValueError:
+            raise ValueError("should be an address such as https://login.example.com") from None
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not _is_origin(origin):
+                raise ValueError(
+                    "should be exact origins such as https://app.example.com or capacitor://localhost, to the letter"
+                    f" as the browser sends them, not {origin!r}"
+                )
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError:
+                raise ValueError(f"should be addresses or networks such as 10.0.0.0/8, not {network!r}") from None
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            # Not needed without Redis: 40 ms of a start.
+            from pairing_ws.config.redis_url import RedisAddress
+
+            RedisAddress.parse(value)
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: str) -> str:
+        DatabaseAddress.parse(value)
+        return value
+
+    @field_validator("fcm_credentials_file", "geoip_file", "host_key_file", "redis_ca_file")
+    @classmethod
+    def _check_file(cls, value: Path | None) -> Path | None:
+        if value and not os.access(value, os.R_OK):
+            raise ValueError("should be a file that can be read")
+        return value
+
+    @field_validator("qr_rotate_seconds")
+    @classmethod
+    def _check_rotation(cls, value: int) -> int:
+        # Nobody's camera needs less, and each step of the grace is one more code to compare.
+        if 0 < value < 3:
+            raise ValueError("should be 0, or 3 to 60 seconds")
+        return value
+
+    @field_validator("port")
+    @classmethod
+    def _check_port(cls, value: int) -> int:
+        if not 0 < value < 65536:
+            raise ValueError("should be a port from 1 to 65535")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if values.get("demo"):
+            values.setdefault("quarantine_seconds", 0)
+        return values
+
+    @model_validator(mode="after")
+    def _check_together(self) -> "Settings":
+        if self.workers < 1:
+            raise _wrong("WEB_CONCURRENCY", "should be at least 1")
+        if self.workers > 1 and not self.redis_url:
+            raise _wrong(
+                "WEB_CONCURRENCY",
+                "above 1 needs REDIS_URL: without it each process would keep its own pairings, and a device could"
+                " wait in one of them for what happens in another",
+            )
+        if (self.redis_ca_file or not self.redis_tls_verify) and not self._redis_by_tls:
+            name = "PAIRING_REDIS_CA_FILE" if self.redis_ca_file else "PAIRING_REDIS_TLS_VERIFY"
+            raise _wrong(name, "needs a REDIS_URL with TLS: rediss://…")
+        if self.signing_keys and "signing_key_file" in self.model_fields_set:
+            raise _wrong("PAIRING_SIGNING_KEYS", "and PAIRING_SIGNING_KEY_FILE are both set; unset one of them")
+        if not self.public_url:
+            object.__setattr__(self, "public_url", f"http://localhost:{self.port}")
+            if not is_loopback(self.host):
+                raise _wrong("PAIRING_PUBLIC_URL", f"is needed when listening on {self.host}: the address people see")
+        if self.demo:
+            if self.has_public_address or not is_local(self.host):
+                raise _wrong(
+                    "PAIRING_PUBLIC_URL", "and --host must be local with --demo, which starts without quarantine"
+                )
+        elif not is_loopback(self.host) and urlsplit(self.public_url).scheme != "https":
+            raise _wrong("PAIRING_PUBLIC_URL", f"should be https when listening on {self.host}; --demo allows http")
+        if self.qr_rotate_seconds:
+            if not self.secure_cookies:
+                raise _wrong(
+                    "PAIRING_QR_ROTATE_SECONDS",
+                    "needs an https PAIRING_PUBLIC_URL, or localhost: elsewhere browsers don't let a page reckon codes",
+                )
+            if self.verify == "never":
+                raise _wrong(
+                    "PAIRING_QR_ROTATE_SECONDS",
+                    "needs PAIRING_VERIFY=remote or always: the typed code beside the picture doesn't rotate, and only"
+                    " the number stops whoever passes it on",
+                )
+        # The product's own pages are always among them.
+        origins = dict.fromkeys((self.public_origin, *self.allowed_origins))
+        object.__setattr__(self, "allowed_origins", tuple(origins))
+        return self
+
+    @property
+    def most_connections(self) -> tuple[int, int]:
+        """Of one process: how many at once in all, and from one address. 0 is no limit.
+
+        The descriptors that are left are for stores, and for the files that answers are read from. No address has more
+        than half: it would shut out all others.
+        """
+        of_descriptors = descriptors() * 2 // 3
+        in_all = _least(of_descriptors, self.limit_all_connections)
+        return in_all, _least(self.limit_connections, in_all // 2) if self.limit_connections else 0
+
+    @property
+    def most_sockets(self) -> tuple[int, int]:
+        """The same for sockets, which leave some connections to calls."""
+        in_all, _ = self.most_connections
+        return (
+            _least(self.limit_all_sockets, in_all * 3 // 4),
+            _least(self.limit_sockets, in_all // 2) if self.limit_sockets else 0,
+        )
+
+    @property
+    def _redis_by_tls(self) -> bool:
+        from pairing_ws.config.redis_url import RedisAddress
+
+        return self.redis_url is not None and RedisAddress.parse(self.redis_url).tls
+
+    @property
+    def public_host(self) -> str:
+        return urlsplit(self.public_url).hostname or ""
+
+    @property
+    def public_origin(self) -> str:
+        return _origin(urlsplit(self.public_url))
+
+    @property
+    def has_public_address(self) -> bool:
+        """Whether `public_url` leads through the internet: neither this machine nor a private network's address."""
+        return not is_local(self.public_host)
+
+    @property
+    def secure_cookies(self) -> bool:
+        """Browsers keep Secure cookies for https and for this machine only; a demo over plain http needs the rest.
+        Cryptography for pages is bound to the same."""
+        return urlsplit(self.public_url).scheme == "https" or is_loopback(self.public_host)
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        return tuple(ipaddress.ip_network(network) for network in self.trusted_proxies)
+
+
+def load(**overrides: Any) -> Settings:
+    """The settings of this process, `overrides` (command line options) first. Raises SettingsError."""
+    # An empty variable is as good as none, and capitals don't matter.
+    variables = {name.upper(): value for name, value in os.environ.items() if value}
+    given = {name: variables[variable] for name, variable in _variables().items() if variable in variables}
+    _leave_foreign_home()
+    try:
+        return Settings(**given | {name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(each) for each in error.errors())) from None
+
+
+def _leave_foreign_home() -> None:
+    """The driver of PostgreSQL looks for passwords and certificates in the home folder, as libpq does, but fails where
+    libpq passes over: in another user's. Below this one there is nothing, and nothing to be refused."""
+    home = os.path.expanduser("~")
+    try:
+        for name in (".pgpass", ".pg_service.conf", ".postgresql/postgresql.key"):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                os.stat(f"{home}/{name}")
+    except PermissionError:
+        os.environ["HOME"] = os.devnull
+
+
+def unknown_variables() -> list[str]:
+    """Variables that look like settings and are none: most likely misspelt."""
+    known = _variables().values()
+    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+
+
+def warnings(settings: Settings) -> list[str]:
+    """What can be used, and would silently do what an operator hardly wants. `serve` and `doctor` tell the same."""
+    https = urlsplit(settings.public_url).scheme == "https"
+    # A name or a certificate for it can't be an address's: WebAuthn has no relying party there.
+    no_passkeys = not settings.secure_cookies or _is_address(settings.public_host)
+    found = {
+        "PAIRING_TRUSTED_PROXIES names none, and PAIRING_PUBLIC_URL is https: all that comes through the proxy where"
+        " TLS ends has the proxy's address, so no network differs and all devices share their limits": (
+            https and not is_loopback(settings.public_host) and not settings.proxies
+        ),
+        "PAIRING_NETWORK_POLICY is deny, and PAIRING_TRUSTED_PROXIES names none: all that comes through a proxy has the"
+        " proxy's address": (
+            settings.network_policy == "deny" and settings.has_public_address and not settings.proxies
+        ),
+        "PAIRING_TRUSTED_PROXIES trusts every address: whoever asks may choose the address that they seem to have": any(
+            network.prefixlen == 0 for network in settings.proxies
+        ),
+        "PAIRING_PUBLIC_URL is plain http: what is sent can be read on the way, and browsers make no keys of devices": (
+            not settings.secure_cookies and not settings.demo
+        ),
+        "PAIRING_REDIS_TLS_VERIFY is false: whoever gets between may answer in place of Redis": (
+            not settings.redis_tls_verify
+        ),
+        "PAIRING_QUARANTINE_SECONDS is 0: a device that was just let in can let in others at once": (
+            settings.quarantine_seconds == 0 and not settings.demo
+        ),
+        "PAIRING_STEP_UP_SECONDS asks for a passkey, which PAIRING_PUBLIC_URL can't have (it needs https and a name),"
+        " or for the host application's word, and PAIRING_HOST_KEY_FILE names no key: only who has just accepted an"
+        " invite can approve": settings.step_up_seconds > 0 and settings.host_key_file is None and no_passkeys,
+        "PAIRING_SESSION_SECONDS is less than PAIRING_REFRESH_KEY_SECONDS: every session ends by then, used or not": (
+            settings.session_seconds < settings.refresh_key_seconds
+        ),
+    }
+    misspelt = [f"{name} is no setting; is it misspelt?" for name in unknown_variables()]
+    return misspelt + [text for text, there in found.items() if there]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _variables() -> dict[str, str]:
+    """Which variable sets which field: none sets what the command line alone may."""
+    return {name: environment_name(name) for name, field in Settings.model_fields.items() if not field.exclude}
+
+
+def share_metrics(folder: str) -> None:
+    """Processes started from now on keep their metrics there: prometheus_client has no other way to know."""
+    os.environ[_METRICS_FOLDER] = folder
+
+
+def shared_metrics() -> str | None:
+    """The folder in which several processes keep their metrics, if they do."""
+    return os.environ.get(_METRICS_FOLDER) or None
+
+
+def descriptors() -> int:
+    """How many files and connections this process may have open; 0 if as many as it likes."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 0 if soft == resource.RLIM_INFINITY else soft
+
+
+def _least(*limits: int) -> int:
+    """Of those that are limits; 0 is none."""
+    return min((each for each in limits if each), default=0)
+
+
+def environment_name(field: str) -> str:
+    alias = Settings.model_fields[field].validation_alias
+    return alias if isinstance(alias, str) else f"{PREFIX}{field.upper()}"
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_local(host: str) -> bool:
+    """Loopback, a private address, or a name that only a local network knows (RFC 6762)."""
+    if is_loopback(host) or host.endswith(".local"):
+        return True
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return False
+
+
+# Of an app or an extension (RFC 6454): a scheme of its own, and a host, which may be one dot (Electron).
+_APP_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://[A-Za-z0-9._~-]+(:[0-9]{1,5})?")
+# Pages below these have no origin of their own that would tell one from another, or are no pages.
+_NO_ORIGINS = frozenset({"http", "https", "ws", "wss", "file", "data", "blob", "about", "javascript", "ftp"})
+
+
+def _is_origin(text: str) -> bool:
+    """Whether it is what some browser sends as `Origin`, to the letter, and stands for one page or app."""
+    app = _APP_ORIGIN.fullmatch(text)
+    if app and app[1] not in _NO_ORIGINS:
+        return True
+    try:
+        return text == _origin(urlsplit(_web_address(text)))
+    except ValueError:
+        return False
+
+
+def _origin(parts: SplitResult) -> str:
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+class _Wrong(ValueError):
+    """A complaint that names its setting itself."""
+
+
+def _wrong(name: str, text: str) -> _Wrong:
+    return _Wrong(f"{name} {text}")
+
+
+def _explain(error: Any) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if isinstance(error.get("ctx", {}).get("error"), _Wrong):
+        return message
+    name = str(error["loc"][0]) if error["loc"] else "settings"
+    field = name if name not in Settings.model_fields else environment_name(name)
+    known = field if field.isupper() else f"{PREFIX}{field.upper()}"
+    # Redis and database addresses hold passwords.
+    given = "" if known.endswith(("_URL", "_KEYS")) else f" (it is {error.get('input')!r})"
+    return f"{known} {message[0].lower()}{message[1:]}{given}"

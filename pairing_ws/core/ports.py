@@ -1,0 +1,73 @@
+"""What both rooms ask of the world. Adapters promise what stands here."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from pairing_ws.core.errors import Code, Refused
+
+Wake = Callable[[str], None]
+
+
+class Bus(Protocol):
+    """Doorbells between processes. A ring can get lost; every watcher is therefore woken again when the link comes
+    back, and at least every 30 seconds. A ring says that there is something to read; its note
+    may say what."""
+
+    def watch(self, channels: Sequence[str], wake: Wake) -> AbstractAsyncContextManager[None]:
+        """On entry the subscription is confirmed: a ring from then on calls `wake(note)`. Raises Unavailable.
+
+        `wake` is called on the event loop, must not block, and gets "" when it was no ring that woke it.
+        """
+
+    async def ring(self, channel: str, note: str = "") -> None:
+        """Wake every watcher of the channel in every process. Best effort: logs instead of raising."""
+
+
+class Push(Protocol):
+    """Tells devices outside their sockets. Best effort: never raises, never changes state."""
+
+    def send(self, address: str, data: dict[str, str]) -> None:
+        """Start sending `data` to a push address and return at once."""
+
+    def send_to_each(self, addresses: Callable[[], Awaitable[Sequence[str]]], data: dict[str, str]) -> None:
+        """The same for all of them, which are asked for in the background, and only if messages are sent at all."""
+
+
+class Limits(Protocol):
+    """Rates per key over all processes. Raises Unavailable when the counters are away: closed, never open."""
+
+    async def hit(self, rule: str, key: str) -> None:
+        """Count one; raises RATE_LIMITED with the seconds to wait once the rule's rate is used up."""
+
+    async def check(self, rule: str, key: str) -> None:
+        """As `hit`, without counting."""
+
+
+class Prove(Protocol):
+    """Whether the one who asks holds a private key, as the present request shows. To be called once per request."""
+
+    async def __call__(self, key_thumbprint: str, auth_key: str | None = None) -> None:
+        """Raises INVALID_PROOF and USE_DPOP_NONCE unless the request has a proof by this key, made for it, for
+        `auth_key` and never used before. Where that can't be known, raises Unavailable unless the request is one that
+        only reads or takes away."""
+
+
+async def unproved(key_thumbprint: str, auth_key: str | None = None) -> None:
+    """`Prove` where no request stands behind the call."""
+    raise Refused(Code.INVALID_PROOF, "only the holder of this device's key may do that")
+
+
+class Proofs(Protocol):
+    """Proofs of possession (DPoP, RFC 9449) over all processes."""
+
+    def nonce(self) -> str:
+        """What the next proofs have to hold, for a short while: by it they are new, not by their makers' clocks."""
+
+    def thumbprint(self, jwk: Mapping[str, str]) -> str:
+        """RFC 7638. Raises ValueError if it is no public key on P-256."""
+
+    async def demand(
+        self, given: Sequence[str], method: str, path: str, key_thumbprint: str, auth_key: str | None
+    ) -> None:
+        """See `Prove`. `given` is all that came as proof, `path` the one asked for, below the public address."""

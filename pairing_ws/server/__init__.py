@@ -1,0 +1,1 @@
+"""Processes: how they start, log, are watched over and end."""

@@ -1,0 +1,147 @@
+"""The one table of calls. Routing, the OpenAPI document and the tests' list of what exists all come from it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import msgspec
+from starlette.responses import Response
+
+from pairing_ws.core.errors import Code
+from pairing_ws.web import wire
+from pairing_ws.web.handlers import accounts, pairings, passkeys
+from pairing_ws.web.http import API, Caller
+
+Handler = Callable[[Caller], Awaitable[Response]]
+
+KEY, SECRET, DEVICE = "authKey", "pairingSecret", "deviceHeaders"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call: `proofs` are the ways to be let in (empty: anybody), `refusals` what it adds to the usual ones."""
+
+    method: str
+    path: str
+    handler: Handler
+    status: int
+    answer: type[msgspec.Struct] | None = None
+    body: type[msgspec.Struct] | None = None
+    proofs: tuple[str, ...] = ()
+    refusals: tuple[Code, ...] = ()
+    query: tuple[str, ...] = ()
+
+
+_ENDED = (Code.INVALID_STATE, Code.PAIRING_CANCELLED, Code.PAIRING_EXPIRED)
+_CLAIM = (
+    Code.NOT_FOUND, Code.ALREADY_CLAIMED, Code.WRONG_DIRECTION, Code.SAME_DEVICE, Code.DEVICE_CHANGED,
+    Code.NETWORK_REFUSED, *_ENDED,
+)  # fmt: skip
+# Of calls that a key-bound device has to prove its key with, beside all those that take an authKey.
+PROVED = (Code.INVALID_PROOF, Code.USE_DPOP_NONCE)
+_LOGIN = (Code.ACCOUNT_LOCKED, Code.DEVICE_LIMIT, *PROVED)
+
+CALLS: tuple[Call, ...] = (
+    Call(
+        "POST", f"{API}/pairings", pairings.create, 201, wire.CreatedPairing, wire.CreateRequest,
+        proofs=(KEY, SECRET, DEVICE), refusals=(Code.DEVICE_HEADERS_REQUIRED, Code.DEVICE_QUARANTINED),
+    ),
+    Call("GET", f"{API}/pairings", pairings.list_open, 200, wire.OpenPairings, proofs=(KEY,)),
+    Call(
+        "POST", f"{API}/pairings/{{id}}/presence", pairings.be_present, 200, wire.PairingView, wire.PresenceRequest,
+        proofs=(SECRET,), refusals=(Code.NOT_FOUND,),
+    ),
+    Call(
+        "GET", f"{API}/pairings/{{id}}", pairings.read, 200, wire.PairingView,
+        proofs=(KEY, SECRET), refusals=(Code.NOT_FOUND,), query=("since", "wait"),
+    ),
+    Call(
+        "POST", f"{API}/pairings/{{id}}/keep", pairings.keep, 200, wire.KeptCode, wire.KeepRequest,
+        proofs=(KEY, SECRET), refusals=(Code.NOT_FOUND,),
+    ),
+    Call(
+        "POST", f"{API}/pairings/{{id}}/claim", pairings.claim, 200, wire.ClaimedPairing, wire.ClaimRequest,
+        proofs=(KEY, SECRET, DEVICE), refusals=(Code.DEVICE_HEADERS_REQUIRED, *_CLAIM),
+    ),
+    Call(
+        "POST", f"{API}/pairings/claim", pairings.claim_by_user_code, 200, wire.ClaimedPairing, wire.UserCodeRequest,
+        proofs=(KEY, SECRET, DEVICE), refusals=(Code.DEVICE_HEADERS_REQUIRED, Code.NOT_FOUND),
+    ),
+    Call(
+        "POST", f"{API}/pairings/{{id}}/approve", pairings.approve, 200, wire.PairingView,
+        proofs=(KEY,),
+        refusals=(
+            Code.NOT_FOUND, Code.NOT_SCANNED, Code.DEVICE_QUARANTINED, Code.DEVICE_LIMIT, Code.STEP_UP_REQUIRED,
+            *_ENDED,
+        ),
+    ),
+    Call(
+        "POST", f"{API}/pairings/{{id}}/deny", pairings.deny, 200, wire.PairingView, wire.DenyRequest,
+        proofs=(KEY,), refusals=(Code.NOT_FOUND, *_ENDED),
+    ),
+    Call(
+        "DELETE", f"{API}/pairings/{{id}}", pairings.cancel, 204,
+        proofs=(KEY, SECRET), refusals=(Code.NOT_FOUND, Code.WRONG_DIRECTION, *_ENDED),
+    ),
+    Call(
+        "POST", f"{API}/pairings/{{id}}/login", pairings.log_in, 200, wire.Keys, wire.LoginRequest,
+        proofs=(SECRET,),
+        refusals=(
+            Code.NOT_FOUND, Code.NOT_APPROVED, Code.NUMBER_REQUIRED, Code.NUMBER_MISMATCH, Code.PAIRING_DENIED,
+            Code.PAIRING_CANCELLED, Code.PAIRING_EXPIRED, Code.PAIRING_CONSUMED, Code.DEVICE_CHANGED, *_LOGIN,
+        ),
+    ),
+    Call(
+        "POST", f"{API}/sessions/refresh", accounts.refresh, 200, wire.Keys, wire.RefreshRequest,
+        refusals=(
+            Code.DOUBLED_COOKIE, Code.UNAUTHENTICATED, Code.ALREADY_REFRESHED, Code.ACCOUNT_LOCKED,
+            Code.FOREIGN_ORIGIN, *PROVED,
+        ),
+    ),
+    Call(
+        "DELETE", f"{API}/sessions/current", accounts.log_out, 204, proofs=(KEY,), refusals=(Code.FOREIGN_ORIGIN,)
+    ),
+    Call(
+        "POST", f"{API}/sessions/current/step-up/options", passkeys.step_up_options, 200, wire.CeremonyOptions,
+        proofs=(KEY,), refusals=(Code.NOT_FOUND,),
+    ),
+    Call(
+        "POST", f"{API}/sessions/current/step-up", passkeys.step_up, 200, wire.SteppedUp, wire.StepUpRequest,
+        proofs=(KEY,), refusals=(Code.STEP_UP_REFUSED,),
+    ),
+    Call("GET", f"{API}/me", accounts.me, 200, wire.Me, proofs=(KEY,)),
+    Call("GET", f"{API}/devices", accounts.devices, 200, wire.Devices, proofs=(KEY,), query=("known", "wait")),
+    Call(
+        "PATCH", f"{API}/devices/{{id}}", accounts.change_device, 200, wire.DeviceView, wire.DeviceRequest,
+        proofs=(KEY,), refusals=(Code.NOT_FOUND, Code.DEVICE_QUARANTINED),
+    ),
+    Call(
+        "DELETE", f"{API}/devices/{{id}}", accounts.revoke_device, 204,
+        proofs=(KEY,), refusals=(Code.NOT_FOUND, Code.DEVICE_QUARANTINED), query=("descendants",),
+    ),
+    Call(
+        "POST", f"{API}/devices/revoke-others", accounts.revoke_others, 200, wire.Revoked,
+        proofs=(KEY,), refusals=(Code.DEVICE_QUARANTINED,),
+    ),
+    Call("GET", f"{API}/passkeys", passkeys.passkeys, 200, wire.Passkeys, proofs=(KEY,)),
+    Call(
+        "POST", f"{API}/passkeys/options", passkeys.passkey_options, 200, wire.CeremonyOptions,
+        proofs=(KEY,), refusals=(Code.DEVICE_QUARANTINED, Code.STEP_UP_REQUIRED, Code.PASSKEY_LIMIT),
+    ),
+    Call(
+        "POST", f"{API}/passkeys", passkeys.add_passkey, 201, wire.PasskeyView, wire.PasskeyRequest,
+        proofs=(KEY,),
+        refusals=(Code.DEVICE_QUARANTINED, Code.STEP_UP_REQUIRED, Code.PASSKEY_REFUSED, Code.PASSKEY_LIMIT),
+    ),
+    Call(
+        "DELETE", f"{API}/passkeys/{{id}}", passkeys.remove_passkey, 204,
+        proofs=(KEY,), refusals=(Code.NOT_FOUND, Code.DEVICE_QUARANTINED, Code.STEP_UP_REQUIRED),
+    ),
+    Call(
+        "GET", f"{API}/activity", accounts.activity, 200, wire.ActivityLog, proofs=(KEY,), query=("before", "only")
+    ),
+    Call(
+        "POST", f"{API}/invites/accept", accounts.accept_invite, 200, wire.Keys, wire.AcceptRequest,
+        proofs=(SECRET, DEVICE),
+        refusals=(Code.DEVICE_HEADERS_REQUIRED, Code.NOT_FOUND, Code.INVITE_USED, Code.INVITE_EXPIRED, *_LOGIN),
+    ),
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""One function per call: reads the request, asks a story, writes the answer."""

@@ -1,0 +1,81 @@
+"""What operators and other services read: health, metrics, public keys, and the two descriptions of this API."""
+
+import asyncio
+import struct
+from collections.abc import Awaitable, Callable
+from functools import cache
+from typing import Any
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from starlette.responses import Response
+
+from pairing_ws.config import settings as config
+from pairing_ws.core.errors import Code, Refused, Unavailable
+from pairing_ws.core.network import parse
+from pairing_ws.web import wire
+from pairing_ws.web.http import Caller, JsonResponse
+
+MOMENTS = 50
+
+
+class Operation:
+    """`ready` raises Unavailable while a store does not answer; `jwks` gives the public keys; `registry` is what this
+    process counts, which is told unless several count together."""
+
+    def __init__(
+        self, ready: Callable[[], Awaitable[None]], jwks: Callable[[], dict[str, Any]], registry: CollectorRegistry
+    ) -> None:
+        self._ready = ready
+        self._jwks = jwks
+        self._registry = registry
+
+    async def healthz(self, _: Caller) -> Response:
+        """Alive: this process answers."""
+        return JsonResponse(wire.Health(status="ok"))
+
+    async def readyz(self, _: Caller) -> Response:
+        """Ready: its stores answer as well."""
+        await self._ready()
+        return JsonResponse(wire.Health(status="ok"))
+
+    async def keys(self, _: Caller) -> Response:
+        """The public keys that authKeys are signed with (RFC 7517)."""
+        return JsonResponse(self._jwks(), 200, (b"cache-control", b"public, max-age=60"))
+
+    async def metrics(self, caller: Caller) -> Response:
+        """Prometheus metrics, of all workers together."""
+        readers = caller.services.settings.metrics
+        peer = parse(caller.asks)
+        if readers == "off" or (readers == "private" and (peer is None or peer.is_global)):
+            raise Refused(Code.NOT_FOUND, "no such page")
+        return Response(await self._told(), media_type=CONTENT_TYPE_LATEST)
+
+    async def _told(self) -> bytes:
+        folder = config.shared_metrics()
+        if not folder:
+            return generate_latest(self._registry)
+        for _ in range(MOMENTS):
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+            try:
+                return generate_latest(registry)
+            except struct.error:
+                # The file that a worker is making just now is empty for a moment.
+                await asyncio.sleep(0.02)
+        raise Unavailable("the folder of metrics")
+
+
+def document(describe: Callable[[], dict[str, Any]]) -> Callable[[Caller], Awaitable[Response]]:
+    """An endpoint that serves one description, rendered when it is first asked for: 5 ms of a start."""
+
+    @cache
+    def rendered() -> bytes:
+        return msgspec.json.encode(describe())
+
+    async def endpoint(_: Caller) -> Response:
+        """A machine-readable description of this API."""
+        return Response(rendered(), media_type="application/json", headers={"Cache-Control": "no-cache"})
+
+    return endpoint

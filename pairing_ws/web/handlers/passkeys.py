@@ -1,0 +1,64 @@
+"""The calls on passkeys and step-up. Each reads the request, asks the story once, and spells the answer."""
+
+from typing import Any
+
+from msgspec import to_builtins
+from starlette.responses import Response
+
+from pairing_ws.accounts.step_up import CHALLENGE_MS
+from pairing_ws.core.clock import iso
+from pairing_ws.core.errors import Code, Refused
+from pairing_ws.web import wire
+from pairing_ws.web.http import Caller, JsonResponse, body
+from pairing_ws.web.labels import label
+
+
+async def passkeys(caller: Caller) -> Response:
+    """The account's passkeys, oldest first."""
+    found = await caller.services.step_ups.passkeys(await caller.session())
+    return JsonResponse(wire.Passkeys(passkeys=[wire.passkey(each) for each in found]))
+
+
+async def passkey_options(caller: Caller) -> Response:
+    """What to ask the authenticator for a new passkey: a challenge for this session, for 5 minutes, once."""
+    return _ceremony(await caller.services.step_ups.new_passkey_options(await caller.session()))
+
+
+async def add_passkey(caller: Caller) -> Response:
+    """Add a passkey, never from quarantine: after a recent proof, or as the first one where approvals need none."""
+    wanted = await body(caller, wire.PasskeyRequest)
+    name = label(wanted.name)
+    if not name:
+        raise Refused(Code.BAD_REQUEST, "a name needs a visible character")
+    session = await caller.session()
+    added = await caller.services.step_ups.add_passkey(session, name, to_builtins(wanted.credential), caller.ip)
+    return JsonResponse(wire.passkey(added), 201)
+
+
+async def remove_passkey(caller: Caller) -> Response:
+    """Remove a passkey, never from quarantine and only after a recent proof."""
+    await caller.services.step_ups.remove_passkey(await caller.session(), caller.id, caller.ip)
+    return Response(status_code=204)
+
+
+async def step_up_options(caller: Caller) -> Response:
+    """What to ask the authenticator, to prove that somebody is there: a challenge for this session, 5 minutes, once."""
+    return _ceremony(await caller.services.step_ups.options(await caller.session()))
+
+
+async def step_up(caller: Caller) -> Response:
+    """Prove that somebody is there, by a passkey's `credential` or the host application's `hostToken`."""
+    wanted = await body(caller, wire.StepUpRequest)
+    session = await caller.session()
+    step_ups = caller.services.step_ups
+    if wanted.credential is not None and wanted.host_token is None:
+        at = await step_ups.by_passkey(session, to_builtins(wanted.credential), caller.ip)
+    elif wanted.host_token is not None and wanted.credential is None:
+        at = await step_ups.by_host(session, wanted.host_token)
+    else:
+        raise Refused(Code.BAD_REQUEST, "either a credential or a hostToken")
+    return JsonResponse(wire.SteppedUp(verified_at=iso(at), expires_in=step_ups.expires_in(at)))
+
+
+def _ceremony(options: dict[str, Any]) -> Response:
+    return JsonResponse(wire.CeremonyOptions(public_key=options, expires_in=CHALLENGE_MS // 1000))

@@ -1,0 +1,1 @@
+"""The two WebSockets: one pairing's changes, and one account's events."""
