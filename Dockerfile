@@ -1,5 +1,5 @@
 # The server and the command line: `docker run IMAGE invite alice` is `pairing-ws invite alice`.
-# README.md, "In containers", says how to run it; compose.yaml is an example with everything it needs.
+# scripts/deploy/README.md, "In containers", says how to run it; compose.yaml is an example with everything it needs.
 
 FROM python:3.11-slim-bookworm AS build
 # Wheels only, each with the hash in the lock: nothing is compiled, and no code of an unknown package runs here.

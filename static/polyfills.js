@@ -1,4 +1,4 @@
-// What browsers of the first half of 2020 lack and the pages use; see "Browsers" in README.md for the baseline. Whatever
+// What browsers of the first half of 2020 lack and the pages use; see README.md beside this file for the baseline. Whatever
 // else is newer is asked for before it is used.
 
 const define = (prototype, name, value) => {

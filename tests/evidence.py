@@ -189,7 +189,7 @@ def _rows_of(node: ast.AST) -> list[tuple[str, str]]:
     return [(kind, str(ast.literal_eval(each))) for each in node.args] if kind in ROWS else []
 
 
-# The tables of SECURITY.md
+# The tables of EVIDENCE.md
 
 
 def requirements() -> str:
@@ -210,7 +210,7 @@ def mitigations() -> str:
 
 
 def _links(tests: list[str]) -> str:
-    return "; ".join(f"[{_sentence(test)}](tests/{test.partition('::')[0]})" for test in tests)
+    return "; ".join(f"[{_sentence(test)}]({test.partition('::')[0]})" for test in tests)
 
 
 def _sentence(test: str) -> str:

@@ -1,4 +1,5 @@
-"""What is written about the product against the product: the README's generated parts, the two API descriptions."""
+"""What is written about the product against the product: the manuals' links and generated parts, the two API
+descriptions."""
 
 import json
 import re
@@ -18,34 +19,51 @@ from pairing_ws.pairing.machine import FINAL, TRANSITIONS, Status
 from pairing_ws.web.calls import CALLS
 from pairing_ws.web.problems import SHAPES
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("pairing_ws", "scripts", "static", "tests")
+MANUALS = sorted([*ROOT.glob("*.md"), *(path for each in FOLDERS for path in (ROOT / each).rglob("*.md"))])
 
 
-def part(name: str) -> list[str]:
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def part(manual: str, name: str) -> list[str]:
     """The lines between this name's two markers."""
-    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", README.read_text(), re.DOTALL)
-    assert found, f"README.md has no part called {name}"
+    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", (ROOT / manual).read_text(), re.DOTALL)
+    assert found, f"{manual} has no part called {name}"
     return found[1].splitlines()
 
 
-def rows(name: str) -> list[list[str]]:
+def rows(manual: str, name: str) -> list[list[str]]:
     """A table's rows without its head."""
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in part(name)[2:]]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in part(manual, name)[2:]]
 
 
-def test_the_readmes_settings_are_the_codes_names_defaults_and_words() -> None:
+def prose(manual: Path) -> str:
+    """The text without its code blocks."""
+    return re.sub(r"(?ms)^```.*?^```", "", manual.read_text())
+
+
+def anchors(manual: Path) -> set[str]:
+    """What `#…` may name there: a heading as hosts of Git repositories write it in an address."""
+    headings = re.findall(r"(?m)^#+ (.+)$", prose(manual))
+    return {re.sub(r"[^\w\- ]", "", each.lower()).strip().replace(" ", "-") for each in headings}
+
+
+def test_the_settings_table_has_the_codes_names_defaults_and_words() -> None:
     expected = []
     for name, field in Settings.model_fields.items():
         if field.exclude:
             continue
         default = "" if field.default in ("", None, ()) else f"`{field.default}`"
         expected.append([f"`{environment_name(name)}`", default, field.description])
-    assert [[cell.strip() for cell in row] for row in rows("settings")] == expected
+    assert [[cell.strip() for cell in row] for row in rows("scripts/deploy/README.md", "settings")] == expected
 
 
-def test_the_readmes_diagram_has_every_transition_and_no_other() -> None:
+def test_the_diagram_of_states_has_every_transition_and_no_other() -> None:
     drawn = set()
-    for line in part("states"):
+    for line in part("pairing_ws/README.md", "states"):
         arrow = re.fullmatch(r"\s+(\w+) --> (\w+): (.+)", line)
         if arrow:
             drawn |= {(arrow[1], event, arrow[2]) for event in arrow[3].split(", ")}
@@ -54,19 +72,29 @@ def test_the_readmes_diagram_has_every_transition_and_no_other() -> None:
     assert drawn == table | by_time
 
 
-def test_the_readmes_calls_are_the_codes() -> None:
-    assert [row[0] for row in rows("calls")] == [f"`{call.method} {call.path}`" for call in CALLS]
+def test_the_table_of_calls_has_those_of_the_code() -> None:
+    assert [row[0] for row in rows("pairing_ws/web/README.md", "calls")] == [
+        f"`{call.method} {call.path}`" for call in CALLS
+    ]
 
 
-def test_the_readmes_security_events_are_the_codes() -> None:
-    assert rows("audit") == [[f"`{name}`", text] for name, text in EVENTS.items()]
+def test_the_table_of_security_events_has_those_of_the_code() -> None:
+    assert rows("scripts/deploy/README.md", "audit") == [[f"`{name}`", text] for name, text in EVENTS.items()]
 
 
-def test_every_file_the_readme_points_at_is_there() -> None:
-    # An address on the web begins with its scheme, a place on this page with `#`.
-    targets = re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", README.read_text())
-    missing = [each for each in targets if not (README.parent / each).exists()]
-    assert missing == []
+@pytest.mark.parametrize("manual", MANUALS, ids=name_of)
+def test_every_file_and_heading_that_a_manual_points_at_is_there(manual: Path) -> None:
+    dead = []
+    # An address on the web begins with its scheme.
+    for file, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", prose(manual)):
+        target = manual.parent / file if file else manual
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            dead.append(f"{file}#{anchor}" if anchor else file)
+    assert dead == []
+
+
+def test_the_readme_stays_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200
 
 
 # /openapi.json and /asyncapi.json, as a client gets them

@@ -13,7 +13,7 @@ STATIC = Path(__file__).resolve().parents[2] / "static"
 SCRIPTS = sorted(STATIC.glob("*.js"))
 loop = pytest.mark.asyncio(loop_scope="session")
 
-# --- The baseline, as the README says it: Chromium 80, Firefox 78, Safari 13.1.
+# --- The baseline, as static/README.md says it: Chromium 80, Firefox 78, Safari 13.1.
 
 # No guard helps: the whole file does not parse, or the call throws.
 NEWER = {

@@ -263,11 +263,11 @@ async def test_a_camera_takes_the_next_code_if_it_met_one_too_late_and_else_says
 
 @pytest.fixture
 def vector():
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-    return json.loads(re.search(r"<!-- rotating -->\n```json\n(.*?)```", readme, re.DOTALL)[1])
+    manual = (Path(__file__).resolve().parents[2] / "pairing_ws/web/README.md").read_text()
+    return json.loads(re.search(r"<!-- rotating -->\n```json\n(.*?)```", manual, re.DOTALL)[1])
 
 
-async def test_pages_reckon_the_codes_that_the_readme_says(new_device, vector):
+async def test_pages_reckon_the_codes_that_the_manual_says(new_device, vector):
     page = await (await new_device()).open("/devices")
     for elapsed, code in vector["codes"].items():
         drawn = await page.evaluate(

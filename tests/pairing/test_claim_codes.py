@@ -49,9 +49,9 @@ def fits(code: str, elapsed: int, record: Pairing | None = None) -> bool:
     return is_shown(KEY, record or pairing(), code, BEGAN + elapsed)
 
 
-def test_the_code_of_a_step_is_what_the_readme_says() -> None:
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-    found = re.search(r"<!-- rotating -->\n```json\n(.*?)```", readme, re.DOTALL)
+def test_the_code_of_a_step_is_what_the_manual_says() -> None:
+    manual = (Path(__file__).resolve().parents[2] / "pairing_ws/web/README.md").read_text()
+    found = re.search(r"<!-- rotating -->\n```json\n(.*?)```", manual, re.DOTALL)
     assert found
     vector = json.loads(found[1])
     own_seed = base64.urlsafe_b64decode(vector["seed"] + "=")
