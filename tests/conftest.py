@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.client import Api
-from tests.postgres import Postgres, PostgresServer
-from tests.redis_kinds import KINDS, Kind
-from tests.servers import RedisServer, Server, running
+from tests.support.client import Api
+from tests.support.limits import NO_LIMITS
+from tests.support.postgres import Postgres, PostgresServer
+from tests.support.redis_kinds import KINDS, Kind
+from tests.support.servers import RedisServer, Server, running
 
 pytest_plugins = ["tests.evidence"]
 
@@ -50,12 +51,6 @@ def postgres_server() -> Iterator[Postgres]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a module's servers keep their database and keys."""
     return tmp_path_factory.mktemp("server")
-
-
-# High enough that only tests about limits meet them.
-NO_LIMITS = {
-    f"PAIRING_LIMIT_{name}": "0" for name in ("CREATE", "CLAIM", "USER_CODE", "NUMBER", "REFRESH", "SOCKETS", "DEVICES")
-}
 
 
 @pytest.fixture(scope="module")

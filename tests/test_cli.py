@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from pairing_ws import cli
-from tests.postgres import Postgres, execute
-from tests.servers import CLI, RedisServer, clean_environment, run_cli, running
+from tests.support.postgres import Postgres, execute
+from tests.support.servers import CLI, RedisServer, clean_environment, run_cli, running
 
 Run = Callable[..., "Done"]
 

@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from pairing_ws.config import settings as config
-from tests.servers import Process, clean_environment, free_port, wait_for
+from tests.support.servers import Process, clean_environment, free_port, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 NGINX = (ROOT / "scripts" / "deploy" / "nginx.conf").read_text()

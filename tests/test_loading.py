@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.servers import RedisServer, clean_environment
+from tests.support.servers import RedisServer, clean_environment
 
 # Loads the command line, starts the application twice as `serve` does, and says what has been loaded by then.
 START = """

@@ -17,9 +17,9 @@ from pairing_ws.core.audit import EVENTS, OFTEN
 from pairing_ws.core.errors import Code
 from pairing_ws.web.refusal_log import WINDOW_SECONDS, RefusalLog
 from pairing_ws.web.request_id import RequestId
-from tests.client import Api, code_of, device_headers
-from tests.conftest import NO_LIMITS
-from tests.servers import RedisServer, Server, clean_environment, run_cli, running, wait_for
+from tests.support.client import Api, code_of, device_headers
+from tests.support.limits import NO_LIMITS
+from tests.support.servers import RedisServer, Server, clean_environment, run_cli, running, wait_for
 
 PACKAGE = Path(__file__).resolve().parent.parent / "pairing_ws"
 NAME = 'TV\n\x1b[31m{"event":"account.deleted"}\u202e'

@@ -13,7 +13,7 @@ from benchmark.people import Attempt
 from benchmark.sizes import Sizes
 from benchmark.stand import Program, Stand, standing
 from benchmark.table import Found, Goal, Row
-from tests.postgres import PostgresServer
+from tests.support.postgres import PostgresServer
 
 # Of each worker.
 CLIENTS = 32

@@ -19,7 +19,7 @@ from benchmark.clients import HOST, Pool
 from benchmark.helper import ROOT, Helper, helping
 from benchmark.people import Attempt, accept, invites
 from pairing_ws.config.settings import Settings, environment_name, load
-from tests.servers import Process, RedisServer, clean_environment, free_port, wait_for
+from tests.support.servers import Process, RedisServer, clean_environment, free_port, wait_for
 
 PUBLIC_URL = "http://localhost:8000"
 LIMITS = [name for name in Settings.model_fields if name.startswith("limit_")]

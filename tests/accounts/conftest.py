@@ -24,8 +24,8 @@ from pairing_ws.adapters.sql.engine import migrate, open_database
 from pairing_ws.app import NoPush
 from pairing_ws.core.devices import Approver, NewDevice
 from pairing_ws.core.errors import Code, Refused
-from tests.clock import FakeClock
-from tests.postgres import Postgres, execute
+from tests.support.clock import FakeClock
+from tests.support.postgres import Postgres, execute
 
 _numbers = itertools.count(1)
 

@@ -18,7 +18,7 @@ from joserfc.jwk import ECKey
 
 from pairing_ws.adapters.jwt.access_tokens import MAX_TOKEN, KeyRing
 from pairing_ws.adapters.jwt.key_file import RETIRED_KEPT_MS, KeySet, change_key_file, make_key_file, read_key_file
-from tests.clock import FakeClock
+from tests.support.clock import FakeClock
 
 ISSUER = "http://localhost:8000"
 DAY_MS = 86_400_000

@@ -9,9 +9,9 @@ from pairing_ws.adapters.jwt.dpop import NONCE_SECONDS, REMEMBERED_MS, SKEW_SECO
 from pairing_ws.adapters.redis.client import Commands
 from pairing_ws.adapters.redis.topology import servers_at
 from pairing_ws.core.errors import Code, Refused
-from tests.clock import FakeClock
-from tests.keys import DeviceKey
-from tests.servers import free_port
+from tests.support.clock import FakeClock
+from tests.support.keys import DeviceKey
+from tests.support.servers import free_port
 
 PUBLIC_URL = "https://login.example.com/app"
 PEPPER = b"p" * 32

@@ -23,9 +23,9 @@ from pairing_ws.core.devices import Approver, NewDevice
 from pairing_ws.core.errors import Refused, Unavailable
 from pairing_ws.pairing.service import PairingService, Policy
 from pairing_ws.pairing.types import ByKey, BySecret
-from tests.clock import FakeClock
-from tests.google import Google, credentials, new_key, standing_in
-from tests.servers import eventually, free_port
+from tests.support.clock import FakeClock
+from tests.support.google import Google, credentials, new_key, standing_in
+from tests.support.servers import eventually, free_port
 
 DATA = {"id": "pairing", "status": "Approved", "approvedAt": "2026-01-01T00:00:00.000Z"}
 UNREGISTERED = {

@@ -9,8 +9,8 @@ from netaddr import IPSet
 
 from pairing_ws.adapters.geoip import LOOK_MS, GeoIpFile, GeoIpFileError
 from pairing_ws.core.network import Place
-from tests import geoip
-from tests.clock import FakeClock
+from tests.support import geoip
+from tests.support.clock import FakeClock
 
 ZURICH = Place(country_code="CH", country="Switzerland", city="Zürich")
 

@@ -16,8 +16,8 @@ from joserfc.jwk import ECKey, OctKey
 
 from pairing_ws.adapters.jwt.access_tokens import KeyRing
 from pairing_ws.adapters.jwt.key_file import KeyFileError, change_key_file, exposure, make_key_file, read_key_file
-from tests.clock import FakeClock
-from tests.servers import CLI, clean_environment, run_cli
+from tests.support.clock import FakeClock
+from tests.support.servers import CLI, clean_environment, run_cli
 
 ISSUER = "http://localhost:8000"
 

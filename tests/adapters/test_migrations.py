@@ -18,7 +18,7 @@ from pairing_ws.adapters.sql.account_store import SqlAccounts
 from pairing_ws.adapters.sql.engine import close_database, migrate, newest_revision, open_database
 from pairing_ws.adapters.sql.tables import metadata, revisions
 from pairing_ws.core.errors import Refused
-from tests.postgres import Postgres
+from tests.support.postgres import Postgres
 
 DatabaseMaker = Callable[[str], str]
 

@@ -15,9 +15,9 @@ from pairing_ws.adapters.redis.topology import servers_at
 from pairing_ws.adapters.sql.account_store import SqlAccounts
 from pairing_ws.adapters.sql.engine import close_database, open_database
 from pairing_ws.core.errors import Unavailable
-from tests.postgres import Postgres
-from tests.redis_kinds import PASSWORD, Kind
-from tests.servers import RedisServer, eventually, free_port
+from tests.support.postgres import Postgres
+from tests.support.redis_kinds import PASSWORD, Kind
+from tests.support.servers import RedisServer, eventually, free_port
 
 Logs = list[MutableMapping[str, Any]]
 

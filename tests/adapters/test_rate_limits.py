@@ -13,7 +13,7 @@ from pairing_ws.adapters.rate_limits import RateLimits
 from pairing_ws.adapters.redis.client import Commands
 from pairing_ws.adapters.redis.topology import servers_at
 from pairing_ws.core.errors import Code, Refused, Unavailable
-from tests.servers import RedisServer
+from tests.support.servers import RedisServer
 
 Make = Callable[..., RateLimits]
 

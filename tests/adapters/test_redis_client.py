@@ -14,10 +14,10 @@ from redis.exceptions import RedisError, ResponseError
 from pairing_ws.adapters.redis.client import Commands, Script
 from pairing_ws.adapters.redis.connection import COMMAND_SECONDS, Asked, Line
 from pairing_ws.adapters.redis.topology import servers_at
-from tests.client import Api, device_headers
-from tests.proxy import FaultProxy
-from tests.redis_kinds import PASSWORD, Cluster, Kind, Node, bus_port, running_kind
-from tests.servers import RedisServer, running, wait_for
+from tests.support.client import Api, device_headers
+from tests.support.proxy import FaultProxy
+from tests.support.redis_kinds import PASSWORD, Cluster, Kind, Node, bus_port, running_kind
+from tests.support.servers import RedisServer, running, wait_for
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from pairing_ws.adapters.jwt.key_file import KeySet
 from pairing_ws.adapters.sql.shared_keys import OVERLAP_MS, Ring
-from tests.clock import FakeClock
+from tests.support.clock import FakeClock
 
 
 @dataclass

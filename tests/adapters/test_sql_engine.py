@@ -17,10 +17,10 @@ from pairing_ws.adapters.sql.account_store import SqlAccounts
 from pairing_ws.adapters.sql.engine import POOL_SIZE, close_database, migrate, open_database
 from pairing_ws.adapters.sql.tables import devices, users
 from pairing_ws.core.errors import Refused, Unavailable
-from tests.postgres import PostgresServer, execute
-from tests.proxy import FaultProxy
-from tests.redis_kinds import make_certificates
-from tests.servers import clean_environment, eventually, free_port, run_cli
+from tests.support.postgres import PostgresServer, execute
+from tests.support.proxy import FaultProxy
+from tests.support.redis_kinds import make_certificates
+from tests.support.servers import clean_environment, eventually, free_port, run_cli
 
 PASSWORD = "p@ss/w#rd?"
 # What a call may take, whatever hangs; double of what it does, for this machine is shared.

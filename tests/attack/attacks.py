@@ -20,8 +20,8 @@ from joserfc.jwk import ECKey
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.attack.target import NotExamined, Target, demand, patiently
-from tests.client import Api, NewDevice, Phone, code_of, device_headers, told, until
-from tests.keys import BoundDevice, DeviceKey
+from tests.support.client import Api, NewDevice, Phone, code_of, device_headers, told, until
+from tests.support.keys import BoundDevice, DeviceKey
 
 Attack = Callable[[Target], Awaitable[None]]
 ATTACKS: list[tuple[int, Attack]] = []

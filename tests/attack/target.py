@@ -16,7 +16,7 @@ import websockets
 
 from pairing_ws.app import build
 from pairing_ws.config.settings import load
-from tests.client import Api, NewDevice, Phone, device_headers, socket
+from tests.support.client import Api, NewDevice, Phone, device_headers, socket
 
 Party = TypeVar("Party", Phone, NewDevice)
 T = TypeVar("T")

@@ -19,7 +19,7 @@ import zxingcpp
 from PIL import Image
 from playwright.async_api import BrowserContext, Page, async_playwright, expect
 
-from tests.embedded import invite_in
+from tests.support.embedded import invite_in
 
 ROOT = Path(__file__).resolve().parents[2]
 QUIET = [

@@ -8,10 +8,10 @@ from urllib.parse import quote
 import pytest
 from playwright.async_api import Page, expect
 
-from tests import geoip
-from tests.authenticator import Authenticator
-from tests.client import Api, Phone, device_headers
-from tests.embedded import fresh_phone
+from tests.support import geoip
+from tests.support.authenticator import Authenticator
+from tests.support.client import Api, Phone, device_headers
+from tests.support.embedded import fresh_phone
 
 from .conftest import heading, shown_code, type_code
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from playwright.async_api import Page, WebSocketRoute, expect
 
-from tests.client import Api
+from tests.support.client import Api
 
 from .conftest import heading, picture_of_code, shown_code, type_code
 

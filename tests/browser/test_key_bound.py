@@ -6,7 +6,7 @@ import httpx2
 import pytest
 from playwright.async_api import Page
 
-from tests.keys import payload
+from tests.support.keys import payload
 
 from .conftest import Device, Server, heading, shown_code, type_code
 from .test_flows import allow, is_logged_in_as, shown_number

@@ -10,8 +10,8 @@ import zxingcpp
 from PIL import Image
 from playwright.async_api import BrowserContext, Route, WebSocketRoute, expect
 
-from tests.client import Api, Phone, device_headers
-from tests.embedded import invite_in
+from tests.support.client import Api, Phone, device_headers
+from tests.support.embedded import invite_in
 
 from .conftest import PATIENCE, Device, heading, shown_code, shown_link, type_code, until
 

@@ -16,7 +16,7 @@ from .conftest import heading, shown_link, type_code
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-TYPED = json.loads((Path(__file__).resolve().parents[1] / "typed.json").read_text())
+TYPED = json.loads((Path(__file__).resolve().parents[1] / "support" / "typed.json").read_text())
 
 # Detectors that are announced and do not work.
 BROKEN = {

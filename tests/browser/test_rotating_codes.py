@@ -10,9 +10,10 @@ import pytest_asyncio
 from PIL import Image
 from playwright.async_api import Page, Response, expect
 
-from tests.client import code_after
-from tests.clock import FakeClock
-from tests.embedded import NO_LIMITS_INSIDE, Embedded, embedded, invite_in
+from tests.support.client import code_after
+from tests.support.clock import FakeClock
+from tests.support.embedded import Embedded, embedded, invite_in
+from tests.support.limits import NO_LIMITS_INSIDE
 
 from .conftest import PATIENCE, Device, adas, heading, picture_of_code, shown_link, until
 

@@ -16,10 +16,10 @@ from pairing_ws.core.devices import Approver
 from pairing_ws.core.ports import Bus
 from pairing_ws.pairing.machine import Event, Initiator, Pairing
 from pairing_ws.pairing.ports import Full, Loaded, PairingStore
-from tests.clock import FakeClock
 from tests.contract import token
-from tests.redis_kinds import KINDS
-from tests.servers import RedisServer, eventually
+from tests.support.clock import FakeClock
+from tests.support.redis_kinds import KINDS
+from tests.support.servers import RedisServer, eventually
 
 
 @dataclass

@@ -15,7 +15,7 @@ from pairing_ws.pairing.machine import Event
 from pairing_ws.pairing.ports import pairing_channel
 from tests.contract import token
 from tests.contract.conftest import Backend, Ear, on_redis, one_process
-from tests.servers import RedisServer, eventually
+from tests.support.servers import RedisServer, eventually
 
 
 async def test_a_ring_wakes_every_watcher_of_its_channel_in_every_process_and_nobody_else(backend: Backend) -> None:

@@ -15,10 +15,10 @@ from pairing_ws.core.devices import Approver, NewDevice
 from pairing_ws.core.errors import Unavailable
 from pairing_ws.pairing.machine import Event, Pairing, Status
 from pairing_ws.pairing.ports import Full, Loaded, PairingStore, pairing_channel
-from tests.clock import FakeClock
 from tests.contract import token
 from tests.contract.conftest import Backend, Ear, on_redis, one_process
-from tests.servers import RedisServer, eventually
+from tests.support.clock import FakeClock
+from tests.support.servers import RedisServer, eventually
 
 # A pairing created late, claimed late and approved late, with every setting at its upper bound.
 LONGEST_LIFE_MS = (3600 + 60 + 2 * 3600) * 1000

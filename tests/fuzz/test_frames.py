@@ -17,8 +17,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.client import Api
-from tests.conftest import NO_LIMITS
 from tests.fuzz.effort import TIMES, effort
 from tests.fuzz.wire import (
     BINARY,
@@ -34,7 +32,9 @@ from tests.fuzz.wire import (
     handshake,
 )
 from tests.history.stand import use_of
-from tests.servers import Server, running, wait_for
+from tests.support.client import Api
+from tests.support.limits import NO_LIMITS
+from tests.support.servers import Server, running, wait_for
 
 PROTOCOL_ERROR, NOT_UTF8, TOO_LARGE, MALFORMED, UNAUTHENTICATED, UNKNOWN = 1002, 1007, 1009, 4400, 4401, 4404
 # What is garbage already and has not been collected yet: the server seldom does.

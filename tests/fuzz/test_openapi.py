@@ -16,11 +16,11 @@ import httpx2
 import pytest
 
 from pairing_ws.web.calls import CALLS
-from tests.client import Api, NewDevice, code_of, device_headers
-from tests.conftest import NO_LIMITS
-from tests.embedded import fresh_phone, invite_in
 from tests.fuzz.effort import SEED, TIMES
-from tests.servers import Server, clean_environment, running
+from tests.support.client import Api, NewDevice, code_of, device_headers
+from tests.support.embedded import fresh_phone, invite_in
+from tests.support.limits import NO_LIMITS
+from tests.support.servers import Server, clean_environment, running
 
 EXAMPLES = 6
 

@@ -25,17 +25,17 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.client import Api
-from tests.clock import FakeClock
-from tests.conftest import NO_LIMITS
-from tests.embedded import NO_LIMITS_INSIDE, embedded, fresh_phone
 from tests.fuzz.effort import effort
 from tests.history.case import FINAL, Case, status_of
 from tests.history.checker import Row, check, database
 from tests.history.clients import Door, Line, Party
 from tests.history.model import LIVE, Rules
 from tests.history.record import Operation, Recorder
-from tests.servers import RedisServer, running
+from tests.support.client import Api
+from tests.support.clock import FakeClock
+from tests.support.embedded import embedded, fresh_phone
+from tests.support.limits import NO_LIMITS, NO_LIMITS_INSIDE
+from tests.support.servers import RedisServer, running
 
 # So that nobody's key expires in the course of a story.
 A_DAY = 86_400

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from tests.history.record import Recorder
 from tests.history.stand import Stand, kill, processes, signal_all
-from tests.postgres import PostgresServer
-from tests.proxy import FaultProxy
-from tests.redis_kinds import PASSWORD, Cluster, SentinelTrio
-from tests.servers import RedisServer, Server, wait_for
+from tests.support.postgres import PostgresServer
+from tests.support.proxy import FaultProxy
+from tests.support.redis_kinds import PASSWORD, Cluster, SentinelTrio
+from tests.support.servers import RedisServer, Server, wait_for
 
 
 class Fault(NamedTuple):

@@ -17,15 +17,15 @@ import sqlalchemy as sa
 from pairing_ws.adapters.sql.engine import open_database
 from pairing_ws.app import build
 from pairing_ws.config.settings import Settings
-from tests.client import device_headers
 from tests.history.checker import Row
 from tests.history.clients import Door, Line, Party
 from tests.history.model import Rules
 from tests.history.record import Recorder
-from tests.postgres import PostgresServer
-from tests.proxy import FaultProxy
-from tests.redis_kinds import Cluster, SentinelTrio
-from tests.servers import RedisServer, Server
+from tests.support.client import device_headers
+from tests.support.postgres import PostgresServer
+from tests.support.proxy import FaultProxy
+from tests.support.redis_kinds import Cluster, SentinelTrio
+from tests.support.servers import RedisServer, Server
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Short lives, so that a run sees deadlines.

@@ -13,7 +13,7 @@ from pairing_ws.core import codes
 
 KEY = bytes(range(32))
 # Shared with the tests of the pages: both sides fold what people type, and have to agree.
-TYPED = json.loads((Path(__file__).resolve().parents[1] / "typed.json").read_text())
+TYPED = json.loads((Path(__file__).resolve().parents[1] / "support" / "typed.json").read_text())
 
 
 def hmac_of(text: str) -> bytes:

@@ -23,7 +23,7 @@ from pairing_ws.pairing.machine import Doubt, Event, Initiator, Pairing, Status,
 from pairing_ws.pairing.ports import Loaded
 from pairing_ws.pairing.service import PairingService, Policy
 from pairing_ws.pairing.types import ByKey, BySecret, Created, Holder, Role, View
-from tests.clock import FakeClock
+from tests.support.clock import FakeClock
 
 KEY = bytes(range(32))
 # Documentation addresses are not global; these are.

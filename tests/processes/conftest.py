@@ -13,12 +13,12 @@ import sqlalchemy as sa
 
 from pairing_ws.adapters.sql.engine import open_database
 from pairing_ws.adapters.sql.tables import devices, sessions
-from tests.client import Api, NewDevice, Phone
-from tests.conftest import NO_LIMITS
-from tests.embedded import fresh_phone
-from tests.postgres import Postgres
-from tests.proxy import FaultProxy
-from tests.servers import RedisServer, Server, running
+from tests.support.client import Api, NewDevice, Phone
+from tests.support.embedded import fresh_phone
+from tests.support.limits import NO_LIMITS
+from tests.support.postgres import Postgres
+from tests.support.proxy import FaultProxy
+from tests.support.servers import RedisServer, Server, running
 
 Party = TypeVar("Party", Phone, NewDevice)
 

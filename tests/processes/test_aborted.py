@@ -9,9 +9,9 @@ from contextlib import suppress
 
 import pytest
 
-from tests.client import NewDevice, code_of, device_headers, told, until
 from tests.processes.conftest import Pair, at
-from tests.servers import RedisServer, Server, eventually
+from tests.support.client import NewDevice, code_of, device_headers, told, until
+from tests.support.servers import RedisServer, Server, eventually
 
 ABORTED = 500
 CHOSEN_SECRET = "c2VjcmV0LW9mLW15LW93bi1jaG9pY2U"

@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tests.attack.attacks import ATTACKS
 from tests.attack.run import HELD, NOT_HELD, run
 from tests.attack.target import target
-from tests.embedded import embedded, invite_in
-from tests.servers import RedisServer, clean_environment, free_port, running
+from tests.support.embedded import embedded, invite_in
+from tests.support.servers import RedisServer, clean_environment, free_port, running
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts/attack"
 

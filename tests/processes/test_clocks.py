@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import websockets
 
-from tests.client import Api, Phone
-from tests.conftest import NO_LIMITS
-from tests.keys import BoundDevice
 from tests.processes.conftest import Pair, at, refusal
 from tests.processes.test_step_up import HOST, STEP_UP, word
-from tests.servers import RedisServer
-from tests.skewed import SkewedServer
+from tests.support.client import Api, Phone
+from tests.support.keys import BoundDevice
+from tests.support.limits import NO_LIMITS
+from tests.support.servers import RedisServer
+from tests.support.skewed import SkewedServer
 
 pytestmark = pytest.mark.security(37)
 

@@ -9,9 +9,9 @@ import httpx2
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests.client import Api, NewDevice, Phone, code_of, device_headers, socket
 from tests.processes.conftest import Linked, Pair, at, end_in, refusal
-from tests.servers import RedisServer
+from tests.support.client import Api, NewDevice, Phone, code_of, device_headers, socket
+from tests.support.servers import RedisServer
 
 CALLS = 60
 # One process's way to Redis, so that time passes between what it reads and what it writes.

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.client import Api, device_headers
-from tests.conftest import NO_LIMITS
-from tests.embedded import invite_in
-from tests.keys import BoundDevice, payload
 from tests.processes.conftest import ON_EACH_DATABASE, Pair, ready, refusal
-from tests.servers import RedisServer, running
+from tests.support.client import Api, device_headers
+from tests.support.embedded import invite_in
+from tests.support.keys import BoundDevice, payload
+from tests.support.limits import NO_LIMITS
+from tests.support.servers import RedisServer, running
 
 
 async def accepted(pair: Pair) -> BoundDevice:

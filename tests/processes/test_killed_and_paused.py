@@ -10,9 +10,9 @@ import httpx2
 import pytest
 import websockets
 
-from tests.client import Api, NewDevice, Phone, device_headers, told, until
 from tests.processes.conftest import Linked, Pair, at, refusal
-from tests.servers import Server
+from tests.support.client import Api, NewDevice, Phone, device_headers, told, until
+from tests.support.servers import Server
 
 GONE = (httpx2.TransportError, websockets.ConnectionClosed, OSError)
 

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 import httpx2
 import pytest
 
-from tests.client import NewDevice, Phone, code_of, device_headers
 from tests.processes.conftest import Linked, at, ready, refusal
+from tests.support.client import NewDevice, Phone, code_of, device_headers
 
 UNAVAILABLE = (503, "unavailable")
 

@@ -24,11 +24,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.client import Api, NewDevice, Phone, device_headers, told, until
-from tests.conftest import NO_LIMITS
-from tests.embedded import fresh_phone
 from tests.processes.conftest import refusal
-from tests.servers import Process, RedisServer, Server, eventually, free_port, running, wait_for
+from tests.support.client import Api, NewDevice, Phone, device_headers, told, until
+from tests.support.embedded import fresh_phone
+from tests.support.limits import NO_LIMITS
+from tests.support.servers import Process, RedisServer, Server, eventually, free_port, running, wait_for
 
 CONFIGURATION = Path(__file__).parents[2] / "scripts" / "deploy" / "nginx.conf"
 NAME = "login.local"

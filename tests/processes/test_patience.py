@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.client import Api, device_headers
 from tests.processes.test_aborted import raw, upgrade
-from tests.servers import Server, eventually
+from tests.support.client import Api, device_headers
+from tests.support.servers import Server, eventually
 
 PING = 0x89
 

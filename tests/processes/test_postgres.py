@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import httpx2
 import pytest
 
-from tests.client import Api, Phone, device_headers, socket, told, until
-from tests.conftest import NO_LIMITS
-from tests.embedded import invite_in
-from tests.postgres import PostgresServer
 from tests.processes.conftest import Pair, at, ready, refusal
-from tests.proxy import FaultProxy
-from tests.servers import RedisServer, Server, running
+from tests.support.client import Api, Phone, device_headers, socket, told, until
+from tests.support.embedded import invite_in
+from tests.support.limits import NO_LIMITS
+from tests.support.postgres import PostgresServer
+from tests.support.proxy import FaultProxy
+from tests.support.servers import RedisServer, Server, running
 
 UNAVAILABLE = (503, "unavailable")
 # What a call may take while PostgreSQL hangs; it takes half of it where nothing else runs.

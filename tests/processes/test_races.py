@@ -7,9 +7,9 @@ from collections import Counter
 import httpx2
 import pytest
 
-from tests.client import Api, NewDevice, Phone
 from tests.processes.conftest import ON_EACH_DATABASE, ON_POSTGRESQL, Pair, at, refusal
-from tests.servers import RedisServer
+from tests.support.client import Api, NewDevice, Phone
+from tests.support.servers import RedisServer
 
 
 async def approved(pair: Pair, phone: Phone) -> NewDevice:

@@ -9,13 +9,13 @@ import httpx2
 import pytest
 
 from pairing_ws.pairing.ports import pairing_channel
-from tests.client import Api, NewDevice, Phone, told, until
-from tests.conftest import NO_LIMITS
-from tests.embedded import fresh_phone
 from tests.processes import test_races as races
 from tests.processes.conftest import Pair, at, refusal
-from tests.redis_kinds import KINDS, Cluster, Kind, running_kind
-from tests.servers import Server, running
+from tests.support.client import Api, NewDevice, Phone, told, until
+from tests.support.embedded import fresh_phone
+from tests.support.limits import NO_LIMITS
+from tests.support.redis_kinds import KINDS, Cluster, Kind, running_kind
+from tests.support.servers import Server, running
 
 # What a failover may take, Sentinel's or the Cluster's own patience included.
 BACK_WITHIN = 40.0

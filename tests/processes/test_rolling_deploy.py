@@ -10,9 +10,9 @@ import httpx2
 import pytest
 import websockets
 
-from tests.client import Api, NewDevice, told
 from tests.processes.conftest import Pair, at
-from tests.servers import Server
+from tests.support.client import Api, NewDevice, told
+from tests.support.servers import Server
 
 DEVICES = 500
 APPROVERS = 10

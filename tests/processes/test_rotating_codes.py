@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.client import Api, Phone, code_after, code_of, device_headers
-from tests.conftest import NO_LIMITS
-from tests.embedded import fresh_phone
 from tests.processes.conftest import Pair, at, refusal
-from tests.servers import RedisServer, Server, running
+from tests.support.client import Api, Phone, code_after, code_of, device_headers
+from tests.support.embedded import fresh_phone
+from tests.support.limits import NO_LIMITS
+from tests.support.servers import RedisServer, Server, running
 
 SECRET = {"Pairing-Secret": "a-secret-of-its-own-0123456789"}
 

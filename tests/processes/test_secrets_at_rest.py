@@ -13,12 +13,12 @@ import sqlalchemy as sa
 from pairing_ws.adapters.sql.engine import open_database
 from pairing_ws.adapters.sql.tables import metadata
 from tests.adapters.test_fcm import Google, credentials, google, key  # noqa: F401
-from tests.client import Api, code_of, device_headers, socket, told
-from tests.conftest import NO_LIMITS
-from tests.embedded import fresh_phone
-from tests.postgres import Postgres
 from tests.processes.conftest import Pair, at
-from tests.servers import RedisServer, eventually, running
+from tests.support.client import Api, code_of, device_headers, socket, told
+from tests.support.embedded import fresh_phone
+from tests.support.limits import NO_LIMITS
+from tests.support.postgres import Postgres
+from tests.support.servers import RedisServer, eventually, running
 
 ADDRESS = "push-address-of-the-new-device"
 

@@ -17,10 +17,10 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from pairing_ws.adapters.jwt.key_file import read_key_file, without_made
-from tests.adapters.test_tokens import parts
-from tests.client import Api, device_headers
-from tests.conftest import NO_LIMITS
-from tests.servers import RedisServer, Server, running, wait_for
+from tests.adapters.test_access_tokens import parts
+from tests.support.client import Api, device_headers
+from tests.support.limits import NO_LIMITS
+from tests.support.servers import RedisServer, Server, running, wait_for
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import httpx2
 import pytest
 
-from tests.client import NewDevice, Phone, device_headers, told, until
 from tests.processes.conftest import Linked, at, ready, refusal
+from tests.support.client import NewDevice, Phone, device_headers, told, until
 
 # Each way, hence 300 ms for a command.
 SLOW = 0.15

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from pairing_ws.adapters.sql.engine import migrate
-from tests.postgres import Postgres
-from tests.servers import CLI, RedisServer, Server, clean_environment, free_port, running, wait_for
+from tests.support.postgres import Postgres
+from tests.support.servers import CLI, RedisServer, Server, clean_environment, free_port, running, wait_for
 
 SHARED = "server.shares_database"
 

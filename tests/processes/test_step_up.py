@@ -16,11 +16,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from tests.authenticator import PRESENT, VERIFIED, Authenticator, b64
-from tests.client import Api, NewDevice, Phone
-from tests.conftest import NO_LIMITS
 from tests.processes.conftest import Pair, at, refusal
-from tests.servers import RedisServer, Server, running
+from tests.support.authenticator import PRESENT, VERIFIED, Authenticator, b64
+from tests.support.client import Api, NewDevice, Phone
+from tests.support.limits import NO_LIMITS
+from tests.support.servers import RedisServer, Server, running
 
 STEP_UP = "/sessions/current/step-up"
 HOST = ECKey.generate_key("P-256", {"kid": "host-1"})

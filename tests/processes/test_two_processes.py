@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack
 import pytest
 import websockets
 
-from tests.client import NewDevice, Phone, code_of, device_headers, socket, told, until
 from tests.processes.conftest import Pair, at, refusal
-from tests.servers import eventually
+from tests.support.client import NewDevice, Phone, code_of, device_headers, socket, told, until
+from tests.support.servers import eventually
 
 
 async def test_an_approval_in_one_process_reaches_the_new_device_at_the_other(pair: Pair) -> None:

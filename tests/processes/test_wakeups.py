@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from tests.client import NewDevice, told
 from tests.processes.conftest import Pair, at
-from tests.servers import RedisServer
+from tests.support.client import NewDevice, told
+from tests.support.servers import RedisServer
 
 APPROVALS = 2000
 AT_A_TIME = 100

@@ -15,10 +15,10 @@ import pytest
 import websockets
 from websockets.exceptions import ConnectionClosed
 
-from tests.client import Api, NewDevice, told, until
-from tests.conftest import NO_LIMITS
-from tests.embedded import fresh_phone
-from tests.servers import RedisServer, Server, clean_environment, eventually, run_cli, running, wait_for
+from tests.support.client import Api, NewDevice, told, until
+from tests.support.embedded import fresh_phone
+from tests.support.limits import NO_LIMITS
+from tests.support.servers import RedisServer, Server, clean_environment, eventually, run_cli, running, wait_for
 
 WORKERS = 3
 

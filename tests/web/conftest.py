@@ -6,9 +6,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.client import Api, Phone
-from tests.embedded import NO_LIMITS_INSIDE, Embedded, embedded, fresh_phone
-from tests.servers import Server
+from tests.support.client import Api, Phone
+from tests.support.embedded import Embedded, embedded, fresh_phone
+from tests.support.limits import NO_LIMITS_INSIDE
+from tests.support.servers import Server
 
 NewPhone = Callable[..., Awaitable[Phone]]
 

@@ -6,9 +6,9 @@ import pytest
 import websockets
 
 from pairing_ws.web.calls import CALLS
-from tests.client import Api, code_of, device_headers
-from tests.embedded import embedded
-from tests.servers import Server
+from tests.support.client import Api, code_of, device_headers
+from tests.support.embedded import embedded
+from tests.support.servers import Server
 from tests.web.conftest import NewPhone, refusal
 
 PATHS = [

@@ -19,8 +19,9 @@ from starlette.types import ASGIApp
 from pairing_ws.app import create_app
 from pairing_ws.core.clock import system_clock
 from pairing_ws.web.calls import CALLS
-from tests.embedded import NO_LIMITS_INSIDE, MovedClock, embedded, settings_in
-from tests.servers import running
+from tests.support.embedded import MovedClock, embedded, settings_in
+from tests.support.limits import NO_LIMITS_INSIDE
+from tests.support.servers import running
 
 PUBLIC = "http://localhost:8000"
 APP = "capacitor://localhost"

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from pairing_ws.core.errors import Code, Refused
 from pairing_ws.web.calls import CALLS, Call
 from pairing_ws.web.http import Caller, Fields, body
-from tests.client import Api, NewDevice, Phone, device_headers
-from tests.embedded import embedded
-from tests.servers import Server
+from tests.support.client import Api, NewDevice, Phone, device_headers
+from tests.support.embedded import embedded
+from tests.support.servers import Server
 from tests.web.conftest import refusal
 
 WRITES = {f"{call.method} {call.path}": call for call in CALLS if call.method in ("POST", "PATCH")}

@@ -7,10 +7,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests import geoip
-from tests.client import Api, NewDevice, Phone, device_headers
-from tests.embedded import fresh_phone
-from tests.servers import Server, running
+from tests.support import geoip
+from tests.support.client import Api, NewDevice, Phone, device_headers
+from tests.support.embedded import fresh_phone
+from tests.support.servers import Server, running
 from tests.web.conftest import refusal
 
 HOME = "9.9.9.9"

@@ -21,7 +21,8 @@ import pytest
 from pairing_ws.transport.connection_limits import Room
 from pairing_ws.transport.http1 import HttpProtocol
 from pairing_ws.web.calls import CALLS
-from tests.embedded import NO_LIMITS_INSIDE, Embedded, embedded
+from tests.support.embedded import Embedded, embedded
+from tests.support.limits import NO_LIMITS_INSIDE
 
 pytestmark = pytest.mark.security(33)
 

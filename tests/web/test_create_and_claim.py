@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests.client import Api, code_of, device_headers, socket
-from tests.servers import Server
+from tests.support.client import Api, code_of, device_headers, socket
+from tests.support.servers import Server
 from tests.web.conftest import NewPhone, refusal
 
 PARTY_NEUTRAL = {

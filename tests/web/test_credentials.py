@@ -15,9 +15,9 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from pairing_ws.web.calls import CALLS, Call
-from tests.client import Api, Phone, device_headers
-from tests.embedded import Embedded
-from tests.servers import Server
+from tests.support.client import Api, Phone, device_headers
+from tests.support.embedded import Embedded
+from tests.support.servers import Server
 from tests.web.conftest import NewPhone, refusal
 
 FILLED = {f"{call.method} {call.path}": call for call in CALLS if call.proofs and "/api/v1/invites" not in call.path}

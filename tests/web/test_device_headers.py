@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.client import Api, NewDevice, device_headers
+from tests.support.client import Api, NewDevice, device_headers
 from tests.web.conftest import NewPhone, refusal
 
 DIRTY = {

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import websockets
 
-from tests.client import Api, Phone, device_headers, socket, until
-from tests.embedded import embedded, fresh_phone, invite_in
-from tests.servers import Server, running
+from tests.support.client import Api, Phone, device_headers, socket, until
+from tests.support.embedded import embedded, fresh_phone, invite_in
+from tests.support.servers import Server, running
 from tests.web.conftest import NewPhone, refusal
 
 

@@ -1,7 +1,7 @@
 """Both flows over HTTP and sockets, on one process."""
 
-from tests.client import Api, socket, told, until
-from tests.servers import Server
+from tests.support.client import Api, socket, told, until
+from tests.support.servers import Server
 
 
 async def test_a_new_device_shows_a_code_and_is_logged_in_by_the_one_that_scans_it(api: Api, server: Server) -> None:

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from tests.client import Api
-from tests.servers import Server
+from tests.support.client import Api
+from tests.support.servers import Server
 from tests.web.conftest import refusal
 
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"

@@ -8,9 +8,9 @@ from contextlib import suppress
 import pytest
 
 from pairing_ws.transport.http1 import MAX_HEAD
-from tests.client import Api
 from tests.processes.test_aborted import upgrade
-from tests.servers import Server
+from tests.support.client import Api
+from tests.support.servers import Server
 
 pytestmark = pytest.mark.security(25)
 

@@ -6,9 +6,9 @@ import secrets
 
 import pytest
 
-from tests.client import Api, device_headers
-from tests.embedded import Embedded, invite_in
-from tests.servers import Server
+from tests.support.client import Api, device_headers
+from tests.support.embedded import Embedded, invite_in
+from tests.support.servers import Server
 from tests.web.conftest import NewPhone, refusal
 
 

@@ -19,10 +19,11 @@ from pairing_ws.adapters.jwt.dpop import NONCE_SECONDS, REMEMBERED_MS
 from pairing_ws.app import create_app
 from pairing_ws.config.settings import Settings
 from pairing_ws.web.calls import CALLS, KEY
-from tests.client import Api, Phone, code_of, device_headers
-from tests.embedded import NO_LIMITS_INSIDE, Embedded, embedded, invite_in
-from tests.keys import BoundDevice, DeviceKey, payload, spelt
-from tests.servers import Server
+from tests.support.client import Api, Phone, code_of, device_headers
+from tests.support.embedded import Embedded, embedded, invite_in
+from tests.support.keys import BoundDevice, DeviceKey, payload, spelt
+from tests.support.limits import NO_LIMITS_INSIDE
+from tests.support.servers import Server
 from tests.web.conftest import NewPhone, refusal
 
 # Line 15 is about tokens: a proof is one more of them.

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairing_ws.web.labels import MAX_LABEL, label
-from tests.client import Api, device_headers
+from tests.support.client import Api, device_headers
 from tests.web.conftest import NewPhone
 
 KEPT = {

@@ -18,11 +18,11 @@ from uvicorn.protocols.websockets.websockets_impl import WebSocketProtocol as Le
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from pairing_ws.transport.websocket import WebSocketProtocol
-from tests.client import Api, NewDevice, socket, told
-from tests.conftest import NO_LIMITS
-from tests.embedded import NO_LIMITS_INSIDE, Embedded, embedded
 from tests.processes.test_aborted import raw
-from tests.servers import RedisServer, Server, eventually, running
+from tests.support.client import Api, NewDevice, socket, told
+from tests.support.embedded import Embedded, embedded
+from tests.support.limits import NO_LIMITS, NO_LIMITS_INSIDE
+from tests.support.servers import RedisServer, Server, eventually, running
 from tests.web.conftest import NewPhone
 
 pytestmark = pytest.mark.security(34)

@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.client import Api, NewDevice, Phone, device_headers
-from tests.embedded import NO_LIMITS_INSIDE, Embedded, embedded, fresh_phone
+from tests.support.client import Api, NewDevice, Phone, device_headers
+from tests.support.embedded import Embedded, embedded, fresh_phone
+from tests.support.limits import NO_LIMITS_INSIDE
 from tests.web.conftest import refusal
 
 HERE, FAR = {"X-Forwarded-For": "203.0.113.6"}, {"X-Forwarded-For": "203.0.113.7"}

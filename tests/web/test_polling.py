@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from tests.client import Api
-from tests.embedded import Embedded
+from tests.support.client import Api
+from tests.support.embedded import Embedded
 from tests.web.conftest import NewPhone, refusal
 
 

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.authenticator import Authenticator
-from tests.client import Api, NewDevice, Phone, device_headers
-from tests.embedded import fresh_phone
-from tests.google import Google, credentials, new_key, standing_in
-from tests.servers import eventually, running
+from tests.support.authenticator import Authenticator
+from tests.support.client import Api, NewDevice, Phone, device_headers
+from tests.support.embedded import fresh_phone
+from tests.support.google import Google, credentials, new_key, standing_in
+from tests.support.servers import eventually, running
 
 
 @asynccontextmanager

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from tests.client import Api
-from tests.servers import Server
+from tests.support.client import Api
+from tests.support.servers import Server
 from tests.web.conftest import refusal
 from tests.web.test_answers import assert_safe
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.client import Api, NewDevice, device_headers, socket, until
-from tests.embedded import NO_LIMITS_INSIDE, Embedded, embedded, fresh_phone
+from tests.support.client import Api, NewDevice, device_headers, socket, until
+from tests.support.embedded import Embedded, embedded, fresh_phone
+from tests.support.limits import NO_LIMITS_INSIDE
 from tests.web.conftest import NewPhone, refusal
 
 

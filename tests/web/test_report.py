@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.client import Api, Phone, code_of, device_headers
-from tests.embedded import Embedded, embedded, fresh_phone
-from tests.servers import Server, running
+from tests.support.client import Api, Phone, code_of, device_headers
+from tests.support.embedded import Embedded, embedded, fresh_phone
+from tests.support.servers import Server, running
 from tests.web.conftest import refusal
 
 # Documentation addresses are not global; these are.

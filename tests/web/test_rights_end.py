@@ -15,10 +15,11 @@ import websockets
 
 from pairing_ws.accounts.service import AccountService
 from pairing_ws.app import build
-from tests.client import Api, Phone, code_of, device_headers, socket, until
-from tests.embedded import NO_LIMITS_INSIDE, Embedded, embedded, invite_in
-from tests.postgres import Postgres
-from tests.servers import RedisServer
+from tests.support.client import Api, Phone, code_of, device_headers, socket, until
+from tests.support.embedded import Embedded, embedded, invite_in
+from tests.support.limits import NO_LIMITS_INSIDE
+from tests.support.postgres import Postgres
+from tests.support.servers import RedisServer
 from tests.web.conftest import refusal
 
 # The server looks for ended sessions every 2 s. Not the bound of the contract (5 s), for the machine may be busy.

@@ -7,9 +7,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.client import Api, Phone, code_after, code_of, device_headers, socket, told
-from tests.clock import FakeClock
-from tests.embedded import NO_LIMITS_INSIDE, Embedded, embedded, fresh_phone
+from tests.support.client import Api, Phone, code_after, code_of, device_headers, socket, told
+from tests.support.clock import FakeClock
+from tests.support.embedded import Embedded, embedded, fresh_phone
+from tests.support.limits import NO_LIMITS_INSIDE
 from tests.web.conftest import refusal
 
 SECRET = {"Pairing-Secret": "a-secret-of-its-own-0123456789"}

@@ -11,9 +11,10 @@ from starlette.responses import Response
 
 from pairing_ws.config.settings import Settings
 from pairing_ws.web.http import drop_planted_cookies
-from tests.client import Api, NewDevice, Phone, device_headers
-from tests.embedded import NO_LIMITS_INSIDE, Embedded, embedded, fresh_phone, invite_in
-from tests.servers import Server
+from tests.support.client import Api, NewDevice, Phone, device_headers
+from tests.support.embedded import Embedded, embedded, fresh_phone, invite_in
+from tests.support.limits import NO_LIMITS_INSIDE
+from tests.support.servers import Server
 from tests.web.conftest import NewPhone, folder_of, refusal
 
 COOKIE = "pairing_refresh"

@@ -6,8 +6,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.client import Api, NewDevice, Phone, device_headers
-from tests.embedded import Embedded
+from tests.support.client import Api, NewDevice, Phone, device_headers
+from tests.support.embedded import Embedded
 from tests.web.conftest import NewPhone, refusal
 
 FLOWS = ("new_device", "logged_in_device")

@@ -12,9 +12,10 @@ import websockets
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from tests.authenticator import Authenticator
-from tests.client import Api, NewDevice, Phone, device_headers
-from tests.embedded import NO_LIMITS_INSIDE, Embedded, embedded, fresh_phone
+from tests.support.authenticator import Authenticator
+from tests.support.client import Api, NewDevice, Phone, device_headers
+from tests.support.embedded import Embedded, embedded, fresh_phone
+from tests.support.limits import NO_LIMITS_INSIDE
 from tests.web.conftest import refusal
 
 STEP_UP = "/sessions/current/step-up"

@@ -10,7 +10,7 @@ from pairing_ws.pairing.machine import Initiator, Pairing
 from pairing_ws.pairing.types import BySecret, Role, View
 from pairing_ws.web.sockets.connection import Connection
 from pairing_ws.web.sockets.sockets import TAKEN_OVER, PairingTeller
-from tests.servers import eventually
+from tests.support.servers import eventually
 
 
 class Pairings:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.client import Api, device_headers
-from tests.embedded import embedded, fresh_phone
+from tests.support.client import Api, device_headers
+from tests.support.embedded import embedded, fresh_phone
 from tests.web.conftest import NewPhone, folder_of, refusal
 
 

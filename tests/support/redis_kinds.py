@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.servers import Process, free_port, wait_for
+from tests.support.servers import Process, free_port, wait_for
 
 PASSWORD = "correct horse/battery:staple@"
 QUOTED = "correct%20horse%2Fbattery%3Astaple%40"

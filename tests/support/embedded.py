@@ -18,13 +18,9 @@ from pairing_ws.app import build, create_app
 from pairing_ws.config.settings import Settings
 from pairing_ws.core.clock import Clock, system_clock
 from pairing_ws.transport.websocket import WebSocketProtocol
-from tests.client import Api, Phone
-from tests.clock import FakeClock
-from tests.servers import wait_for
-
-NO_LIMITS_INSIDE = {
-    f"limit_{name}": "0" for name in ("create", "claim", "user_code", "number", "refresh", "sockets", "devices")
-}
+from tests.support.client import Api, Phone
+from tests.support.clock import FakeClock
+from tests.support.servers import wait_for
 
 
 class MovedClock:

@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pairing_ws.adapters.fcm import SCOPE
-from tests.servers import eventually, free_port
+from tests.support.servers import eventually, free_port
 
 PROJECT = "my-project"
 

@@ -1,4 +1,4 @@
-"""A server whose clock differs from this machine's, in a process of its own: `python -m tests.skewed FILE`.
+"""A server whose clock differs from this machine's, in a process of its own: `python -m tests.support.skewed FILE`.
 
 FILE holds by how many seconds, and is read again at each look at the clock: tests set it while the server runs.
 """
@@ -13,7 +13,7 @@ from pairing_ws.config import settings as config
 from pairing_ws.core.clock import system_clock
 from pairing_ws.server.logging import configure
 from pairing_ws.transport.websocket import WebSocketProtocol
-from tests.servers import Process, Server, wait_for
+from tests.support.servers import Process, Server, wait_for
 
 
 class SkewedServer(Server):
@@ -31,7 +31,7 @@ class SkewedServer(Server):
         written.replace(self._ahead)
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "tests.skewed", str(self._ahead)]
+        command = [sys.executable, "-m", "tests.support.skewed", str(self._ahead)]
         environment = self._environment() | {"PORT": str(self.port)}
         self.process = Process(command, self.folder, f"serve-{self.port}.log", environment)
         wait_for(self._ready, f"the server ({self.process.log})")

@@ -157,7 +157,7 @@ def clean_environment() -> dict[str, str]:
     """This process's environment without settings that would leak into a server under test."""
     names = ("REDIS_URL", "DATABASE_URL", "PORT", "WEB_CONCURRENCY")
     kept = {name: value for name, value in os.environ.items() if name not in names and not name.startswith("PAIRING_")}
-    return kept | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    return kept | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
 
 
 def run_cli(*arguments: str, folder: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

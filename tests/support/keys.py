@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from joserfc.jwk import ECKey
 
-from tests.client import Api, device_headers
+from tests.support.client import Api, device_headers
 
 PUBLIC = ("kty", "crv", "x", "y")
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from pairing_ws.adapters.sql.engine import migrate
-from tests.servers import Process, free_port, wait_for
+from tests.support.servers import Process, free_port, wait_for
 
 _numbers = itertools.count(1)
 

@@ -1,0 +1,6 @@
+"""Rate limits that only tests about limits meet: none, by the names of the environment and of `Settings`."""
+
+_NAMES = ("CREATE", "CLAIM", "USER_CODE", "NUMBER", "REFRESH", "SOCKETS", "DEVICES")
+
+NO_LIMITS = {f"PAIRING_LIMIT_{name}": "0" for name in _NAMES}
+NO_LIMITS_INSIDE = {f"limit_{name.lower()}": "0" for name in _NAMES}
