@@ -31,7 +31,7 @@ from pairing_ws.adapters.sql.engine import close_database, demand_room, migrate,
 from pairing_ws.adapters.sql.passkey_store import SqlPasskeys
 from pairing_ws.adapters.sql.shared_keys import KeySharing, SqlRings
 from pairing_ws.adapters.sql.sole_server import watch_for_others
-from pairing_ws.adapters.subscribers import Bells, stop
+from pairing_ws.adapters.subscribers import SubscriberRegistry, stop
 from pairing_ws.config.settings import Settings, SettingsError
 from pairing_ws.core import codes
 from pairing_ws.core.clock import Clock, system_clock
@@ -122,7 +122,7 @@ class Parts:
 
     services: Services
     store: PairingStore
-    bus: Bells
+    bus: SubscriberRegistry
     accounts_store: SqlPasskeys
     tokens: KeyRing
     key_sharing: KeySharing
@@ -366,7 +366,7 @@ def _places(settings: Settings, clock: Clock) -> Places:
         raise SettingsError(f"PAIRING_GEOIP_FILE should be a database in MaxMind's format ({error})") from None
 
 
-async def _watch_keys(tokens: KeyRing, bus: Bells) -> None:
+async def _watch_keys(tokens: KeyRing, bus: SubscriberRegistry) -> None:
     """Once a second, see whether a signing key was withdrawn: what had come in by it and waits is ended."""
     before = set(tokens.ids)
     while True:
@@ -374,7 +374,7 @@ async def _watch_keys(tokens: KeyRing, bus: Bells) -> None:
         tokens.reload()
         now = set(tokens.ids)
         if before - now:
-            bus.wake_all()
+            bus.dispatch_to_all()
         before = now
 
 

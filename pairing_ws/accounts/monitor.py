@@ -12,7 +12,7 @@ from typing import Protocol
 
 from pairing_ws.core.clock import Clock
 from pairing_ws.core.devices import Approver
-from pairing_ws.core.ports import Wake
+from pairing_ws.core.ports import Callback
 
 # What a session may see ends with it within 5 s: this, one read, and a late timer.
 LOOK_SECONDS = 2.0
@@ -46,11 +46,11 @@ class SessionMonitor:
         # Well before the shortest session would run out.
         self._seen_every = min(SEEN_MS, idle // 4)
         self._seen_at = clock()
-        self._watchers: dict[str, set[Wake]] = {}
+        self._watchers: dict[str, set[Callback]] = {}
         self._expected: dict[str, tuple[int, Approver]] = {}
 
     def watching(
-        self, session_id: str, wake: Wake, beside: AbstractAsyncContextManager[None]
+        self, session_id: str, wake: Callback, beside: AbstractAsyncContextManager[None]
     ) -> AbstractAsyncContextManager[None]:
         """Within `beside`, `wake` is also called once the session has ended."""
         return _Watching(self, session_id, wake, beside)
@@ -60,10 +60,10 @@ class SessionMonitor:
         before, _ = self._expected.get(approver.session_id, (0, approver))
         self._expected[approver.session_id] = max(before, until), approver
 
-    def add(self, session_id: str, wake: Wake) -> None:
+    def add(self, session_id: str, wake: Callback) -> None:
         self._watchers.setdefault(session_id, set()).add(wake)
 
-    def remove(self, session_id: str, wake: Wake) -> None:
+    def remove(self, session_id: str, wake: Callback) -> None:
         wakes = self._watchers[session_id]
         wakes.discard(wake)
         if not wakes:
@@ -102,7 +102,7 @@ class _Watching:
     __slots__ = ("_beside", "_monitor", "_session_id", "_wake")
 
     def __init__(
-        self, monitor: SessionMonitor, session_id: str, wake: Wake, beside: AbstractAsyncContextManager[None]
+        self, monitor: SessionMonitor, session_id: str, wake: Callback, beside: AbstractAsyncContextManager[None]
     ) -> None:
         self._monitor = monitor
         self._session_id = session_id

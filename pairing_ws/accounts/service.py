@@ -31,7 +31,7 @@ from pairing_ws.core.clock import SKEW_MS, Clock, iso
 from pairing_ws.core.devices import Approver, NewDevice
 from pairing_ws.core.errors import Code, Refused, Unavailable
 from pairing_ws.core.network import block
-from pairing_ws.core.ports import Bus, Limits, Prove, Push, Wake, unproved
+from pairing_ws.core.ports import Bus, Callback, Limits, Prove, Push, unproved
 
 # Another process learns of a revocation this late at most; the contract allows 5 s.
 SESSION_CACHE_MS = 2_000
@@ -556,7 +556,7 @@ class AccountService:
             )
         )
 
-    def watch(self, user_id: str, session_id: str, wake: Wake) -> AbstractAsyncContextManager[None]:
+    def watch(self, user_id: str, session_id: str, wake: Callback) -> AbstractAsyncContextManager[None]:
         """Wakes after each change to the account's devices and sessions, and within 5 s after the end of this session,
         whatever ended it. What changed is to be read."""
         return self._monitor.watching(session_id, wake, self._bus.watch([account_channel(user_id)], wake))
@@ -627,7 +627,7 @@ class AccountService:
     async def _changed(self, user_id: str, *, forget: bool = True) -> None:
         if forget:
             self._known.pop(user_id, None)
-        await self._bus.ring(account_channel(user_id))
+        await self._bus.publish(account_channel(user_id))
 
     def _tell(self, event: str, session: Session, ip: str, **facts: str | int | None) -> None:
         self._audit(

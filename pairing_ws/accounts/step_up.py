@@ -202,7 +202,7 @@ class StepUpService:
         return challenge
 
     async def _tell(self, session: Session, event: str) -> None:
-        await self._bus.ring(account_channel(session.user.id))
+        await self._bus.publish(account_channel(session.user.id))
         self._accounts.push_news(event, session.user.id, session.device.id, but=session.device.id)
 
     def _told(self, event: str, session: Session, ip: str | None, **facts: str | int | None) -> None:

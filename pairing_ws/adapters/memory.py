@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Sequence
 
-from pairing_ws.adapters.subscribers import Bells
+from pairing_ws.adapters.subscribers import SubscriberRegistry
 from pairing_ws.core.clock import Clock
 from pairing_ws.pairing.machine import Pairing
 from pairing_ws.pairing.ports import Full, Loaded, pairing_channel
@@ -12,11 +12,11 @@ from pairing_ws.pairing.ports import Full, Loaded, pairing_channel
 AFTERLIFE_MS = 300_000
 
 
-class MemoryBus(Bells):
+class MemoryBus(SubscriberRegistry):
     """A bus whose every ring arrives, because it never leaves the process."""
 
-    async def ring(self, channel: str, note: str = "") -> None:
-        self._rang(channel, note)
+    async def publish(self, channel: str, message: str = "") -> None:
+        self.dispatch(channel, message)
 
 
 class MemoryPairings:
@@ -70,7 +70,7 @@ class MemoryPairings:
         if stored is None or stored.version != old.version or self._clock() >= stored.expires_at:
             return False
         self._keep(new)
-        await self._bus.ring(pairing_channel(new.id))
+        await self._bus.publish(pairing_channel(new.id))
         return True
 
     async def open_of(self, device_id: str, most: int | None = None) -> Sequence[str]:

@@ -1,100 +1,106 @@
-"""Who in this process watches which channel, and the sweep that makes a lost ring harmless. Every bus builds on it."""
+"""Who in this process subscribes to which channel, and the sweep that makes a lost message harmless.
+
+Every bus builds on it.
+"""
 
 import asyncio
 from collections.abc import Sequence
 
-from pairing_ws.core.ports import Wake
+from pairing_ws.core.ports import Callback
 
+# One round over all channels.
 SWEEP_SECONDS = 25.0
-# Of a round. With 19,000 channels each wakes 38, which keeps a process busy for about 4 ms.
+# Parts of a round. With 19,000 channels each part calls 38 of them, which keeps a process busy for about 4 ms.
 SLICES = 500
 
 
-class Bells:
-    """Who in this process wants to hear which channel. A subclass says how a ring travels between processes."""
+class SubscriberRegistry:
+    """The subscribers of this process. A subclass says how a message travels between processes."""
 
     def __init__(self) -> None:
-        self._watchers: dict[str, set[Wake]] = {}
+        self._subscribers: dict[str, set[Callback]] = {}
         self._sweeper: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> "Bells":
-        self._sweeper = asyncio.create_task(self._sweep(), name="bells-sweep")
+    async def __aenter__(self) -> "SubscriberRegistry":
+        self._sweeper = asyncio.create_task(self._sweep(), name="bus-sweep")
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await stop(self._sweeper)
 
-    def watch(self, channels: Sequence[str], wake: Wake) -> "Watch":
+    def watch(self, channels: Sequence[str], callback: Callback) -> "Subscription":
         """See `ports.Bus.watch`."""
-        return Watch(self, channels, wake)
+        return Subscription(self, channels, callback)
 
-    async def enter(self, channels: Sequence[str], wake: Wake) -> None:
-        """For `Watch`."""
-        new = [channel for channel in channels if channel not in self._watchers]
+    async def add(self, channels: Sequence[str], callback: Callback) -> None:
+        """Return once messages on these channels reach `callback`. Raises Unavailable, with nothing added. A caller
+        that is cancelled adds nothing either."""
+        new = [channel for channel in channels if channel not in self._subscribers]
         for channel in channels:
-            self._watchers.setdefault(channel, set()).add(wake)
+            self._subscribers.setdefault(channel, set()).add(callback)
         try:
-            await self._listen(channels, new)
+            await self._subscribe(channels, new)
         except BaseException:
-            self.leave(channels, wake)
+            self.remove(channels, callback)
             raise
 
-    def leave(self, channels: Sequence[str], wake: Wake) -> None:
-        """For `Watch`."""
-        gone = []
+    def remove(self, channels: Sequence[str], callback: Callback) -> None:
+        """Never call it again for these channels."""
+        unused = []
         for channel in channels:
-            self._watchers[channel].discard(wake)
-            if not self._watchers[channel]:
-                del self._watchers[channel]
-                gone.append(channel)
-        if gone:
-            self._unlisten(gone)
+            self._subscribers[channel].discard(callback)
+            if not self._subscribers[channel]:
+                del self._subscribers[channel]
+                unused.append(channel)
+        if unused:
+            self._unsubscribe(unused)
 
-    async def _listen(self, channels: Sequence[str], new: Sequence[str]) -> None:
-        """Return once rings on all `channels`, of which `new` had no watcher, reach this process."""
+    async def _subscribe(self, channels: Sequence[str], new: Sequence[str]) -> None:
+        """Return once messages on all `channels` reach this process. `new` are those that had no subscriber."""
 
-    def _unlisten(self, channels: Sequence[str]) -> None:
-        """The last watcher of each of these is gone."""
+    def _unsubscribe(self, channels: Sequence[str]) -> None:
+        """These channels have lost their last subscriber."""
 
-    def wake_all(self) -> None:
-        """Have every watcher in this process look again at what it may see."""
-        for channel in list(self._watchers):
-            self._rang(channel, "")
+    def dispatch(self, channel: str, message: str) -> None:
+        """Call every subscriber of the channel in this process."""
+        # A copy: a callback may remove a subscriber.
+        for callback in list(self._subscribers.get(channel, ())):
+            callback(message)
+
+    def dispatch_to_all(self) -> None:
+        """Have every subscriber in this process read again what it may see."""
+        for channel in list(self._subscribers):
+            self.dispatch(channel, "")
 
     async def warnings(self) -> Sequence[str]:
-        """What the operator should know of the servers behind it. Raises Unavailable."""
+        """What the operator should know of the servers behind the bus. Raises Unavailable."""
         return []
 
-    def _rang(self, channel: str, note: str) -> None:
-        # A copy: a wake may end a watcher.
-        for wake in list(self._watchers.get(channel, ())):
-            wake(note)
-
     async def _sweep(self) -> None:
-        """Wake every channel once in a round, a few at a time: who is told something meanwhile waits for them."""
+        """Call every channel once in a round, a few at a time: messages that come meanwhile wait for those few."""
         while True:
-            due = list(self._watchers)
+            due = list(self._subscribers)
             for start in range(SLICES):
                 for channel in due[start::SLICES]:
-                    self._rang(channel, "")
+                    self.dispatch(channel, "")
                 await asyncio.sleep(SWEEP_SECONDS / SLICES)
 
 
-class Watch:
-    """Entered, it listens. A class, for a generator in its place costs every waiting device a KiB."""
+class Subscription:
+    """Subscribed while entered. A class: a generator in its place costs every waiting device a KiB."""
 
-    __slots__ = ("_bells", "_channels", "_wake")
+    __slots__ = ("_callback", "_channels", "_registry")
 
-    def __init__(self, bells: Bells, channels: Sequence[str], wake: Wake) -> None:
-        self._bells = bells
+    def __init__(self, registry: SubscriberRegistry, channels: Sequence[str], callback: Callback) -> None:
+        self._registry = registry
         self._channels = channels
-        self._wake = wake
+        self._callback = callback
 
     async def __aenter__(self) -> None:
-        await self._bells.enter(self._channels, self._wake)
+        await self._registry.add(self._channels, self._callback)
 
     async def __aexit__(self, *_: object) -> None:
-        self._bells.leave(self._channels, self._wake)
+        self._registry.remove(self._channels, self._callback)
 
 
 async def stop(task: "asyncio.Task[None] | None") -> None:

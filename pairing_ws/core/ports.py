@@ -6,22 +6,22 @@ from typing import Protocol
 
 from pairing_ws.core.errors import Code, Refused
 
-Wake = Callable[[str], None]
+# Called with the message that was published; with "" where no message stands behind the call.
+Callback = Callable[[str], None]
 
 
 class Bus(Protocol):
-    """Doorbells between processes. A ring can get lost; every watcher is therefore woken again when the link comes
-    back, and at least every 30 seconds. A ring says that there is something to read; its note
-    may say what."""
+    """Messages between processes, by channel. One can get lost. Every subscriber is therefore called with "" when the
+    connection is back, and at least every 30 seconds: it then reads what it waits for."""
 
-    def watch(self, channels: Sequence[str], wake: Wake) -> AbstractAsyncContextManager[None]:
-        """On entry the subscription is confirmed: a ring from then on calls `wake(note)`. Raises Unavailable.
+    def watch(self, channels: Sequence[str], callback: Callback) -> AbstractAsyncContextManager[None]:
+        """On entry the subscription is confirmed: a message from then on calls `callback(message)`. Raises Unavailable.
 
-        `wake` is called on the event loop, must not block, and gets "" when it was no ring that woke it.
+        `callback` is called on the event loop and must not block.
         """
 
-    async def ring(self, channel: str, note: str = "") -> None:
-        """Wake every watcher of the channel in every process. Best effort: logs instead of raising."""
+    async def publish(self, channel: str, message: str = "") -> None:
+        """Call every subscriber of the channel in every process. Best effort: logs instead of raising."""
 
 
 class Push(Protocol):

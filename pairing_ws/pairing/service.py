@@ -19,7 +19,7 @@ from pairing_ws.core.clock import iso
 from pairing_ws.core.devices import Approver, NewDevice
 from pairing_ws.core.errors import Code, Refused, Unavailable
 from pairing_ws.core.network import Network, Place, block, compare, is_public
-from pairing_ws.core.ports import Bus, Limits, Prove, Push, Wake, unproved
+from pairing_ws.core.ports import Bus, Callback, Limits, Prove, Push, unproved
 from pairing_ws.pairing import claim_codes as scanned
 from pairing_ws.pairing.machine import (
     Doubt,
@@ -197,7 +197,7 @@ class PairingService(Generic[SessionT]):
         mine = [each for each in found if _claimed_by(each.pairing, holder, None)]
         return [await self._approvers_view(pairing, now, holder) for pairing, now in mine]
 
-    def watch(self, pairing_id: str, wake: Wake) -> AbstractAsyncContextManager[None]:
+    def watch(self, pairing_id: str, wake: Callback) -> AbstractAsyncContextManager[None]:
         """Subscribe before reading: a change after the entry wakes the watcher, one before it is in what it reads.
 
         Expiry rings no bell: a watcher sets its own timer to `expires_at`.
@@ -206,7 +206,7 @@ class PairingService(Generic[SessionT]):
 
     async def take_over(self, pairing_id: str, note: str) -> None:
         """Tell older sockets of the same new device that the one which knows `note` is the newest."""
-        await self._bus.ring(pairing_channel(pairing_id), note)
+        await self._bus.publish(pairing_channel(pairing_id), note)
 
     # Claim
 

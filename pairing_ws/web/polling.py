@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from starlette.responses import Response
 
 from pairing_ws.core.errors import Code, Refused, Unavailable
-from pairing_ws.core.ports import Wake
+from pairing_ws.core.ports import Callback
 from pairing_ws.web.http import Caller, JsonResponse, Waiting
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ def tagged(caller: Caller, answer: Any, etag: str) -> Response:
 async def when_changed(
     caller: Caller,
     seconds: int,
-    watches: Callable[[Wake], Iterable[AbstractAsyncContextManager[None]]],
+    watches: Callable[[Callback], Iterable[AbstractAsyncContextManager[None]]],
     look: Callable[[], Awaitable[tuple[T, float | None]]],
 ) -> T:
     """What `look` sees once that has changed, or as it is when so many seconds are over or the process ends.

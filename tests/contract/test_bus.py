@@ -27,8 +27,8 @@ async def test_a_ring_wakes_every_watcher_of_its_channel_in_every_process_and_no
             bus = backend.bus if number % 2 else backend.other_bus
             await stack.enter_async_context(bus.watch([channel], ear.wake))
         await stack.enter_async_context(backend.other_bus.watch([other], stranger.wake))
-        await backend.bus.ring(channel, "note")
-        await backend.bus.ring(other, "for the stranger")
+        await backend.bus.publish(channel, "note")
+        await backend.bus.publish(other, "for the stranger")
         for ear in ears:
             await ear.hears("note")
         await stranger.hears("for the stranger")
@@ -42,7 +42,7 @@ async def test_many_watchers_on_many_channels_each_hear_their_own_in_order(backe
             bus = backend.other_bus if number else backend.bus
             await stack.enter_async_context(bus.watch([channel], ear.wake))
         for turn in range(5):
-            await asyncio.gather(*(backend.bus.ring(channel, f"{channel} {turn}") for channel in channels))
+            await asyncio.gather(*(backend.bus.publish(channel, f"{channel} {turn}") for channel in channels))
         for (channel, _), ear in ears.items():
             await ear.hears(*(f"{channel} {turn}" for turn in range(5)))
 
@@ -51,8 +51,8 @@ async def test_one_watcher_can_watch_several_channels(backend: Backend) -> None:
     one, other = token(), token()
     ear = Ear()
     async with backend.bus.watch([one, other], ear.wake):
-        await backend.other_bus.ring(one, "one")
-        await backend.other_bus.ring(other, "other")
+        await backend.other_bus.publish(one, "one")
+        await backend.other_bus.publish(other, "other")
         await ear.hears("one", "other")
 
 
@@ -62,13 +62,13 @@ async def test_nobody_is_woken_after_the_watch_has_ended(backend: Backend) -> No
     async with backend.bus.watch([channel], there.wake):
         async with backend.bus.watch([channel], gone.wake):
             pass
-        await backend.other_bus.ring(channel, "late")
+        await backend.other_bus.publish(channel, "late")
         await there.hears("late")
     assert gone.heard == []
 
 
 async def test_a_ring_to_nobody_is_no_error(backend: Backend) -> None:
-    await backend.bus.ring(token(), "anybody?")
+    await backend.bus.publish(token(), "anybody?")
 
 
 async def test_a_swap_right_after_the_entry_is_heard(backend: Backend) -> None:
@@ -92,7 +92,7 @@ async def test_who_joins_a_channel_that_is_watched_or_just_being_left_loses_noth
             channel, note = channels[(number + turn) % 3], f"{number} {turn}"
             ear = Ear()
             async with backend.bus.watch([channel], ear.wake):
-                await backend.other_bus.ring(channel, note)
+                await backend.other_bus.publish(channel, note)
                 await eventually(lambda ear=ear, note=note: note in ear.heard, f"hearing {note!r}")
 
     await asyncio.gather(*(come_and_go(number) for number in range(8)))
@@ -110,7 +110,7 @@ async def test_a_watcher_aborted_while_it_enters_leaves_the_others_listening(bac
         await asyncio.sleep(0)
         asyncio.get_running_loop().call_soon(hasty.cancel)
         async with backend.bus.watch([channel], ear.wake):
-            await backend.other_bus.ring(channel, "still there?")
+            await backend.other_bus.publish(channel, "still there?")
             await ear.hears("still there?")
         await asyncio.wait([hasty])
         assert hasty.cancelled()
@@ -182,7 +182,7 @@ async def test_a_killed_link_comes_back_and_wakes_every_watcher(own_redis: Redis
                 await eventually(lambda ear=ear: "" in ear.heard, "waking after the relink")
             for channel, ear in ears.items():
                 ear.heard.clear()
-                await backend.other_bus.ring(channel, "again")
+                await backend.other_bus.publish(channel, "again")
                 await ear.hears("again")
         while await subscribers(admin) != 2:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -210,7 +210,7 @@ async def test_without_redis_a_ring_is_silent_a_watch_is_unavailable_and_all_of_
     ear, waiting = Ear(), Ear()
     async with on_redis(own_redis.url) as backend, backend.bus.watch([channel], ear.wake):
         own_redis.stop()
-        await backend.other_bus.ring(channel, "into the void")
+        await backend.other_bus.publish(channel, "into the void")
         with pytest.raises(Unavailable):
             async with backend.bus.watch([token()], Ear().wake):
                 pass
@@ -226,11 +226,11 @@ async def test_without_redis_a_ring_is_silent_a_watch_is_unavailable_and_all_of_
         await eventually(lambda: ear.heard, "waking after the outage")
         assert ear.heard[0] == ""
         while not patient.done():
-            await backend.other_bus.ring(late, "hello")
+            await backend.other_bus.publish(late, "hello")
             await asyncio.sleep(0.02)
         await patient
         ear.heard.clear()
-        await backend.other_bus.ring(channel, "back")
+        await backend.other_bus.publish(channel, "back")
         await ear.hears("back")
 
 
@@ -243,7 +243,7 @@ async def test_a_bus_that_starts_before_redis_does_listens_once_it_is_there(tmp_
         await asyncio.sleep(0)
         server.start()
         async with bus.watch([channel], ear.wake):
-            await bus.ring(channel, "hello")
+            await bus.publish(channel, "hello")
             await eventually(lambda: "hello" in ear.heard, "hearing the first ring")
     server.stop()
 

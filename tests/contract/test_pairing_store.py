@@ -303,7 +303,7 @@ async def test_a_failing_swap_rings_no_bell_and_a_winning_one_rings_once(backend
         await backend.store.replace(expired, expired.after(Event.CLAIM, expired.expires_at - 1))
         for channel in channels:
             # Rings keep their order: after these nothing is on its way any more.
-            await backend.bus.ring(channel, "last")
+            await backend.bus.publish(channel, "last")
         rung = ear.heard[:1]
         await ear.hears(*rung, "last", "last")
         assert rung != ["last"]

@@ -19,7 +19,7 @@ from pairing_ws.adapters.outages import Outages, cause_of
 from pairing_ws.adapters.redis.client import Commands, translated
 from pairing_ws.adapters.redis.connection import Connect, Wire
 from pairing_ws.adapters.redis.topology import Servers
-from pairing_ws.adapters.subscribers import Bells, stop
+from pairing_ws.adapters.subscribers import SubscriberRegistry, stop
 from pairing_ws.core.errors import Unavailable
 from pairing_ws.core.timing_wheel import Within
 
@@ -43,7 +43,7 @@ PLAIN = Verbs("PUBLISH", "SUBSCRIBE", "UNSUBSCRIBE", "MESSAGE")
 SHARDED = Verbs("SPUBLISH", "SSUBSCRIBE", "SUNSUBSCRIBE", "SMESSAGE")
 
 
-class RedisBus(Bells):
+class RedisBus(SubscriberRegistry):
     """Doorbells over links, one to each server that is home to channels. It keeps them, checks them every 5 s,
     replaces them when they are dead, and moves channels whose home has moved.
 
@@ -82,19 +82,19 @@ class RedisBus(Bells):
         await self._commands.aclose()
         await self._servers.aclose()
 
-    async def ring(self, channel: str, note: str = "") -> None:
+    async def publish(self, channel: str, message: str = "") -> None:
         try:
-            await self._commands.ask(channel, self.verbs.ring, channel, note)
+            await self._commands.ask(channel, self.verbs.ring, channel, message)
         except (RedisError, OSError, TimeoutError):
             # Whom it concerns may well be here: a revocation is SQL's, and ends sockets while Redis is away.
-            self._rang(channel, note)
+            self.dispatch(channel, message)
 
     async def warnings(self) -> Sequence[str]:
         with translated():
             await self._servers.refresh()
             return [each for home in self._servers.homes for each in await self._servers.warnings(home)]
 
-    async def _listen(self, channels: Sequence[str], new: Sequence[str]) -> None:
+    async def _subscribe(self, channels: Sequence[str], new: Sequence[str]) -> None:
         for channel in new:
             self._confirmed[channel] = asyncio.get_running_loop().create_future()
         self._settle(new)
@@ -108,7 +108,7 @@ class RedisBus(Bells):
         except TimeoutError:
             raise Unavailable("the bus") from None
 
-    def _unlisten(self, channels: Sequence[str]) -> None:
+    def _unsubscribe(self, channels: Sequence[str]) -> None:
         for channel in channels:
             self._confirmed.pop(channel, None)
             self._missed.discard(channel)
@@ -122,7 +122,7 @@ class RedisBus(Bells):
             self._look.clear()
             try:
                 await self._servers.refresh()
-                self._settle(self._watchers)
+                self._settle(self._subscribers)
                 await self._close_idle_links()
                 await self._examine()
             except (RedisError, OSError, TimeoutError):
@@ -160,7 +160,7 @@ class RedisBus(Bells):
             if home not in self._links:
                 lost = partial(self._link_lost, home)
                 self._links[home] = Link(
-                    partial(self._open, home), self.verbs, self._rang, self._confirm, self._doubt, lost
+                    partial(self._open, home), self.verbs, self.dispatch, self._confirm, self._doubt, lost
                 )
         for home, new in added.items():
             self._links[home].add(new)
@@ -198,7 +198,7 @@ class RedisBus(Bells):
             wait.set_result(None)
         if channel in self._missed:
             self._missed.discard(channel)
-            self._rang(channel, "")
+            self.dispatch(channel, "")
 
 
 class Link:
@@ -218,7 +218,7 @@ class Link:
     ) -> None:
         self._connect = connect
         self._verbs = verbs
-        self._rang = rang
+        self.dispatch = rang
         self._confirm = confirm
         self._doubt = doubt
         self._lost = lost
@@ -290,7 +290,7 @@ class Link:
     def _heard(self, kind: str, channel: str, note: bytes) -> None:
         """Raises LookupError if the channel has gone to another server."""
         if kind == self._verbs.message:
-            self._rang(channel, note.decode())
+            self.dispatch(channel, note.decode())
         elif kind == self._verbs.subscribe:
             if _is_last(self._unconfirmed, channel) and channel in self._channels:
                 self._confirm(channel)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from pairing_ws.accounts.service import unauthenticated
 from pairing_ws.core import codes
 from pairing_ws.core.errors import Code, Refused
-from pairing_ws.core.ports import Wake
+from pairing_ws.core.ports import Callback
 from pairing_ws.pairing.claim_codes import KEPT_MS
 from pairing_ws.pairing.types import ByKey, BySecret, Holder, View
 from pairing_ws.web import wire
@@ -69,7 +69,7 @@ async def _changed(caller: Caller, pairing_id: str, holder: Holder, since: int, 
     pairings, accounts = caller.services.pairings, caller.services.accounts
     approver = holder.approver if isinstance(holder, ByKey) else None
 
-    def watches(wake: Wake) -> Iterator[AbstractAsyncContextManager[None]]:
+    def watches(wake: Callback) -> Iterator[AbstractAsyncContextManager[None]]:
         yield pairings.watch(pairing_id, wake)
         if approver:
             yield accounts.watch(approver.user_id, approver.session_id, wake)
