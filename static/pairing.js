@@ -1,6 +1,7 @@
 // What a client needs to speak with the server: the calls, their errors, and the waiting (socket, long polling).
-// No DOM, no words for people: this file, device-key.js and kept.js can be taken into another page as they are.
+// No DOM, no words for people: this file, close-codes.js, device-key.js and kept.js can be taken into another page as they are.
 
+import { CloseCode, SPREAD_CLOSE_CODES, TERMINAL_CLOSE_CODES } from './close-codes.js';
 import { base64url, proofFor, publicKey, takeNonce } from './device-key.js';
 
 /**
@@ -388,7 +389,7 @@ class Watch {
         // The socket should have brought this. Should the two just have crossed, a new socket does no harm.
         silent = this._version > before;
       } catch (error) {
-        silent = error.code === 'unreachable' || isLast(error);
+        silent = error.code === 'unreachable' || isTerminal(error);
       }
       if (silent && !this._stopped) this._socket.renew();
     }
@@ -471,7 +472,7 @@ class Watch {
         wait = longest;
       } catch (error) {
         if (signal.aborted) return;
-        if (isLast(error)) return this._end(error.code);
+        if (isTerminal(error)) return this._end(error.code);
         const waited = (performance.now() - began) / 1000;
         if (wait && !error.retryAfter && (error.code === 'unreachable' || error.http >= 500)) {
           // A proxy's patience may be shorter than the wait. An answer at once tells; then the next wait fits.
@@ -594,15 +595,13 @@ export function watchAccount(credential, { onEvent, onPoll = () => {}, onStop = 
   return { stop };
 }
 
-/** Closes after which coming back is pointless. */
-const LAST_WORDS = { 4400: 'bad_request', 4401: 'unauthenticated', 4404: 'not_found', 4409: 'taken_over' };
 const HANDSHAKE_LIMIT = 6000;
 const SETTLED = 5000;
 /** So often, roughly, a watch that lives on a socket asks whether the socket still tells it everything. */
 const CHECK = 25_000;
 
 /** Whether asking again is pointless, however often. */
-const isLast = ({ http, code }) =>
+const isTerminal = ({ http, code }) =>
   http === 401 || http === 404 || code === 'account_locked' || code === 'foreign_origin';
 
 /** One socket that comes back by itself: capped backoff with full jitter, and what the close codes ask for. */
@@ -646,7 +645,7 @@ class LastingSocket {
     this._stopped = true;
     clearTimeout(this._timer);
     clearTimeout(this._limit);
-    this._socket?.close(1000);
+    this._socket?.close(CloseCode.DONE);
   }
 
   /** Lets go of the present socket: what it may still say, even that another has taken over, is about itself alone. */
@@ -657,7 +656,7 @@ class LastingSocket {
     clearTimeout(this._limit);
     clearTimeout(this._settled);
     socket.onopen = socket.onmessage = socket.onclose = null;
-    socket.close(1000);
+    socket.close(CloseCode.DONE);
   }
 
   async _connect() {
@@ -669,7 +668,7 @@ class LastingSocket {
       this._stale = undefined;
       if (!this._stopped) this._open(hello);
     } catch (error) {
-      if (isLast(error)) this._end(error.code);
+      if (isTerminal(error)) this._end(error.code);
       else this._retry(0);
     } finally {
       this._connecting = false;
@@ -723,14 +722,14 @@ class LastingSocket {
       if (refusedProof && !this._provedAgain) {
         this._provedAgain = true;
         this._connect();
-      } else if (code === 4401 && 'authKey' in this._credential && !this._renewed) {
+      } else if (code === CloseCode.UNAUTHENTICATED && 'authKey' in this._credential && !this._renewed) {
         this._renewed = true;
         this._stale = hello.authKey;
         this._connect();
-      } else if (code in LAST_WORDS) {
-        this._end(LAST_WORDS[code]);
+      } else if (code in TERMINAL_CLOSE_CODES) {
+        this._end(TERMINAL_CLOSE_CODES[code]);
       } else {
-        this._retry(retryAfter, code === 1001 || code === 1012);
+        this._retry(retryAfter, SPREAD_CLOSE_CODES.includes(code));
       }
     };
   }

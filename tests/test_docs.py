@@ -17,6 +17,7 @@ from pairing_ws.core.audit import EVENTS
 from pairing_ws.core.errors import Code
 from pairing_ws.pairing.machine import FINAL, TRANSITIONS, Status
 from pairing_ws.web.calls import CALLS
+from pairing_ws.web.close_codes import CloseCode
 from pairing_ws.web.problems import SHAPES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -228,7 +229,7 @@ def test_every_code_has_a_status_a_title_and_a_close_code_that_clients_know() ->
     for shape in SHAPES.values():
         assert 400 <= shape.status < 600
         assert shape.title
-        assert shape.close in (1011, 1013, 4400, 4401, 4404, 4409)
+        assert shape.close in set(CloseCode)
 
 
 def test_the_asyncapi_document_has_both_sockets_their_messages_and_all_close_codes(asyncapi: dict[str, Any]) -> None:
@@ -237,10 +238,18 @@ def test_the_asyncapi_document_has_both_sockets_their_messages_and_all_close_cod
     assert addresses == {"/api/v1/pairings/{id}/socket", "/api/v1/socket"}
     for channel in asyncapi["channels"].values():
         assert set(re.findall(r"\{(\w+)\}", channel["address"])) == set(channel.get("parameters", {}))
-        for code in (1000, 1001, 1012, 1013, 4400, 4401, 4404, 4409):
+        for code in (1000, 1001, 1011, 1012, 1013, 4400, 4401, 4404, 4409):
             assert str(code) in channel["description"]
     for operation in asyncapi["operations"].values():
         assert operation["action"] in ("send", "receive")
         # An operation's messages are among its own channel's (AsyncAPI 3.0, operation object).
         for message in operation["messages"]:
             assert message["$ref"].startswith(operation["channel"]["$ref"] + "/messages/")
+
+
+def test_a_client_that_reads_the_generated_close_codes_stops_where_the_table_says_so() -> None:
+    module = (ROOT / "static/close-codes.js").read_text()
+    terminal = dict(re.findall(r"^  (\d+): '(\w+)',$", module, re.MULTILINE))
+    assert terminal == {"4400": "bad_request", "4401": "unauthenticated", "4404": "not_found", "4409": "taken_over"}
+    assert set(re.findall(r"^  (\w+): \d+, //", module, re.MULTILINE)) == {code.name for code in CloseCode}
+    assert "SPREAD_CLOSE_CODES = [1001, 1012];" in module

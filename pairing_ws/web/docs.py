@@ -11,6 +11,7 @@ from pairing_ws import __version__
 from pairing_ws.core.errors import Code
 from pairing_ws.web import wire
 from pairing_ws.web.calls import DEVICE, KEY, PROVED, SECRET, Call
+from pairing_ws.web.close_codes import CloseCode
 from pairing_ws.web.http import API, DEVICE_CODE, PUSH_TOKEN
 from pairing_ws.web.polling import MAX_DIGITS
 from pairing_ws.web.problems import PROBLEM_JSON, SHAPES
@@ -76,16 +77,6 @@ PROOF = {
     "description": "from a key-bound device: a proof (RFC 9449) by its key, ES256, with `htu` below the public address,"
     " `ath` where there is an authKey, and a `nonce` from the last answer's `DPoP-Nonce`",
     "schema": {"type": "string"},
-}
-CLOSE_CODES = {
-    1000: "the final state was delivered",
-    1001: "the server goes away: reconnect with jitter",
-    1012: "the server restarts: reconnect with jitter",
-    1013: "overloaded: reconnect after `retryAfter`, or poll",
-    4400: "malformed message: stop",
-    4401: "credential missing, late, invalid or expired: refresh once, else stop",
-    4404: "no such pairing for this holder: make a new one",
-    4409: "a newer socket of the same device took over: stop",
 }
 
 
@@ -182,7 +173,7 @@ def asyncapi(public_url: str) -> Json:
     ]
     messages = {kind.__name__: {"payload": {"$ref": f"#/components/schemas/{kind.__name__}"}} for kind in types}
     public = urlsplit(public_url)
-    closes = "; ".join(f"{code}: {meaning}" for code, meaning in CLOSE_CODES.items())
+    closes = "; ".join(f"{code}: {code.meaning} (come back: {code.come_back})" for code in CloseCode)
     told = {
         "pairing": ["PairingMessage", "RetryMessage", "NonceMessage"],
         "account": ["DeviceMessage", "PasskeyMessage", "RetryMessage", "NonceMessage"],

@@ -7,6 +7,7 @@ import msgspec
 from starlette.responses import Response
 
 from pairing_ws.core.errors import Code, Refused
+from pairing_ws.web.close_codes import CloseCode
 from pairing_ws.web.refusal_log import refusals
 
 PROBLEM_JSON = "application/problem+json"
@@ -17,22 +18,22 @@ class Shape(NamedTuple):
 
     status: int
     title: str
-    close: int = 4404
+    close: CloseCode = CloseCode.NOT_FOUND
 
 
 SHAPES: Mapping[Code, Shape] = {
-    Code.BAD_REQUEST: Shape(400, "The request is malformed", 4400),
-    Code.DOUBLED_COOKIE: Shape(400, "Two sessions' cookies came at once", 4400),
-    Code.DEVICE_HEADERS_REQUIRED: Shape(400, "Device headers are missing", 4400),
-    Code.UNAUTHENTICATED: Shape(401, "No valid credential", 4401),
-    Code.INVALID_PROOF: Shape(401, "The proof of the device's key is missing or wrong", 4401),
-    Code.USE_DPOP_NONCE: Shape(401, "The proof needs a nonce of this server", 4401),
+    Code.BAD_REQUEST: Shape(400, "The request is malformed", CloseCode.BAD_REQUEST),
+    Code.DOUBLED_COOKIE: Shape(400, "Two sessions' cookies came at once", CloseCode.BAD_REQUEST),
+    Code.DEVICE_HEADERS_REQUIRED: Shape(400, "Device headers are missing", CloseCode.BAD_REQUEST),
+    Code.UNAUTHENTICATED: Shape(401, "No valid credential", CloseCode.UNAUTHENTICATED),
+    Code.INVALID_PROOF: Shape(401, "The proof of the device's key is missing or wrong", CloseCode.UNAUTHENTICATED),
+    Code.USE_DPOP_NONCE: Shape(401, "The proof needs a nonce of this server", CloseCode.UNAUTHENTICATED),
     Code.NUMBER_REQUIRED: Shape(403, "The verification number is needed"),
     Code.NUMBER_MISMATCH: Shape(403, "The verification number is wrong"),
     Code.PAIRING_DENIED: Shape(403, "The pairing was denied"),
     Code.DEVICE_QUARANTINED: Shape(403, "This device is too new for that"),
     Code.NETWORK_REFUSED: Shape(403, "The devices have to share a network"),
-    Code.ACCOUNT_LOCKED: Shape(403, "The account is locked", 4401),
+    Code.ACCOUNT_LOCKED: Shape(403, "The account is locked", CloseCode.UNAUTHENTICATED),
     Code.STEP_UP_REQUIRED: Shape(403, "A recent proof of who is there is needed"),
     Code.STEP_UP_REFUSED: Shape(403, "That does not prove who is there"),
     Code.PASSKEY_REFUSED: Shape(403, "The passkey can't be used"),
@@ -60,9 +61,9 @@ SHAPES: Mapping[Code, Shape] = {
     Code.UNSUPPORTED_MEDIA_TYPE: Shape(415, "The body has to be JSON"),
     Code.MISDIRECTED: Shape(421, "This host is not served here"),
     Code.UPGRADE_REQUIRED: Shape(426, "Sockets are opened here"),
-    Code.RATE_LIMITED: Shape(429, "Too many requests", 1013),
-    Code.UNAVAILABLE: Shape(503, "Temporarily unavailable", 1013),
-    Code.INTERNAL: Shape(500, "Internal error", 1011),
+    Code.RATE_LIMITED: Shape(429, "Too many requests", CloseCode.OVERLOADED),
+    Code.UNAVAILABLE: Shape(503, "Temporarily unavailable", CloseCode.OVERLOADED),
+    Code.INTERNAL: Shape(500, "Internal error", CloseCode.INTERNAL_ERROR),
 }
 
 

@@ -6,6 +6,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from pairing_ws.core.timing_wheel import Within
+from pairing_ws.web.close_codes import CloseCode
 
 REFUSED_SECONDS = 1.0
 
@@ -62,7 +63,7 @@ class Connection:
     async def send(self, text: str) -> None:
         await self._tell({"type": "websocket.send", "text": text})
 
-    async def close(self, code: int, reason: str) -> None:
+    async def close(self, code: CloseCode, reason: str) -> None:
         """Never raises: it may have ended already."""
         if not self._ended:
             self._ended = True

@@ -25,6 +25,7 @@ from pairing_ws.core.timing_wheel import Timer, Within, timers
 from pairing_ws.pairing.service import not_found
 from pairing_ws.pairing.types import BySecret, Holder, View
 from pairing_ws.web import wire
+from pairing_ws.web.close_codes import CloseCode
 from pairing_ws.web.gate import RequestGate, path_of
 from pairing_ws.web.http import API, Caller, Fields, Services
 from pairing_ws.web.problems import SHAPES, problem
@@ -43,10 +44,6 @@ RETRY_SECONDS = 1.0
 # Later, what a ring has told is no news: it says when the pairing expires as of then.
 NEWS_SECONDS = 1.0
 SOCKETS_PER_DEVICE = 5
-DONE = 1000
-RESTARTS = 1012
-OVERLOADED = 1013
-TAKEN_OVER = 4409
 
 _auth_message = msgspec.json.Decoder(wire.AuthMessage).decode
 
@@ -61,7 +58,7 @@ async def not_upgraded(_: Caller) -> Response:
 class Closing(Exception):
     """The socket is to be closed with this code."""
 
-    def __init__(self, code: int, reason: str) -> None:
+    def __init__(self, code: CloseCode, reason: str) -> None:
         super().__init__(code, reason)
         self.code = code
         self.reason = reason
@@ -100,7 +97,7 @@ class Teller:
             self._timer.cancel()
         self._timer = timers().call_later(seconds, self.wake)
 
-    def close(self, code: int, reason: str) -> None:
+    def close(self, code: CloseCode, reason: str) -> None:
         if not self._closed:
             self._closed = True
             self._closing = asyncio.create_task(self.connection.close(code, reason))
@@ -132,10 +129,10 @@ class Teller:
             else:
                 self.close(SHAPES[refused.code].close, refused.code.value)
         except Gone:
-            self.close(1011, "gone")
+            self.close(CloseCode.INTERNAL_ERROR, "gone")
         except Exception:
             log.exception("socket.failed")
-            self.close(1011, Code.INTERNAL.value)
+            self.close(CloseCode.INTERNAL_ERROR, Code.INTERNAL.value)
         finally:
             self._delivering = False
             self._task = None
@@ -208,7 +205,7 @@ class PairingTeller(Teller):
                 # Whoever is older, or newer, hears of us yet.
                 return
             if note > self._note:
-                self.close(TAKEN_OVER, "a newer socket of this device took over")
+                self.close(CloseCode.TAKEN_OVER, "a newer socket of this device took over")
             # An older one may have missed our ring; deliveries coalesce, so that many of them cost one answer.
             self._challenged = True
         else:
@@ -226,12 +223,12 @@ class PairingTeller(Teller):
         version, status = view.pairing.version, view.pairing.status
         if version < self._told or (version == self._told and status != self._last):
             # A failover took back what we told. On one socket versions only grow, so the truth needs a new one.
-            raise Closing(RESTARTS, "the store went back in time")
+            raise Closing(CloseCode.RESTART, "the store went back in time")
         if version > self._told:
             await send(self.connection, wire.PairingMessage(type="pairing", pairing=wire.pairing(view)))
             self._told, self._last = version, status
         if view.pairing.final:
-            raise Closing(DONE, status.value)
+            raise Closing(CloseCode.DONE, status.value)
         self.wake_in(view.expires_in)
 
     async def _newest(self) -> View:
@@ -333,7 +330,7 @@ class Sockets:
         except Exception:
             # Left to the server it would end the connection without a close frame.
             log.exception("socket.failed")
-            await connection.close(1011, Code.INTERNAL.value)
+            await connection.close(CloseCode.INTERNAL_ERROR, Code.INTERNAL.value)
         finally:
             OPEN.dec()
             self._open -= 1
@@ -361,13 +358,13 @@ class Sockets:
 
     async def _tell_account(self, connection: Connection, session: Session | None) -> None:
         if session is None:
-            raise Closing(4401, "an authKey is needed here")
+            raise Closing(CloseCode.UNAUTHENTICATED, "an authKey is needed here")
         teller = AccountTeller(connection, self._services, session)
         mine = self._per_device[session.device.id]
         mine.append(teller)
         if len(mine) > SOCKETS_PER_DEVICE:
             # Out at once: it takes a while to close, and meanwhile it would be told again in place of the next.
-            mine.popleft().close(TAKEN_OVER, "too many sockets of this device")
+            mine.popleft().close(CloseCode.TAKEN_OVER, "too many sockets of this device")
         try:
             async with self._services.accounts.watch(session.user.id, session.id, teller.wake):
                 await teller.listen()
@@ -380,7 +377,7 @@ class Sockets:
 
     async def _turn_away(self, connection: Connection, error: Refused) -> None:
         shape = SHAPES[error.code]
-        if shape.close == OVERLOADED:
+        if shape.close == CloseCode.OVERLOADED:
             await self._say(connection, wire.RetryMessage(type="retry", retry_after=error.retry_after or 2))
         if nonce := error.extra.get("nonce"):
             await self._say(connection, wire.NonceMessage(type="nonce", nonce=nonce))
@@ -398,19 +395,21 @@ class Sockets:
                 async with Within(AUTH_SECONDS):
                     message = await connection.text()
             except TimeoutError:
-                raise Closing(4401, "no credential within 5 seconds") from None
+                raise Closing(CloseCode.UNAUTHENTICATED, "no credential within 5 seconds") from None
             try:
                 if is_deep(message.encode(errors="replace")):
                     raise msgspec.DecodeError
                 first = _auth_message(message.removeprefix("\ufeff"))
             except (msgspec.DecodeError, RecursionError):
-                raise Closing(4400, "the first message has to be an auth message") from None
+                raise Closing(CloseCode.BAD_REQUEST, "the first message has to be an auth message") from None
             auth_key, secret = first.auth_key, first.secret
             if first.proof is not None:
                 # A browser can't send headers with a handshake.
                 caller.proof = first.proof
         if (auth_key is None) == (secret is None):
-            raise Closing(4401 if auth_key is None else 4400, "one credential is needed")
+            raise Closing(
+                CloseCode.UNAUTHENTICATED if auth_key is None else CloseCode.BAD_REQUEST, "one credential is needed"
+            )
         if auth_key is not None:
             return None, await caller.authenticate(auth_key)
         return secret, None
@@ -427,7 +426,7 @@ async def demand(services: Services, session: Session) -> None:
 
 
 def ended() -> Closing:
-    return Closing(4401, "the session has ended")
+    return Closing(CloseCode.UNAUTHENTICATED, "the session has ended")
 
 
 async def send(connection: Connection, message: wire.Json) -> None:
@@ -436,4 +435,4 @@ async def send(connection: Connection, message: wire.Json) -> None:
         async with Within(SEND_SECONDS):
             await connection.send(msgspec.json.encode(message).decode())
     except TimeoutError:
-        raise Closing(1011, "not reading") from None
+        raise Closing(CloseCode.INTERNAL_ERROR, "not reading") from None
