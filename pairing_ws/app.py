@@ -27,9 +27,9 @@ from pairing_ws.adapters.jwt.host_assertions import HostKeyError, HostKeys
 from pairing_ws.adapters.jwt.key_file import KeySet, make_key_file
 from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
 from pairing_ws.adapters.rate_limits import RateLimits
-from pairing_ws.adapters.sql.engine import close_database, demand_room, migrate, open_database
+from pairing_ws.adapters.sql.engine import close_database, migrate, open_database, require_disk_space
 from pairing_ws.adapters.sql.passkey_store import SqlPasskeys
-from pairing_ws.adapters.sql.shared_keys import KeySharing, SqlRings
+from pairing_ws.adapters.sql.shared_keys import KeySharing, SqlFingerprints
 from pairing_ws.adapters.sql.sole_server import watch_for_others
 from pairing_ws.adapters.subscribers import SubscriberRegistry, stop
 from pairing_ws.config.settings import Settings, SettingsError
@@ -155,7 +155,7 @@ def create_app(
 
     async def ready() -> None:
         await asyncio.gather(parts.store.ping(), parts.accounts_store.ping())
-        demand_room(settings.database_url)
+        require_disk_space(settings.database_url)
 
     operation = Operation(ready, parts.tokens.jwks, REGISTRY)
     described = (
@@ -295,7 +295,7 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
     )
     proofs = DpopProofs(settings.public_url, tokens.pepper, clock, commands)
     services = Services(settings, pairings, account_service, step_ups, proofs, settings.proxies, clock, random, Drain())
-    key_sharing = KeySharing(tokens, SqlRings(accounts_store), commands, clock)
+    key_sharing = KeySharing(tokens, SqlFingerprints(accounts_store), commands, clock)
     opened = [bus, push] if isinstance(push, AbstractAsyncContextManager) else [bus]
     return Parts(services, store, bus, accounts_store, tokens, key_sharing, engine, opened)
 

@@ -320,7 +320,7 @@ async def _examine(parts: Parts) -> bool:
             for warning in await parts.bus.warnings():
                 print(f"warning  Redis: {warning}")
             unmigrated = not await is_up_to_date(parts.engine)
-            for store, seconds in (await parts.key_sharing.strangers(unmigrated=unmigrated)).items():
+            for store, seconds in (await parts.key_sharing.differing_servers(unmigrated=unmigrated)).items():
                 print(f"warning  {store}: a server was here {seconds} s ago that has other signing keys; {HINT}")
     return bad
 

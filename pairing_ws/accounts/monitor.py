@@ -23,7 +23,7 @@ SEEN_MS = 60_000
 
 
 class SessionStates(Protocol):
-    async def standing_sessions(self, session_ids: Collection[str], now: int) -> Set[str]:
+    async def live_sessions(self, session_ids: Collection[str], now: int) -> Set[str]:
         """Which of these, `MOST` at most, are alive and in an account that is not locked. Raises Unavailable."""
 
     async def seen(self, session_ids: Collection[str], now: int, idle_until: int) -> None:
@@ -80,7 +80,7 @@ class SessionMonitor:
         self._expected = {key: value for key, value in self._expected.items() if value[0] > now}
         ids = list({*self._watchers, *self._expected})
         for part in batched(ids):
-            await self._tell_of(set(part) - await self._store.standing_sessions(part, now))
+            await self._tell_of(set(part) - await self._store.live_sessions(part, now))
             # A read on SQLite does not leave the event loop to others.
             await asyncio.sleep(0)
 

@@ -193,7 +193,7 @@ class AccountStore(Protocol):
         """Raises what `begin_session` would if that session let this device in now. Changes nothing."""
 
     async def session(self, session_id: str) -> Session | None: ...
-    async def standing_sessions(self, session_ids: Collection[str], now: int) -> Set[str]:
+    async def live_sessions(self, session_ids: Collection[str], now: int) -> Set[str]:
         """See `monitor.SessionStates`."""
 
     async def seen(self, session_ids: Collection[str], now: int, idle_until: int) -> None:
@@ -219,13 +219,15 @@ class AccountStore(Protocol):
 
     async def rename(self, user_id: str, device_id: str, name: str, activity: Activity) -> bool: ...
 
-    async def set_push_token(self, user_id: str, device_id: str, push_token: str, now: int, *, yielding: bool) -> None:
-        """Also takes the address away from the account's other devices. If it is `yielding`, nothing changes where
+    async def set_push_token(
+        self, user_id: str, device_id: str, push_token: str, now: int, *, only_if_free: bool
+    ) -> None:
+        """Also takes the address away from the account's other devices. If it is `only_if_free`, nothing changes where
         another one that is logged in has it."""
 
     async def drop_push_token(self, push_token: str) -> None: ...
 
-    async def push_addresses(self, user_id: str, now: int, *, but: str) -> Sequence[str]:
+    async def push_addresses(self, user_id: str, now: int, *, exclude: str) -> Sequence[str]:
         """Of the devices with a live session, all but that one."""
 
     async def revoke(
@@ -251,7 +253,7 @@ class AccountStore(Protocol):
     async def descendants(self, user_id: str) -> Mapping[str, Set[str]]:
         """Of each device that ever let others in: which `revoke` would mean by its descendants, itself among them."""
 
-    async def revoke_others(self, user_id: str, spared: str, at: int, activity: Activity) -> Sequence[str]:
+    async def revoke_others(self, user_id: str, except_device: str, at: int, activity: Activity) -> Sequence[str]:
         """Log out all devices of the account but one."""
 
     async def activity(

@@ -237,7 +237,7 @@ class AccountService:
                 self._audit("session.replaced", account=user_id, session=session_id, device=device_id, ip=device.ip)
                 # What the device's older session could still approve; the new one has had no time to make any.
                 await self._devices_ended([device_id])
-            self.push_news("device.added", user_id, device_id, but=device_id)
+            self.push_event("device.added", user_id, device_id, exclude=device_id)
             return LoggedIn(answer, begun.user, begun.device, now)
         before = await self._store.session_of_origin(origin)
         # Of the key that this request has proved: a stolen secret alone gets no answer a second time.
@@ -461,7 +461,7 @@ class AccountService:
             self._tell(line.event, session, ip, revoked=device_id, sessions_of=len(ended))
         await self._ended(session, ended)
         if ended and not own:
-            self.push_news("device.revoked", session.user.id, device_id, but=session.device.id)
+            self.push_event("device.revoked", session.user.id, device_id, exclude=session.device.id)
 
     async def revoke_others(self, session: Session, ip: str) -> int:
         """End every other device of the account; how many that were."""
@@ -507,7 +507,7 @@ class AccountService:
             if not own:
                 raise Refused(Code.BAD_REQUEST, "a push address can only be set by the device itself")
             await self._store.set_push_token(
-                session.user.id, device_id, push_token, self._clock(), yielding=self._quarantine_left(session) > 0
+                session.user.id, device_id, push_token, self._clock(), only_if_free=self._quarantine_left(session) > 0
             )
         if name is not None:
             by_name = None if own else session.device.name
@@ -618,11 +618,11 @@ class AccountService:
     async def tidy(self) -> None:
         await self._store.tidy(self._clock())
 
-    def push_news(self, event: str, user_id: str, device_id: str, *, but: str) -> None:
+    def push_event(self, event: str, user_id: str, device_id: str, *, exclude: str) -> None:
         """Tell the account's devices outside their sockets, all but the one that came, or that did it."""
         now = self._clock()
         data = {"type": event, "deviceId": device_id, "at": iso(now)}
-        self._push.send_to_each(lambda: self._store.push_addresses(user_id, now, but=but), data)
+        self._push.send_to_each(lambda: self._store.push_addresses(user_id, now, exclude=exclude), data)
 
     async def _changed(self, user_id: str, *, forget: bool = True) -> None:
         if forget:

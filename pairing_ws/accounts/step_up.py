@@ -203,7 +203,7 @@ class StepUpService:
 
     async def _tell(self, session: Session, event: str) -> None:
         await self._bus.publish(account_channel(session.user.id))
-        self._accounts.push_news(event, session.user.id, session.device.id, but=session.device.id)
+        self._accounts.push_event(event, session.user.id, session.device.id, exclude=session.device.id)
 
     def _told(self, event: str, session: Session, ip: str | None, **facts: str | int | None) -> None:
         self._audit(event, account=session.user.id, session=session.id, device=session.device.id, ip=ip, **facts)

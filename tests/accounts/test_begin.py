@@ -339,9 +339,9 @@ async def test_news_are_for_the_addresses_of_all_devices_that_are_logged_in_but_
     await here.by_invite("bob", push_token="bob's")
     await here.accounts.revoke(first, revoked.device.id, "")
     user, now = first.user.id, here.clock()
-    assert sorted(await here.store.push_addresses(user, now, but=second.device.id)) == ["first", "idle"]
+    assert sorted(await here.store.push_addresses(user, now, exclude=second.device.id)) == ["first", "idle"]
     here.clock.forward(ms=here.policy.refresh_key)
-    assert await here.store.push_addresses(user, here.clock(), but=idle.device.id) == []
+    assert await here.store.push_addresses(user, here.clock(), exclude=idle.device.id) == []
 
 
 async def test_a_push_address_is_set_by_its_own_device_alone(here: World) -> None:

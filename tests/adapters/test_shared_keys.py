@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from pairing_ws.adapters.jwt.key_file import KeySet
-from pairing_ws.adapters.sql.shared_keys import OVERLAP_MS, Ring
+from pairing_ws.adapters.sql.shared_keys import OVERLAP_MS, Fingerprint
 from tests.support.clock import FakeClock
 
 
@@ -26,15 +26,15 @@ def keys() -> Keys:
 
 
 def test_servers_with_one_file_share_their_keys_and_those_with_a_file_each_do_not(keys: Keys) -> None:
-    mine = Ring.of(keys.first)
-    assert mine.shares(Ring.of(keys.first), keys.clock())
-    assert not mine.shares(Ring.of(KeySet.new(keys.clock)), keys.clock())
+    mine = Fingerprint.of(keys.first)
+    assert mine.shares(Fingerprint.of(keys.first), keys.clock())
+    assert not mine.shares(Fingerprint.of(KeySet.new(keys.clock)), keys.clock())
 
 
 def test_a_rotation_or_a_removal_may_take_its_time_to_reach_all_but_not_for_ever(keys: Keys) -> None:
-    old, new = Ring.of(keys.first), Ring.of(keys.rotated())
+    old, new = Fingerprint.of(keys.first), Fingerprint.of(keys.rotated())
     keys.clock.forward(seconds=86_400)
-    removed = Ring.of(keys.first.without(old.ids[0], keys.clock))
+    removed = Fingerprint.of(keys.first.without(old.ids[0], keys.clock))
     for before, after in ((old, new), (old, removed)):
         soon, later = after.made + OVERLAP_MS - 1, after.made + OVERLAP_MS
         assert before.shares(after, soon)
@@ -45,6 +45,6 @@ def test_a_rotation_or_a_removal_may_take_its_time_to_reach_all_but_not_for_ever
 
 
 def test_a_fingerprint_tells_nothing_of_the_keys(keys: Keys) -> None:
-    said = repr(Ring.of(keys.first))
+    said = repr(Fingerprint.of(keys.first))
     assert keys.first.pepper not in said
     assert keys.first.keys[0]["d"] not in said

@@ -30,11 +30,11 @@ from pairing_ws.adapters.sql.executor import (
     Statement,
     Store,
     Transaction,
-    changing,
-    reading,
-    reading_much,
-    writing,
-    writing_much,
+    long_read,
+    long_write,
+    read,
+    single_write,
+    write,
 )
 from pairing_ws.adapters.sql.statements import first_of, session_of, struct_of
 from pairing_ws.core.devices import NewDevice
@@ -57,7 +57,7 @@ class SqlAccounts(Store):
     after the other. A refresh goes without, for it changes what exists and makes nothing.
     """
 
-    @reading
+    @read
     def ping(self, db: Transaction) -> None:
         db.rows(ask.PING)
 
@@ -72,7 +72,7 @@ class SqlAccounts(Store):
             # Another account's login committed a session of this origin first: Redis had forgotten whose it was.
             return None
 
-    @writing
+    @write
     def _begin(
         self,
         db: Transaction,
@@ -89,62 +89,67 @@ class SqlAccounts(Store):
         if user.locked_at is not None:
             raise Refused(Code.ACCOUNT_LOCKED, "the account is locked")
         # After the lock, and not with it: only now does everybody else stand still.
-        standing = self._standing(db, user.id, session.device_id, approved_by, now, limit, origin=session.origin)
-        if standing is None or standing.used:
+        eligibility = self._eligibility(db, user.id, session.device_id, approved_by, now, limit, origin=session.origin)
+        if eligibility is None or eligibility.origin_is_used:
             return None
         if approved_by:
-            standing.demand_approver()
+            eligibility.require_approver()
         elif not db.change(ask.USE_INVITE, invite=session.origin.removeprefix("invite:"), now=now):
             return None
-        standing.demand_room(limit)
-        if not approved_by and not standing.inhabited:
+        eligibility.require_room(limit)
+        if not approved_by and not eligibility.account_has_devices:
             quarantine_until = None
-        if standing.comes_again:
+        if eligibility.has_unrevoked_session:
             db.change(ask.END_DEVICE, device=session.device_id, now=now, why="replaced")
-        if standing.parent_before and standing.parent_before != standing.approver:
-            db.change(ask.KEEP_PARENT, device_id=session.device_id, paired_by=standing.parent_before, user_id=user.id)
+        if eligibility.parent_before and eligibility.parent_before != eligibility.approver:
+            db.change(
+                ask.ADD_PREVIOUS_PARENT,
+                device_id=session.device_id,
+                paired_by=eligibility.parent_before,
+                user_id=user.id,
+            )
         pushed_to = device.push_token
         if pushed_to and not self._take_push_address(
-            db, user.id, session.device_id, pushed_to, now, yielding=quarantine_until is not None
+            db, user.id, session.device_id, pushed_to, now, only_if_free=quarantine_until is not None
         ):
             pushed_to = ""
         # As if it had never been there: it inherits neither age nor address from its namesake.
         fresh = Device(
             id=session.device_id,
             user_id=user.id,
-            name=standing.given_name or device.name,
+            name=eligibility.given_name or device.name,
             reported_name=device.name,
             os=device.os,
             app_version=device.app_version,
             created_at=now,
             last_seen_at=now,
             last_ip=device.ip,
-            paired_by=standing.approver,
+            paired_by=eligibility.approver,
             quarantine_until=quarantine_until,
         )
         address = {"push_kind": "fcm-token", "push_address": pushed_to} if pushed_to else NO_ADDRESS
         db.change(ask.REGISTER, **asdict(fresh), **address)
         db.change(ask.BEGIN, **asdict(session), retired=b"[]")
         line = Activity(user_id=user.id, at=now, event=LOGIN, device_id=fresh.id, device_name=device.name, ip=device.ip)
-        if standing.replaces:
+        if eligibility.has_live_session:
             # It may have been another machine that has the same code.
             self._note(db, msgspec.structs.replace(line, event="session.replaced"))
         self._note(db, line)
-        return Begun(user, fresh, bool(standing.comes_again))
+        return Begun(user, fresh, bool(eligibility.has_unrevoked_session))
 
-    @reading
+    @read
     def check_session(
         self, db: Transaction, user_id: str, device_id: str, approved_by: str, now: int, limit: int
     ) -> None:
-        standing = self._standing(db, user_id, device_id, approved_by, now, limit)
-        if standing is not None and standing.locked_at is not None:
+        eligibility = self._eligibility(db, user_id, device_id, approved_by, now, limit)
+        if eligibility is not None and eligibility.locked_at is not None:
             raise Refused(Code.ACCOUNT_LOCKED, "the account is locked")
-        if standing is None:
+        if eligibility is None:
             raise approver_gone()
-        standing.demand_approver()
-        standing.demand_room(limit)
+        eligibility.require_approver()
+        eligibility.require_room(limit)
 
-    def _standing(
+    def _eligibility(
         self,
         db: Transaction,
         user_id: str,
@@ -153,9 +158,9 @@ class SqlAccounts(Store):
         now: int,
         limit: int,
         origin: str = "",
-    ) -> "Standing | None":
+    ) -> "LoginEligibility | None":
         found = db.rows(
-            ask.STANDING,
+            ask.LOGIN_ELIGIBILITY,
             account=user_id,
             device=device_id,
             approved_by=approved_by,
@@ -163,38 +168,38 @@ class SqlAccounts(Store):
             limit=limit,
             origin=origin,
         )
-        return Standing(*found[0]) if found else None
+        return LoginEligibility(*found[0]) if found else None
 
     def _lock_account(self, db: Transaction, user_id: str) -> User | None:
         """Have the account for oneself until the transaction ends; None if it is gone."""
         return first_of(User, db.rows(ask.LOCK_ACCOUNT, account=user_id))
 
-    @reading
+    @read
     def session(self, db: Transaction, session_id: str) -> Session | None:
         return self._session(db, session_id)
 
     def _session(self, db: Transaction, session_id: str) -> Session | None:
         return session_of(db.rows(ask.SESSION, session=session_id))
 
-    @reading
-    def standing_sessions(self, db: Transaction, session_ids: Collection[str], now: int) -> Set[str]:
-        return {session_id for (session_id,) in db.rows(ask.STANDING_SESSIONS, now=now, **_padded(session_ids))}
+    @read
+    def live_sessions(self, db: Transaction, session_ids: Collection[str], now: int) -> Set[str]:
+        return {session_id for (session_id,) in db.rows(ask.LIVE_SESSIONS, now=now, **_padded(session_ids))}
 
-    @writing
+    @write
     def seen(self, db: Transaction, session_ids: Collection[str], now: int, idle_until: int) -> None:
         padded = _padded(session_ids)
         db.change(ask.PROLONG, now=now, until=idle_until, **padded)
         db.change(ask.DEVICES_SEEN, now=now, **padded)
 
-    @reading
+    @read
     def session_of_origin(self, db: Transaction, origin: str) -> Session | None:
         return session_of(db.rows(ask.SESSION_OF_ORIGIN, origin=origin))
 
-    @reading
+    @read
     def session_of_family(self, db: Transaction, family_hash: str) -> Session | None:
         return session_of(db.rows(ask.SESSION_OF_FAMILY, family=family_hash))
 
-    @writing
+    @write
     def rotate(self, db: Transaction, rotation: Rotation) -> bool:
         won = db.rows(
             ask.ROTATE,
@@ -210,11 +215,11 @@ class SqlAccounts(Store):
             db.change(ask.SEEN, device=device_id, at=rotation.at, ip=rotation.ip)
         return bool(won)
 
-    @changing
+    @single_write
     def forget_sealed(self, db: Transaction, session_id: str, refresh_hash: str, retired: tuple[Retired, ...]) -> None:
         db.change(ask.FORGET_SEALED, session=session_id, key=refresh_hash, retired=msgspec.json.encode(retired))
 
-    @writing
+    @write
     def end_session(self, db: Transaction, session_id: str, at: int, activity: Activity) -> None:
         self._lock_account(db, activity.user_id)
         why = activity.event.removeprefix("session.")
@@ -224,17 +229,17 @@ class SqlAccounts(Store):
 
     # Devices
 
-    @reading
+    @read
     def devices(self, db: Transaction, user_id: str, now: int) -> Sequence[Device]:
         return [struct_of(Device, row) for row in db.rows(ask.DEVICES, account=user_id, now=now)]
 
-    @reading
+    @read
     def devices_seen_by(self, db: Transaction, session_id: str, user_id: str, now: int) -> Sequence[Device] | None:
         found = db.rows(ask.DEVICES_AND_SESSIONS, account=user_id, now=now)
         stands = any(its_session == session_id for its_session, *_ in found)
         return [struct_of(Device, row) for _, *row in found] if stands else None
 
-    @writing
+    @write
     def rename(self, db: Transaction, user_id: str, device_id: str, name: str, activity: Activity) -> bool:
         self._lock_account(db, user_id)
         renamed = db.change(ask.RENAME, account=user_id, device=device_id, name=name) == 1
@@ -242,31 +247,31 @@ class SqlAccounts(Store):
             self._note(db, activity)
         return renamed
 
-    @writing
+    @write
     def set_push_token(
-        self, db: Transaction, user_id: str, device_id: str, push_token: str, now: int, *, yielding: bool
+        self, db: Transaction, user_id: str, device_id: str, push_token: str, now: int, *, only_if_free: bool
     ) -> None:
         self._lock_account(db, user_id)
-        if self._take_push_address(db, user_id, device_id, push_token, now, yielding=yielding):
+        if self._take_push_address(db, user_id, device_id, push_token, now, only_if_free=only_if_free):
             db.change(ask.SET_PUSH, account=user_id, device=device_id, address=push_token)
 
     def _take_push_address(
-        self, db: Transaction, user_id: str, device_id: str, address: str, now: int, *, yielding: bool
+        self, db: Transaction, user_id: str, device_id: str, address: str, now: int, *, only_if_free: bool
     ) -> bool:
-        if yielding and db.rows(ask.PUSH_TAKEN, account=user_id, device=device_id, address=address, now=now):
+        if only_if_free and db.rows(ask.PUSH_TAKEN, account=user_id, device=device_id, address=address, now=now):
             return False
         db.change(ask.DROP_PUSH_OF_ACCOUNT, account=user_id, address=address)
         return True
 
-    @writing_much
+    @long_write
     def drop_push_token(self, db: Transaction, push_token: str) -> None:
         db.change(ask.DROP_PUSH, address=push_token)
 
-    @reading
-    def push_addresses(self, db: Transaction, user_id: str, now: int, *, but: str) -> Sequence[str]:
-        return [address for (address,) in db.rows(ask.PUSH_ADDRESSES, account=user_id, now=now, but=but)]
+    @read
+    def push_addresses(self, db: Transaction, user_id: str, now: int, *, exclude: str) -> Sequence[str]:
+        return [address for (address,) in db.rows(ask.PUSH_ADDRESSES, account=user_id, now=now, exclude=exclude)]
 
-    @writing_much
+    @long_write
     def revoke(
         self,
         db: Transaction,
@@ -282,15 +287,15 @@ class SqlAccounts(Store):
         # First of all: who is let in from now on has an approver that is not among the revoked.
         self._lock_account(db, user_id)
         names = {row[0]: row[1] for row in db.rows(ask.NAMES, account=user_id)}
-        alive = self._alive(db, user_id, at)
+        alive = self._live_devices(db, user_id, at)
         if device_id not in names:
             return None
-        doomed = _family(self._let_in(db, user_id), device_id) if descendants else {device_id}
-        ended = [each for each in alive if each in doomed and (each != by or by == device_id)]
+        to_revoke = _descendants(self._children(db, user_id), device_id) if descendants else {device_id}
+        ended = [each for each in alive if each in to_revoke and (each != by or by == device_id)]
         line = msgspec.structs.replace(activity, device_id=device_id, device_name=names[device_id])
         self._revoke(db, ended, at, line)
         if passkeys and (ended or descendants):
-            self._take_passkeys(db, user_id, doomed - {by}, activity)
+            self._take_passkeys(db, user_id, to_revoke - {by}, activity)
         return ended
 
     def _take_passkeys(self, db: Transaction, user_id: str, device_ids: Set[str], activity: Activity) -> None:
@@ -300,26 +305,28 @@ class SqlAccounts(Store):
                 line = msgspec.structs.replace(activity, event="passkey.removed", device_name=name)
                 self._note(db, line)
 
-    @writing_much
-    def revoke_others(self, db: Transaction, user_id: str, spared: str, at: int, activity: Activity) -> Sequence[str]:
+    @long_write
+    def revoke_others(
+        self, db: Transaction, user_id: str, except_device: str, at: int, activity: Activity
+    ) -> Sequence[str]:
         self._lock_account(db, user_id)
-        ended = [each for each in self._alive(db, user_id, at) if each != spared]
+        ended = [each for each in self._live_devices(db, user_id, at) if each != except_device]
         self._revoke(db, ended, at, activity)
         return ended
 
-    @reading_much
+    @long_read
     def descendants(self, db: Transaction, user_id: str) -> Mapping[str, Set[str]]:
-        let_in = self._let_in(db, user_id)
-        return {each: _family(let_in, each) for each in let_in}
+        children = self._children(db, user_id)
+        return {each: _descendants(children, each) for each in children}
 
-    def _let_in(self, db: Transaction, user_id: str) -> Mapping[str, Set[str]]:
+    def _children(self, db: Transaction, user_id: str) -> Mapping[str, Set[str]]:
         """Of each device that let others in: whom, directly, at any of their logins."""
-        let_in = defaultdict(set)
+        children = defaultdict(set)
         for each, by in db.rows(ask.LET_IN, account=user_id):
-            let_in[by].add(each)
-        return let_in
+            children[by].add(each)
+        return children
 
-    def _alive(self, db: Transaction, user_id: str, now: int) -> Sequence[str]:
+    def _live_devices(self, db: Transaction, user_id: str, now: int) -> Sequence[str]:
         return [struct_of(Device, row).id for row in db.rows(ask.DEVICES, account=user_id, now=now)]
 
     def _revoke(self, db: Transaction, device_ids: Sequence[str], at: int, line: Activity) -> None:
@@ -331,7 +338,7 @@ class SqlAccounts(Store):
     # Activity
 
     # Of one kind there may be few among many.
-    @reading_much
+    @long_read
     def activity(
         self,
         db: Transaction,
@@ -345,7 +352,7 @@ class SqlAccounts(Store):
         found = db.rows(ask.OLDER_LINES[logins], account=user_id, limit=limit, at=at, id=line_id)
         return [struct_of(Activity, row) for row in found]
 
-    @writing
+    @write
     def note(self, db: Transaction, line: Activity) -> None:
         if self._lock_account(db, line.user_id):
             self._note(db, line)
@@ -386,7 +393,7 @@ class SqlAccounts(Store):
             # Somebody else has made the account at this moment.
             return await self._add_invite(invite, user, existing=existing)
 
-    @writing
+    @write
     def _add_invite(self, db: Transaction, invite: Invite, user: User, *, existing: bool) -> User | None:
         named = self._named(db, user.username)
         if named is None and not existing:
@@ -406,15 +413,15 @@ class SqlAccounts(Store):
             raise Refused(Code.BAD_REQUEST, f"several accounts have that name, write it as one of them: {names}")
         return next(iter(exact or called), None)
 
-    @reading
+    @read
     def invite(self, db: Transaction, code_hash: str) -> Invite | None:
         return first_of(Invite, db.rows(ask.INVITE, code=code_hash))
 
-    @reading_much
+    @long_read
     def users(self, db: Transaction) -> Sequence[User]:
         return [struct_of(User, row) for row in db.rows(ask.USERS)]
 
-    @writing
+    @write
     def lock(self, db: Transaction, username: str, at: int | None) -> User | None:
         user = self._named(db, username)
         if user is None:
@@ -422,7 +429,7 @@ class SqlAccounts(Store):
         db.change(ask.LOCK_USER, account=user.id, at=at)
         return msgspec.structs.replace(user, locked_at=at)
 
-    @writing_much
+    @long_write
     def delete_user(self, db: Transaction, username: str) -> User | None:
         user = self._named(db, username)
         if user:
@@ -436,34 +443,34 @@ class SqlAccounts(Store):
             while await self._sweep(sweep, now) == ask.TIDY_ROWS:
                 pass
 
-    @writing_much
+    @long_write
     def _sweep(self, db: Transaction, sweep: Statement, now: int) -> int:
         return db.change(sweep, now=now, yesterday=now - DAY_MS, long_ago=now - ACTIVITY_KEPT_MS)
 
 
-class Standing(NamedTuple):
-    """Whether somebody may be let in. The columns of `statements.STANDING`."""
+class LoginEligibility(NamedTuple):
+    """Whether somebody may be let in. The columns of `statements.LOGIN_ELIGIBILITY`."""
 
     locked_at: int | None
     # The device whose session approved, if that still stands.
     approver: str | None
     # Counted up to the limit.
     others: int
-    inhabited: bool
-    comes_again: bool
-    used: bool
+    account_has_devices: bool
+    has_unrevoked_session: bool
+    origin_is_used: bool
     # Whether it comes again while its last session is alive.
-    replaces: bool
+    has_live_session: bool
     # The device that let it in the last time.
     parent_before: str | None
     # By a person.
     given_name: str | None
 
-    def demand_approver(self) -> None:
+    def require_approver(self) -> None:
         if self.approver is None:
             raise approver_gone()
 
-    def demand_room(self, limit: int) -> None:
+    def require_room(self, limit: int) -> None:
         if limit and self.others >= limit:
             raise Refused(Code.DEVICE_LIMIT, f"the account has {limit} devices; log one out first")
 
@@ -476,10 +483,10 @@ def approver_gone() -> Refused:
     return Refused(Code.PAIRING_DENIED, "the device that approved is no longer logged in")
 
 
-def _family(let_in: Mapping[str, Set[str]], root: str) -> set[str]:
+def _descendants(children: Mapping[str, Set[str]], root: str) -> set[str]:
     """The device and all that it let in, directly or not. Two may have let each other in, one after the other."""
     family, found = {root}, {root}
     while found:
-        found = {each for parent in found for each in let_in.get(parent, ())} - family
+        found = {each for parent in found for each in children.get(parent, ())} - family
         family |= found
     return family

@@ -22,7 +22,7 @@ from pairing_ws.core.errors import Code, Refused, Unavailable
 POOL_SIZE = 20
 # How long a whole transaction may take, the wait for a connection included; what hangs longer is told to come back.
 # Less than the 5 s that calls under way are given when the process is stopped.
-PATIENCE = 4.5
+TRANSACTION_SECONDS = 4.5
 # One answer, and one connection: shorter, so that it is the connection that is given up, and all like it.
 _COMMAND_SECONDS = 3.5
 # Each of several hosts gets less: the one after it has to get its turn.
@@ -77,7 +77,7 @@ def _open_sqlite(address: DatabaseAddress) -> AsyncEngine:
             try:
                 _set(connection, "busy_timeout=10000", *_PRAGMAS)
             except sqlite3.OperationalError as error:
-                if not is_held(error):
+                if not is_locked(error):
                     raise
             else:
                 return
@@ -93,7 +93,7 @@ def _open_sqlite(address: DatabaseAddress) -> AsyncEngine:
     return engine
 
 
-def open_sqlite_here(engine: AsyncEngine) -> sqlite3.Connection:
+def open_sqlite(engine: AsyncEngine) -> sqlite3.Connection:
     """One more connection to the engine's file, for the event loop's own thread: it waits for nobody."""
     [file], options = engine.dialect.create_connect_args(engine.url)
     # Another thread's loop may be the next one to use it, though never two at a time.
@@ -107,7 +107,7 @@ def open_sqlite_here(engine: AsyncEngine) -> sqlite3.Connection:
     return connection
 
 
-def is_held(error: sqlite3.OperationalError) -> bool:
+def is_locked(error: sqlite3.OperationalError) -> bool:
     """Whether another process has the file just now."""
     # Its lower byte is the kind. Those of Python's own making have none.
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -128,7 +128,7 @@ def _open_postgresql(address: DatabaseAddress) -> AsyncEngine:
         execution_options={"server": address.name},
         pool_size=POOL_SIZE,
         max_overflow=0,
-        pool_timeout=PATIENCE,
+        pool_timeout=TRANSACTION_SECONDS,
         pool_recycle=_RECYCLE_SECONDS,
         # Whatever the server's own default: the transactions are written for this one.
         isolation_level="READ COMMITTED",
@@ -138,18 +138,18 @@ def _open_postgresql(address: DatabaseAddress) -> AsyncEngine:
     idle: set[Any] = set()
 
     @sa.event.listens_for(engine.sync_engine, "checkin")
-    def _given_back(_: object, record: Any) -> None:
+    def _on_checkin(_: object, record: Any) -> None:
         idle.add(record)
 
     @sa.event.listens_for(engine.sync_engine, "checkout")
-    def _taken(_: object, record: Any, __: object) -> None:
+    def _on_checkout(_: object, record: Any, __: object) -> None:
         idle.discard(record)
         # Costs nothing, unlike asking the server: what a restart closed is replaced before anybody fails with it.
         if record.driver_connection.is_closed():
             raise DisconnectionError
 
     @sa.event.listens_for(engine.sync_engine, "handle_error")
-    def _give_up(context: sa.engine.ExceptionContext) -> None:
+    def _on_error(context: sa.engine.ExceptionContext) -> None:
         error, connection = context.original_exception, context.connection
         if connection is None or connection.invalidated:
             return
@@ -223,11 +223,11 @@ async def migrate(url: str) -> None:
     Raises Refused, whose text names the setting and says in the driver's words what is wrong.
     """
     address = DatabaseAddress.parse(url)
-    engine = _open_sqlite(address) if address.file else _open_patiently(address)
+    engine = _open_sqlite(address) if address.file else _open_for_migration(address)
     try:
         async with engine.execution_options(writes=True).begin() as connection:
             if engine.dialect.name == "postgresql":
-                await _take_turn(connection)
+                await _lock_migrations(connection)
             await connection.run_sync(_upgrade, await connection.run_sync(_check))
     except (SQLAlchemyError, OSError) as error:
         # A connection that fails quotes no parameters.
@@ -236,7 +236,7 @@ async def migrate(url: str) -> None:
         await close_database(engine)
 
 
-def demand_room(url: str) -> None:
+def require_disk_space(url: str) -> None:
     """Raises Unavailable if SQLite's disk is full or can't be written to: what is there could still be read."""
     file = DatabaseAddress.parse(url).file
     if file is not None:
@@ -252,7 +252,7 @@ async def examine(url: str) -> None:
         # A transaction that may write, as the server's own do, and is rolled back.
         async with engine.execution_options(writes=True).connect() as connection:
             await connection.run_sync(_check)
-        demand_room(url)
+        require_disk_space(url)
     except (SQLAlchemyError, OSError) as error:
         raise _unusable(_words(error, url)) from error
     finally:
@@ -267,13 +267,13 @@ async def is_up_to_date(engine: AsyncEngine) -> bool:
         return list((await connection.execute(sa.select(revisions.c.version_num))).scalars()) == [newest_revision()]
 
 
-def _open_patiently(address: DatabaseAddress) -> AsyncEngine:
+def _open_for_migration(address: DatabaseAddress) -> AsyncEngine:
     return create_async_engine(
         "postgresql+asyncpg://", async_creator=connector(address, None), hide_parameters=True, poolclass=NullPool
     )
 
 
-async def _take_turn(connection: Any) -> None:
+async def _lock_migrations(connection: Any) -> None:
     # Other processes' migrations, and our own of large tables, take as long as they take.
     for name in ("lock_timeout", "idle_in_transaction_session_timeout", "statement_timeout"):
         await connection.execute(sa.select(sa.func.set_config(name, "0", True)))
@@ -287,41 +287,41 @@ def _check(connection: sa.Connection) -> str | None:
     postgresql = connection.dialect.name == "postgresql"
     if postgresql:
         _check_server(connection)
-        there = there and (_may(connection, "SELECT", revisions) or _demand_create(connection))
+        there = there and (_has_privilege(connection, "SELECT", revisions) or _require_create(connection))
     found = max(connection.execute(sa.select(revisions.c.version_num)).scalars(), default="") if there else None
     if (found or "") > newest_revision():
         raise _unusable(f"a newer version has made it ({found}; this one knows {newest_revision()})")
     if postgresql and found != newest_revision():
-        _demand_create(connection)
+        _require_create(connection)
     elif postgresql:
         for table in metadata.sorted_tables:
             for right in ("SELECT", "INSERT", "UPDATE", "DELETE"):
-                if not _may(connection, right, table):
+                if not _has_privilege(connection, right, table):
                     raise _unusable(f"its user has no right to {right} in {table.name}: GRANT it, or make it the owner")
     return found
 
 
 def _check_server(connection: sa.Connection) -> None:
-    encoding = _ask(connection, sa.func.current_setting("server_encoding"))
+    encoding = _scalar(connection, sa.func.current_setting("server_encoding"))
     if encoding != "UTF8":
         # It would refuse the names of devices.
         raise _unusable(f"the database's encoding is {encoding}, and has to be UTF8")
-    if _ask(connection, sa.func.current_setting("transaction_read_only")) == "on":
+    if _scalar(connection, sa.func.current_setting("transaction_read_only")) == "on":
         raise _unusable("it takes no writes: it is a standby, or its user's transactions are read-only")
 
 
-def _demand_create(connection: sa.Connection) -> bool:
+def _require_create(connection: sa.Connection) -> bool:
     """True, or Refused."""
-    if not _ask(connection, sa.func.has_schema_privilege(sa.func.current_schema(), "CREATE")):
+    if not _scalar(connection, sa.func.has_schema_privilege(sa.func.current_schema(), "CREATE")):
         raise _unusable("its user may not make tables: make it the owner, or GRANT CREATE ON SCHEMA")
     return True
 
 
-def _may(connection: sa.Connection, right: str, table: sa.Table) -> bool:
-    return bool(_ask(connection, sa.func.has_table_privilege(table.name, right)))
+def _has_privilege(connection: sa.Connection, right: str, table: sa.Table) -> bool:
+    return bool(_scalar(connection, sa.func.has_table_privilege(table.name, right)))
 
 
-def _ask(connection: sa.Connection, question: Any) -> Any:
+def _scalar(connection: sa.Connection, question: Any) -> Any:
     return connection.execute(sa.select(question)).scalar_one()
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pairing_ws.adapters.outages import Outages, cause_in_sql
-from pairing_ws.adapters.sql.engine import PATIENCE, is_held, open_sqlite_here
+from pairing_ws.adapters.sql.engine import TRANSACTION_SECONDS, is_locked, open_sqlite
 from pairing_ws.core.errors import Unavailable
 from pairing_ws.core.timing_wheel import Within
 
@@ -30,7 +30,7 @@ StoreT = TypeVar("StoreT", bound="Store")
 log = structlog.get_logger()
 
 # How long to wait, in seconds, before the next try to get a file that another process has: 10 s in all, as the driver's
-# connections do, but in shorter steps, for a try takes 20 µs. Writers have less, see `PATIENCE`.
+# connections do, but in shorter steps, for a try takes 20 µs. Writers have less, see `TRANSACTION_SECONDS`.
 _PAUSES = (*(0.001,) * 10, *(0.005,) * 20, *(0.05,) * 198)
 # How many write before the WAL is carried over into the database. If they are logins it has come to 1400 pages by then;
 # SQLite by itself waits for 1000, but would do it in the loop's thread.
@@ -50,26 +50,26 @@ class Statement:
     def __init__(self, clause: Any) -> None:
         self._clause = clause
 
-    def in_words_of(self, dialect: str) -> Any:
+    def for_dialect(self, dialect: str) -> Any:
         return self._clause
 
     @cached_property
-    def for_alchemy(self) -> Any:
-        return self.in_words_of("postgresql")
+    def for_sqlalchemy(self) -> Any:
+        return self.for_dialect("postgresql")
 
     @cached_property
     def text(self) -> str:
         return str(self._compiled)
 
     @cached_property
-    def own(self) -> dict[str, Any]:
+    def bound_params(self) -> dict[str, Any]:
         """The values that do not come with a call; None for those that do."""
         return dict(self._compiled.params)
 
     @cached_property
     def _compiled(self) -> Any:
         dialect = import_module("sqlalchemy.dialects.sqlite").dialect(paramstyle="named")
-        return self.in_words_of("sqlite").compile(dialect=dialect)
+        return self.for_dialect("sqlite").compile(dialect=dialect)
 
 
 class Upsert(Statement):
@@ -80,7 +80,7 @@ class Upsert(Statement):
         self._keys = keys
         self._change = change or [column.name for column in table.c if column.name not in keys]
 
-    def in_words_of(self, dialect: str) -> Any:
+    def for_dialect(self, dialect: str) -> Any:
         # Both spell ON CONFLICT alike, but share no type that says so. The engine has loaded the one that it speaks;
         # PostgreSQL's is 25 ms of a start.
         fresh = import_module(f"sqlalchemy.dialects.{dialect}").insert(self._clause)
@@ -106,25 +106,27 @@ class Transactions(Protocol):
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """For one statement."""
 
-    async def change(self, work: Callable[[Transaction], T]) -> T:
+    async def single_write(self, work: Callable[[Transaction], T]) -> T:
         """For one statement that writes."""
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
         """For several: committed at its end, rolled back by any exception. Raises Conflict."""
 
-    async def read_much(self, work: Callable[[Transaction], T]) -> T:
+    async def long_read(self, work: Callable[[Transaction], T]) -> T:
         """As `read`, if nothing bounds how many rows that looks at."""
 
-    async def write_much(self, work: Callable[[Transaction], T]) -> T:
+    async def long_write(self, work: Callable[[Transaction], T]) -> T:
         """As `write`, if nothing bounds how many rows that looks at."""
 
 
 class Store:
-    """What is asked by the methods that are marked as `reading`, `changing`, `writing` and so on."""
+    """What is asked by the methods that are marked as `read`, `single_write`, `write` and so on."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         on_postgresql = engine.dialect.name == "postgresql"
-        self.transactions: Transactions = OnPostgresql(engine) if on_postgresql else OnSqlite(engine)
+        self.transactions: Transactions = (
+            PostgresqlTransactions(engine) if on_postgresql else SqliteTransactions(engine)
+        )
 
 
 Work = Callable[[Transaction], Any]
@@ -149,11 +151,11 @@ def _marked(run: Callable[[Transactions, Work], Coroutine[Any, Any, Any]]) -> Ma
 
 
 # Each is what `Transactions` says of it.
-reading = _marked(lambda transactions, work: transactions.read(work))
-changing = _marked(lambda transactions, work: transactions.change(work))
-writing = _marked(lambda transactions, work: transactions.write(work))
-reading_much = _marked(lambda transactions, work: transactions.read_much(work))
-writing_much = _marked(lambda transactions, work: transactions.write_much(work))
+read = _marked(lambda transactions, work: transactions.read(work))
+single_write = _marked(lambda transactions, work: transactions.single_write(work))
+write = _marked(lambda transactions, work: transactions.write(work))
+long_read = _marked(lambda transactions, work: transactions.long_read(work))
+long_write = _marked(lambda transactions, work: transactions.long_write(work))
 
 
 class Outage:
@@ -185,7 +187,7 @@ class Outage:
         self.over()
 
 
-class OnPostgresql:
+class PostgresqlTransactions:
     def __init__(self, engine: AsyncEngine) -> None:
         self._several = engine
         self._outage = Outage(engine)
@@ -195,18 +197,18 @@ class OnPostgresql:
     async def read(self, work: Callable[[Transaction], T]) -> T:
         return await self._run(self._alone, work)
 
-    async def change(self, work: Callable[[Transaction], T]) -> T:
+    async def single_write(self, work: Callable[[Transaction], T]) -> T:
         return await self._run(self._alone, work)
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
         return await self._run(self._several, work)
 
-    read_much, write_much = read, write
+    long_read, long_write = read, write
 
     async def _run(self, engine: AsyncEngine, work: Callable[[Transaction], T]) -> T:
         try:
-            async with asyncio.timeout(PATIENCE), engine.begin() as connection:
-                done = await connection.run_sync(lambda synchronous: work(_ByAlchemy(synchronous)))
+            async with asyncio.timeout(TRANSACTION_SECONDS), engine.begin() as connection:
+                done = await connection.run_sync(lambda synchronous: work(_PostgresqlTransaction(synchronous)))
         except IntegrityError as error:
             raise Conflict from error
         except (SQLAlchemyError, OSError) as error:
@@ -215,21 +217,21 @@ class OnPostgresql:
         return done
 
 
-class _ByAlchemy:
+class _PostgresqlTransaction:
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
 
     def rows(self, statement: Statement, /, **values: Any) -> Sequence[Any]:
-        return self._connection.execute(statement.for_alchemy, values).all()
+        return self._connection.execute(statement.for_sqlalchemy, values).all()
 
     def change(self, statement: Statement, /, **values: Any) -> int:
-        return self._connection.execute(statement.for_alchemy, values).rowcount
+        return self._connection.execute(statement.for_sqlalchemy, values).rowcount
 
     def change_each(self, statement: Statement, /, values: Sequence[dict[str, Any]]) -> None:
-        self._connection.execute(statement.for_alchemy, values)
+        self._connection.execute(statement.for_sqlalchemy, values)
 
 
-class OnSqlite:
+class SqliteTransactions:
     """What is short runs where it is asked for, on the event loop's own thread and in one go: a trip to another thread
     costs more than what is done there, for the two then take the interpreter from each other. A read takes 22 µs of CPU
     in place of 90, a login's transaction 160 in place of 250, a whole login on a busy server three fifths.
@@ -240,7 +242,7 @@ class OnSqlite:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._outage = Outage(engine)
-        self._here: _ByDriver | None = None
+        self._here: _SqliteTransaction | None = None
         sa.event.listen(engine.sync_engine, "engine_disposed", self._close)
         self._written = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -250,26 +252,26 @@ class OnSqlite:
         with self._outage.told():
             return await self._run_here(work)
 
-    async def change(self, work: Callable[[Transaction], T]) -> T:
+    async def single_write(self, work: Callable[[Transaction], T]) -> T:
         with self._outage.told():
-            async with Within(PATIENCE), self._turn():
+            async with Within(TRANSACTION_SECONDS), self._write_lock():
                 self._written += 1
                 run = self._run_here if self._written % _WRITERS_PER_ROUND else self._write_in_thread
                 return await run(work)
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
-        return await self.change(partial(_all_or_nothing, work))
+        return await self.single_write(partial(_in_transaction, work))
 
-    async def read_much(self, work: Callable[[Transaction], T]) -> T:
+    async def long_read(self, work: Callable[[Transaction], T]) -> T:
         with self._outage.told():
             return await self._run_in_thread(work)
 
-    async def write_much(self, work: Callable[[Transaction], T]) -> T:
+    async def long_write(self, work: Callable[[Transaction], T]) -> T:
         with self._outage.told():
-            async with Within(PATIENCE), self._turn():
-                return await self._write_in_thread(partial(_all_or_nothing, work))
+            async with Within(TRANSACTION_SECONDS), self._write_lock():
+                return await self._write_in_thread(partial(_in_transaction, work))
 
-    def _turn(self) -> asyncio.Lock:
+    def _write_lock(self) -> asyncio.Lock:
         """There is one writer at a time; queueing here is fairer than SQLite's busy handler."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
@@ -277,21 +279,21 @@ class OnSqlite:
             self._loop, self._writing = loop, asyncio.Lock()
         return self._writing
 
-    async def _run_here(self, work: Callable[["_ByDriver"], T]) -> T:
+    async def _run_here(self, work: Callable[["_SqliteTransaction"], T]) -> T:
         for pause in _PAUSES:
             try:
                 return work(self._opened())
             except sqlite3.OperationalError as error:
-                if not is_held(error):
+                if not is_locked(error):
                     raise
             # SQLite itself would wait in a thread, and all who come later would have to queue for that: as long as the
             # loop is busy such a queue never empties, and 19 of 20 transactions take the trip.
             await asyncio.sleep(pause)
         return work(self._opened())
 
-    def _opened(self) -> "_ByDriver":
+    def _opened(self) -> "_SqliteTransaction":
         if self._here is None:
-            self._here = _ByDriver(open_sqlite_here(self._engine))
+            self._here = _SqliteTransaction(open_sqlite(self._engine))
         return self._here
 
     def _close(self, _: sa.Engine) -> None:
@@ -299,19 +301,19 @@ class OnSqlite:
             self._here.connection.close()
             self._here = None
 
-    async def _write_in_thread(self, work: Callable[["_ByDriver"], T]) -> T:
-        return await self._run_in_thread(partial(_carried_over, work))
+    async def _write_in_thread(self, work: Callable[["_SqliteTransaction"], T]) -> T:
+        return await self._run_in_thread(partial(_checkpoint_then, work))
 
-    async def _run_in_thread(self, work: Callable[["_ByDriver"], T]) -> T:
+    async def _run_in_thread(self, work: Callable[["_SqliteTransaction"], T]) -> T:
         pooled: Any = await self._engine.raw_connection()
         try:
             # The driver has no public name for this.
-            call, db = pooled.driver_connection._execute, _ByDriver(pooled.driver_connection._conn)
+            call, db = pooled.driver_connection._execute, _SqliteTransaction(pooled.driver_connection._conn)
             try:
-                done: T = await call(_unless_given_up, work, db)
+                done: T = await call(_unless_cancelled, work, db)
                 return done
             except asyncio.CancelledError:
-                db.given_up = True
+                db.cancelled = True
                 # It has ended when this one, which comes after it, has its turn.
                 await call(lambda: None)
                 raise
@@ -319,39 +321,39 @@ class OnSqlite:
             pooled.close()
 
 
-class _ByDriver:
+class _SqliteTransaction:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
-        self.given_up = False
+        self.cancelled = False
 
     def rows(self, statement: Statement, /, **values: Any) -> Sequence[Any]:
-        return self.connection.execute(statement.text, statement.own | values).fetchall()
+        return self.connection.execute(statement.text, statement.bound_params | values).fetchall()
 
     def change(self, statement: Statement, /, **values: Any) -> int:
-        return self.connection.execute(statement.text, statement.own | values).rowcount
+        return self.connection.execute(statement.text, statement.bound_params | values).rowcount
 
     def change_each(self, statement: Statement, /, values: Sequence[dict[str, Any]]) -> None:
-        self.connection.executemany(statement.text, [statement.own | each for each in values])
+        self.connection.executemany(statement.text, [statement.bound_params | each for each in values])
 
 
-def _unless_given_up(work: Callable[[_ByDriver], T], db: _ByDriver) -> T | None:
-    return None if db.given_up else work(db)
+def _unless_cancelled(work: Callable[[_SqliteTransaction], T], db: _SqliteTransaction) -> T | None:
+    return None if db.cancelled else work(db)
 
 
-def _carried_over(work: Callable[[_ByDriver], T], db: _ByDriver) -> T:
+def _checkpoint_then(work: Callable[[_SqliteTransaction], T], db: _SqliteTransaction) -> T:
     # While nobody writes: else it would not get to the WAL's end, and only from there does a WAL begin anew instead of
     # growing. Who writes next begins it, and has to wait for the disk as well: that is this one.
     try:
         ((_, pages, _),) = db.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         if pages > _WAL_PAGES:
-            _begin_wal_anew(db.connection)
+            _restart_wal(db.connection)
     except sqlite3.Error as error:
         # The next round may be better.
         log.warning("sql.checkpoint_failed", error=type(error).__name__)
     return work(db)
 
 
-def _begin_wal_anew(connection: sqlite3.Connection) -> None:
+def _restart_wal(connection: sqlite3.Connection) -> None:
     """Other processes went on writing: hold them back for once, but not for as long as somebody reads what was
     there before: a backup may take minutes."""
     ((patience,),) = connection.execute("PRAGMA busy_timeout").fetchall()
@@ -362,13 +364,13 @@ def _begin_wal_anew(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA busy_timeout={patience}")
 
 
-def _all_or_nothing(work: Callable[[Transaction], T], db: _ByDriver) -> T:
+def _in_transaction(work: Callable[[Transaction], T], db: _SqliteTransaction) -> T:
     # A deferred transaction that reads and then writes loses an update or fails; see SQLite's "BEGIN IMMEDIATE".
     db.connection.execute("BEGIN IMMEDIATE")
     try:
         done = work(db)
         # Nobody is told of what is done for who has gone.
-        db.connection.execute("ROLLBACK" if db.given_up else "COMMIT")
+        db.connection.execute("ROLLBACK" if db.cancelled else "COMMIT")
         return done
     except BaseException:
         # Some errors end it by themselves.

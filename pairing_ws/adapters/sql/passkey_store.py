@@ -8,11 +8,11 @@ from msgspec.structs import asdict, replace
 from pairing_ws.accounts.passkeys import Added, Passkey, Purpose
 from pairing_ws.accounts.ports import Activity
 from pairing_ws.adapters.sql.account_store import SqlAccounts
-from pairing_ws.adapters.sql.executor import Conflict, Statement, Transaction, Upsert, changing, reading, writing
-from pairing_ws.adapters.sql.statements import columns_of, given, struct_of
+from pairing_ws.adapters.sql.executor import Conflict, Statement, Transaction, Upsert, read, single_write, write
+from pairing_ws.adapters.sql.statements import columns_of, param, struct_of
 from pairing_ws.adapters.sql.tables import challenges, passkeys, sessions
 
-PASSKEYS_OF_ACCOUNT = passkeys.c.user_id == given("account")
+PASSKEYS_OF_ACCOUNT = passkeys.c.user_id == param("account")
 PASSKEYS = Statement(
     sa.select(*columns_of(Passkey, passkeys)).where(PASSKEYS_OF_ACCOUNT).order_by(passkeys.c.created_at, passkeys.c.id)
 )
@@ -20,45 +20,45 @@ COUNT = Statement(sa.select(sa.func.count()).select_from(passkeys).where(PASSKEY
 ADD_PASSKEY = Statement(passkeys.insert())
 REMOVE_PASSKEY = Statement(
     passkeys.delete()
-    .where(PASSKEYS_OF_ACCOUNT, passkeys.c.id == given("passkey"))
+    .where(PASSKEYS_OF_ACCOUNT, passkeys.c.id == param("passkey"))
     .returning(*columns_of(Passkey, passkeys))
 )
 PUT_CHALLENGE = Upsert(challenges, ["session_id", "purpose"])
 TAKE_CHALLENGE = Statement(
     challenges.delete()
-    .where(challenges.c.session_id == given("session"), challenges.c.purpose == given("its_purpose"))
+    .where(challenges.c.session_id == param("session"), challenges.c.purpose == param("its_purpose"))
     .returning(challenges.c.challenge, challenges.c.expires_at)
 )
-ITS_PASSKEY = passkeys.c.id == given("passkey")
+ITS_PASSKEY = passkeys.c.id == param("passkey")
 # An authenticator that doesn't count always says 0.
-GROWN = sa.or_(passkeys.c.sign_count < given("count"), sa.and_(given("count") == 0, passkeys.c.sign_count == 0))
+GROWN = sa.or_(passkeys.c.sign_count < param("count"), sa.and_(param("count") == 0, passkeys.c.sign_count == 0))
 USE_PASSKEY = Statement(
-    passkeys.update().where(ITS_PASSKEY, GROWN).values(sign_count=given("count"), last_used_at=given("now"))
+    passkeys.update().where(ITS_PASSKEY, GROWN).values(sign_count=param("count"), last_used_at=param("now"))
 )
 IS_THERE = Statement(sa.select(passkeys.c.id).where(ITS_PASSKEY))
 VERIFIED = Statement(
     sessions.update()
     .where(
-        sessions.c.id == given("session"),
-        sessions.c.verified_at.is_(None) | (sessions.c.verified_at < given("at")),
+        sessions.c.id == param("session"),
+        sessions.c.verified_at.is_(None) | (sessions.c.verified_at < param("at")),
     )
-    .values(verified_at=given("at"))
+    .values(verified_at=param("at"))
 )
 VOUCHED = Statement(
     sessions.update()
     .where(
-        sessions.c.id == given("session"),
-        sessions.c.verified_at.is_(None) | (sessions.c.verified_at < given("at")),
-        sessions.c.vouched_at.is_(None) | (sessions.c.vouched_at < given("word")),
+        sessions.c.id == param("session"),
+        sessions.c.verified_at.is_(None) | (sessions.c.verified_at < param("at")),
+        sessions.c.vouched_at.is_(None) | (sessions.c.vouched_at < param("word")),
     )
-    .values(verified_at=given("at"), vouched_at=given("word"))
+    .values(verified_at=param("at"), vouched_at=param("word"))
 )
 
 
 class SqlPasskeys(SqlAccounts):
     """See `accounts.passkeys.PasskeyStore`. Takes its rows in the order of all the others."""
 
-    @reading
+    @read
     def passkeys(self, db: Transaction, user_id: str) -> Sequence[Passkey]:
         return [struct_of(Passkey, row) for row in db.rows(PASSKEYS, account=user_id)]
 
@@ -68,7 +68,7 @@ class SqlPasskeys(SqlAccounts):
         except Conflict:
             return Added.KNOWN
 
-    @writing
+    @write
     def _add_passkey(
         self, db: Transaction, passkey: Passkey, session_id: str, limit: int, line: Activity, *, first: bool
     ) -> Added:
@@ -85,7 +85,7 @@ class SqlPasskeys(SqlAccounts):
         self._note(db, line)
         return Added.DONE
 
-    @writing
+    @write
     def remove_passkey(self, db: Transaction, user_id: str, passkey_id: str, line: Activity) -> Passkey | None:
         self._lock_account(db, user_id)
         found = db.rows(REMOVE_PASSKEY, account=user_id, passkey=passkey_id)
@@ -98,21 +98,21 @@ class SqlPasskeys(SqlAccounts):
     # SQL and not Redis: a failover there can bring back what was taken, and one row per session and purpose needs
     # no bound of its own.
 
-    @changing
+    @single_write
     def put_challenge(
         self, db: Transaction, session_id: str, purpose: Purpose, challenge: bytes, expires_at: int
     ) -> None:
         row = {"session_id": session_id, "purpose": purpose.value, "challenge": challenge, "expires_at": expires_at}
         db.change(PUT_CHALLENGE, **row)
 
-    @changing
+    @single_write
     def take_challenge(self, db: Transaction, session_id: str, purpose: Purpose, now: int) -> bytes | None:
         for challenge, expires_at in db.rows(TAKE_CHALLENGE, session=session_id, its_purpose=purpose.value):
             if now < expires_at:
                 return bytes(challenge)
         return None
 
-    @writing
+    @write
     def use_passkey(
         self, db: Transaction, passkey: Passkey, sign_count: int, session_id: str, now: int, copied: Activity
     ) -> bool:
@@ -124,6 +124,6 @@ class SqlPasskeys(SqlAccounts):
             self._note(db, copied)
         return False
 
-    @changing
+    @single_write
     def verify_session(self, db: Transaction, session_id: str, at: int, word: int) -> bool:
         return db.change(VOUCHED, session=session_id, at=at, word=word) == 1

@@ -11,8 +11,8 @@ import structlog
 
 from pairing_ws.adapters.jwt.access_tokens import KeyRing
 from pairing_ws.adapters.jwt.key_file import KeySet
-from pairing_ws.adapters.sql.executor import Statement, Store, Transaction, Upsert, reading, writing
-from pairing_ws.adapters.sql.statements import given
+from pairing_ws.adapters.sql.executor import Statement, Store, Transaction, Upsert, read, write
+from pairing_ws.adapters.sql.statements import param
 from pairing_ws.adapters.sql.tables import key_rings, sessions
 from pairing_ws.core import codes
 from pairing_ws.core.clock import Clock
@@ -32,7 +32,7 @@ KEPT_MS = 400 * 86_400_000
 _KEY = "key-rings"
 
 
-class Ring(msgspec.Struct, frozen=True):
+class Fingerprint(msgspec.Struct, frozen=True):
     """A fingerprint of keys, which tells nothing of them. `ids` are the key ids, the one that signs first; `made` is
     when that was made."""
 
@@ -41,11 +41,11 @@ class Ring(msgspec.Struct, frozen=True):
     made: int
 
     @classmethod
-    def of(cls, keys: KeySet) -> "Ring":
+    def of(cls, keys: KeySet) -> "Fingerprint":
         ids = tuple(str(each["kid"]) for each in keys.keys)
         return cls(codes.digest(f"pairing_ws pepper {keys.pepper}"), ids, int(keys.keys[0].get("made", 0)))
 
-    def shares(self, other: "Ring", at: int) -> bool:
+    def shares(self, other: "Fingerprint", at: int) -> bool:
         """Whether a server with this ring and one that had the other `at` that time take what each other signs; where
         one is only late to hear of a new key, they do."""
         if self.pepper != other.pepper:
@@ -55,12 +55,12 @@ class Ring(msgspec.Struct, frozen=True):
 
 
 class Seen(NamedTuple):
-    ring: Ring
+    ring: Fingerprint
     at: int
 
 
-class Rings(Protocol):
-    async def leave(self, ring: Ring, now: int) -> None:
+class Fingerprints(Protocol):
+    async def leave(self, ring: Fingerprint, now: int) -> None:
         """Say that a server with this ring is here now."""
 
     async def seen(self, since: int) -> Sequence[Seen]:
@@ -68,43 +68,43 @@ class Rings(Protocol):
 
 
 _SEE = Upsert(key_rings, ["id"])
-_SEEN = Statement(sa.select(key_rings.c.ring, key_rings.c.seen_at).where(key_rings.c.seen_at >= given("since")))
-_DROP = Statement(key_rings.delete().where(key_rings.c.seen_at < given("before")))
+_SEEN = Statement(sa.select(key_rings.c.ring, key_rings.c.seen_at).where(key_rings.c.seen_at >= param("since")))
+_DROP = Statement(key_rings.delete().where(key_rings.c.seen_at < param("before")))
 _LIVE = Statement(
-    sa.select(sa.func.count()).where(sessions.c.revoked_at.is_(None), sessions.c.idle_until > given("now"))
+    sa.select(sa.func.count()).where(sessions.c.revoked_at.is_(None), sessions.c.idle_until > param("now"))
 )
 
 
-class SqlRings(Store):
-    """See `Rings`."""
+class SqlFingerprints(Store):
+    """See `Fingerprints`."""
 
     def __init__(self, beside: Store) -> None:
         # No connections of its own: it is asked once a minute.
         self.transactions = beside.transactions
 
-    @writing
-    def leave(self, db: Transaction, ring: Ring, now: int) -> None:
+    @write
+    def leave(self, db: Transaction, ring: Fingerprint, now: int) -> None:
         text = msgspec.json.encode(ring)
         db.change(_SEE, id=codes.digest(text.decode()), ring=text, seen_at=now)
         db.change(_DROP, before=now - KEPT_MS)
 
-    @reading
+    @read
     def seen(self, db: Transaction, since: int) -> Sequence[Seen]:
         return [Seen(_decode(ring), at) for ring, at in db.rows(_SEEN, since=since)]
 
-    @reading
+    @read
     def sessions(self, db: Transaction, now: int) -> int:
         [(count,)] = db.rows(_LIVE, now=now)
         return int(count)
 
 
-class RedisRings:
-    """See `Rings`."""
+class RedisFingerprints:
+    """See `Fingerprints`."""
 
     def __init__(self, commands: "Commands") -> None:
         self._commands = commands
 
-    async def leave(self, ring: Ring, now: int) -> None:
+    async def leave(self, ring: Fingerprint, now: int) -> None:
         # Not needed without Redis, whose modules are 80 ms of a start.
         from pairing_ws.adapters.redis.client import translated
 
@@ -124,23 +124,26 @@ class RedisRings:
         return [Seen(_decode(ring), int(at)) for ring, at in found]
 
 
-_decode = msgspec.json.Decoder(Ring).decode
+_decode = msgspec.json.Decoder(Fingerprint).decode
 
 
 class KeySharing:
     """`stores`: by the name that people know each by."""
 
-    def __init__(self, tokens: KeyRing, sql: SqlRings, commands: "Commands | None", clock: Clock) -> None:
+    def __init__(self, tokens: KeyRing, sql: SqlFingerprints, commands: "Commands | None", clock: Clock) -> None:
         self._tokens = tokens
         self._sql = sql
         self._clock = clock
-        self._stores: dict[str, Rings] = {"database": sql, **({"Redis": RedisRings(commands)} if commands else {})}
+        self._stores: dict[str, Fingerprints] = {
+            "database": sql,
+            **({"Redis": RedisFingerprints(commands)} if commands else {}),
+        }
         self._differing: set[str] = set()
 
-    async def strangers(self, *, unmigrated: bool = False) -> dict[str, int]:
+    async def differing_servers(self, *, unmigrated: bool = False) -> dict[str, int]:
         """Where another server has other keys, and how many seconds ago it was last heard of. Changes nothing. What
         can't be asked is left out (an `unmigrated` database): that it is away is told elsewhere."""
-        mine, now = Ring.of(self._tokens.key_set), self._clock()
+        mine, now = Fingerprint.of(self._tokens.key_set), self._clock()
         found: dict[str, int] = {}
         for name, rings in self._stores.items():
             if unmigrated and rings is self._sql:
@@ -164,7 +167,7 @@ class KeySharing:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> None:
-        found = await self.strangers()
+        found = await self.differing_servers()
         for name in sorted(found.keys() - self._differing):
             log.error("keys.not_shared", store=name, seconds_ago=found[name], hint=HINT)
         for name in sorted(self._differing - found.keys()):
@@ -173,7 +176,7 @@ class KeySharing:
         await self._leave()
 
     async def _leave(self) -> None:
-        mine, now = Ring.of(self._tokens.key_set), self._clock()
+        mine, now = Fingerprint.of(self._tokens.key_set), self._clock()
         for rings in self._stores.values():
             try:
                 await rings.leave(mine, now)
@@ -182,7 +185,7 @@ class KeySharing:
 
     async def _compare_with_sessions(self) -> None:
         """Keys that no server here has had, beside sessions that were given others: a file that was lost."""
-        mine, now = Ring.of(self._tokens.key_set), self._clock()
+        mine, now = Fingerprint.of(self._tokens.key_set), self._clock()
         try:
             before = await self._sql.seen(0)
             if not before or any(each.ring.pepper == mine.pepper for each in before):

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pairing_ws.accounts.monitor import MOST
 from pairing_ws.accounts.ports import LOGIN, Activity, Device, Invite, Retired, Session, User
 from pairing_ws.adapters.sql.executor import Statement, Upsert
-from pairing_ws.adapters.sql.tables import activity, devices, invites, let_in_before, passkeys, sessions, users
+from pairing_ws.adapters.sql.tables import activity, devices, invites, passkeys, previous_parents, sessions, users
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
@@ -20,7 +20,7 @@ StructT = TypeVar("StructT", bound=msgspec.Struct)
 TIDY_ROWS = 1000
 
 
-def given(name: str, kind: Any = None) -> Any:
+def param(name: str, kind: Any = None) -> Any:
     """A value that comes with each call."""
     return sa.bindparam(name, type_=kind)
 
@@ -37,11 +37,11 @@ def first_of(kind: type[StructT], found: Sequence[Sequence[Any]]) -> StructT | N
     return struct_of(kind, found[0]) if found else None
 
 
-NOW = given("now", sa.BigInteger)
+NOW = param("now", sa.BigInteger)
 # The SQL of `Session.alive_at`.
 ALIVE = (sessions.c.revoked_at.is_(None), sessions.c.idle_until > NOW, sessions.c.ends_at > NOW)
-OF_ACCOUNT = sessions.c.user_id == given("account")
-OF_DEVICE = sessions.c.device_id == given("device")
+OF_ACCOUNT = sessions.c.user_id == param("account")
+OF_DEVICE = sessions.c.device_id == param("device")
 USER = sa.select(*columns_of(User, users))
 
 PING = Statement(sa.select(1))
@@ -49,32 +49,32 @@ PING = Statement(sa.select(1))
 # Begin a session
 
 # Not against those who merely refer to it: a foreign key's check would wait, and could close a circle.
-LOCK_ACCOUNT = Statement(USER.where(users.c.id == given("account")).with_for_update(key_share=True))
-_APPROVER = sa.select(sessions.c.device_id).where(sessions.c.id == given("approved_by"), *ALIVE).scalar_subquery()
+LOCK_ACCOUNT = Statement(USER.where(users.c.id == param("account")).with_for_update(key_share=True))
+_APPROVER = sa.select(sessions.c.device_id).where(sessions.c.id == param("approved_by"), *ALIVE).scalar_subquery()
 # No more are counted than matter: nobody waits because an account without a limit has thousands.
 _OTHERS = (
-    sa.select(sessions.c.device_id).where(OF_ACCOUNT, *ALIVE, ~OF_DEVICE).distinct().limit(given("limit", sa.Integer))
+    sa.select(sessions.c.device_id).where(OF_ACCOUNT, *ALIVE, ~OF_DEVICE).distinct().limit(param("limit", sa.Integer))
 ).subquery()
-# All that decides about a login, in one read: see `sql.Standing`.
-STANDING = Statement(
+# All that decides about a login, in one read: see `sql.LoginEligibility`.
+LOGIN_ELIGIBILITY = Statement(
     sa.select(
         users.c.locked_at,
         _APPROVER,
         sa.select(sa.func.count()).select_from(_OTHERS).scalar_subquery(),
         sa.exists().where(OF_ACCOUNT, *ALIVE),
         sa.exists().where(OF_DEVICE, sessions.c.revoked_at.is_(None)),
-        sa.exists().where(sessions.c.origin == given("origin")),
+        sa.exists().where(sessions.c.origin == param("origin")),
         sa.exists().where(OF_DEVICE, *ALIVE),
-        sa.select(devices.c.paired_by).where(devices.c.id == given("device")).scalar_subquery(),
+        sa.select(devices.c.paired_by).where(devices.c.id == param("device")).scalar_subquery(),
         sa.select(devices.c.name)
-        .where(devices.c.id == given("device"), devices.c.name != devices.c.reported_name)
+        .where(devices.c.id == param("device"), devices.c.name != devices.c.reported_name)
         .scalar_subquery(),
-    ).where(users.c.id == given("account"))
+    ).where(users.c.id == param("account"))
 )
 USE_INVITE = Statement(
-    invites.update().where(invites.c.code_hash == given("invite"), invites.c.used_at.is_(None)).values(used_at=NOW)
+    invites.update().where(invites.c.code_hash == param("invite"), invites.c.used_at.is_(None)).values(used_at=NOW)
 )
-KEEP_PARENT = Upsert(let_in_before, ["device_id", "paired_by"])
+ADD_PREVIOUS_PARENT = Upsert(previous_parents, ["device_id", "paired_by"])
 REGISTER = Upsert(devices, ["id"])
 BEGIN = Statement(sessions.insert())
 
@@ -90,19 +90,19 @@ _SESSION = (
     .join_from(sessions, users, users.c.id == sessions.c.user_id)
     .join(devices, devices.c.id == sessions.c.device_id)
 )
-SESSION = Statement(_SESSION.where(sessions.c.id == given("session")))
+SESSION = Statement(_SESSION.where(sessions.c.id == param("session")))
 # A statement is written once, so it has places for as many as one read may ask for.
 SESSION_IDS = [f"session_{number}" for number in range(MOST)]
-STANDING_SESSIONS = Statement(
+LIVE_SESSIONS = Statement(
     sa.select(sessions.c.id)
     .join_from(sessions, users, users.c.id == sessions.c.user_id)
-    .where(sessions.c.id.in_([given(name) for name in SESSION_IDS]), *ALIVE, users.c.locked_at.is_(None))
+    .where(sessions.c.id.in_([param(name) for name in SESSION_IDS]), *ALIVE, users.c.locked_at.is_(None))
 )
 # A row that somebody holds is passed over: it has its turn in a minute, and nobody waits in a circle.
 _SESSIONS_SEEN = (
     sa.select(sessions.c.id)
     .where(
-        sessions.c.id.in_([given(name) for name in SESSION_IDS]),
+        sessions.c.id.in_([param(name) for name in SESSION_IDS]),
         sessions.c.revoked_at.is_(None),
         sessions.c.ends_at > NOW,
     )
@@ -110,20 +110,20 @@ _SESSIONS_SEEN = (
 )
 PROLONG = Statement(
     sessions.update()
-    .where(sessions.c.id.in_(_SESSIONS_SEEN), sessions.c.idle_until < given("until", sa.BigInteger))
-    .values(idle_until=given("until", sa.BigInteger))
+    .where(sessions.c.id.in_(_SESSIONS_SEEN), sessions.c.idle_until < param("until", sa.BigInteger))
+    .values(idle_until=param("until", sa.BigInteger))
 )
 _DEVICES_SEEN = (
     sa.select(devices.c.id)
     .join_from(devices, sessions, sessions.c.device_id == devices.c.id)
-    .where(sessions.c.id.in_([given(name) for name in SESSION_IDS]), sessions.c.revoked_at.is_(None))
+    .where(sessions.c.id.in_([param(name) for name in SESSION_IDS]), sessions.c.revoked_at.is_(None))
     .with_for_update(skip_locked=True, of=devices)
 )
 DEVICES_SEEN = Statement(
     devices.update().where(devices.c.id.in_(_DEVICES_SEEN), devices.c.last_seen_at < NOW).values(last_seen_at=NOW)
 )
-SESSION_OF_ORIGIN = Statement(_SESSION.where(sessions.c.origin == given("origin")))
-SESSION_OF_FAMILY = Statement(_SESSION.where(sessions.c.family_hash == given("family")))
+SESSION_OF_ORIGIN = Statement(_SESSION.where(sessions.c.origin == param("origin")))
+SESSION_OF_FAMILY = Statement(_SESSION.where(sessions.c.family_hash == param("family")))
 
 
 def session_of(found: Sequence[Sequence[Any]]) -> Session | None:
@@ -139,36 +139,36 @@ def session_of(found: Sequence[Sequence[Any]]) -> Session | None:
 ROTATE = Statement(
     sessions.update()
     .where(
-        sessions.c.id == given("session"),
-        sessions.c.refresh_hash == given("old_hash"),
+        sessions.c.id == param("session"),
+        sessions.c.refresh_hash == param("old_hash"),
         sessions.c.revoked_at.is_(None),
     )
     .values(
-        refresh_hash=given("new_hash"),
-        retired=given("retired"),
-        idle_until=given("idle_until"),
-        sealed=given("sealed"),
-        sealed_until=given("sealed_until"),
+        refresh_hash=param("new_hash"),
+        retired=param("retired"),
+        idle_until=param("idle_until"),
+        sealed=param("sealed"),
+        sealed_until=param("sealed_until"),
     )
     .returning(sessions.c.device_id)
 )
 SEEN = Statement(
-    devices.update().where(devices.c.id == given("device")).values(last_seen_at=given("at"), last_ip=given("ip"))
+    devices.update().where(devices.c.id == param("device")).values(last_seen_at=param("at"), last_ip=param("ip"))
 )
 FORGET_SEALED = Statement(
     sessions.update()
-    .where(sessions.c.id == given("session"), sessions.c.refresh_hash == given("key"), sessions.c.sealed.is_not(None))
-    .values(sealed=None, retired=given("retired"))
+    .where(sessions.c.id == param("session"), sessions.c.refresh_hash == param("key"), sessions.c.sealed.is_not(None))
+    .values(sealed=None, retired=param("retired"))
 )
 _END = (
-    sessions.update().where(sessions.c.revoked_at.is_(None)).values(revoked_at=NOW, sealed=None, ended_why=given("why"))
+    sessions.update().where(sessions.c.revoked_at.is_(None)).values(revoked_at=NOW, sealed=None, ended_why=param("why"))
 )
-END_SESSION = Statement(_END.where(sessions.c.id == given("session")).returning(sessions.c.device_id))
+END_SESSION = Statement(_END.where(sessions.c.id == param("session")).returning(sessions.c.device_id))
 END_DEVICE = Statement(_END.where(OF_DEVICE))
 
 # Devices
 
-_MINE = devices.c.user_id == given("account")
+_MINE = devices.c.user_id == param("account")
 _WITH_SESSION = devices.c.id.in_(sa.select(sessions.c.device_id).where(OF_ACCOUNT, *ALIVE))
 DEVICES = Statement(
     sa.select(*columns_of(Device, devices)).where(_MINE, _WITH_SESSION).order_by(devices.c.created_at, devices.c.id)
@@ -187,50 +187,50 @@ LET_IN = Statement(
     sa.select(devices.c.id, devices.c.paired_by)
     .where(_MINE, devices.c.paired_by.is_not(None))
     .union_all(
-        sa.select(let_in_before.c.device_id, let_in_before.c.paired_by).where(
-            let_in_before.c.user_id == given("account")
+        sa.select(previous_parents.c.device_id, previous_parents.c.paired_by).where(
+            previous_parents.c.user_id == param("account")
         )
     )
 )
-RENAME = Statement(devices.update().where(_MINE, devices.c.id == given("device")).values(name=given("name")))
+RENAME = Statement(devices.update().where(_MINE, devices.c.id == param("device")).values(name=param("name")))
 
 PUSH_ADDRESSES = Statement(
     sa.select(devices.c.push_address).where(
-        _MINE, _WITH_SESSION, devices.c.id != given("but"), devices.c.push_address.is_not(None)
+        _MINE, _WITH_SESSION, devices.c.id != param("exclude"), devices.c.push_address.is_not(None)
     )
 )
 PUSH_TAKEN = Statement(
     sa.select(devices.c.id).where(
-        _MINE, _WITH_SESSION, devices.c.id != given("device"), devices.c.push_address == given("address")
+        _MINE, _WITH_SESSION, devices.c.id != param("device"), devices.c.push_address == param("address")
     )
 )
 SET_PUSH = Statement(
     devices.update()
-    .where(_MINE, devices.c.id == given("device"))
-    .values(push_kind="fcm-token", push_address=given("address"))
+    .where(_MINE, devices.c.id == param("device"))
+    .values(push_kind="fcm-token", push_address=param("address"))
 )
 _DROP_PUSH = devices.update().values(push_kind=None, push_address=None)
-DROP_PUSH = Statement(_DROP_PUSH.where(devices.c.push_address == given("address")))
-DROP_PUSH_OF_ACCOUNT = Statement(_DROP_PUSH.where(_MINE, devices.c.push_address == given("address")))
-DROP_PUSH_OF_DEVICE = Statement(_DROP_PUSH.where(devices.c.id == given("device")))
+DROP_PUSH = Statement(_DROP_PUSH.where(devices.c.push_address == param("address")))
+DROP_PUSH_OF_ACCOUNT = Statement(_DROP_PUSH.where(_MINE, devices.c.push_address == param("address")))
+DROP_PUSH_OF_DEVICE = Statement(_DROP_PUSH.where(devices.c.id == param("device")))
 
 # What passkeys are for stands in `sql_passkeys.py`; these go with a device.
 PASSKEYS_ADDED = Statement(
-    sa.select(passkeys.c.id, passkeys.c.name, passkeys.c.device_id).where(passkeys.c.user_id == given("account"))
+    sa.select(passkeys.c.id, passkeys.c.name, passkeys.c.device_id).where(passkeys.c.user_id == param("account"))
 )
-DROP_PASSKEY = Statement(passkeys.delete().where(passkeys.c.id == given("passkey")))
+DROP_PASSKEY = Statement(passkeys.delete().where(passkeys.c.id == param("passkey")))
 
 # Activity
 
 NOTE = Statement(activity.insert().inline())
 _LINES = (
     sa.select(*columns_of(Activity, activity))
-    .where(activity.c.user_id == given("account"))
+    .where(activity.c.user_id == param("account"))
     .order_by(activity.c.at.desc(), activity.c.id.desc())
-    .limit(given("limit", sa.Integer))
+    .limit(param("limit", sa.Integer))
 )
 _OLDER = _LINES.where(
-    sa.tuple_(activity.c.at, activity.c.id) < sa.tuple_(given("at", sa.BigInteger), given("id", sa.BigInteger))
+    sa.tuple_(activity.c.at, activity.c.id) < sa.tuple_(param("at", sa.BigInteger), param("id", sa.BigInteger))
 )
 # By whether they are to be the logins: all lines, these alone, or all but these.
 OLDER_LINES = {
@@ -240,39 +240,39 @@ OLDER_LINES = {
 }
 LINES_SINCE = Statement(
     _LINES.where(
-        activity.c.event == given("its_event"),
-        activity.c.device_id.is_not_distinct_from(given("device")),
-        activity.c.at > given("since", sa.BigInteger),
+        activity.c.event == param("its_event"),
+        activity.c.device_id.is_not_distinct_from(param("device")),
+        activity.c.at > param("since", sa.BigInteger),
     )
 )
 REPEAT = Statement(
     activity.update()
-    .where(activity.c.id == given("line"))
+    .where(activity.c.id == param("line"))
     .values(
         at=NOW,
         first_at=sa.func.coalesce(activity.c.first_at, activity.c.at),
         count=activity.c.count + 1,
-        device_name=given("its_name"),
-        ip=given("its_ip"),
-        by_name=given("its_by"),
+        device_name=param("its_name"),
+        ip=param("its_ip"),
+        by_name=param("its_by"),
     )
 )
 
 # Users and invites
 
-INVITE = Statement(sa.select(*columns_of(Invite, invites)).where(invites.c.code_hash == given("code")))
+INVITE = Statement(sa.select(*columns_of(Invite, invites)).where(invites.c.code_hash == param("code")))
 ADD_INVITE = Statement(invites.insert())
 # An update that changes nothing, so that the row found there is still there in the end.
 ADD_USER = Upsert(users, ["compared_name", "namesake"], change=["compared_name"])
 USERS = Statement(USER.order_by(users.c.compared_name, users.c.username))
 USERS_CALLED = Statement(
-    USER.where((users.c.username == given("name")) | (users.c.compared_name == given("compared")))
+    USER.where((users.c.username == param("name")) | (users.c.compared_name == param("compared")))
     .order_by(users.c.username)
     .with_for_update()
 )
-LOCK_USER = Statement(users.update().where(users.c.id == given("account")).values(locked_at=given("at")))
+LOCK_USER = Statement(users.update().where(users.c.id == param("account")).values(locked_at=param("at")))
 DELETE_SESSIONS = Statement(sessions.delete().where(OF_ACCOUNT))
-DELETE_USER = Statement(users.delete().where(users.c.id == given("account")))
+DELETE_USER = Statement(users.delete().where(users.c.id == param("account")))
 
 # Tidying
 
@@ -284,7 +284,7 @@ def _sweep(change: Any, key: sa.Column[Any], which: sa.ColumnElement[bool]) -> S
     return Statement(change.where(key.in_(some)))
 
 
-_YESTERDAY = given("yesterday", sa.BigInteger)
+_YESTERDAY = param("yesterday", sa.BigInteger)
 SWEEPS = (
     _sweep(
         sessions.delete(),
@@ -297,5 +297,5 @@ SWEEPS = (
         (sessions.c.sealed_until < NOW) & sessions.c.sealed.is_not(None),
     ),
     _sweep(invites.delete(), invites.c.code_hash, invites.c.expires_at < _YESTERDAY),
-    _sweep(activity.delete(), activity.c.id, activity.c.at < given("long_ago", sa.BigInteger)),
+    _sweep(activity.delete(), activity.c.id, activity.c.at < param("long_ago", sa.BigInteger)),
 )

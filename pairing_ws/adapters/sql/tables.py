@@ -64,7 +64,7 @@ devices = sa.Table(
 )
 
 # Which devices let it in before the one that its record names: who comes again under its code ends no kinship.
-let_in_before = sa.Table(
+previous_parents = sa.Table(
     "let_in_before",
     metadata,
     sa.Column("device_id", sa.String(32), primary_key=True),
