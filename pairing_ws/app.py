@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from pairing_ws.accounts import service as accounts
 from pairing_ws.accounts.monitor import LOOK_SECONDS, SessionMonitor
-from pairing_ws.accounts.passkeys import WebAuthnJudge
+from pairing_ws.accounts.passkeys import WebAuthnVerifier
 from pairing_ws.accounts.step_up import CHALLENGE_MS, StepUpService
 from pairing_ws.adapters.audit_log import audit
 from pairing_ws.adapters.jwt.access_tokens import RELOAD_MS, KeyRing
@@ -230,10 +230,10 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
     async def end_pairings_of_session(approver: Approver) -> None:
         await pairings.end_all_of_session(approver)
 
-    async def webauthn() -> WebAuthnJudge:
+    async def webauthn() -> WebAuthnVerifier:
         # Not needed before somebody has a passkey: 50 ms of a start. In a thread, where they hold up nobody.
         adapter = await asyncio.to_thread(import_module, "pairing_ws.adapters.webauthn")
-        judge: WebAuthnJudge = adapter.WebAuthn(settings.public_host, settings.public_origin, CHALLENGE_MS)
+        judge: WebAuthnVerifier = adapter.WebAuthn(settings.public_host, settings.public_origin, CHALLENGE_MS)
         return judge
 
     push = _push(settings, accounts_store)

@@ -1,4 +1,7 @@
-"""Passkeys and the host's word: the records, and what a step-up asks of its store and its judges. Times in ms."""
+"""Passkeys and the host application's assertions: the records, and what a step-up needs of its store and verifiers.
+
+Times in milliseconds unless said otherwise.
+"""
 
 from collections.abc import Sequence
 from enum import Enum
@@ -24,7 +27,7 @@ class Passkey(msgspec.Struct, frozen=True, kw_only=True):
     last_used_at: int | None = None
 
 
-class Attested(msgspec.Struct, frozen=True):
+class RegisteredCredential(msgspec.Struct, frozen=True):
     """What a registration showed. `transports`: how to reach the authenticator again, separated by commas."""
 
     credential_id: bytes
@@ -33,8 +36,8 @@ class Attested(msgspec.Struct, frozen=True):
     transports: str
 
 
-class Vouched(msgspec.Struct, frozen=True, kw_only=True):
-    """What the host application says: this person was there at `auth_time` (seconds, as in the JWT)."""
+class HostAssertion(msgspec.Struct, frozen=True, kw_only=True):
+    """What the host application asserts: this person was there at `auth_time` (seconds, as in the JWT)."""
 
     sub: str
     sid: str
@@ -83,28 +86,31 @@ class PasskeyStore(Protocol):
         gets True. An authenticator that doesn't count always says 0. False without a line if the passkey is gone.
         """
 
-    async def verify_session(self, session_id: str, at: int, word: int) -> bool:
-        """True if the session had not been verified at that time or later, nor by this word of the host (when that saw
-        the person, by its own clock) or a later one: each counts once."""
+    async def verify_session(self, session_id: str, at: int, asserted_at: int) -> bool:
+        """Record that a person was there at `at` (our clock), as the host application asserts.
+
+        `asserted_at` is the assertion's `auth_time` by the host's clock. False, with nothing changed, if the session
+        was verified at `at` or later, or took an assertion as new as this one: each counts once.
+        """
 
 
-class WebAuthnJudge(Protocol):
+class WebAuthnVerifier(Protocol):
     """The relying party's half of WebAuthn: what the browser is asked, and whether its answer holds."""
 
     def creation_options(self, user: User, known: Sequence[Passkey], challenge: bytes) -> dict[str, Any]: ...
     def request_options(self, known: Sequence[Passkey], challenge: bytes) -> dict[str, Any]: ...
 
-    def attested(self, credential: dict[str, Any], challenge: bytes) -> Attested | None:
+    def verify_registration(self, credential: dict[str, Any], challenge: bytes) -> RegisteredCredential | None:
         """None whatever is wrong with it: challenge, origin, relying party, no verified user, no sense."""
 
     def credential_id(self, credential: dict[str, Any]) -> bytes: ...
 
-    def asserted(self, credential: dict[str, Any], challenge: bytes, public_key: bytes) -> int | None:
+    def verify_assertion(self, credential: dict[str, Any], challenge: bytes, public_key: bytes) -> int | None:
         """The authenticator's count of signatures, for the store to judge; None as above, or a wrong signature."""
 
 
 class Host(Protocol):
     """The application beside which, or in which, this server runs."""
 
-    def vouched(self, token: str, now: int) -> Vouched | None:
-        """What its signed word says, or None whatever is wrong with it."""
+    def verify(self, token: str, now: int) -> HostAssertion | None:
+        """What its signed assertion says; None if anything is wrong with it."""

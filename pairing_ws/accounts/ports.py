@@ -54,8 +54,8 @@ class NewSession(msgspec.Struct, frozen=True, kw_only=True):
     key_thumbprint: str | None = None
 
 
-class Begun(NamedTuple):
-    """A session that has begun: its account, its device as stored, whether older sessions of that device ended."""
+class StartedSession(NamedTuple):
+    """A session that has started: its account, its device as stored, whether older sessions of that device ended."""
 
     user: User
     device: Device
@@ -76,7 +76,7 @@ class Retired(msgspec.Struct, frozen=True):
 class Session(msgspec.Struct, frozen=True, kw_only=True):
     """A session with its account and device, as one read gives them.
 
-    `verified_at`: when a person last proved to be there, rather than a key: an invite, a passkey, the host's word.
+    `verified_at`: when a person last proved to be there, rather than a key: an invite, a passkey, the host's assertion.
     With `key_thumbprint` its keys are worth nothing without a proof by that key (see `ports.Prove`). `signed_by` is the
     id of the key that had signed the authKey by which it was known again.
     """
@@ -178,7 +178,7 @@ class AccountStore(Protocol):
 
     async def begin_session(
         self, session: NewSession, device: NewDevice, approved_by: str | None, quarantine_until: int | None, limit: int
-    ) -> Begun | None:
+    ) -> StartedSession | None:
         """Create the session, register or overwrite its device, end the device's older sessions, write the activity. Of
         the device's record only a name stays that a person has given it.
 
@@ -313,5 +313,5 @@ class Tokens(Protocol):
     def verify(self, token: str, now: int) -> Claims | None:
         """The claims, or None whatever is wrong with it."""
 
-    def stands(self, signed_by: str) -> bool:
+    def trusts(self, signed_by: str) -> bool:
         """Whether that signing key has not been withdrawn."""

@@ -57,23 +57,23 @@ def new_family(random: RandomBytes) -> RefreshKey:
     return RefreshKey(token(random), token(random, 32))
 
 
-class Verdict(Enum):
+class RefreshOutcome(Enum):
     ROTATE = "the current key"
     REPEAT = "exchanged, its successor unused"
     LATE = "exchanged, its successor in use since a moment ago"
     STOLEN = "exchanged, its successor in use for longer"
 
 
-def judge(session: Session, key: RefreshKey, now: int, here: str) -> Verdict:
+def classify(session: Session, key: RefreshKey, now: int, here: str) -> RefreshOutcome:
     """What a key of this session's family deserves (RFC 9700, section 4.14.2). `here` names this process's clock."""
     if matches(str(key), session.refresh_hash):
-        return Verdict.ROTATE
+        return RefreshOutcome.ROTATE
     newest = session.retired[-1] if session.retired else None
     if newest and session.sealed and now < session.sealed_until and matches(str(key), newest.hash):
-        return Verdict.REPEAT
+        return RefreshOutcome.REPEAT
     if any(matches(str(key), old.hash) and _is_late(old, now, here) for old in session.retired):
-        return Verdict.LATE
-    return Verdict.STOLEN
+        return RefreshOutcome.LATE
+    return RefreshOutcome.STOLEN
 
 
 def retire(session: Session, key: RefreshKey, now: int, here: str) -> tuple[Retired, ...]:
@@ -98,7 +98,7 @@ def successor_used(session: Session, now: int, here: str) -> tuple[Retired, ...]
     return (*older, Retired(newest.hash, now, here))
 
 
-class Answer(msgspec.Struct, frozen=True):
+class KeyPair(msgspec.Struct, frozen=True):
     """The part of a login's or a refresh's answer that must come out the same when it is repeated. `by`: which process
     made it."""
 
@@ -108,13 +108,13 @@ class Answer(msgspec.Struct, frozen=True):
     by: str = ""
 
 
-def seal(answer: Answer, secret: str, random: RandomBytes) -> bytes:
+def seal(key_pair: KeyPair, secret: str, random: RandomBytes) -> bytes:
     """AES-256-GCM under a key derived from what the client presented; only who presents it again can read it."""
     nonce = random(12)
-    return nonce + AESGCM(_sealing_key(secret)).encrypt(nonce, msgspec.msgpack.encode(answer), None)
+    return nonce + AESGCM(_sealing_key(secret)).encrypt(nonce, msgspec.msgpack.encode(key_pair), None)
 
 
-def unseal(sealed: bytes | None, secret: str) -> Answer | None:
+def unseal(sealed: bytes | None, secret: str) -> KeyPair | None:
     """The answer, or None if there is none or it was sealed for another secret."""
     if not sealed:
         return None
@@ -122,7 +122,7 @@ def unseal(sealed: bytes | None, secret: str) -> Answer | None:
         plain = AESGCM(_sealing_key(secret)).decrypt(sealed[:12], sealed[12:], None)
     except InvalidTag:
         return None
-    return msgspec.msgpack.decode(plain, type=Answer)
+    return msgspec.msgpack.decode(plain, type=KeyPair)
 
 
 def _sealing_key(secret: str) -> bytes:

@@ -24,7 +24,7 @@ from pairing_ws.accounts.ports import (
     Tokens,
     User,
 )
-from pairing_ws.accounts.refresh_keys import Answer, RefreshKey, Verdict
+from pairing_ws.accounts.refresh_keys import KeyPair, RefreshKey, RefreshOutcome
 from pairing_ws.core import codes
 from pairing_ws.core.audit import Audit, untold
 from pairing_ws.core.clock import SKEW_MS, Clock, iso
@@ -56,7 +56,7 @@ class Policy:
 class LoggedIn(NamedTuple):
     """What a login, an accepted invite or a refresh gives: a pair of keys, and whose they are."""
 
-    answer: Answer
+    key_pair: KeyPair
     user: User
     device: Device
     now: int
@@ -72,7 +72,7 @@ class NewInvite(NamedTuple):
 
 
 # Of one account: session id → (until, session).
-Known = dict[str, tuple[int, Session]]
+SessionCache = dict[str, tuple[int, Session]]
 
 
 class AccountService:
@@ -105,7 +105,7 @@ class AccountService:
         # Names this process's clock in what it dates and another one may judge.
         self._here = codes.token(random, 6)
         self._audit = audit
-        self._known: dict[str, Known] = {}
+        self._session_caches: dict[str, SessionCache] = {}
 
     # Begin a session
 
@@ -196,8 +196,8 @@ class AccountService:
         ends_at = now + self._policy.session
         amr = "qr" if approved_by else "invite"
         bound_to = device.key_thumbprint or None
-        answer = self._answer(user_id, session_id, device_id, amr, key, now, ends_at, bound_to)
-        begun = await self._store.begin_session(
+        key_pair = self._issue(user_id, session_id, device_id, amr, key, now, ends_at, bound_to)
+        started = await self._store.begin_session(
             NewSession(
                 id=session_id,
                 user_id=user_id,
@@ -208,7 +208,7 @@ class AccountService:
                 ends_at=ends_at,
                 family_hash=key.family_hash,
                 refresh_hash=key.hash,
-                sealed=keys.seal(answer, secret, self._random),
+                sealed=keys.seal(key_pair, secret, self._random),
                 sealed_until=now + keys.GRACE_MS,
                 # Who has just been handed an invite was there; a scan shows only that the other device was.
                 verified_at=None if approved_by else now,
@@ -219,11 +219,11 @@ class AccountService:
             now + quarantine if quarantine else None,
             self._policy.device_limit,
         )
-        if begun is not None:
+        if started is not None:
             self._audit(
                 "session.started",
                 account=user_id,
-                username=begun.user.username,
+                username=started.user.username,
                 session=session_id,
                 device=device_id,
                 device_name=device.name,
@@ -232,13 +232,13 @@ class AccountService:
                 approved_by=approved_by,
             )
             # What is cached of the account's other sessions still holds: who approves next needs no new look.
-            await self._changed(user_id, forget=begun.ended_older)
-            if begun.ended_older:
+            await self._changed(user_id, forget=started.ended_older)
+            if started.ended_older:
                 self._audit("session.replaced", account=user_id, session=session_id, device=device_id, ip=device.ip)
                 # What the device's older session could still approve; the new one has had no time to make any.
                 await self._devices_ended([device_id])
             self.push_event("device.added", user_id, device_id, exclude=device_id)
-            return LoggedIn(answer, begun.user, begun.device, now)
+            return LoggedIn(key_pair, started.user, started.device, now)
         before = await self._store.session_of_origin(origin)
         # Of the key that this request has proved: a stolen secret alone gets no answer a second time.
         same_key = before is not None and before.key_thumbprint == bound_to
@@ -248,7 +248,7 @@ class AccountService:
                 return LoggedIn(repeated, before.user, before.device, now)
         raise Refused(spent, "this has been used to log in already")
 
-    def _answer(
+    def _issue(
         self,
         user_id: str,
         session_id: str,
@@ -258,7 +258,7 @@ class AccountService:
         now: int,
         ends_at: int,
         key_thumbprint: str | None,
-    ) -> Answer:
+    ) -> KeyPair:
         expires_at = min(now + self._policy.auth_key, ends_at)
         auth_key = self._tokens.issue(
             user_id=user_id,
@@ -270,7 +270,7 @@ class AccountService:
             key_thumbprint=key_thumbprint,
             rt_hash=key.half_hash,
         )
-        return Answer(auth_key, str(key), expires_at, self._here)
+        return KeyPair(auth_key, str(key), expires_at, self._here)
 
     # Know a session again
 
@@ -283,41 +283,41 @@ class AccountService:
         claims = self._tokens.verify(auth_key, now)
         if claims is None:
             raise unauthenticated()
-        known = self._known_of(claims.sub)
-        session = await self._session(known, claims, now)
+        cache = self._cache_of(claims.sub)
+        session = await self._session(cache, claims, now)
         if session is None or (session.user.id, session.device.id) != (claims.sub, claims.did):
             raise unauthenticated()
         if session.key_thumbprint:
             # Before anything changes: who has stolen the authKey alone must not cost its owner a lost answer.
             await prove(session.key_thumbprint, auth_key)
-        return await self._used(known, session, claims, now)
+        return await self._acknowledge(cache, session, claims, now)
 
-    async def left(self, auth_key: str) -> str | None:
+    async def logged_out_device(self, auth_key: str) -> str | None:
         """The id of the device whose true authKey this is, if it was logged out; None else."""
         claims = self._tokens.verify(auth_key, self._clock())
         session = await self._store.session(claims.sid) if claims else None
         return session.device.id if session and session.ended_why in ("revoked", "logged_out") else None
 
-    async def still_stands(self, session_id: str, signed_by: str = "") -> Session | None:
+    async def reload_if_alive(self, session_id: str, signed_by: str = "") -> Session | None:
         """The session as it is now, for what outlives the check of an authKey (sockets, long polls); None once it has
         ended, or the key that had signed the authKey was withdrawn. Never from the cache: the caller was woken because
         something changed.
         """
-        if signed_by and not self._tokens.stands(signed_by):
+        if signed_by and not self._tokens.trusts(signed_by):
             return None
         now = await self._store.session(session_id)
         alive = now is not None and now.alive_at(self._clock()) and now.user.locked_at is None
         return now if alive else None
 
-    async def _session(self, known: Known, claims: Claims, now: int) -> Session | None:
-        until, session = known.get(claims.sid, (0, None))
+    async def _session(self, cache: SessionCache, claims: Claims, now: int) -> Session | None:
+        until, session = cache.get(claims.sid, (0, None))
         looked_at = until - SESSION_CACHE_MS
         # A clock that was set back must not keep what was known for longer.
         if session is None or not looked_at <= now < until or _is_newer(claims, session, looked_at):
             session = await self._store.session(claims.sid)
             if session is None:
                 return None
-            known[session.id] = (now + SESSION_CACHE_MS, session)
+            cache[session.id] = (now + SESSION_CACHE_MS, session)
         if session.signed_by != claims.signed_by:
             session = msgspec.structs.replace(session, signed_by=claims.signed_by)
         if not session.alive_at(now):
@@ -326,21 +326,21 @@ class AccountService:
             raise Refused(Code.ACCOUNT_LOCKED, "the account is locked")
         return session
 
-    async def _used(self, known: Known, session: Session, claims: Claims, now: int) -> Session:
+    async def _acknowledge(self, cache: SessionCache, session: Session, claims: Claims, now: int) -> Session:
         """Whether the authKey that was used belongs to the answer that can be repeated: an older one's use must not
         cost a client the answer of a refresh that got lost."""
         if session.sealed and _is_of_newest_answer(claims, session):
             retired = keys.successor_used(session, now, self._here)
             await self._store.forget_sealed(session.id, session.refresh_hash, retired)
             session = msgspec.structs.replace(session, sealed=None, retired=retired)
-            known[session.id] = (now + SESSION_CACHE_MS, session)
+            cache[session.id] = (now + SESSION_CACHE_MS, session)
         return session
 
-    def _known_of(self, user_id: str) -> Known:
+    def _cache_of(self, user_id: str) -> SessionCache:
         """To be asked for before reading: if the account is forgotten meanwhile, what was read goes to nobody."""
-        if len(self._known) > 50_000:
-            self._known.clear()
-        return self._known.setdefault(user_id, {})
+        if len(self._session_caches) > 50_000:
+            self._session_caches.clear()
+        return self._session_caches.setdefault(user_id, {})
 
     # Renew
 
@@ -363,17 +363,19 @@ class AccountService:
                     await prove(session.key_thumbprint)
                 await self._limits.hit("refresh", session.device.id)
                 counted = True
-            verdict = keys.judge(session, key, now, self._here)
-            if verdict is Verdict.ROTATE:
+            outcome = keys.classify(session, key, now, self._here)
+            if outcome is RefreshOutcome.ROTATE:
                 renewed = await self._rotate(session, key, ip, now)
                 if renewed is None:
                     continue
                 return renewed
-            if verdict is Verdict.REPEAT:
-                answer = keys.unseal(session.sealed, str(key))
-                if answer is not None:
-                    return LoggedIn(self._fresh(session, answer, now), session.user, session.device, now)
-            if verdict is not Verdict.STOLEN:
+            if outcome is RefreshOutcome.REPEAT:
+                key_pair = keys.unseal(session.sealed, str(key))
+                if key_pair is not None:
+                    return LoggedIn(
+                        self._with_valid_auth_key(session, key_pair, now), session.user, session.device, now
+                    )
+            if outcome is not RefreshOutcome.STOLEN:
                 raise Refused(Code.ALREADY_REFRESHED, "this key was exchanged, and its successor is in use; use that")
             await self._end(session, "session.key_reused", ip, now)
             raise unauthenticated("key_reused")
@@ -381,7 +383,7 @@ class AccountService:
 
     async def _rotate(self, session: Session, key: RefreshKey, ip: str, now: int) -> LoggedIn | None:
         new = key.successor(self._random)
-        answer = self._answer(
+        key_pair = self._issue(
             session.user.id,
             session.id,
             session.device.id,
@@ -397,24 +399,24 @@ class AccountService:
             new_hash=new.hash,
             retired=keys.retire(session, key, now, self._here),
             idle_until=now + self._policy.refresh_key,
-            sealed=keys.seal(answer, str(key), self._random),
+            sealed=keys.seal(key_pair, str(key), self._random),
             sealed_until=now + self._policy.refresh_repeat,
             ip=ip,
             at=now,
         )
         # What is cached was read before: the new key's first use must be seen.
-        self._known.pop(session.user.id, None)
+        self._session_caches.pop(session.user.id, None)
         if not await self._store.rotate(rotation):
             return None
         self._tell("session.refreshed", session, ip)
-        return LoggedIn(answer, session.user, session.device, now)
+        return LoggedIn(key_pair, session.user, session.device, now)
 
-    def _fresh(self, session: Session, repeated: Answer, now: int) -> Answer:
+    def _with_valid_auth_key(self, session: Session, repeated: KeyPair, now: int) -> KeyPair:
         """The answer with another authKey if its own has expired: the client may have slept for hours."""
         key = RefreshKey.parse(repeated.refresh_key)
         if key is None or now < repeated.expires_at:
             return repeated
-        return self._answer(
+        return self._issue(
             session.user.id,
             session.id,
             session.device.id,
@@ -487,7 +489,7 @@ class AccountService:
 
     async def devices_seen_by(self, session: Session) -> Sequence[Device] | None:
         """The same for a socket that outlives its authKey; None once its session has ended. Never from the cache."""
-        if session.signed_by and not self._tokens.stands(session.signed_by):
+        if session.signed_by and not self._tokens.trusts(session.signed_by):
             return None
         return await self._store.devices_seen_by(session.id, session.user.id, self._clock())
 
@@ -517,7 +519,7 @@ class AccountService:
             await self._store.rename(session.user.id, device_id, name, line)
             self._tell(line.event, session, ip, renamed=device_id, name=name)
             await self._changed(session.user.id)
-        self._known.pop(session.user.id, None)
+        self._session_caches.pop(session.user.id, None)
         return await self._device(session.user.id, device_id)
 
     async def _device(self, user_id: str, device_id: str) -> Device:
@@ -592,7 +594,7 @@ class AccountService:
 
     async def lock(self, username: str, *, locked: bool) -> User:
         now = self._clock()
-        user = await self._told(await self._store.lock(_known(username), now if locked else None))
+        user = await self._changed_user(await self._store.lock(_usable_name(username), now if locked else None))
         self._audit("account.locked" if locked else "account.unlocked", account=user.id, username=user.username)
         if locked:
             await self._devices_ended([each.id for each in await self._store.devices(user.id, now)])
@@ -601,11 +603,11 @@ class AccountService:
     async def delete_user(self, username: str) -> User:
         # First nobody comes in any more, and what waits for this account ends.
         await self.lock(username, locked=True)
-        user = await self._told(await self._store.delete_user(_known(username)))
+        user = await self._changed_user(await self._store.delete_user(_usable_name(username)))
         self._audit("account.deleted", account=user.id, username=user.username)
         return user
 
-    async def _told(self, user: User | None) -> User:
+    async def _changed_user(self, user: User | None) -> User:
         if user is None:
             raise no_such_user()
         await self._changed(user.id)
@@ -626,7 +628,7 @@ class AccountService:
 
     async def _changed(self, user_id: str, *, forget: bool = True) -> None:
         if forget:
-            self._known.pop(user_id, None)
+            self._session_caches.pop(user_id, None)
         await self._bus.publish(account_channel(user_id))
 
     def _tell(self, event: str, session: Session, ip: str, **facts: str | int | None) -> None:
@@ -667,7 +669,7 @@ def _is_of_newest_answer(claims: Claims, session: Session) -> bool:
     return claims.iat * 1000 + claims.ms >= session.answered_at
 
 
-def _known(username: str) -> str:
+def _usable_name(username: str) -> str:
     """A name that somebody may have: the database is never asked for one that it can't even spell."""
     name = names.written(username)
     if not names.usable(name):
@@ -687,7 +689,7 @@ def no_such_device() -> Refused:
     return Refused(Code.NOT_FOUND, "no such device in this account")
 
 
-ENDS = {
+END_REASONS = {
     "replaced": "this device's code has logged in again, on this machine or on another one that has it",
     "revoked": "another device has logged this one out",
     "logged_out": "this session was logged out",
@@ -697,6 +699,6 @@ ENDS = {
 
 def unauthenticated(why: str | None = None) -> Refused:
     """One answer for every key that is missing, wrong or expired; who has a true one is told why its session ended."""
-    if why in ENDS:
-        return Refused(Code.UNAUTHENTICATED, ENDS[why], reason=why)
+    if why in END_REASONS:
+        return Refused(Code.UNAUTHENTICATED, END_REASONS[why], reason=why)
     return Refused(Code.UNAUTHENTICATED, "no valid credential")

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from pairing_ws.accounts.passkeys import Added, Host, Passkey, PasskeyStore, Purpose, WebAuthnJudge
+from pairing_ws.accounts.passkeys import Added, Host, Passkey, PasskeyStore, Purpose, WebAuthnVerifier
 from pairing_ws.accounts.ports import Activity, Session
 from pairing_ws.accounts.service import AccountService, account_channel
 from pairing_ws.core import codes
@@ -22,7 +22,10 @@ MAX_PASSKEYS = 10
 
 
 class StepUpService:
-    """`within` is how old a proof may be for an approval, in ms; 0: approvals need none. `webauthn` loads the judge."""
+    """`within` is how old a proof may be for an approval, in ms; 0: approvals need none.
+
+    `webauthn` loads the verifier, once somebody needs it.
+    """
 
     def __init__(
         self,
@@ -30,7 +33,7 @@ class StepUpService:
         bus: Bus,
         limits: Limits,
         accounts: AccountService,
-        webauthn: Callable[[], Awaitable[WebAuthnJudge]],
+        webauthn: Callable[[], Awaitable[WebAuthnVerifier]],
         host: Host | None,
         within: int,
         clock: Clock,
@@ -50,7 +53,7 @@ class StepUpService:
 
     # Is somebody there?
 
-    async def demand(self, session: Session) -> None:
+    async def require(self, session: Session) -> None:
         """Raises STEP_UP_REQUIRED, with what would do, unless the policy is off or the session was verified lately."""
         if self._within and not await self._is_fresh(session):
             raise await self._required(session)
@@ -101,7 +104,7 @@ class StepUpService:
         passkey = next((each for each in known if each.credential_id == wanted), None)
         if challenge is None or passkey is None:
             raise self._refused(session, "webauthn", ip)
-        sign_count = webauthn.asserted(credential, challenge, passkey.public_key)
+        sign_count = webauthn.verify_assertion(credential, challenge, passkey.public_key)
         copied = self._line(session, "passkey.copied", ip, passkey.name)
         if sign_count is None or not await self._store.use_passkey(passkey, sign_count, session.id, now, copied):
             raise self._refused(session, "webauthn", ip)
@@ -109,16 +112,16 @@ class StepUpService:
         return now
 
     async def by_host(self, session: Session, token: str) -> int:
-        """When the host application saw this person (ms). A word counts once. Raises STEP_UP_REFUSED."""
+        """When the host application saw this person (ms). An assertion counts once. Raises STEP_UP_REFUSED."""
         await self._limits.hit("step_up", session.id)
         now = self._clock()
-        vouched = self._host.vouched(token, now) if self._host else None
-        if vouched is None or (vouched.sub, vouched.sid) != (session.user.id, session.id):
+        assertion = self._host.verify(token, now) if self._host else None
+        if assertion is None or (assertion.sub, assertion.sid) != (session.user.id, session.id):
             raise self._refused(session, "host")
-        word = vouched.auth_time * 1000
+        asserted_at = assertion.auth_time * 1000
         # A host whose clock is ahead gives no longer proofs than another.
-        at = min(word, now)
-        if not self._is_recent(at) or not await self._store.verify_session(session.id, at, word):
+        at = min(asserted_at, now)
+        if not self._is_recent(at) or not await self._store.verify_session(session.id, at, asserted_at):
             raise self._refused(session, "host")
         self._told("session.stepped_up", session, None, method="host")
         return at
@@ -148,8 +151,8 @@ class StepUpService:
         webauthn = await self._webauthn()
         now = self._clock()
         challenge = await self._store.take_challenge(session.id, Purpose.ADD, now)
-        attested = webauthn.attested(credential, challenge) if challenge else None
-        if attested is None:
+        registered = webauthn.verify_registration(credential, challenge) if challenge else None
+        if registered is None:
             raise Refused(Code.PASSKEY_REFUSED, "the passkey's answer does not fit what was asked")
         passkey = Passkey(
             id=codes.token(self._random),
@@ -157,7 +160,7 @@ class StepUpService:
             name=name,
             device_id=session.device.id,
             created_at=now,
-            **msgspec.structs.asdict(attested),
+            **msgspec.structs.asdict(registered),
         )
         line = self._line(session, "passkey.added", ip, name)
         added = await self._store.add_passkey(passkey, session.id, MAX_PASSKEYS, line, first=first)

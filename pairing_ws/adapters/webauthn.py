@@ -19,7 +19,7 @@ from webauthn.helpers.structs import (
     UserVerificationRequirement,
 )
 
-from pairing_ws.accounts.passkeys import Attested, Passkey
+from pairing_ws.accounts.passkeys import Passkey, RegisteredCredential
 from pairing_ws.accounts.ports import User
 
 log = structlog.get_logger()
@@ -31,7 +31,7 @@ REQUIRED = UserVerificationRequirement.REQUIRED
 
 
 class WebAuthn:
-    """`host` is the relying party's name, `timeout` in ms. See `accounts.passkeys.WebAuthnJudge`."""
+    """`host` is the relying party's name, `timeout` in ms. See `accounts.passkeys.WebAuthnVerifier`."""
 
     def __init__(self, host: str, origin: str, timeout: int) -> None:
         self._rp_id = host
@@ -66,7 +66,7 @@ class WebAuthn:
             )
         )
 
-    def attested(self, credential: dict[str, Any], challenge: bytes) -> Attested | None:
+    def verify_registration(self, credential: dict[str, Any], challenge: bytes) -> RegisteredCredential | None:
         try:
             self._refuse_frames(credential)
             verified = verify_registration_response(
@@ -78,7 +78,7 @@ class WebAuthn:
             )
             if len(verified.credential_id) > MAX_CREDENTIAL_ID or len(verified.credential_public_key) > MAX_PUBLIC_KEY:
                 raise ValueError("longer than any authenticator's")
-            return Attested(
+            return RegisteredCredential(
                 verified.credential_id,
                 verified.credential_public_key,
                 verified.sign_count,
@@ -94,7 +94,7 @@ class WebAuthn:
         except ValueError:
             return b""
 
-    def asserted(self, credential: dict[str, Any], challenge: bytes, public_key: bytes) -> int | None:
+    def verify_assertion(self, credential: dict[str, Any], challenge: bytes, public_key: bytes) -> int | None:
         try:
             self._refuse_frames(credential)
             verified = verify_authentication_response(

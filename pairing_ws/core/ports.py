@@ -67,7 +67,7 @@ class Proofs(Protocol):
     def thumbprint(self, jwk: Mapping[str, str]) -> str:
         """RFC 7638. Raises ValueError if it is no public key on P-256."""
 
-    async def demand(
+    async def verify(
         self, given: Sequence[str], method: str, path: str, key_thumbprint: str, auth_key: str | None
     ) -> None:
         """See `Prove`. `given` is all that came as proof, `path` the one asked for, below the public address."""

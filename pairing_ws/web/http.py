@@ -203,7 +203,7 @@ class Caller:
         path = str(self.scope["path"]).removeprefix(self.scope.get("root_path", ""))
         method = self.scope.get("method", "GET")
         proofs = self.fields.all(b"dpop") if self.proof is None else [self.proof]
-        await self.services.proofs.demand(proofs, method, path, key_thumbprint, auth_key)
+        await self.services.proofs.verify(proofs, method, path, key_thumbprint, auth_key)
 
     async def by_key(self) -> ByKey:
         return self.as_approver(await self.session())
@@ -213,7 +213,7 @@ class Caller:
         return ByKey(
             approver,
             lambda: self.services.accounts.refuse_quarantined(session),
-            lambda: self.services.step_ups.demand(session),
+            lambda: self.services.step_ups.require(session),
         )
 
     def by_secret(self) -> BySecret:
@@ -472,7 +472,7 @@ def give_keys(given: LoggedIn, services: Services, *, cookie: bool) -> Response:
     response = JsonResponse(wire.keys(given, with_refresh_key=not cookie))
     if cookie:
         seconds = services.settings.refresh_key_seconds
-        response.set_cookie(REFRESH_COOKIE, given.answer.refresh_key, max_age=seconds, **_cookie(services.settings))
+        response.set_cookie(REFRESH_COOKIE, given.key_pair.refresh_key, max_age=seconds, **_cookie(services.settings))
     return response
 
 

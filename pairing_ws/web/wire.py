@@ -506,10 +506,10 @@ def user(record: accounts.User) -> UserView:
 
 def keys(given: LoggedIn, *, with_refresh_key: bool) -> Keys:
     return Keys(
-        auth_key=given.answer.auth_key,
-        refresh_key=given.answer.refresh_key if with_refresh_key else None,
-        expires_in=max(0, (given.answer.expires_at - given.now) // 1000),
-        expires_at=iso(given.answer.expires_at),
+        auth_key=given.key_pair.auth_key,
+        refresh_key=given.key_pair.refresh_key if with_refresh_key else None,
+        expires_in=max(0, (given.key_pair.expires_at - given.now) // 1000),
+        expires_at=iso(given.key_pair.expires_at),
         user=user(given.user),
         device=device(given.device, given.device.id, given.now),
     )

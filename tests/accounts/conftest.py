@@ -78,7 +78,7 @@ class World:
 
     async def known(self, given: LoggedIn) -> Session:
         """The session of a pair of keys; asking is the authKey's first use."""
-        return await self.accounts.authenticate(given.answer.auth_key)
+        return await self.accounts.authenticate(given.key_pair.auth_key)
 
     async def column(self, statement: str, **values: object) -> list[object]:
         """One column, as the database holds it."""

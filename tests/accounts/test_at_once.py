@@ -90,7 +90,7 @@ async def test_of_two_accounts_that_approve_one_pairing_one_gets_the_session(her
         new = device()
         logins = (here.another().accounts.log_in(f"p{number}", each, new, "s" * 43) for each in parties * 4)
         ends = await settled(*logins)
-        given = {each.answer for each in ends if isinstance(each, LoggedIn)}
+        given = {each.key_pair for each in ends if isinstance(each, LoggedIn)}
         assert len(given) == 1
         assert (
             len(await here.column("SELECT id FROM sessions WHERE origin = :origin", origin=f"pairing:p{number}")) == 1
@@ -122,7 +122,7 @@ ACTS: dict[str, Callable[[World, Session, LoggedIn], Awaitable[object]]] = {
     "log in again": lambda here, root, _: here.accounts.log_in(
         f"again-{root.user.id}", as_approver(root), device("it", push_token="new"), "s" * 43
     ),
-    "refresh": lambda here, _, it: here.accounts.refresh(it.answer.refresh_key, ""),
+    "refresh": lambda here, _, it: here.accounts.refresh(it.key_pair.refresh_key, ""),
     "log out": lambda here, _, it: log_out(here, it),
     "revoke": lambda here, root, it: here.accounts.revoke(root, it.device.id, "", descendants=True),
     "rename": lambda here, root, it: here.accounts.change_device(root, it.device.id, "", name="New", push_token=None),

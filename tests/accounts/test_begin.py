@@ -138,7 +138,7 @@ async def test_a_lost_answer_is_repeated_to_the_same_secret_for_thirty_seconds(h
     log_in = await begin(here, how)
     first = await log_in(SECRET)  # type: ignore[operator]
     here.clock.forward(seconds=GRACE_SECONDS, ms=-1)
-    assert (await log_in(SECRET)).answer == first.answer  # type: ignore[operator]
+    assert (await log_in(SECRET)).key_pair == first.key_pair  # type: ignore[operator]
     here.clock.forward(ms=1)
     assert await code_of(log_in(SECRET)) is SPENT[how]  # type: ignore[operator]
 
@@ -154,7 +154,7 @@ async def test_a_lost_answer_is_not_repeated_to_another_secret(here: World, how:
 async def test_an_answer_is_not_repeated_once_its_auth_key_was_used(here: World, how: str) -> None:
     log_in = await begin(here, how)
     first = await log_in(SECRET)  # type: ignore[operator]
-    await here.another().accounts.authenticate(first.answer.auth_key)
+    await here.another().accounts.authenticate(first.key_pair.auth_key)
     assert await code_of(log_in(SECRET)) is SPENT[how]  # type: ignore[operator]
 
 
@@ -162,7 +162,7 @@ async def test_an_answer_is_not_repeated_once_its_auth_key_was_used(here: World,
 async def test_an_answer_is_not_repeated_once_its_refresh_key_was_used(here: World, how: str) -> None:
     log_in = await begin(here, how)
     first = await log_in(SECRET)  # type: ignore[operator]
-    await here.another().accounts.refresh(first.answer.refresh_key, "")
+    await here.another().accounts.refresh(first.key_pair.refresh_key, "")
     assert await code_of(log_in(SECRET)) is SPENT[how]  # type: ignore[operator]
 
 
@@ -184,8 +184,8 @@ async def test_nothing_stored_gives_a_key_or_a_secret_away(here: World) -> None:
         async with here.engine.connect() as connection:
             rows = await connection.exec_driver_sql(f"SELECT * FROM {table}")
             stored += repr([tuple(row) for row in rows]).encode()
-    family, value = given.answer.refresh_key.split(".")
-    for hidden in (SECRET, given.answer.auth_key, given.answer.refresh_key, family, value):
+    family, value = given.key_pair.refresh_key.split(".")
+    for hidden in (SECRET, given.key_pair.auth_key, given.key_pair.refresh_key, family, value):
         assert hidden.encode() not in stored
 
 
@@ -267,7 +267,7 @@ async def test_who_brings_an_existing_devices_code_inherits_nothing_and_ends_the
     assert second.device.quarantine_until == here.clock() + here.policy.quarantine
     assert (second.device.name, second.device.os, second.device.paired_by) == ("Second", "", root.device.id)
     assert await here.column("SELECT push_address FROM devices WHERE id = :id", id=first.device.id) == [None]
-    assert await here.accounts.still_stands(first.id) is None
+    assert await here.accounts.reload_if_alive(first.id) is None
     assert {each.name for each in await here.accounts.devices(root)} == {"Test device", "Second"}
 
 
@@ -278,7 +278,10 @@ async def test_an_older_sessions_keys_die_at_once_when_its_device_logs_in_anew(h
     # From now on it is known without a look at the database.
     await here.known(old)
     await here.pair(root, device("same"))
-    for call in (here.accounts.authenticate(old.answer.auth_key), here.accounts.refresh(old.answer.refresh_key, "")):
+    for call in (
+        here.accounts.authenticate(old.key_pair.auth_key),
+        here.accounts.refresh(old.key_pair.refresh_key, ""),
+    ):
         assert await code_of(call) is Code.UNAUTHENTICATED
 
 
@@ -286,7 +289,7 @@ async def test_one_code_in_two_accounts_is_two_records_that_do_not_touch(here: W
     alices = await here.by_invite("alice", code="same", name="Alice's", push_token="address")
     bobs = await here.by_invite("bob", code="same", name="Bob's", push_token="address")
     assert alices.device.id != bobs.device.id
-    assert await here.accounts.still_stands(alices.id)
+    assert await here.accounts.reload_if_alive(alices.id)
     assert [each.name for each in await here.accounts.devices(alices)] == ["Alice's"]
     # One phone with two accounts on it: both may push to it.
     assert await here.column("SELECT push_address FROM devices") == ["address", "address"]
@@ -324,7 +327,7 @@ async def test_from_quarantine_a_push_address_is_taken_from_a_device_whose_time_
     first = await here.by_invite()
     await here.by_invite(push_token="address")
     here.clock.forward(ms=here.policy.refresh_key - 1)
-    await here.accounts.refresh((await here.pair(first, device())).answer.refresh_key, "")
+    await here.accounts.refresh((await here.pair(first, device())).key_pair.refresh_key, "")
     fresh = await here.by_pairing(first)
     here.clock.forward(ms=1)
     fresh = await here.another().by_pairing(fresh, push_token="address")
@@ -395,7 +398,7 @@ async def test_fifty_logins_of_one_pairing_give_one_session_one_device_and_one_p
     answers = await asyncio.gather(
         *(processes[n % 5].accounts.log_in("pairing", party, new, SECRET) for n in range(50))
     )
-    assert len({each.answer for each in answers}) == 1
+    assert len({each.key_pair for each in answers}) == 1
     assert len(await here.column("SELECT id FROM sessions WHERE origin = 'pairing:pairing'")) == 1
     assert len(await here.column("SELECT id FROM devices")) == 2
 
@@ -424,7 +427,7 @@ async def test_a_pairing_that_redis_forgot_to_have_consumed_still_logs_in_once(h
         return await here.accounts.log_in(pending.id, as_approver(root), new, SECRET)
 
     first = await log_in_with_a_fresh_store()
-    assert (await log_in_with_a_fresh_store()).answer == first.answer
+    assert (await log_in_with_a_fresh_store()).key_pair == first.key_pair
     await here.known(first)
     assert await code_of(log_in_with_a_fresh_store()) is Code.PAIRING_CONSUMED
     assert len(await here.column("SELECT id FROM sessions WHERE origin = 'pairing:pairing'")) == 1
@@ -436,7 +439,7 @@ async def test_sixty_four_logins_of_different_pairings_at_once_all_succeed(here:
     roots = [await roomy.by_invite(f"user{n}") for n in range(4)]
     processes = [roomy.another() for _ in range(4)]
     given = await asyncio.gather(*(processes[n % 4].pair(roots[n // 16], device(f"d{n}")) for n in range(64)))
-    assert len({each.answer.refresh_key for each in given}) == 64
+    assert len({each.key_pair.refresh_key for each in given}) == 64
     for root in roots:
         assert len(await roomy.accounts.devices(root)) == 17
     sessions = await asyncio.gather(*(roomy.known(each) for each in given))

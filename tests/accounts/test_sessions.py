@@ -29,9 +29,9 @@ async def logged_in(here: World) -> LoggedIn:
 async def test_a_refresh_gives_a_new_pair_and_the_old_refresh_key_is_no_more_the_current_one(here: World) -> None:
     first = await logged_in(here)
     here.clock.forward(seconds=60)
-    second = await here.accounts.refresh(first.answer.refresh_key, "192.0.2.9")
-    assert second.answer.refresh_key != first.answer.refresh_key
-    assert second.answer.auth_key != first.answer.auth_key
+    second = await here.accounts.refresh(first.key_pair.refresh_key, "192.0.2.9")
+    assert second.key_pair.refresh_key != first.key_pair.refresh_key
+    assert second.key_pair.auth_key != first.key_pair.auth_key
     session = await here.known(second)
     assert session.id == (await here.known(first)).id
     assert (session.device.last_seen_at, session.device.last_ip) == (here.clock(), "192.0.2.9")
@@ -39,46 +39,46 @@ async def test_a_refresh_gives_a_new_pair_and_the_old_refresh_key_is_no_more_the
 
 async def test_the_same_key_again_gives_the_same_successor_while_that_is_unused(here: World) -> None:
     first = await logged_in(here)
-    second = await here.accounts.refresh(first.answer.refresh_key, "")
+    second = await here.accounts.refresh(first.key_pair.refresh_key, "")
     here.clock.forward(ms=GRACE_MS + 1)
-    assert (await here.another().accounts.refresh(first.answer.refresh_key, "")).answer == second.answer
+    assert (await here.another().accounts.refresh(first.key_pair.refresh_key, "")).key_pair == second.key_pair
 
 
 @pytest.mark.security(14)
 async def test_a_refresh_whose_answer_got_lost_can_be_repeated_for_a_day_and_gives_keys_that_work(here: World) -> None:
     first = await logged_in(here)
-    second = await here.accounts.refresh(first.answer.refresh_key, "")
+    second = await here.accounts.refresh(first.key_pair.refresh_key, "")
     here.clock.forward(seconds=DAY_SECONDS, ms=-1)
     await here.accounts.tidy()
-    again = await here.another().accounts.refresh(first.answer.refresh_key, "")
-    assert again.answer.refresh_key == second.answer.refresh_key
-    assert again.answer.expires_at == here.clock() + here.policy.auth_key
+    again = await here.another().accounts.refresh(first.key_pair.refresh_key, "")
+    assert again.key_pair.refresh_key == second.key_pair.refresh_key
+    assert again.key_pair.expires_at == here.clock() + here.policy.auth_key
     assert "session.key_reused" not in await here.column("SELECT event FROM activity")
     # The first use of the authKey that was made for the repetition ends it, too.
     await here.known(again)
-    assert await code_of(here.accounts.refresh(first.answer.refresh_key, "")) is Code.ALREADY_REFRESHED
-    await here.accounts.refresh(second.answer.refresh_key, "")
+    assert await code_of(here.accounts.refresh(first.key_pair.refresh_key, "")) is Code.ALREADY_REFRESHED
+    await here.accounts.refresh(second.key_pair.refresh_key, "")
 
 
 async def test_for_how_long_a_refresh_can_be_repeated_is_a_setting(here: World) -> None:
     short = here.another(refresh_repeat=60_000)
     first = await short.accounts.accept_invite((await short.accounts.invite("alice")).code, device(), None)
-    second = await short.accounts.refresh(first.answer.refresh_key, "")
+    second = await short.accounts.refresh(first.key_pair.refresh_key, "")
     here.clock.forward(ms=60_000)
-    assert await code_of(short.accounts.refresh(first.answer.refresh_key, "")) is Code.UNAUTHENTICATED
-    assert await code_of(short.accounts.refresh(second.answer.refresh_key, "")) is Code.UNAUTHENTICATED
+    assert await code_of(short.accounts.refresh(first.key_pair.refresh_key, "")) is Code.UNAUTHENTICATED
+    assert await code_of(short.accounts.refresh(second.key_pair.refresh_key, "")) is Code.UNAUTHENTICATED
 
 
 @pytest.mark.security(17)
 async def test_what_is_kept_for_a_repetition_opens_with_the_key_that_was_exchanged_alone(here: World) -> None:
     first = await logged_in(here)
-    second = await here.accounts.refresh(first.answer.refresh_key, "")
+    second = await here.accounts.refresh(first.key_pair.refresh_key, "")
     (sealed,) = await here.column("SELECT sealed FROM sessions WHERE sealed IS NOT NULL")
     kept = [await here.column(f"SELECT {name} FROM sessions") for name in ("retired", "refresh_hash", "family_hash")]
     assert isinstance(sealed, bytes)
-    assert unseal(sealed, first.answer.refresh_key) == second.answer
-    assert unseal(sealed, second.answer.refresh_key) is None
-    for answer in (first.answer, second.answer):
+    assert unseal(sealed, first.key_pair.refresh_key) == second.key_pair
+    assert unseal(sealed, second.key_pair.refresh_key) is None
+    for answer in (first.key_pair, second.key_pair):
         for secret in (answer.auth_key, *answer.refresh_key.split(".")):
             assert secret not in f"{sealed!r} {kept}"
 
@@ -86,7 +86,7 @@ async def test_what_is_kept_for_a_repetition_opens_with_the_key_that_was_exchang
 @pytest.mark.parametrize("used", ["authKey", "refreshKey"])
 async def test_the_grace_of_an_exchanged_key_starts_with_the_first_use_of_its_successor(here: World, used: str) -> None:
     first = await logged_in(here)
-    second = await here.accounts.refresh(first.answer.refresh_key, "")
+    second = await here.accounts.refresh(first.key_pair.refresh_key, "")
     here.clock.forward(seconds=300)
     if used == "authKey":
         await here.known(second)
@@ -95,25 +95,25 @@ async def test_the_grace_of_an_exchanged_key_starts_with_the_first_use_of_its_su
         await here.another().known(second)
         here.clock.forward(ms=GRACE_MS - GRACE_MS // 2 - 1)
     else:
-        await here.accounts.refresh(second.answer.refresh_key, "")
+        await here.accounts.refresh(second.key_pair.refresh_key, "")
         here.clock.forward(ms=GRACE_MS - 1)
-    assert await code_of(here.accounts.refresh(first.answer.refresh_key, "")) is Code.ALREADY_REFRESHED
+    assert await code_of(here.accounts.refresh(first.key_pair.refresh_key, "")) is Code.ALREADY_REFRESHED
     here.clock.forward(ms=1)
-    assert await code_of(here.accounts.refresh(first.answer.refresh_key, "")) is Code.UNAUTHENTICATED
-    assert await code_of(here.accounts.authenticate(second.answer.auth_key)) is Code.UNAUTHENTICATED
+    assert await code_of(here.accounts.refresh(first.key_pair.refresh_key, "")) is Code.UNAUTHENTICATED
+    assert await code_of(here.accounts.authenticate(second.key_pair.auth_key)) is Code.UNAUTHENTICATED
 
 
 @pytest.mark.parametrize("used", ["authKey", "refreshKey"])
 async def test_the_same_key_again_after_its_successor_was_used_is_told_so(here: World, used: str) -> None:
     first = await logged_in(here)
-    second = await here.accounts.refresh(first.answer.refresh_key, "")
+    second = await here.accounts.refresh(first.key_pair.refresh_key, "")
     if used == "authKey":
         await here.known(second)
     else:
-        await here.accounts.refresh(second.answer.refresh_key, "")
-    assert await code_of(here.accounts.refresh(first.answer.refresh_key, "")) is Code.ALREADY_REFRESHED
+        await here.accounts.refresh(second.key_pair.refresh_key, "")
+    assert await code_of(here.accounts.refresh(first.key_pair.refresh_key, "")) is Code.ALREADY_REFRESHED
     # Not theft: the session lives on.
-    assert await here.accounts.still_stands((await here.known(second)).id)
+    assert await here.accounts.reload_if_alive((await here.known(second)).id)
 
 
 @pytest.mark.parametrize("ms", [60_000, 1])
@@ -122,48 +122,48 @@ async def test_going_on_with_the_older_auth_key_does_not_use_up_the_successor(he
     first = await logged_in(here)
     session = await here.known(first)
     here.clock.forward(ms=ms)
-    second = await here.accounts.refresh(first.answer.refresh_key, "")
+    second = await here.accounts.refresh(first.key_pair.refresh_key, "")
     await here.known(first)
-    await here.accounts.still_stands(session.id)
-    assert (await here.accounts.refresh(first.answer.refresh_key, "")).answer == second.answer
+    await here.accounts.reload_if_alive(session.id)
+    assert (await here.accounts.refresh(first.key_pair.refresh_key, "")).key_pair == second.key_pair
     # The successor's first use still ends it, even while the session is fresh in the cache.
     await here.known(second)
-    assert await code_of(here.accounts.refresh(first.answer.refresh_key, "")) is Code.ALREADY_REFRESHED
+    assert await code_of(here.accounts.refresh(first.key_pair.refresh_key, "")) is Code.ALREADY_REFRESHED
 
 
 @pytest.mark.security(14)
 async def test_a_key_reused_after_the_grace_ends_the_session_with_all_its_keys(here: World) -> None:
     first = await logged_in(here)
-    second = await here.accounts.refresh(first.answer.refresh_key, "")
+    second = await here.accounts.refresh(first.key_pair.refresh_key, "")
     device_id = (await here.known(second)).device.id
     here.clock.forward(ms=GRACE_MS)
-    assert await code_of(here.accounts.refresh(first.answer.refresh_key, "192.0.2.66")) is Code.UNAUTHENTICATED
-    assert await code_of(here.accounts.refresh(second.answer.refresh_key, "")) is Code.UNAUTHENTICATED
+    assert await code_of(here.accounts.refresh(first.key_pair.refresh_key, "192.0.2.66")) is Code.UNAUTHENTICATED
+    assert await code_of(here.accounts.refresh(second.key_pair.refresh_key, "")) is Code.UNAUTHENTICATED
     for each in (first, second):
-        assert await code_of(here.accounts.authenticate(each.answer.auth_key)) is Code.UNAUTHENTICATED
+        assert await code_of(here.accounts.authenticate(each.key_pair.auth_key)) is Code.UNAUTHENTICATED
     assert here.ended == [device_id]
     assert "session.key_reused" in await here.column("SELECT event FROM activity WHERE ip = '192.0.2.66'")
 
 
 async def test_a_key_two_rotations_old_counts_as_late_within_the_grace_and_as_stolen_after_it(here: World) -> None:
     first = await logged_in(here)
-    second = await here.accounts.refresh(first.answer.refresh_key, "")
-    third = await here.accounts.refresh(second.answer.refresh_key, "")
-    assert await code_of(here.accounts.refresh(first.answer.refresh_key, "")) is Code.ALREADY_REFRESHED
-    assert (await here.accounts.refresh(second.answer.refresh_key, "")).answer == third.answer
+    second = await here.accounts.refresh(first.key_pair.refresh_key, "")
+    third = await here.accounts.refresh(second.key_pair.refresh_key, "")
+    assert await code_of(here.accounts.refresh(first.key_pair.refresh_key, "")) is Code.ALREADY_REFRESHED
+    assert (await here.accounts.refresh(second.key_pair.refresh_key, "")).key_pair == third.key_pair
     here.clock.forward(ms=GRACE_MS)
-    assert await code_of(here.accounts.refresh(first.answer.refresh_key, "")) is Code.UNAUTHENTICATED
-    assert await code_of(here.accounts.refresh(third.answer.refresh_key, "")) is Code.UNAUTHENTICATED
+    assert await code_of(here.accounts.refresh(first.key_pair.refresh_key, "")) is Code.UNAUTHENTICATED
+    assert await code_of(here.accounts.refresh(third.key_pair.refresh_key, "")) is Code.UNAUTHENTICATED
 
 
 async def test_an_unknown_value_of_a_right_family_ends_the_session(here: World) -> None:
     # Whoever knows the family has held one of its keys, so one that nobody remembers is an old one.
     first = await logged_in(here)
-    family = RefreshKey.parse(first.answer.refresh_key)
+    family = RefreshKey.parse(first.key_pair.refresh_key)
     assert family is not None
     guess = str(family.successor(secrets.token_bytes))
     assert await code_of(here.accounts.refresh(guess, "")) is Code.UNAUTHENTICATED
-    assert await code_of(here.accounts.refresh(first.answer.refresh_key, "")) is Code.UNAUTHENTICATED
+    assert await code_of(here.accounts.refresh(first.key_pair.refresh_key, "")) is Code.UNAUTHENTICATED
 
 
 @pytest.mark.parametrize("key", ["", ".", "a.", ".b", "made-up.value", "no-dot", "é.ü", "x." + "y" * 300, "a.b\x00"])
@@ -171,10 +171,10 @@ async def test_a_made_up_key_is_refused_and_ends_nothing(here: World, key: str) 
     first = await logged_in(here)
     assert await code_of(here.accounts.refresh(key, "")) is Code.UNAUTHENTICATED
     # Its second half in another family is as good as made up.
-    value = first.answer.refresh_key.split(".")[1]
+    value = first.key_pair.refresh_key.split(".")[1]
     assert await code_of(here.accounts.refresh(f"made-up.{value}", "")) is Code.UNAUTHENTICATED
-    assert await code_of(here.accounts.refresh(first.answer.auth_key, "")) is Code.UNAUTHENTICATED
-    await here.accounts.refresh(first.answer.refresh_key, "")
+    assert await code_of(here.accounts.refresh(first.key_pair.auth_key, "")) is Code.UNAUTHENTICATED
+    await here.accounts.refresh(first.key_pair.refresh_key, "")
 
 
 @pytest.mark.security(14)
@@ -182,13 +182,13 @@ async def test_a_made_up_key_is_refused_and_ends_nothing(here: World, key: str) 
 async def test_fifty_parallel_refreshes_leave_one_live_branch(here: World, asleep: int) -> None:
     first = await logged_in(here)
     if asleep:
-        await here.accounts.refresh(first.answer.refresh_key, "")
+        await here.accounts.refresh(first.key_pair.refresh_key, "")
         here.clock.forward(seconds=asleep)
     processes = [here.another() for _ in range(5)]
     answers = await asyncio.gather(
-        *(processes[n % 5].accounts.refresh(first.answer.refresh_key, "") for n in range(50)), return_exceptions=True
+        *(processes[n % 5].accounts.refresh(first.key_pair.refresh_key, "") for n in range(50)), return_exceptions=True
     )
-    renewed = {each.answer.refresh_key for each in answers if isinstance(each, LoggedIn)}
+    renewed = {each.key_pair.refresh_key for each in answers if isinstance(each, LoggedIn)}
     assert {each.code for each in answers if isinstance(each, Refused)} <= {Code.ALREADY_REFRESHED}
     assert len(renewed) == 1
     # That branch lives.
@@ -206,10 +206,10 @@ async def test_parallel_refreshes_and_uses_of_what_they_give_never_log_the_user_
         return renewed
 
     for _ in range(5):
-        answers = await asyncio.gather(*(tab(given.answer.refresh_key) for _ in range(8)), return_exceptions=True)
+        answers = await asyncio.gather(*(tab(given.key_pair.refresh_key) for _ in range(8)), return_exceptions=True)
         assert {each.code for each in answers if isinstance(each, Refused)} <= {Code.ALREADY_REFRESHED}
         renewed = [each for each in answers if isinstance(each, LoggedIn)]
-        assert len({each.answer for each in renewed}) == 1
+        assert len({each.key_pair for each in renewed}) == 1
         given = renewed[0]
 
 
@@ -219,9 +219,9 @@ async def test_parallel_refreshes_and_uses_of_what_they_give_never_log_the_user_
 async def test_a_session_that_nobody_refreshes_ends(here: World) -> None:
     given = await logged_in(here)
     here.clock.forward(ms=here.policy.refresh_key - 1)
-    given = await here.accounts.refresh(given.answer.refresh_key, "")
+    given = await here.accounts.refresh(given.key_pair.refresh_key, "")
     here.clock.forward(ms=here.policy.refresh_key)
-    assert await code_of(here.accounts.refresh(given.answer.refresh_key, "")) is Code.UNAUTHENTICATED
+    assert await code_of(here.accounts.refresh(given.key_pair.refresh_key, "")) is Code.UNAUTHENTICATED
 
 
 async def test_a_session_ends_at_last_however_often_it_is_refreshed(here: World) -> None:
@@ -230,24 +230,24 @@ async def test_a_session_ends_at_last_however_often_it_is_refreshed(here: World)
     end = short.clock() + short.policy.session
     for _ in range(4):
         short.clock.forward(seconds=20 * DAY_SECONDS)
-        given = await short.accounts.refresh(given.answer.refresh_key, "")
+        given = await short.accounts.refresh(given.key_pair.refresh_key, "")
     short.clock.now = end - 60_000
-    given = await short.accounts.refresh(given.answer.refresh_key, "")
+    given = await short.accounts.refresh(given.key_pair.refresh_key, "")
     # No key outlives its session.
-    assert given.answer.expires_at == end
+    assert given.key_pair.expires_at == end
     short.clock.now = end
-    assert await code_of(short.accounts.refresh(given.answer.refresh_key, "")) is Code.UNAUTHENTICATED
-    assert await code_of(short.accounts.authenticate(given.answer.auth_key)) is Code.UNAUTHENTICATED
+    assert await code_of(short.accounts.refresh(given.key_pair.refresh_key, "")) is Code.UNAUTHENTICATED
+    assert await code_of(short.accounts.authenticate(given.key_pair.auth_key)) is Code.UNAUTHENTICATED
 
 
 async def test_an_auth_key_lives_for_as_long_as_the_setting_says(here: World) -> None:
     given = await logged_in(here)
-    assert given.answer.expires_at == here.clock() + here.policy.auth_key
+    assert given.key_pair.expires_at == here.clock() + here.policy.auth_key
     here.clock.forward(ms=here.policy.auth_key - 1)
     await here.known(given)
     # Up to a minute of leeway would be allowed; none is taken.
     here.clock.forward(ms=60_001)
-    assert await code_of(here.accounts.authenticate(given.answer.auth_key)) is Code.UNAUTHENTICATED
+    assert await code_of(here.accounts.authenticate(given.key_pair.auth_key)) is Code.UNAUTHENTICATED
 
 
 @pytest.mark.parametrize("days", [1, 29, 200])
@@ -258,18 +258,18 @@ async def test_a_session_with_an_open_socket_is_seen_and_does_not_run_out(here: 
         for _ in range(300 // days):
             here.clock.forward(seconds=days * DAY_SECONDS)
             await here.accounts.look_for_ended_sessions()
-            now = await here.accounts.still_stands(session.id)
+            now = await here.accounts.reload_if_alive(session.id)
             assert now is not None
             assert now.device.last_seen_at == here.clock()
         # As often as it is worth a write, and no more.
         here.clock.forward(ms=SEEN_MS - 1)
         await here.accounts.look_for_ended_sessions()
-        now = await here.accounts.still_stands(session.id)
+        now = await here.accounts.reload_if_alive(session.id)
         assert now is not None
         assert now.device.last_seen_at == here.clock() - SEEN_MS + 1
     assert woken == []
-    await here.accounts.refresh(given.answer.refresh_key, "")
-    assert await code_of(here.accounts.refresh(silent.answer.refresh_key, "")) is Code.UNAUTHENTICATED
+    await here.accounts.refresh(given.key_pair.refresh_key, "")
+    assert await code_of(here.accounts.refresh(silent.key_pair.refresh_key, "")) is Code.UNAUTHENTICATED
 
 
 async def test_a_session_with_an_open_socket_ends_at_last_nevertheless(here: World) -> None:
@@ -278,7 +278,7 @@ async def test_a_session_with_an_open_socket_ends_at_last_nevertheless(here: Wor
         here.clock.now = session.ends_at
         await here.accounts.look_for_ended_sessions()
     assert woken
-    assert await here.accounts.still_stands(session.id) is None
+    assert await here.accounts.reload_if_alive(session.id) is None
 
 
 async def test_an_open_socket_revives_no_session_that_has_ended(here: World) -> None:
@@ -288,7 +288,7 @@ async def test_an_open_socket_revives_no_session_that_has_ended(here: World) -> 
         await here.accounts.revoke(root, gone.device.id, "")
         here.clock.forward(ms=SEEN_MS)
         await here.accounts.look_for_ended_sessions()
-        assert await here.accounts.still_stands(gone.id) is None
+        assert await here.accounts.reload_if_alive(gone.id) is None
         (seen,) = await here.column("SELECT last_seen_at FROM devices WHERE id = :id", id=gone.device.id)
         assert seen == here.clock() - SEEN_MS
 
@@ -312,7 +312,7 @@ async def test_looking_at_open_sockets_never_waits_in_a_circle_with_those_who_en
             ),
             *([here.accounts.revoke_others(root, "")] if number % 3 == 2 else []),
         )
-    assert await here.accounts.still_stands(root.id)
+    assert await here.accounts.reload_if_alive(root.id)
 
 
 # Log out, revoke
@@ -324,8 +324,8 @@ async def test_logging_out_ends_the_session_its_keys_and_its_push_address(here: 
     given = await here.pair(root, device(push_token="address"))
     session = await here.known(given)
     await here.accounts.log_out(session, "")
-    assert await code_of(here.accounts.authenticate(given.answer.auth_key)) is Code.UNAUTHENTICATED
-    assert await code_of(here.accounts.refresh(given.answer.refresh_key, "")) is Code.UNAUTHENTICATED
+    assert await code_of(here.accounts.authenticate(given.key_pair.auth_key)) is Code.UNAUTHENTICATED
+    assert await code_of(here.accounts.refresh(given.key_pair.refresh_key, "")) is Code.UNAUTHENTICATED
     assert await here.column("SELECT id FROM devices WHERE push_address IS NOT NULL") == []
     assert here.ended == [session.device.id]
     assert [each.id for each in await here.accounts.devices(root)] == [root.device.id]
@@ -334,15 +334,15 @@ async def test_logging_out_ends_the_session_its_keys_and_its_push_address(here: 
 async def test_a_revoked_devices_keys_die_in_every_process_within_five_seconds(here: World) -> None:
     root, elsewhere = await here.by_invite(), here.another()
     given = await here.pair(root, device(push_token="address"))
-    session = await elsewhere.accounts.authenticate(given.answer.auth_key)
+    session = await elsewhere.accounts.authenticate(given.key_pair.auth_key)
     await here.accounts.revoke(root, session.device.id, "")
     # At once: the refresh key everywhere, the authKey here.
-    assert await code_of(elsewhere.accounts.refresh(given.answer.refresh_key, "")) is Code.UNAUTHENTICATED
-    assert await code_of(here.accounts.authenticate(given.answer.auth_key)) is Code.UNAUTHENTICATED
+    assert await code_of(elsewhere.accounts.refresh(given.key_pair.refresh_key, "")) is Code.UNAUTHENTICATED
+    assert await code_of(here.accounts.authenticate(given.key_pair.auth_key)) is Code.UNAUTHENTICATED
     assert await here.column("SELECT id FROM devices WHERE push_address IS NOT NULL") == []
     here.clock.forward(ms=SESSION_CACHE_MS)
     assert SESSION_CACHE_MS <= 5_000
-    assert await code_of(elsewhere.accounts.authenticate(given.answer.auth_key)) is Code.UNAUTHENTICATED
+    assert await code_of(elsewhere.accounts.authenticate(given.key_pair.auth_key)) is Code.UNAUTHENTICATED
 
 
 async def reason_of(call: Awaitable[object]) -> object:
@@ -360,10 +360,10 @@ async def test_who_is_logged_out_by_another_machine_with_the_same_code_is_told_s
     session = await here.known(first)
     here.clock.forward(seconds=60)
     await here.pair(root, device(code="image", name="Second", ip="192.0.2.2"))
-    assert await here.accounts.still_stands(session.id) is None
+    assert await here.accounts.reload_if_alive(session.id) is None
     for elsewhere in (here, here.another()):
-        assert await reason_of(elsewhere.accounts.authenticate(first.answer.auth_key)) == "replaced"
-        assert await reason_of(elsewhere.accounts.refresh(first.answer.refresh_key, "")) == "replaced"
+        assert await reason_of(elsewhere.accounts.authenticate(first.key_pair.auth_key)) == "replaced"
+        assert await reason_of(elsewhere.accounts.refresh(first.key_pair.refresh_key, "")) == "replaced"
     (line,) = [each for each in await here.accounts.activity(root) if each.event == "session.replaced"]
     assert (line.device_id, line.device_name, line.ip) == (session.device.id, "Second", "192.0.2.2")
 
@@ -380,19 +380,19 @@ async def test_the_holder_of_a_key_is_told_why_its_session_ended_and_nobody_else
     given = {why: await here.pair(root, device()) for why in ("revoked", "logged_out", "key_reused")}
     await here.accounts.revoke(root, (await here.known(given["revoked"])).device.id, "")
     await here.accounts.log_out(await here.known(given["logged_out"]), "")
-    stolen = given["key_reused"].answer.refresh_key
+    stolen = given["key_reused"].key_pair.refresh_key
     newest = await here.accounts.refresh(stolen, "")
     await here.known(newest)
     here.clock.forward(ms=GRACE_MS)
     assert await reason_of(here.accounts.refresh(stolen, "")) == "key_reused"
     for why, each in given.items():
-        assert await reason_of(here.accounts.authenticate(each.answer.auth_key)) == why
-        assert await reason_of(here.accounts.refresh(each.answer.refresh_key, "")) == why
-    for made_up in ("family.value", given["revoked"].answer.auth_key):
+        assert await reason_of(here.accounts.authenticate(each.key_pair.auth_key)) == why
+        assert await reason_of(here.accounts.refresh(each.key_pair.refresh_key, "")) == why
+    for made_up in ("family.value", given["revoked"].key_pair.auth_key):
         assert await reason_of(here.accounts.refresh(made_up, "")) is None
     idle = await here.pair(root, device())
     here.clock.forward(ms=here.policy.refresh_key)
-    assert await reason_of(here.accounts.refresh(idle.answer.refresh_key, "")) is None
+    assert await reason_of(here.accounts.refresh(idle.key_pair.refresh_key, "")) is None
 
 
 # Names
@@ -423,7 +423,7 @@ async def test_revoking_an_unknown_or_foreign_device_is_not_found_and_ends_nothi
             here.accounts.change_device(alice, device_id, "", name="Mine", push_token=None),
         ):
             assert await code_of(call) is Code.NOT_FOUND
-    assert await here.accounts.still_stands(bob.id)
+    assert await here.accounts.reload_if_alive(bob.id)
     assert here.ended == []
 
 
@@ -453,7 +453,7 @@ async def test_revoking_with_descendants_ends_all_that_were_let_in_by_it(here: W
     assert set(here.ended) == {made[name].device.id for name in "acd"}
     here.clock.forward(ms=SESSION_CACHE_MS)
     for name in "acd":
-        assert await here.accounts.still_stands(made[name].id) is None
+        assert await here.accounts.reload_if_alive(made[name].id) is None
 
 
 async def test_a_chain_is_followed_through_a_device_that_has_left_already(here: World) -> None:
@@ -519,7 +519,7 @@ async def test_revoking_the_others_leaves_oneself_and_says_how_many_went(here: W
     assert await here.accounts.revoke_others(made["b"], "192.0.2.1") == 4
     assert await names_left(here, made["b"]) == {"b"}
     assert set(here.ended) == {made[name].device.id for name in ("root", "a", "c", "d")}
-    assert await here.accounts.still_stands(stranger.id)
+    assert await here.accounts.reload_if_alive(stranger.id)
     assert await here.accounts.revoke_others(made["b"], "") == 0
 
 
@@ -585,32 +585,32 @@ async def test_a_locked_account_refuses_keys_refreshes_and_logins_until_it_is_un
     given = await here.pair(root, device())
     await here.accounts.lock("alice", locked=True)
     for call in (
-        here.accounts.authenticate(given.answer.auth_key),
-        here.accounts.refresh(given.answer.refresh_key, ""),
+        here.accounts.authenticate(given.key_pair.auth_key),
+        here.accounts.refresh(given.key_pair.refresh_key, ""),
         here.accounts.check_login(as_approver(root), device()),
         here.accounts.log_in("pairing", as_approver(root), device(), "s" * 43),
     ):
         assert await code_of(call) is Code.ACCOUNT_LOCKED
-    assert await here.accounts.still_stands(root.id) is None
+    assert await here.accounts.reload_if_alive(root.id) is None
     await here.accounts.lock("alice", locked=False)
-    await here.accounts.refresh(given.answer.refresh_key, "")
+    await here.accounts.refresh(given.key_pair.refresh_key, "")
     await here.known(given)
 
 
 async def test_a_lock_holds_in_another_process_within_five_seconds(here: World) -> None:
     elsewhere = here.another()
     given = await logged_in(here)
-    await elsewhere.accounts.authenticate(given.answer.auth_key)
+    await elsewhere.accounts.authenticate(given.key_pair.auth_key)
     await here.accounts.lock("alice", locked=True)
     here.clock.forward(seconds=5)
-    assert await code_of(elsewhere.accounts.authenticate(given.answer.auth_key)) is Code.ACCOUNT_LOCKED
+    assert await code_of(elsewhere.accounts.authenticate(given.key_pair.auth_key)) is Code.ACCOUNT_LOCKED
 
 
 async def test_deleting_a_user_leaves_nothing_of_it_and_all_of_others(here: World) -> None:
     alice, bob = await here.by_invite("alice"), await here.by_invite("bob")
     await here.accounts.invite("alice")
     await here.accounts.delete_user("alice")
-    assert await here.accounts.still_stands(alice.id) is None
+    assert await here.accounts.reload_if_alive(alice.id) is None
     for table in ("devices", "sessions", "activity", "invites"):
         assert set(await here.column(f"SELECT user_id FROM {table}")) == {bob.user.id}
     assert [each.username for each in await here.accounts.users()] == ["bob"]
@@ -645,7 +645,7 @@ async def test_tidying_drops_what_nobody_can_ask_for_and_keeps_the_rest(here: Wo
     assert set(await here.column("SELECT device_id FROM sessions")) == {root.device.id, unused.device.id}
     assert set(await here.column("SELECT sealed FROM sessions")) == {None}
     assert len(await here.column("SELECT code_hash FROM invites")) == 1
-    await here.accounts.refresh(unused.answer.refresh_key, "")
+    await here.accounts.refresh(unused.key_pair.refresh_key, "")
     await here.accounts.accept_invite(fresh.code, device(), None)
     before = await here.column("SELECT event FROM activity")
     here.clock.forward(seconds=91 * DAY_SECONDS)
@@ -658,7 +658,7 @@ async def test_tidying_leaves_a_lost_answer_that_can_still_be_repeated(here: Wor
     party, new = as_approver(await here.by_invite()), device()
     first = await here.accounts.log_in("pairing", party, new, "s" * 43)
     await here.accounts.tidy()
-    assert (await here.accounts.log_in("pairing", party, new, "s" * 43)).answer == first.answer
+    assert (await here.accounts.log_in("pairing", party, new, "s" * 43)).key_pair == first.key_pair
 
 
 async def test_a_report_is_written_down_with_what_the_approver_saw(here: World) -> None:

@@ -24,10 +24,10 @@ def proofs(clock: FakeClock, pepper: bytes = PEPPER, commands: Commands | None =
 
 
 def demand(
-    judge: DpopProofs, nonce: str, url: str = f"{PUBLIC_URL}/x", path: str = "/x", **changed: Any
+    verifier: DpopProofs, nonce: str, url: str = f"{PUBLIC_URL}/x", path: str = "/x", **changed: Any
 ) -> Awaitable[None]:
     proof = changed.pop("proof", None) or KEY.proof("GET", url, nonce, **changed)
-    return judge.demand([proof], "GET", path, KEY.jkt, None)
+    return verifier.verify([proof], "GET", path, KEY.jkt, None)
 
 
 async def code_of(asked: Awaitable[None]) -> Code | None:
@@ -64,46 +64,46 @@ async def test_a_nonce_under_another_key_is_none() -> None:
 
 async def test_a_proof_is_remembered_for_as_long_as_any_process_could_take_it() -> None:
     clock = FakeClock()
-    judge = proofs(clock)
-    nonce = judge.nonce()
+    verifier = proofs(clock)
+    nonce = verifier.nonce()
     # Made by a process that is ahead, and used here at once.
     clock.forward(seconds=-SKEW_SECONDS)
     proof = KEY.proof("GET", f"{PUBLIC_URL}/x", nonce)
-    assert await code_of(demand(judge, nonce, proof=proof)) is None
+    assert await code_of(demand(verifier, nonce, proof=proof)) is None
     clock.forward(seconds=SKEW_SECONDS + NONCE_SECONDS)
-    assert await code_of(demand(judge, nonce, proof=proof)) == Code.INVALID_PROOF
+    assert await code_of(demand(verifier, nonce, proof=proof)) == Code.INVALID_PROOF
     clock.forward(seconds=1)
-    assert await code_of(demand(judge, nonce, proof=proof)) == Code.USE_DPOP_NONCE
+    assert await code_of(demand(verifier, nonce, proof=proof)) == Code.USE_DPOP_NONCE
 
 
 async def test_what_is_remembered_is_forgotten_again() -> None:
     clock = FakeClock()
-    judge = proofs(clock)
+    verifier = proofs(clock)
     for _ in range(3):
         for _ in range(5):
-            assert await code_of(demand(judge, judge.nonce())) is None
-        assert len(judge._seen) == 5
+            assert await code_of(demand(verifier, verifier.nonce())) is None
+        assert len(verifier._seen) == 5
         clock.forward(ms=REMEMBERED_MS)
 
 
 @pytest.mark.security(37)
 async def test_a_proof_stays_used_though_the_clock_is_set_forward_and_back_again() -> None:
     clock = FakeClock()
-    judge = DpopProofs(PUBLIC_URL, PEPPER, clock, None)
-    nonce = judge.nonce()
+    verifier = DpopProofs(PUBLIC_URL, PEPPER, clock, None)
+    nonce = verifier.nonce()
     proof = KEY.proof("GET", f"{PUBLIC_URL}/x", nonce)
-    assert await code_of(demand(judge, nonce, proof=proof)) is None
+    assert await code_of(demand(verifier, nonce, proof=proof)) is None
     clock.forward(seconds=3600)
-    assert await code_of(demand(judge, judge.nonce())) is None
+    assert await code_of(demand(verifier, verifier.nonce())) is None
     clock.forward(seconds=-3600)
-    assert await code_of(demand(judge, nonce, proof=proof)) == Code.INVALID_PROOF
+    assert await code_of(demand(verifier, nonce, proof=proof)) == Code.INVALID_PROOF
 
 
 async def test_the_same_jti_of_two_keys_is_two_proofs() -> None:
-    judge, other = proofs(FakeClock()), DeviceKey()
-    assert await code_of(demand(judge, judge.nonce(), jti="same")) is None
-    proof = other.proof("GET", f"{PUBLIC_URL}/x", judge.nonce(), jti="same")
-    await judge.demand([proof], "GET", "/x", other.jkt, None)
+    verifier, other = proofs(FakeClock()), DeviceKey()
+    assert await code_of(demand(verifier, verifier.nonce(), jti="same")) is None
+    proof = other.proof("GET", f"{PUBLIC_URL}/x", verifier.nonce(), jti="same")
+    await verifier.verify([proof], "GET", "/x", other.jkt, None)
 
 
 @pytest.mark.parametrize(
@@ -128,16 +128,16 @@ async def test_the_same_jti_of_two_keys_is_two_proofs() -> None:
     ],
 )  # fmt: skip
 async def test_an_address_is_compared_with_the_public_one(url: str, path: str, fits: bool) -> None:
-    judge = proofs(FakeClock())
-    assert await code_of(demand(judge, judge.nonce(), url, path)) == (None if fits else Code.INVALID_PROOF)
+    verifier = proofs(FakeClock())
+    assert await code_of(demand(verifier, verifier.nonce(), url, path)) == (None if fits else Code.INVALID_PROOF)
 
 
 @pytest.mark.security(26)
 @pytest.mark.parametrize("method", ["POST", "PATCH", "GET", "HEAD", "DELETE"])
 async def test_while_redis_is_away_a_proof_counts_only_for_reading_and_taking_away(method: str) -> None:
     servers = servers_at(f"redis://127.0.0.1:{free_port()}/0")
-    judge = proofs(FakeClock(), commands=Commands(servers))
-    proof = KEY.proof(method, f"{PUBLIC_URL}/x", judge.nonce())
-    told = [await code_of(judge.demand([proof], method, "/x", KEY.jkt, None)) for _ in range(2)]
+    verifier = proofs(FakeClock(), commands=Commands(servers))
+    proof = KEY.proof(method, f"{PUBLIC_URL}/x", verifier.nonce())
+    told = [await code_of(verifier.verify([proof], method, "/x", KEY.jkt, None)) for _ in range(2)]
     assert told == ([Code.UNAVAILABLE] * 2 if method in ("POST", "PATCH") else [None, Code.INVALID_PROOF])
     await servers.aclose()

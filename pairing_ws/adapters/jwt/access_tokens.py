@@ -140,7 +140,7 @@ class KeyRing:
         """Of the keys that verify, as last read."""
         return self._keys.keys()
 
-    def stands(self, signed_by: str) -> bool:
+    def trusts(self, signed_by: str) -> bool:
         """See `accounts.ports.Tokens`."""
         return signed_by in self._keys
 

@@ -37,7 +37,7 @@ SKEW_SECONDS = SKEW_MS // 1000
 REMEMBERED_MS = (NONCE_SECONDS + 2 * SKEW_SECONDS) * 1000
 # What only reads or takes away goes on without Redis, as it does for who has no key: to log a lost device out matters
 # more than that the very same could be done once more within two minutes. Each process then judges alone.
-GOES_ON = frozenset({"GET", "HEAD", "DELETE"})
+ALLOWED_WITHOUT_REDIS = frozenset({"GET", "HEAD", "DELETE"})
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -82,13 +82,13 @@ class DpopProofs:
     def thumbprint(self, jwk: Mapping[str, str]) -> str:
         return _public_key(*(jwk[name] for name in PUBLIC)).thumbprint()
 
-    async def demand(
+    async def verify(
         self, given: Sequence[str], method: str, path: str, key_thumbprint: str, auth_key: str | None
     ) -> None:
         if len(given) != 1:
             raise self._invalid("exactly one DPoP proof by this device's key is needed")
         claims = self._signed(given[0], key_thumbprint)
-        if claims.htm != method or _spelt(claims.htu) != _spelt(self._public_url + path):
+        if claims.htm != method or _normalized_url(claims.htu) != _normalized_url(self._public_url + path):
             raise self._invalid("the proof is for another request")
         if auth_key is not None and claims.ath != _hash(auth_key):
             raise self._invalid("the proof is for another authKey")
@@ -134,7 +134,7 @@ class DpopProofs:
                 with translated():
                     return bool(await self._commands.ask(key, "SET", key, 1, "PX", REMEMBERED_MS, "NX"))
             except Unavailable:
-                if method not in GOES_ON:
+                if method not in ALLOWED_WITHOUT_REDIS:
                     raise
         now = self._timer()
         while self._seen and self._seen[oldest := next(iter(self._seen))] <= now:
@@ -164,7 +164,7 @@ def _hash(auth_key: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(auth_key.encode()).digest()).rstrip(b"=").decode()
 
 
-def _spelt(url: str) -> str | None:
+def _normalized_url(url: str) -> str | None:
     """One spelling for each address, without query and fragment (RFC 9449, section 4.3); None if it is none."""
     try:
         parts = urlsplit(url)

@@ -1,4 +1,4 @@
-"""The host application's word that a person was there: a short JWT, signed with the host's own P-256 key."""
+"""The host application's assertion that a person was there: a short-lived JWT, signed with the host's own P-256 key."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
-from pairing_ws.accounts.passkeys import Vouched
+from pairing_ws.accounts.passkeys import HostAssertion
 from pairing_ws.adapters.jwt.access_tokens import RELOAD_MS, read_header
 from pairing_ws.core.clock import SKEW_MS, Clock
 
@@ -37,7 +37,7 @@ class HostKeys:
         self._stamp = path.stat().st_mtime_ns
         self._keys = read_host_keys(path)
 
-    def vouched(self, token: str, now: int) -> Vouched | None:
+    def verify(self, token: str, now: int) -> HostAssertion | None:
         """One algorithm, one type, no header members but `kid` beside them (RFC 8725, section 3)."""
         self._reload()
         header = read_header(token)
@@ -57,12 +57,12 @@ class HostKeys:
                 aud={"essential": True, "value": self._audience},
                 exp={"essential": True},
             ).validate(claims)
-            vouched = msgspec.convert(claims, Vouched)
+            assertion = msgspec.convert(claims, HostAssertion)
         except (JoseError, ValueError, msgspec.ValidationError):
             return None
         long = claims["exp"] > now // 1000 + MAX_LIFE + LEEWAY
-        ahead = vouched.auth_time > now // 1000 + LEEWAY
-        return None if long or ahead or claims["exp"] < vouched.auth_time else vouched
+        ahead = assertion.auth_time > now // 1000 + LEEWAY
+        return None if long or ahead or claims["exp"] < assertion.auth_time else assertion
 
     def _key(self, kid: object) -> ECKey | None:
         """By its id; without one there has to be only one."""

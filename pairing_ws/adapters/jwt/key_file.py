@@ -98,7 +98,7 @@ def make_key_file(path: Path, clock: Clock, link: Link = os.link) -> None:
 
 def change_key_file(path: Path, change: Callable[[KeySet], KeySet]) -> KeySet:
     """Put what `change` makes of the file's keys in its place, one change after the other; the keys as they are now."""
-    with _turn(path):
+    with _exclusive(path):
         changed = change(read_key_file(path))
         try:
             _write(path, changed, lambda temporary: os.replace(temporary, path))
@@ -142,7 +142,7 @@ def _mode_can_be_changed(path: Path, found: os.stat_result) -> bool:
 
 
 @contextmanager
-def _turn(path: Path) -> Iterator[None]:
+def _exclusive(path: Path) -> Iterator[None]:
     """Held by one process at a time: of two changes at once, one would undo the other."""
     try:
         folder = os.open(path.parent, os.O_RDONLY)

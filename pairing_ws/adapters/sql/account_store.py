@@ -14,7 +14,6 @@ from pairing_ws.accounts.ports import (
     LOGIN,
     REPEATED_MS,
     Activity,
-    Begun,
     Device,
     Invite,
     NewSession,
@@ -22,6 +21,7 @@ from pairing_ws.accounts.ports import (
     Retired,
     Rotation,
     Session,
+    StartedSession,
     User,
 )
 from pairing_ws.adapters.sql import statements as ask
@@ -65,7 +65,7 @@ class SqlAccounts(Store):
 
     async def begin_session(
         self, session: NewSession, device: NewDevice, approved_by: str | None, quarantine_until: int | None, limit: int
-    ) -> Begun | None:
+    ) -> StartedSession | None:
         try:
             return await self._begin(session, device, approved_by, quarantine_until, limit)
         except Conflict:
@@ -81,7 +81,7 @@ class SqlAccounts(Store):
         approved_by: str | None,
         quarantine_until: int | None,
         limit: int,
-    ) -> Begun | None:
+    ) -> StartedSession | None:
         now = session.created_at
         user = self._lock_account(db, session.user_id)
         if user is None:
@@ -135,7 +135,7 @@ class SqlAccounts(Store):
             # It may have been another machine that has the same code.
             self._note(db, msgspec.structs.replace(line, event="session.replaced"))
         self._note(db, line)
-        return Begun(user, fresh, bool(eligibility.has_unrevoked_session))
+        return StartedSession(user, fresh, bool(eligibility.has_unrevoked_session))
 
     @read
     def check_session(

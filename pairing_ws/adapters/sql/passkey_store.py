@@ -36,7 +36,7 @@ USE_PASSKEY = Statement(
     passkeys.update().where(ITS_PASSKEY, GROWN).values(sign_count=param("count"), last_used_at=param("now"))
 )
 IS_THERE = Statement(sa.select(passkeys.c.id).where(ITS_PASSKEY))
-VERIFIED = Statement(
+VERIFY_SESSION = Statement(
     sessions.update()
     .where(
         sessions.c.id == param("session"),
@@ -44,14 +44,14 @@ VERIFIED = Statement(
     )
     .values(verified_at=param("at"))
 )
-VOUCHED = Statement(
+VERIFY_BY_HOST = Statement(
     sessions.update()
     .where(
         sessions.c.id == param("session"),
         sessions.c.verified_at.is_(None) | (sessions.c.verified_at < param("at")),
-        sessions.c.vouched_at.is_(None) | (sessions.c.vouched_at < param("word")),
+        sessions.c.vouched_at.is_(None) | (sessions.c.vouched_at < param("asserted_at")),
     )
-    .values(verified_at=param("at"), vouched_at=param("word"))
+    .values(verified_at=param("at"), vouched_at=param("asserted_at"))
 )
 
 
@@ -118,12 +118,12 @@ class SqlPasskeys(SqlAccounts):
     ) -> bool:
         self._lock_account(db, passkey.user_id)
         if db.change(USE_PASSKEY, passkey=passkey.id, count=sign_count, now=now):
-            db.change(VERIFIED, session=session_id, at=now)
+            db.change(VERIFY_SESSION, session=session_id, at=now)
             return True
         if db.rows(IS_THERE, passkey=passkey.id):
             self._note(db, copied)
         return False
 
     @single_write
-    def verify_session(self, db: Transaction, session_id: str, at: int, word: int) -> bool:
-        return db.change(VOUCHED, session=session_id, at=at, word=word) == 1
+    def verify_session(self, db: Transaction, session_id: str, at: int, asserted_at: int) -> bool:
+        return db.change(VERIFY_BY_HOST, session=session_id, at=at, asserted_at=asserted_at) == 1

@@ -96,7 +96,7 @@ sessions = sa.Table(
     sa.Column("verified_at", sa.BigInteger),
     sa.Column("key_thumbprint", sa.String(43)),
     sa.Column("ended_why", sa.String(16)),
-    # The `auth_time` of the last word of the host application, by the host's clock: each counts once.
+    # The `auth_time` of the host application's last assertion, by the host's clock: each counts once.
     sa.Column("vouched_at", sa.BigInteger),
 )
 

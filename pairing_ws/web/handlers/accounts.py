@@ -142,10 +142,12 @@ async def revoke_device(caller: Caller) -> Response:
     try:
         session = await caller.session()
     except Refused as refused:
-        if refused.code is Code.UNAUTHENTICATED and await accounts.left(caller.auth_key or "") == caller.id:
-            # It has logged itself out before, and the answer got lost.
-            return Response(status_code=204)
-        raise
+        if refused.code is not Code.UNAUTHENTICATED:
+            raise
+        if await accounts.logged_out_device(caller.auth_key or "") != caller.id:
+            raise
+        # It has logged itself out before, and the answer got lost.
+        return Response(status_code=204)
     await accounts.revoke(session, caller.id, caller.ip, descendants=given == "true")
     return Response(status_code=204)
 

@@ -76,7 +76,7 @@ async def _changed(caller: Caller, pairing_id: str, holder: Holder, since: int, 
 
     async def look() -> tuple[View, float | None]:
         view = await pairings.view(pairing_id, holder)
-        if approver and await accounts.still_stands(approver.session_id, caller.signed_by) is None:
+        if approver and await accounts.reload_if_alive(approver.session_id, caller.signed_by) is None:
             # What is read after the end of a session is not for it any more.
             raise unauthenticated()
         return view, None if _is_newer(view, since) else view.expires_in

@@ -421,7 +421,7 @@ def _time() -> float:
 
 async def demand(services: Services, session: Session) -> None:
     """Raises Closing once the session has ended."""
-    if await services.accounts.still_stands(session.id, session.signed_by) is None:
+    if await services.accounts.reload_if_alive(session.id, session.signed_by) is None:
         raise ended()
 
 
