@@ -8,8 +8,9 @@ from typing import Any
 
 from pairing_ws.pairing.machine import Initiator, Pairing
 from pairing_ws.pairing.types import BySecret, Role, View
+from pairing_ws.web.close_codes import CloseCode
 from pairing_ws.web.sockets.connection import Connection
-from pairing_ws.web.sockets.sockets import TAKEN_OVER, PairingTeller
+from pairing_ws.web.sockets.sockets import PairingTeller
 from tests.support.servers import eventually
 
 
@@ -91,7 +92,7 @@ async def test_the_socket_that_opened_last_stays_though_the_other_one_began_to_h
         confirmed.set()
         await each.told.wait()
     await asyncio.wait_for(older.task, 10)
-    assert older.closed == TAKEN_OVER
+    assert older.closed == CloseCode.TAKEN_OVER
     assert newer.closed is None
     await newer.leave()
 
@@ -117,7 +118,7 @@ async def test_a_socket_whose_first_answer_comes_back_late_is_no_older_by_that()
     pairings.confirmed[1].set()
     await newer.told.wait()
     await asyncio.wait_for(older.task, 10)
-    assert older.closed == TAKEN_OVER
+    assert older.closed == CloseCode.TAKEN_OVER
     assert newer.closed is None
     await newer.leave()
 
