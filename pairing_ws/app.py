@@ -41,13 +41,14 @@ from pairing_ws.core.network import Place
 from pairing_ws.core.ports import Push
 from pairing_ws.pairing import service as pairing
 from pairing_ws.pairing.ports import PairingStore, Places
-from pairing_ws.web import docs, pages, request_id, wire
+from pairing_ws.web import docs, pages, wire
 from pairing_ws.web.api import Api
 from pairing_ws.web.calls import CALLS, Call
 from pairing_ws.web.drain import Drain
 from pairing_ws.web.handlers.operation import Operation, document
-from pairing_ws.web.http import Services
-from pairing_ws.web.request_id import RequestId
+from pairing_ws.web.request import request_id
+from pairing_ws.web.request.request_id import RequestId
+from pairing_ws.web.services import Services
 from pairing_ws.web.sockets.sockets import PATHS, Sockets, not_upgraded
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import pytest
 from pairing_ws.core.audit import EVENTS, OFTEN
 from pairing_ws.core.errors import Code
 from pairing_ws.web.refusal_log import WINDOW_SECONDS, RefusalLog
-from pairing_ws.web.request_id import RequestId
+from pairing_ws.web.request.request_id import RequestId
 from tests.support.client import Api, code_of, device_headers
 from tests.support.limits import NO_LIMITS
 from tests.support.servers import RedisServer, Server, clean_environment, run_cli, running, wait_for

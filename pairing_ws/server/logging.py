@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import structlog
 
-from pairing_ws.web import request_id
+from pairing_ws.web.request import request_id
 
 
 def configure(form: str = "auto", level: str = "info") -> None:

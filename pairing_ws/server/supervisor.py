@@ -32,7 +32,7 @@ from pairing_ws.server.logging import configure
 from pairing_ws.transport.connection_limits import Room
 from pairing_ws.transport.http1 import HttpProtocol
 from pairing_ws.transport.websocket import WebSocketProtocol
-from pairing_ws.web.gate import security_headers
+from pairing_ws.web.security_headers import security_headers
 
 log = structlog.get_logger()
 

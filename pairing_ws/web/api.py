@@ -15,17 +15,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pairing_ws.core.errors import Code, Refused
 from pairing_ws.web import pages
 from pairing_ws.web.calls import Call
-from pairing_ws.web.gate import RequestGate, count, not_found, path_of
-from pairing_ws.web.http import Caller, Fields, Services
+from pairing_ws.web.gate import RequestGate, not_found
+from pairing_ws.web.paths import path_of
 from pairing_ws.web.problems import problem
+from pairing_ws.web.request.context import RequestContext
+from pairing_ws.web.request.headers import RequestHeaders
+from pairing_ws.web.request_counter import NO_ROUTE, count
+from pairing_ws.web.services import Services
 
 log = structlog.get_logger()
 
 # Where every path that has an id has it: /api/v1/pairings/{id}/claim.
 ID = 4
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-# What counts as the path of a request that asks for none of ours.
-NOWHERE = "none"
 
 
 class Api:
@@ -41,19 +43,20 @@ class Api:
             self._paths.setdefault(call.path, {})[call.method] = call
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        path, fields = path_of(scope), Fields(scope)
+        path, headers = path_of(scope), RequestHeaders(scope)
         if path in self._paths or path == "/api" or path.startswith("/api/"):
-            return self._call(path, Caller(scope, receive, fields, self._services), send)
-        return self._page(path, fields, pages.scope_of_page(scope), receive, send)
+            return self._call(path, RequestContext(scope, receive, headers, self._services), send)
+        return self._page(path, headers, pages.scope_of_page(scope), receive, send)
 
-    async def _call(self, path: str, caller: Caller, send: Send) -> None:
-        method, route = caller.scope["method"], NOWHERE
+    async def _call(self, path: str, request: RequestContext, send: Send) -> None:
+        method, route = request.scope["method"], NO_ROUTE
         try:
-            if refused := self._gate.refusal(caller.scope, path, caller.fields):
+            if refused := self._gate.refusal(request.scope, path, request.headers):
                 raise refused
-            route, calls = self._calls_at(path, caller.scope)
+            route, calls = self._calls_at(path, request.scope)
             call = calls.get(method) or (calls.get("GET") if method == "HEAD" else None)
-            response = await (self._answer(call, caller) if call else self._without_call(method, calls, caller.fields))
+            answer = self._answer(call, request) if call else self._without_call(method, calls, request.headers)
+            response = await answer
         except Refused as refusal:
             response = problem(refusal)
         except ClientDisconnect:
@@ -63,7 +66,7 @@ class Api:
             log.exception("call.failed", call=route)
             response = problem(failure())
         count(method, route, response.status_code)
-        headers = self._gate.complete(response.raw_headers, caller.fields)
+        headers = self._gate.add_security_headers(response.raw_headers, request.headers)
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else response.body})
 
@@ -76,24 +79,24 @@ class Api:
                 parts[ID] = "{id}"
                 path = "/".join(parts)
         calls = self._paths.get(path)
-        return (path, calls) if calls else (NOWHERE, {})
+        return (path, calls) if calls else (NO_ROUTE, {})
 
-    async def _answer(self, call: Call, caller: Caller) -> Response:
+    async def _answer(self, call: Call, request: RequestContext) -> Response:
         try:
-            response = await call.handler(caller)
+            response = await call.handler(request)
         except asyncio.CancelledError:
             if not self._services.drain.begun:
                 raise
             # The process ends, and its grace was not enough; uvicorn would say 500.
             raise Refused(Code.UNAVAILABLE, "the server ends; ask again", retry_after=1) from None
-        if caller.has_key:
+        if request.has_key:
             # For its next proof (RFC 9449, section 8.2): it then need not be refused first.
             response.headers["DPoP-Nonce"] = self._services.proofs.nonce()
         return response
 
-    async def _without_call(self, method: str, calls: dict[str, Call], fields: Fields) -> Response:
+    async def _without_call(self, method: str, calls: dict[str, Call], headers: RequestHeaders) -> Response:
         # Also for a path that is none: the page may then read that it is none.
-        if method == "OPTIONS" and (answer := self._gate.preflight(fields)):
+        if method == "OPTIONS" and (answer := self._gate.cors.preflight(headers)):
             return answer
         if not calls:
             raise not_found()
@@ -104,19 +107,19 @@ class Api:
         response.headers["Allow"] = allow
         return response
 
-    async def _page(self, path: str, fields: Fields, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _page(self, path: str, headers: RequestHeaders, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_completed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = self._gate.complete(message.get("headers", []), fields)
-                count(scope["method"], getattr(scope.get("route"), "path", NOWHERE), message["status"])
+                message["headers"] = self._gate.add_security_headers(message.get("headers", []), headers)
+                count(scope["method"], getattr(scope.get("route"), "path", NO_ROUTE), message["status"])
             await send(message)
 
         page: ASGIApp | None = None
         try:
-            if refused := self._gate.refusal(scope, path, fields):
+            if refused := self._gate.refusal(scope, path, headers):
                 raise refused
             if scope["method"] == "OPTIONS":
-                page = self._gate.preflight(fields)
+                page = self._gate.cors.preflight(headers)
         except Refused as refusal:
             elsewhere = refusal.code is Code.MISDIRECTED
             page = pages.refusal(refusal, scope, self._services.settings.public_url if elsewhere else None)
@@ -124,7 +127,7 @@ class Api:
             await (page or self._pages)(scope, receive, send_completed)
         except Exception:
             # Starlette has answered 500, by `pages.failed`, and raises what it was.
-            log.exception("page.failed", page=getattr(scope.get("route"), "path", NOWHERE))
+            log.exception("page.failed", page=getattr(scope.get("route"), "path", NO_ROUTE))
 
 
 def failure() -> Refused:

@@ -9,9 +9,10 @@ from starlette.responses import Response
 from pairing_ws.core.errors import Code
 from pairing_ws.web import wire
 from pairing_ws.web.handlers import accounts, pairings, passkeys
-from pairing_ws.web.http import API, Caller
+from pairing_ws.web.paths import API
+from pairing_ws.web.request.context import RequestContext
 
-Handler = Callable[[Caller], Awaitable[Response]]
+Handler = Callable[[RequestContext], Awaitable[Response]]
 
 KEY, SECRET, DEVICE = "authKey", "pairingSecret", "deviceHeaders"
 

@@ -12,9 +12,10 @@ from pairing_ws.core.errors import Code
 from pairing_ws.web import wire
 from pairing_ws.web.calls import DEVICE, KEY, PROVED, SECRET, Call
 from pairing_ws.web.close_codes import CloseCode
-from pairing_ws.web.http import API, DEVICE_CODE, PUSH_TOKEN
+from pairing_ws.web.paths import API
 from pairing_ws.web.polling import MAX_DIGITS
 from pairing_ws.web.problems import PROBLEM_JSON, SHAPES
+from pairing_ws.web.request.device_headers import DEVICE_CODE, PUSH_TOKEN
 from pairing_ws.web.sockets.sockets import SUBPROTOCOL
 
 Json = dict[str, Any]

@@ -10,7 +10,7 @@ class Drain:
         self._waiting: set[Callable[[], None]] = set()
 
     def begin(self) -> None:
-        """Callback all who wait. Called from a signal handler, hence on the event loop's thread."""
+        """Wake all who wait. Called from a signal handler, hence on the event loop's thread."""
         self.begun = True
         for wake in list(self._waiting):
             wake()

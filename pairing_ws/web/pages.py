@@ -16,8 +16,8 @@ from starlette.types import Scope
 
 from pairing_ws.config.settings import is_local
 from pairing_ws.core.errors import Code, Refused
-from pairing_ws.web.http import Fields
 from pairing_ws.web.problems import SHAPES, problem
+from pairing_ws.web.request.headers import RequestHeaders
 
 # Beside the package in a checkout, inside it once installed.
 _PACKAGE = Path(__file__).parent.parent
@@ -115,7 +115,7 @@ async def failed(request: Request, _: Exception) -> Response:
 def refusal(refused: Refused, scope: Scope, root: str | None = None) -> Response:
     """A page for people, a problem document for programs: whichever is asked for. Links lead to pages below `root`, the
     path that this application is mounted at unless it is given."""
-    if _asks_for_a_page(Fields(scope).first(b"accept")):
+    if _asks_for_a_page(RequestHeaders(scope).first(b"accept")):
         page = _drawn(refused.code, scope, quote(scope[ROOT]) if root is None else root)
         response: Response = HTMLResponse(page, SHAPES[refused.code].status)
     else:

@@ -24,10 +24,10 @@ _REMEMBERED = """
 _remembered: dict[object, object] = {}
 
 
-async def _view(caller: Caller, pairing_id: str, holder: Holder) -> View:
-    key = pairing_id, getattr(holder, "secret", "") or holder.approver.session_id, int(caller.services.clock() / 500)
+async def _view(request: RequestContext, pairing_id: str, holder: Holder) -> View:
+    key = pairing_id, getattr(holder, "secret", "") or holder.approver.session_id, int(request.services.clock() / 500)
     if key not in _remembered:
-        _remembered[key] = await caller.services.pairings.view(pairing_id, holder)
+        _remembered[key] = await request.services.pairings.view(pairing_id, holder)
     return _remembered[key]
 """
 
@@ -69,11 +69,11 @@ MUTANTS = (
         "polls are answered from a memory",
         (
             (
-                "web/pairings.py",
-                "view = await caller.services.pairings.view(pairing_id, holder)\n    if wait",
-                "view = await _view(caller, pairing_id, holder)\n    if wait",
+                "web/handlers/pairings.py",
+                "view = await request.services.pairings.view(pairing_id, holder)\n    if wait",
+                "view = await _view(request, pairing_id, holder)\n    if wait",
             ),
-            ("web/pairings.py", "\n\nasync def claim(", f"{_REMEMBERED}\n\nasync def claim("),
+            ("web/handlers/pairings.py", "\n\nasync def claim(", f"{_REMEMBERED}\n\nasync def claim("),
         ),
         RUSH,
     ),

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from pairing_ws.core.errors import Code, Refused
 from pairing_ws.web.calls import CALLS, Call
-from pairing_ws.web.http import Caller, Fields, body
+from pairing_ws.web.request.body import read_body
+from pairing_ws.web.request.context import RequestContext
+from pairing_ws.web.request.headers import RequestHeaders
 from tests.support.client import Api, NewDevice, Phone, device_headers
 from tests.support.embedded import embedded
 from tests.support.servers import Server
@@ -234,9 +236,9 @@ async def test_what_is_read_is_counted_whatever_was_announced() -> None:
         return {"type": "http.request", "body": b" " * 4096, "more_body": next(pieces) < 99}
 
     scope: dict[str, Any] = {"headers": []}
-    caller = Caller(scope, receive, Fields(scope), None)  # type: ignore[arg-type]
+    request = RequestContext(scope, receive, RequestHeaders(scope), None)  # type: ignore[arg-type]
     with pytest.raises(Refused) as refused:
-        await body(caller, msgspec.Struct)
+        await read_body(request, msgspec.Struct)
     assert refused.value.code is Code.TOO_LARGE
 
 

@@ -10,7 +10,7 @@ import websockets
 from starlette.responses import Response
 
 from pairing_ws.config.settings import Settings
-from pairing_ws.web.http import drop_planted_cookies
+from pairing_ws.web.request.cookies import drop_planted_cookies
 from tests.support.client import Api, NewDevice, Phone, device_headers
 from tests.support.embedded import Embedded, embedded, fresh_phone, invite_in
 from tests.support.limits import NO_LIMITS_INSIDE

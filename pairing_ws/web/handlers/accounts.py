@@ -12,18 +12,14 @@ from pairing_ws.accounts.service import ACTIVITY_LINES, unauthenticated
 from pairing_ws.core import codes
 from pairing_ws.core.errors import Code, Refused
 from pairing_ws.web import wire
-from pairing_ws.web.http import (
-    Caller,
-    JsonResponse,
-    body,
-    drop_planted_cookies,
-    drop_refresh_cookie,
-    give_keys,
-    push_token,
-)
-from pairing_ws.web.labels import label
 from pairing_ws.web.polling import MAX_WAIT_SECONDS, tagged, wait_of, when_changed
 from pairing_ws.web.problems import problem
+from pairing_ws.web.request.body import read_body
+from pairing_ws.web.request.context import RequestContext
+from pairing_ws.web.request.cookies import drop_planted_cookies, drop_refresh_cookie
+from pairing_ws.web.request.device_headers import push_token
+from pairing_ws.web.request.labels import label
+from pairing_ws.web.responses import JsonResponse, key_pair
 
 # Of what an account's devices and passkeys are.
 _VERSION = re.compile(r"[A-Za-z0-9_-]{22}")
@@ -31,84 +27,84 @@ _VERSION = re.compile(r"[A-Za-z0-9_-]{22}")
 _POSITION = re.compile(r"[0-9]{1,18}-[0-9]{1,18}", re.ASCII)
 
 
-async def accept_invite(caller: Caller) -> Response:
+async def accept_invite(request: RequestContext) -> Response:
     """Log the first device in, or come back after all devices are lost."""
-    wanted = await body(caller, wire.AcceptRequest)
-    auth_key, secret = caller.either()
+    wanted = await read_body(request, wire.AcceptRequest)
+    auth_key, secret = request.credentials()
     if auth_key is not None:
         raise Refused(Code.BAD_REQUEST, "this device is logged in already; log out first")
     if secret is not None and not codes.is_secret(secret):
         raise Refused(Code.BAD_REQUEST, codes.SHAPE_OF_SECRETS)
-    device = caller.device(wanted.device_key)
-    given = await caller.services.accounts.accept_invite(codes.normal_code(wanted.code), device, secret, caller.prove)
-    return give_keys(given, caller.services, cookie=wanted.keys == "cookie")
+    device = request.device(wanted.device_key)
+    given = await request.services.accounts.accept_invite(codes.normal_code(wanted.code), device, secret, request.prove)
+    return key_pair(given, request.services, cookie=wanted.keys == "cookie")
 
 
-async def refresh(caller: Caller) -> Response:
+async def refresh(request: RequestContext) -> Response:
     """A new pair of keys for the refreshKey in the body, or in the cookie."""
-    wanted = await body(caller, wire.RefreshRequest)
+    wanted = await read_body(request, wire.RefreshRequest)
     by_cookie = wanted.keys == "cookie"
-    cookies = caller.refresh_cookies
+    cookies = request.refresh_cookies
     if by_cookie and wanted.refresh_key is not None:
         raise Refused(Code.BAD_REQUEST, 'either a refreshKey in the body or "keys": "cookie"')
     if by_cookie:
-        caller.demand_own_origin()
+        request.demand_own_origin()
         if len(cookies) > 1:
             # Which of them is the person's own can't be told, and the wrong one would be somebody else's session.
             response = problem(Refused(Code.DOUBLED_COOKIE, "two of them are nobody's; log in again"))
-            drop_planted_cookies(response, "refresh", caller.services.settings)
+            drop_planted_cookies(response, "refresh", request.services.settings)
             return response
     key = next(iter(cookies), None) if by_cookie else wanted.refresh_key
     if not key:
         raise unauthenticated()
-    given = await caller.services.accounts.refresh(key, caller.ip, caller.prove)
-    return give_keys(given, caller.services, cookie=by_cookie)
+    given = await request.services.accounts.refresh(key, request.ip, request.prove)
+    return key_pair(given, request.services, cookie=by_cookie)
 
 
-async def log_out(caller: Caller) -> Response:
+async def log_out(request: RequestContext) -> Response:
     """End this session, and forget its cookie."""
-    cookies = caller.refresh_cookies
+    cookies = request.refresh_cookies
     if cookies:
-        caller.demand_own_origin()
-    await caller.services.accounts.log_out(await caller.session(), caller.ip)
+        request.demand_own_origin()
+    await request.services.accounts.log_out(await request.session(), request.ip)
     response = Response(status_code=204)
     if cookies:
-        drop_refresh_cookie(response, caller.services.settings)
+        drop_refresh_cookie(response, request.services.settings)
     if len(cookies) > 1:
-        drop_planted_cookies(response, "current", caller.services.settings)
+        drop_planted_cookies(response, "current", request.services.settings)
     return response
 
 
-async def me(caller: Caller) -> Response:
+async def me(request: RequestContext) -> Response:
     """Who and which device this is."""
-    return JsonResponse(wire.me(await caller.session(), caller.services.clock()))
+    return JsonResponse(wire.me(await request.session(), request.services.clock()))
 
 
-async def devices(caller: Caller) -> Response:
+async def devices(request: RequestContext) -> Response:
     """The devices that are logged in to this account, oldest first; with `wait`, until `version` is not the `known`."""
-    known, wait = caller.query("known"), wait_of(caller)
+    known, wait = request.query("known"), wait_of(request)
     if known is not None and not _VERSION.fullmatch(known):
         raise Refused(Code.BAD_REQUEST, "known has to be what `version` said")
-    session = await caller.session()
-    accounts = caller.services.accounts
+    session = await request.session()
+    accounts = request.services.accounts
 
     async def look() -> tuple[tuple[Sequence[Device], str], float | None]:
         found = await accounts.devices_seen_by(session)
         if found is None:
             # Since it was asked, the session has ended.
             raise unauthenticated()
-        version = _version(found, await caller.services.step_ups.passkeys(session))
+        version = _version(found, await request.services.step_ups.passkeys(session))
         return (found, version), None if version != known else float(MAX_WAIT_SECONDS)
 
     (found, version), again = await look()
     if wait and again is not None:
         found, version = await when_changed(
-            caller, wait, lambda wake: [accounts.watch(session.user.id, session.id, wake)], look
+            request, wait, lambda wake: [accounts.watch(session.user.id, session.id, wake)], look
         )
     came_of = await accounts.descendants(session)
-    answer = wire.devices(found, came_of, version, session.device.id, caller.services.clock())
+    answer = wire.devices(found, came_of, version, session.device.id, request.services.clock())
     # Weak, for when each was last seen is not part of it.
-    return tagged(caller, answer, f'W/"{version}"')
+    return tagged(request, answer, f'W/"{version}"')
 
 
 def _version(devices: Sequence[Device], passkeys: Sequence[Passkey]) -> str:
@@ -116,56 +112,56 @@ def _version(devices: Sequence[Device], passkeys: Sequence[Passkey]) -> str:
     return codes.digest(msgspec.json.encode((state, [(each.id, each.name) for each in passkeys])).decode())[:22]
 
 
-async def change_device(caller: Caller) -> Response:
+async def change_device(request: RequestContext) -> Response:
     """Rename a device, or set this device's own push address."""
-    wanted = await body(caller, wire.DeviceRequest)
-    session = await caller.session()
+    wanted = await read_body(request, wire.DeviceRequest)
+    session = await request.session()
     name = None if wanted.name is None else label(wanted.name)
     if name == "":
         raise Refused(Code.BAD_REQUEST, "a name needs a visible character")
-    changed = await caller.services.accounts.change_device(
+    changed = await request.services.accounts.change_device(
         session,
-        caller.id,
-        caller.ip,
+        request.id,
+        request.ip,
         name=name,
         push_token=None if wanted.push_token is None else push_token(wanted.push_token),
     )
-    return JsonResponse(wire.device(changed, session.device.id, caller.services.clock()))
+    return JsonResponse(wire.device(changed, session.device.id, request.services.clock()))
 
 
-async def revoke_device(caller: Caller) -> Response:
+async def revoke_device(request: RequestContext) -> Response:
     """Log a device out; with `descendants=true`, also all that it let in, and the passkeys that these have added."""
-    given = caller.query("descendants")
+    given = request.query("descendants")
     if given not in (None, "true", "false"):
         raise Refused(Code.BAD_REQUEST, "descendants is true or false")
-    accounts = caller.services.accounts
+    accounts = request.services.accounts
     try:
-        session = await caller.session()
+        session = await request.session()
     except Refused as refused:
         if refused.code is not Code.UNAUTHENTICATED:
             raise
-        if await accounts.logged_out_device(caller.auth_key or "") != caller.id:
+        if await accounts.logged_out_device(request.auth_key or "") != request.id:
             raise
         # It has logged itself out before, and the answer got lost.
         return Response(status_code=204)
-    await accounts.revoke(session, caller.id, caller.ip, descendants=given == "true")
+    await accounts.revoke(session, request.id, request.ip, descendants=given == "true")
     return Response(status_code=204)
 
 
-async def revoke_others(caller: Caller) -> Response:
+async def revoke_others(request: RequestContext) -> Response:
     """Log every other device of the account out."""
-    count = await caller.services.accounts.revoke_others(await caller.session(), caller.ip)
+    count = await request.services.accounts.revoke_others(await request.session(), request.ip)
     return JsonResponse(wire.Revoked(revoked=count))
 
 
-async def activity(caller: Caller) -> Response:
+async def activity(request: RequestContext) -> Response:
     """What happened to this account, newest first, a page at a time; with `only`, the logins or all the rest."""
-    before, only = caller.query("before"), caller.query("only")
+    before, only = request.query("before"), request.query("only")
     if before is not None and not _POSITION.fullmatch(before):
         raise Refused(Code.BAD_REQUEST, "before has to be what `next` said on the page before")
     if only not in (None, "logins", "other"):
         raise Refused(Code.BAD_REQUEST, "only is logins or other")
     position = Position(*map(int, before.split("-"))) if before else None
     logins = None if only is None else only == "logins"
-    lines = await caller.services.accounts.activity(await caller.session(), position, logins=logins)
+    lines = await request.services.accounts.activity(await request.session(), position, logins=logins)
     return JsonResponse(wire.activity_log(lines, ACTIVITY_LINES))

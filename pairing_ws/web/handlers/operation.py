@@ -15,7 +15,8 @@ from pairing_ws.config import settings as config
 from pairing_ws.core.errors import Code, Refused, Unavailable
 from pairing_ws.core.network import parse
 from pairing_ws.web import wire
-from pairing_ws.web.http import Caller, JsonResponse
+from pairing_ws.web.request.context import RequestContext
+from pairing_ws.web.responses import JsonResponse
 
 MOMENTS = 50
 
@@ -31,23 +32,23 @@ class Operation:
         self._jwks = jwks
         self._registry = registry
 
-    async def healthz(self, _: Caller) -> Response:
+    async def healthz(self, _: RequestContext) -> Response:
         """Alive: this process answers."""
         return JsonResponse(wire.Health(status="ok"))
 
-    async def readyz(self, _: Caller) -> Response:
+    async def readyz(self, _: RequestContext) -> Response:
         """Ready: its stores answer as well."""
         await self._ready()
         return JsonResponse(wire.Health(status="ok"))
 
-    async def keys(self, _: Caller) -> Response:
+    async def keys(self, _: RequestContext) -> Response:
         """The public keys that authKeys are signed with (RFC 7517)."""
         return JsonResponse(self._jwks(), 200, (b"cache-control", b"public, max-age=60"))
 
-    async def metrics(self, caller: Caller) -> Response:
+    async def metrics(self, request: RequestContext) -> Response:
         """Prometheus metrics, of all workers together."""
-        readers = caller.services.settings.metrics
-        peer = parse(caller.asks)
+        readers = request.services.settings.metrics
+        peer = parse(request.access_control_ip)
         if readers == "off" or (readers == "private" and (peer is None or peer.is_global)):
             raise Refused(Code.NOT_FOUND, "no such page")
         return Response(await self._told(), media_type=CONTENT_TYPE_LATEST)
@@ -67,14 +68,14 @@ class Operation:
         raise Unavailable("the folder of metrics")
 
 
-def document(describe: Callable[[], dict[str, Any]]) -> Callable[[Caller], Awaitable[Response]]:
+def document(describe: Callable[[], dict[str, Any]]) -> Callable[[RequestContext], Awaitable[Response]]:
     """An endpoint that serves one description, rendered when it is first asked for: 5 ms of a start."""
 
     @cache
     def rendered() -> bytes:
         return msgspec.json.encode(describe())
 
-    async def endpoint(_: Caller) -> Response:
+    async def endpoint(_: RequestContext) -> Response:
         """A machine-readable description of this API."""
         return Response(rendered(), media_type="application/json", headers={"Cache-Control": "no-cache"})
 

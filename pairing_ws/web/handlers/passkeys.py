@@ -9,50 +9,52 @@ from pairing_ws.accounts.step_up import CHALLENGE_MS
 from pairing_ws.core.clock import iso
 from pairing_ws.core.errors import Code, Refused
 from pairing_ws.web import wire
-from pairing_ws.web.http import Caller, JsonResponse, body
-from pairing_ws.web.labels import label
+from pairing_ws.web.request.body import read_body
+from pairing_ws.web.request.context import RequestContext
+from pairing_ws.web.request.labels import label
+from pairing_ws.web.responses import JsonResponse
 
 
-async def passkeys(caller: Caller) -> Response:
+async def passkeys(request: RequestContext) -> Response:
     """The account's passkeys, oldest first."""
-    found = await caller.services.step_ups.passkeys(await caller.session())
+    found = await request.services.step_ups.passkeys(await request.session())
     return JsonResponse(wire.Passkeys(passkeys=[wire.passkey(each) for each in found]))
 
 
-async def passkey_options(caller: Caller) -> Response:
+async def passkey_options(request: RequestContext) -> Response:
     """What to ask the authenticator for a new passkey: a challenge for this session, for 5 minutes, once."""
-    return _ceremony(await caller.services.step_ups.new_passkey_options(await caller.session()))
+    return _ceremony(await request.services.step_ups.new_passkey_options(await request.session()))
 
 
-async def add_passkey(caller: Caller) -> Response:
+async def add_passkey(request: RequestContext) -> Response:
     """Add a passkey, never from quarantine: after a recent proof, or as the first one where approvals need none."""
-    wanted = await body(caller, wire.PasskeyRequest)
+    wanted = await read_body(request, wire.PasskeyRequest)
     name = label(wanted.name)
     if not name:
         raise Refused(Code.BAD_REQUEST, "a name needs a visible character")
-    session = await caller.session()
-    added = await caller.services.step_ups.add_passkey(session, name, to_builtins(wanted.credential), caller.ip)
+    session = await request.session()
+    added = await request.services.step_ups.add_passkey(session, name, to_builtins(wanted.credential), request.ip)
     return JsonResponse(wire.passkey(added), 201)
 
 
-async def remove_passkey(caller: Caller) -> Response:
+async def remove_passkey(request: RequestContext) -> Response:
     """Remove a passkey, never from quarantine and only after a recent proof."""
-    await caller.services.step_ups.remove_passkey(await caller.session(), caller.id, caller.ip)
+    await request.services.step_ups.remove_passkey(await request.session(), request.id, request.ip)
     return Response(status_code=204)
 
 
-async def step_up_options(caller: Caller) -> Response:
+async def step_up_options(request: RequestContext) -> Response:
     """What to ask the authenticator, to prove that somebody is there: a challenge for this session, 5 minutes, once."""
-    return _ceremony(await caller.services.step_ups.options(await caller.session()))
+    return _ceremony(await request.services.step_ups.options(await request.session()))
 
 
-async def step_up(caller: Caller) -> Response:
+async def step_up(request: RequestContext) -> Response:
     """Prove that somebody is there, by a passkey's `credential` or the host application's `hostToken`."""
-    wanted = await body(caller, wire.StepUpRequest)
-    session = await caller.session()
-    step_ups = caller.services.step_ups
+    wanted = await read_body(request, wire.StepUpRequest)
+    session = await request.session()
+    step_ups = request.services.step_ups
     if wanted.credential is not None and wanted.host_token is None:
-        at = await step_ups.by_passkey(session, to_builtins(wanted.credential), caller.ip)
+        at = await step_ups.by_passkey(session, to_builtins(wanted.credential), request.ip)
     elif wanted.host_token is not None and wanted.credential is None:
         at = await step_ups.by_host(session, wanted.host_token)
     else:

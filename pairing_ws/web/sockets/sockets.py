@@ -26,9 +26,12 @@ from pairing_ws.pairing.service import not_found
 from pairing_ws.pairing.types import BySecret, Holder, View
 from pairing_ws.web import wire
 from pairing_ws.web.close_codes import CloseCode
-from pairing_ws.web.gate import RequestGate, path_of
-from pairing_ws.web.http import API, Caller, Fields, Services
+from pairing_ws.web.gate import RequestGate
+from pairing_ws.web.paths import API, path_of
 from pairing_ws.web.problems import SHAPES, problem
+from pairing_ws.web.request.context import RequestContext
+from pairing_ws.web.request.headers import RequestHeaders
+from pairing_ws.web.services import Services
 from pairing_ws.web.sockets.connection import Connection, Gone
 
 log = structlog.get_logger()
@@ -50,7 +53,7 @@ _auth_message = msgspec.json.Decoder(wire.AuthMessage).decode
 OPEN = Gauge("pairing_sockets_open", "Open WebSockets", multiprocess_mode="livesum")
 
 
-async def not_upgraded(_: Caller) -> Response:
+async def not_upgraded(_: RequestContext) -> Response:
     """A socket's path, asked for by HTTP. Raises UPGRADE_REQUIRED."""
     raise Refused(Code.UPGRADE_REQUIRED, "a WebSocket is opened here, by a GET with Upgrade: websocket (RFC 6455)")
 
@@ -297,11 +300,12 @@ class Sockets:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse before the upgrade, or accept; and close with the code of whatever ends it."""
-        connection, caller = Connection(receive, send), Caller(scope, receive, Fields(scope), self._services)
+        connection = Connection(receive, send)
+        caller = RequestContext(scope, receive, RequestHeaders(scope), self._services)
         path, address = path_of(scope), block(caller.ip)
         refused = self._refusal(scope, caller, path, address)
         if refused:
-            await connection.deny(scope, self._gate.safe(problem(refused), caller.fields))
+            await connection.deny(scope, self._gate.secured(problem(refused), caller.headers))
             return
         self._open += 1
         offered = scope.get("subprotocols", [])
@@ -338,9 +342,9 @@ class Sockets:
             if not self._per_address[address]:
                 del self._per_address[address]
 
-    def _refusal(self, scope: Scope, caller: Caller, path: str, address: str) -> Refused | None:
+    def _refusal(self, scope: Scope, caller: RequestContext, path: str, address: str) -> Refused | None:
         settings = self._services.settings
-        refused = self._gate.refusal(scope, path, caller.fields)
+        refused = self._gate.refusal(scope, path, caller.headers)
         of_pairing = OF_PAIRING.fullmatch(path)
         # What can be no id is an unknown one: closed as such, once it has said who it is.
         is_odd = of_pairing is not None and not codes.is_id(of_pairing[1])
@@ -348,7 +352,7 @@ class Sockets:
             return refused
         if path != OF_ACCOUNT and not of_pairing:
             return Refused(Code.NOT_FOUND, "no such socket")
-        if caller.fields.origin is not None and caller.fields.origin not in settings.allowed_origins:
+        if caller.headers.origin is not None and caller.headers.origin not in settings.allowed_origins:
             return Refused(Code.FOREIGN_ORIGIN, "sockets are open to this site's own origin only")
         if self._per_ip and self._per_address[address] >= self._per_ip:
             return Refused(Code.RATE_LIMITED, "too many open sockets from this address", retry_after=10)
@@ -387,9 +391,9 @@ class Sockets:
         with suppress(Gone, Closing):
             await send(connection, last_words)
 
-    async def _credential(self, connection: Connection, caller: Caller) -> tuple[str | None, Session | None]:
+    async def _credential(self, connection: Connection, caller: RequestContext) -> tuple[str | None, Session | None]:
         """The secret, or the session of the authKey: from the handshake's headers, else from the first message."""
-        auth_key, secret = caller.either()
+        auth_key, secret = caller.credentials()
         if auth_key is None and secret is None:
             try:
                 async with Within(AUTH_SECONDS):

@@ -1,0 +1,61 @@
+"""How a device that is not logged in introduces itself: `X-Device-Code`, `X-Device-Name` and their neighbours."""
+
+import codecs
+import re
+from urllib.parse import unquote_to_bytes
+
+from pairing_ws.core.devices import NewDevice
+from pairing_ws.core.errors import Code, Refused
+from pairing_ws.web.request.headers import RequestHeaders
+from pairing_ws.web.request.labels import MAX_READ, label
+
+DEVICE_CODE = re.compile(r"[A-Za-z0-9._:~=+/-]{1,128}")
+PUSH_TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
+# More than any label is read of, and than any code or push address has: a character may be four bytes, each as `%41`.
+MAX_RAW_HEADER = 3 * max(4 * MAX_READ, 4097)
+_utf_8 = codecs.getincrementaldecoder("utf-8")
+
+
+def new_device(headers: RequestHeaders, ip: str, key_thumbprint: str) -> NewDevice:
+    """The new device by its headers; `key_thumbprint` is "" without a `deviceKey`.
+
+    Raises DEVICE_HEADERS_REQUIRED, and BAD_REQUEST for what can't be kept.
+    """
+    code, name = device_code(headers), label(_text(headers, b"x-device-name"))
+    if not code or not name:
+        raise Refused(Code.DEVICE_HEADERS_REQUIRED, "X-Device-Code and X-Device-Name are needed")
+    return NewDevice(
+        code=code,
+        name=name,
+        os=label(_text(headers, b"x-os-device")),
+        app_version=label(_text(headers, b"x-app-version-number")),
+        push_token=push_token(_text(headers, b"x-device-token")),
+        ip=ip,
+        user_agent=label(headers.first(b"user-agent")),
+        key_thumbprint=key_thumbprint,
+    )
+
+
+def device_code(headers: RequestHeaders) -> str | None:
+    """`X-Device-Code`; None if there is none. Raises BAD_REQUEST."""
+    code = _text(headers, b"x-device-code").strip()
+    if code and not DEVICE_CODE.fullmatch(code):
+        raise Refused(Code.BAD_REQUEST, "X-Device-Code has to be 1 to 128 letters, digits or ._:~=+/-")
+    return code or None
+
+
+def push_token(text: str) -> str:
+    """A push address, or "" for none. Raises BAD_REQUEST."""
+    if text and not PUSH_TOKEN.fullmatch(text):
+        raise Refused(Code.BAD_REQUEST, "a push address has to be at most 4096 printable ASCII characters")
+    return text
+
+
+def _text(headers: RequestHeaders, name: bytes) -> str:
+    """UTF-8, sent raw or percent-encoded. What is longer than anything that is kept is cut off before it is decoded."""
+    raw = headers.raw(name)
+    read = unquote_to_bytes(raw[:MAX_RAW_HEADER])
+    try:
+        return _utf_8().decode(read, final=len(raw) <= MAX_RAW_HEADER)
+    except UnicodeDecodeError:
+        raise Refused(Code.BAD_REQUEST, f"{name.decode()} has to be UTF-8") from None

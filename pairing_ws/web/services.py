@@ -1,0 +1,31 @@
+"""What the edge can call: made once by `app.build`, and given to every request."""
+
+from dataclasses import dataclass
+
+from pairing_ws.accounts.service import AccountService, LoggedIn
+from pairing_ws.accounts.step_up import StepUpService
+from pairing_ws.config.settings import Network, Settings
+from pairing_ws.core import codes
+from pairing_ws.core.clock import Clock
+from pairing_ws.core.ports import Proofs
+from pairing_ws.pairing.service import PairingService
+from pairing_ws.web.drain import Drain
+
+
+@dataclass(frozen=True)
+class Services:
+    """The stories, and what the edge itself needs beside them.
+
+    `proxies` are the networks of `PAIRING_TRUSTED_PROXIES`. `clock` gives milliseconds since 1970; with Redis, pairings
+    follow Redis's clock and not this one.
+    """
+
+    settings: Settings
+    pairings: PairingService[LoggedIn]
+    accounts: AccountService
+    step_ups: StepUpService
+    proofs: Proofs
+    proxies: tuple[Network, ...]
+    clock: Clock
+    random: codes.RandomBytes
+    drain: Drain
