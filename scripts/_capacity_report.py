@@ -1,4 +1,4 @@
-"""The arithmetic of `scripts/capacity`: from what was measured to what a peak needs, as the README shows it.
+"""The arithmetic of `scripts/capacity`: from what was measured to what a peak needs, as shown in scripts/deploy.
 
 What may live here: what follows from the numbers, worked out anew each time, and the words between them.
 """
@@ -105,9 +105,10 @@ def _ratios(measured: Measured, login: Costs) -> str:
     return _text(
         f"A core carries {_rate(login['server'])} logins a second in a process, {_rate(login['sql'])} in PostgreSQL and"
         f" {_rate(login['redis'])} in Redis: {login['server'] / login['sql']:.0f} full processes fill a core of"
-        f" PostgreSQL, {login['server'] / login['redis']:.0f} the one core that Redis uses. A login rings"
-        f" {round(sum(measured.rings[step] for step in STEPS))} times; a ring costs Redis {ring:.1f} µs with {two}"
-        f" processes connected, {same_ring:.1f} with {many}, and {dear_ring:.1f} only if all {many} watch that pairing."
+        f" PostgreSQL, {login['server'] / login['redis']:.0f} the one core that Redis uses. A login"
+        f" publishes {round(sum(measured.rings[step] for step in STEPS))} times; a message costs Redis {ring:.1f} µs"
+        f" with {two} processes connected, {same_ring:.1f} with {many}, and {dear_ring:.1f} only if all {many} watch"
+        f" that pairing."
     )
 
 
@@ -165,7 +166,7 @@ def _steps(measured: Measured, login: Costs, processes: int) -> str:
         f" Each opens up to {POOL_SIZE} connections to PostgreSQL, these {processes * POOL_SIZE}: raise its"
         f" `max_connections`.",
         f"**Redis** works on one core, which is {BUSY:.0%} busy with {_rate(login['redis'] / BUSY)} logins a second."
-        f" Then go to a Cluster (`redis+cluster://…`), which spreads pairings and their rings by the pairing's id."
+        f" Then go to a Cluster (`redis+cluster://…`), which spreads pairings and their messages by the pairing's id."
         f" Three masters with replicas carry {login['redis'] / home:.1f} times what one server does: a login costs"
         f" {_ms(home + 2 * other)} ms there instead of {_ms(login['redis'])}, for each round trip takes fewer"
         f" commands along, and replicas are told. `live-pairings`, the key that counts all and stays on one node, is"
