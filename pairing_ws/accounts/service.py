@@ -129,7 +129,8 @@ class AccountService:
         except Unavailable:
             raise
         except Refused as refused:
-            return refused
+            # The new device's word for it: the approver is told that their own session is over.
+            return unauthenticated() if refused.code is Code.PAIRING_DENIED else refused
         return None
 
     async def log_in(self, pairing_id: str, approver: Approver, device: NewDevice, secret: str) -> LoggedIn:

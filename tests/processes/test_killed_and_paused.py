@@ -193,7 +193,7 @@ MEANWHILE = {
     ("claim", "cancelled"): (410, "pairing_cancelled"),
     ("approve", "denied"): (409, "invalid_state"),
     ("approve", "cancelled"): (410, "pairing_cancelled"),
-    ("approve", "logged out"): (409, "invalid_state"),
+    ("approve", "logged out"): (401, "unauthenticated"),
     ("login", "denied"): (403, "pairing_denied"),
     ("login", "cancelled"): (410, "pairing_cancelled"),
     ("login", "logged out"): (403, "pairing_denied"),
@@ -236,9 +236,9 @@ async def test_a_process_that_stood_still_between_reading_and_writing_overwrites
     # Authenticated a moment ago, and with scripts that Redis knows: the pairing is all that is left to read first.
     assert (await phone.get("/me")).status_code == 200
     assert (await device.poll()).status_code == 200
-    linked.link.half("answers", "commands")
+    linked.link.delay_answer_to(device.id.encode())
     under_way = asyncio.create_task(calls[call]())
-    await asyncio.sleep(0.1)
+    assert await asyncio.to_thread(linked.link.caught.wait, 10)
     async with paused(linked.servers[0]):
         linked.link.heal()
         changed = await changes[meanwhile]()

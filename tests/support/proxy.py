@@ -17,7 +17,7 @@ T = TypeVar("T")
 Way = Literal["commands", "answers"]
 # Which connections a fault is for. A connection is Redis pub/sub once its client has subscribed on it.
 Which = Literal["every", "pubsub", "commands"]
-_Fate = Literal["reset", "silence", "held"]
+_Fate = Literal["reset", "silence", "held", "late"]
 
 _CHUNK = 65536
 
@@ -139,6 +139,14 @@ class FaultProxy:
         `caught` is set when it has come.
         """
         self._await(command, "held")
+
+    def delay_answer_to(self, command: bytes) -> None:
+        """Let the next command that matches the pattern be executed, and keep its answer, and what follows on its
+        connection, until `heal`.
+
+        `caught` is set when the answer has come.
+        """
+        self._await(command, "late")
 
     def _await(self, command: bytes, fate: _Fate) -> None:
         async def change() -> None:
@@ -284,6 +292,9 @@ class _Connection:
             due, data = await queue.get()
             if due > loop.time():
                 await asyncio.sleep(due - loop.time())
+            if way == "answers" and data and self._fate == "late":
+                self.frozen, self._fate = True, None
+                self._proxy.caught.set()
             if way == "answers" and data and self._fate:
                 self._proxy.caught.set()
                 if self._fate == "reset":
