@@ -22,11 +22,11 @@ REQUIREMENTS = {
     "1": "Ids, codes and secrets can't be guessed, and what a QR code says opens nothing",
     "2": "A scan is no consent",
     "3": "Of many accounts that claim one code, one wins; the others learn nothing",
-    "4": "Approve, deny, cancel and time: one wins, and an end is an end in every process",
+    "4": "Approve, deny, cancel and time: one wins, and a final state is final in every process",
     "5": "One pairing logs in once, however many try and whatever Redis forgets",
     "6": "Nothing revives or rewrites a finished pairing",
-    "7": "At the login the approver still has to stand",
-    "8": "Nobody approves himself, and nothing of one pairing is worth anything on another",
+    "7": "At the login the approver still has to be logged in and its account unlocked",
+    "8": "No device approves itself, and nothing of one pairing is worth anything on another",
     "9": "No wake-up is lost, and only the store's clock decides about time",
     "10": "The approver sees what the server saw; to refuse, to report or to keep still is easy",
     "11": "Three wrong numbers end a pairing, and new pairings bring an account no new attempts",
@@ -36,8 +36,8 @@ REQUIREMENTS = {
     "15": "Forged, foreign and outdated tokens are refused; signing keys rotate without a restart",
     "16": "A revoked device is out of every process within seconds, its sockets and pairings too",
     "17": "What is stored opens nothing, and is compared in constant time",
-    "18": "Who brings another device's code inherits nothing; an account's devices are bounded",
-    "19": "All other devices hear of a newcomer and can undo it; nobody is logged in as somebody else",
+    "18": "A device that brings another one's code inherits nothing; an account's devices are bounded",
+    "19": "All other devices hear of a new one and can undo it; nobody is logged in as somebody else",
     "20": "Sockets and CORS are for named origins alone",
     "21": "No secret in addresses, logs, metrics, pushes or problem documents",
     "22": "What devices say of themselves is cleaned; every answer has safe headers",
@@ -45,7 +45,7 @@ REQUIREMENTS = {
     "24": "Forwarded addresses count from named proxies alone, links never come from a request",
     "25": "Nothing malformed is a server error, a hang or a growing process",
     "26": "Everything is bounded, and closed rather than open while Redis is away or full",
-    "27": "Sockets are bounded in size, number and patience, and nobody waits for a slow one",
+    "27": "Sockets are bounded in size, number and time, and nobody waits for a slow one",
     "28": "A stopped process costs no device its login, and all do not return at once",
     "29": "A call that is aborted anywhere leaves nothing half done",
     "30": "SQLite and PostgreSQL hold under concurrency, and after a restart",
@@ -87,20 +87,20 @@ MITIGATIONS = {
     ),
     "6.1.5": Mitigation(
         "Content filtering",
-        "No: whoever runs mail and chat can do it, this server sees neither. A link always begins with the public"
+        "No: operators of mail and chat can do it, this server sees neither. A link always begins with the public"
         " address followed by `/pair/` or `/join/`, which a filter can look for.",
         tested=False,
     ),
     "6.1.6": Mitigation(
         "Detect and remediate",
         "The approver is warned of another country and of many requests; reports hide an origin and close it where"
-        " accounts agree; all devices hear of a newcomer, also by push; one call revokes it with all it let in; a key"
+        " accounts agree; all devices hear of a new one, also by push; one call revokes it with all it let in; a key"
         " used twice ends its session.",
     ),
     "6.1.7": Mitigation(
         "Trusted devices",
-        "No: a new device is new, that is what this is for. Where only managed devices may show a code, put the"
-        " proxy's client certificates in front of `POST /pairings`.",
+        "No: a device that logs in here is new, that is the purpose. Where only managed devices may show a code, put"
+        " the proxy's client certificates in front of `POST /pairings`.",
         tested=False,
     ),
     "6.1.8": Mitigation(
@@ -133,12 +133,12 @@ MITIGATIONS = {
     "6.1.14": Mitigation(
         "User experience",
         "Consent shows what was observed apart from what is claimed, refusing is as easy as allowing, a hasty press"
-        " does nothing, and nobody is logged in before he has seen as whom.",
+        " does nothing, and nobody is logged in before they have seen as whom.",
     ),
     "6.1.15": Mitigation(
         "Authenticated flow",
-        "Where the logged-in device shows the code (flow 1), whoever starts has been authenticated; where the new"
-        " device shows it, that is what it can't be yet.",
+        "Where the logged-in device shows the code (flow 1), the device that starts has been authenticated; where the"
+        " new device shows it, that is what it can't be yet.",
     ),
     "6.1.16": Mitigation(
         "Request initiation verification",
@@ -190,6 +190,11 @@ def _rows_of(node: ast.AST) -> list[tuple[str, str]]:
 
 
 # The tables of EVIDENCE.md
+
+
+def requirement_list() -> str:
+    """Every requirement, as a list."""
+    return "\n".join(f"{row}. {title}" for row, title in REQUIREMENTS.items())
 
 
 def requirements() -> str:

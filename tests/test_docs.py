@@ -98,6 +98,12 @@ def test_the_readme_stays_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 200
 
 
+def test_the_security_policy_stays_readable() -> None:
+    lines = (ROOT / "SECURITY.md").read_text().splitlines()
+    assert len(lines) <= 250
+    assert [line for line in lines if len(line) > 120] == []
+
+
 # /openapi.json and /asyncapi.json, as a client gets them
 
 
