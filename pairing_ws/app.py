@@ -2,52 +2,48 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from prometheus_client import REGISTRY
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
 
 from pairing_ws.accounts import service as accounts
 from pairing_ws.accounts.monitor import LOOK_SECONDS, SessionMonitor
 from pairing_ws.accounts.passkeys import WebAuthnVerifier
 from pairing_ws.accounts.step_up import CHALLENGE_MS, StepUpService
 from pairing_ws.adapters.audit_log import audit
-from pairing_ws.adapters.jwt.access_tokens import RELOAD_MS, KeyRing
+from pairing_ws.adapters.jwt.access_tokens import KeyRing
 from pairing_ws.adapters.jwt.dpop import DpopProofs
-from pairing_ws.adapters.jwt.host_assertions import HostKeyError, HostKeys
-from pairing_ws.adapters.jwt.key_file import KeySet, make_key_file
+from pairing_ws.adapters.jwt.host_assertions import host_keys
+from pairing_ws.adapters.jwt.key_file import signing_keys
 from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
-from pairing_ws.adapters.rate_limits import RateLimits
+from pairing_ws.adapters.places import places_database
+from pairing_ws.adapters.push import push_service
+from pairing_ws.adapters.rate_limits import RateLimits, rules
 from pairing_ws.adapters.sql.engine import close_database, migrate, open_database, require_disk_space
 from pairing_ws.adapters.sql.passkey_store import SqlPasskeys
 from pairing_ws.adapters.sql.shared_keys import KeySharing, SqlFingerprints
 from pairing_ws.adapters.sql.sole_server import watch_for_others
 from pairing_ws.adapters.subscribers import SubscriberRegistry, stop
-from pairing_ws.config.settings import Settings, SettingsError
+from pairing_ws.config.settings import Settings
 from pairing_ws.core import codes
 from pairing_ws.core.clock import Clock, system_clock
 from pairing_ws.core.devices import Approver
 from pairing_ws.core.errors import Refused
-from pairing_ws.core.network import Place
-from pairing_ws.core.ports import Push
 from pairing_ws.pairing import service as pairing
-from pairing_ws.pairing.ports import PairingStore, Places
+from pairing_ws.pairing.ports import PairingStore
 from pairing_ws.web import docs, pages, wire
-from pairing_ws.web.api import Api
+from pairing_ws.web.application import Application
 from pairing_ws.web.calls import CALLS, Call
 from pairing_ws.web.drain import Drain
 from pairing_ws.web.handlers.operation import Operation, document
-from pairing_ws.web.request import request_id
-from pairing_ws.web.request.request_id import RequestId
 from pairing_ws.web.services import Services
 from pairing_ws.web.sockets.sockets import PATHS, Sockets, not_upgraded
 
@@ -58,68 +54,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 TIDY_SECONDS = 3600
-# Rates that are no settings. An account's report hides an origin from it for a day, three accounts' reports within an
-# hour, from as many addresses, close it for all, and a pairing is reported once. Renames leave a line in the activity,
-# step-ups a challenge. The last two refuse nothing, they warn: who sets up phone, laptop, tablet and television asks
-# four times; ten pages that are left open behind one address show sixty codes before they ask whether anybody is still
-# there.
-RATES = {
-    "reported_by": "1/day",
-    "reported_from": "1/day",
-    "reported": "3/hour",
-    "report": "1/day",
-    "rename": "30/hour",
-    "presence": "60/hour",
-    "step_up": "60/hour",
-    "asked": "5/hour",
-    "origin": "60/hour",
-}
-
-
-class Application(Starlette):
-    """Starlette for pages, mounting and lifespan. Calls and sockets go past it: each of its layers costs time, and
-    would hold a frame for each socket that waits."""
-
-    def __init__(self, sockets: Sockets, calls: Sequence[Call], services: Services, **options: Any) -> None:
-        super().__init__(**options)
-        self._proxies = services.proxies
-        self._sockets = sockets
-        self._api = Api(calls, services, super().__call__)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            request_id.current.set(RequestId(scope, self._proxies))
-        if scope["type"] == "websocket":
-            waits = self._sockets(scope, receive, send)
-            # What the handshake said is to go as soon as nobody needs it.
-            del scope
-            await waits
-        elif scope["type"] == "http":
-            await self._api(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
-
-
-class NoPush:
-    """Push is off: no credentials were configured."""
-
-    def send(self, address: str, data: dict[str, str]) -> None:
-        pass
-
-    def send_to_each(self, addresses: Callable[[], Awaitable[Sequence[str]]], data: dict[str, str]) -> None:
-        pass
-
-
-class NoPlaces:
-    """No database was configured."""
-
-    def of(self, ip: str) -> Place | None:
-        return None
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What `build` made: the stories, and what they stand on."""
+class Components:
+    """What `build` made: the services, and the adapters they stand on. `opened` are those with a task or a socket."""
 
     services: Services
     store: PairingStore
@@ -146,19 +85,28 @@ class Parts:
 def create_app(
     settings: Settings, *, clock: Clock = system_clock, random: codes.RandomBytes = secrets.token_bytes
 ) -> Starlette:
-    """The ASGI application, for a server of its own or to be mounted in a larger Starlette or FastAPI app.
+    """The ASGI application: pages, calls and sockets, for a server of its own or to be mounted in a larger app.
 
-    A mounting app has to run this app's lifespan (`app.router.lifespan_context(app)`). `clock` and `random` are for
-    tests; with Redis, pairings follow Redis's clock.
+    Nothing is connected before its lifespan starts, which migrates the database, and connects to it and to Redis. An
+    app that mounts this one has to run it (`async with app.router.lifespan_context(app)`). Serve it with the keyword
+    arguments of `uvicorn_options(settings)`, which bound connections, headers and bodies; plain uvicorn has no such
+    limits. A server calls `app.state.drain.begin()`, on the event loop's thread, when it is told to stop: long polls
+    are answered then.
+
+    Several applications in one process have their own connections, but share their metrics. `clock` gives milliseconds
+    since 1970 and `random` so many random bytes: both are for tests. With Redis, pairings follow Redis's clock.
+
+    Raises SettingsError, and KeyFileError if the signing keys can't be used; its lifespan raises SettingsError if the
+    database can't be.
     """
-    parts = build(settings, clock=clock, random=random)
-    services = parts.services
+    components = build(settings, clock=clock, random=random)
+    services = components.services
 
     async def ready() -> None:
-        await asyncio.gather(parts.store.ping(), parts.accounts_store.ping())
+        await asyncio.gather(components.store.ping(), components.accounts_store.ping())
         require_disk_space(settings.database_url)
 
-    operation = Operation(ready, parts.tokens.jwks, REGISTRY)
+    operation = Operation(ready, components.tokens.jwks, REGISTRY)
     described = (
         *CALLS,
         Call("GET", "/healthz", operation.healthz, 200, wire.Health),
@@ -175,12 +123,13 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with parts.running():
+        async with components.running():
             tasks = [
                 asyncio.create_task(_tidy(services.accounts), name="tidy"),
                 asyncio.create_task(_look_for_ended_sessions(services.accounts), name="session-monitor"),
-                asyncio.create_task(_watch_keys(parts.tokens, parts.bus), name="signing-keys"),
-                asyncio.create_task(parts.key_sharing.watch(), name="key-sharing"),
+                # What had come in by a removed key, and waits, is asked for its credential again.
+                asyncio.create_task(components.tokens.watch(components.bus.dispatch_to_all), name="signing-keys"),
+                asyncio.create_task(components.key_sharing.watch(), name="key-sharing"),
             ]
             if settings.redis_url is None:
                 # One worker with process memory is the rule.
@@ -199,31 +148,21 @@ def create_app(
         exception_handlers={HTTPException: pages.refused_by_framework, Exception: pages.failed},
         lifespan=lifespan,
     )
-    # For who runs the process: `app.state.drain.begin()` ends the waiting of long polls.
     app.state.drain = services.drain
     # Its redirects are made from the request's Host.
     app.router.redirect_slashes = False
     return app
 
 
-def build(settings: Settings, *, clock: Clock = system_clock, random: codes.RandomBytes = secrets.token_bytes) -> Parts:
+def build(
+    settings: Settings, *, clock: Clock = system_clock, random: codes.RandomBytes = secrets.token_bytes
+) -> Components:
     """The stories on the adapters that the settings ask for. Nothing is connected before `running`."""
-    tokens = KeyRing(_signing_keys(settings, clock), settings.public_url, clock)
+    tokens = KeyRing(signing_keys(settings, clock), settings.public_url, clock)
     engine = open_database(settings.database_url)
     accounts_store = SqlPasskeys(engine)
-    bus, store, commands = _short_lived(settings, clock)
-    limits = RateLimits(
-        {
-            "create": settings.limit_create,
-            "claim": settings.limit_claim,
-            "nonce": settings.limit_claim,
-            "user_code": settings.limit_user_code,
-            "number": settings.limit_number,
-            "refresh": settings.limit_refresh,
-            **RATES,
-        },
-        commands,
-    )
+    bus, store, commands = _build_pairing_store(settings, clock)
+    limits = RateLimits(rules(settings), commands)
 
     async def end_pairings(device_ids: Sequence[str]) -> None:
         await pairings.end_all_of(device_ids)
@@ -234,10 +173,10 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
     async def webauthn() -> WebAuthnVerifier:
         # Not needed before somebody has a passkey: 50 ms of a start. In a thread, where they hold up nobody.
         adapter = await asyncio.to_thread(import_module, "pairing_ws.adapters.webauthn")
-        judge: WebAuthnVerifier = adapter.WebAuthn(settings.public_host, settings.public_origin, CHALLENGE_MS)
-        return judge
+        verifier: WebAuthnVerifier = adapter.WebAuthn(settings.public_host, settings.public_origin, CHALLENGE_MS)
+        return verifier
 
-    push = _push(settings, accounts_store)
+    push = push_service(settings, accounts_store.drop_push_token)
     monitor = SessionMonitor(accounts_store, clock, end_pairings_of_session, settings.refresh_key_seconds * 1000)
     account_service = accounts.AccountService(
         accounts_store,
@@ -267,7 +206,7 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
         limits,
         account_service,
         webauthn,
-        _host(settings, clock),
+        host_keys(settings, clock),
         settings.step_up_seconds * 1000,
         clock,
         random,
@@ -279,7 +218,7 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
         account_service,
         limits,
         push,
-        _places(settings, clock),
+        places_database(settings, clock),
         pairing.Policy(
             ttl=settings.ttl_seconds * 1000,
             redeem=settings.redeem_seconds * 1000,
@@ -298,20 +237,12 @@ def build(settings: Settings, *, clock: Clock = system_clock, random: codes.Rand
     services = Services(settings, pairings, account_service, step_ups, proofs, settings.proxies, clock, random, Drain())
     key_sharing = KeySharing(tokens, SqlFingerprints(accounts_store), commands, clock)
     opened = [bus, push] if isinstance(push, AbstractAsyncContextManager) else [bus]
-    return Parts(services, store, bus, accounts_store, tokens, key_sharing, engine, opened)
+    return Components(services, store, bus, accounts_store, tokens, key_sharing, engine, opened)
 
 
-def _signing_keys(settings: Settings, clock: Clock) -> Path | KeySet:
-    if settings.signing_keys:
-        return KeySet.parse(settings.signing_keys, "PAIRING_SIGNING_KEYS")
-    missing = not settings.signing_key_file.exists()
-    make_key_file(settings.signing_key_file, clock)
-    if missing:
-        audit("key.created", file=str(settings.signing_key_file))
-    return settings.signing_key_file
-
-
-def _short_lived(settings: Settings, clock: Clock) -> "tuple[MemoryBus | RedisBus, PairingStore, Commands | None]":
+def _build_pairing_store(
+    settings: Settings, clock: Clock
+) -> "tuple[MemoryBus | RedisBus, PairingStore, Commands | None]":
     """What lives for minutes, and where its rates are counted."""
     if settings.redis_url is None:
         memory_bus = MemoryBus()
@@ -326,57 +257,6 @@ def _short_lived(settings: Settings, clock: Clock) -> "tuple[MemoryBus | RedisBu
     commands = Commands(servers)
     bus = RedisBus(servers, commands)
     return bus, RedisPairings(commands, bus.verbs.ring), commands
-
-
-def _host(settings: Settings, clock: Clock) -> HostKeys | None:
-    if settings.host_key_file is None:
-        return None
-    try:
-        return HostKeys(settings.host_key_file, settings.public_url, clock)
-    except HostKeyError as error:
-        raise SettingsError(f"PAIRING_HOST_KEY_FILE should be the host application's public key: {error}") from None
-
-
-def _push(settings: Settings, accounts_store: SqlPasskeys) -> Push:
-    if settings.fcm_credentials_file is None:
-        return NoPush()
-    try:
-        # Only who sends pushes has the extra installed.
-        from pairing_ws.adapters.fcm import FcmPush
-
-        return FcmPush(settings.fcm_credentials_file, settings.fcm_url, accounts_store.drop_push_token)
-    except ImportError:
-        raise SettingsError(
-            "PAIRING_FCM_CREDENTIALS_FILE needs the push extra: pip install 'pairing-ws[push]'"
-        ) from None
-    except ValueError as error:
-        raise SettingsError(f"PAIRING_FCM_CREDENTIALS_FILE should be a service account's key ({error})") from None
-
-
-def _places(settings: Settings, clock: Clock) -> Places:
-    if settings.geoip_file is None:
-        return NoPlaces()
-    try:
-        # Only who wants to know places has the extra installed.
-        from pairing_ws.adapters.geoip import GeoIpFile, GeoIpFileError
-    except ImportError:
-        raise SettingsError("PAIRING_GEOIP_FILE needs the geoip extra: pip install 'pairing-ws[geoip]'") from None
-    try:
-        return GeoIpFile(settings.geoip_file, clock)
-    except GeoIpFileError as error:
-        raise SettingsError(f"PAIRING_GEOIP_FILE should be a database in MaxMind's format ({error})") from None
-
-
-async def _watch_keys(tokens: KeyRing, bus: SubscriberRegistry) -> None:
-    """Once a second, see whether a signing key was withdrawn: what had come in by it and waits is ended."""
-    before = set(tokens.ids)
-    while True:
-        await asyncio.sleep(RELOAD_MS / 1000)
-        tokens.reload()
-        now = set(tokens.ids)
-        if before - now:
-            bus.dispatch_to_all()
-        before = now
 
 
 async def _tidy(account_service: accounts.AccountService) -> None:

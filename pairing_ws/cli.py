@@ -22,7 +22,7 @@ from pairing_ws.adapters.audit_log import audit
 from pairing_ws.adapters.jwt import key_file
 from pairing_ws.adapters.sql.engine import examine, is_up_to_date, migrate
 from pairing_ws.adapters.sql.shared_keys import HINT
-from pairing_ws.app import Parts, build
+from pairing_ws.app import Components, build
 from pairing_ws.config import settings as config
 from pairing_ws.config.database_url import DatabaseAddress
 from pairing_ws.core.clock import iso, system_clock
@@ -295,18 +295,18 @@ def _can_not_be_made(file: Path) -> bool:
     return True
 
 
-async def _examine(parts: Parts) -> bool:
+async def _examine(components: Components) -> bool:
     """Whether a store can't be used."""
     bad = False
-    settings = parts.services.settings
+    settings = components.services.settings
     checks: list[tuple[str, Callable[[], Awaitable[object]]]] = [
         ("database", lambda: examine(settings.database_url)),
-        ("Redis" if settings.redis_url else "process memory", parts.store.examine),
+        ("Redis" if settings.redis_url else "process memory", components.store.examine),
     ]
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(parts.engine.dispose)
+        stack.push_async_callback(components.engine.dispose)
         # Nobody has entered it, and yet it has connections to close.
-        stack.push_async_exit(parts.bus)
+        stack.push_async_exit(components.bus)
         for name, check in checks:
             try:
                 await check()
@@ -317,10 +317,10 @@ async def _examine(parts: Parts) -> bool:
                 reason = f" ({refused.__cause__})" if isinstance(refused, Unavailable) and refused.__cause__ else ""
                 print(f"refused  {name}: {refused.detail}{reason}")
         if not bad:
-            for warning in await parts.bus.warnings():
+            for warning in await components.bus.warnings():
                 print(f"warning  Redis: {warning}")
-            unmigrated = not await is_up_to_date(parts.engine)
-            for store, seconds in (await parts.key_sharing.differing_servers(unmigrated=unmigrated)).items():
+            unmigrated = not await is_up_to_date(components.engine)
+            for store, seconds in (await components.key_sharing.differing_servers(unmigrated=unmigrated)).items():
                 print(f"warning  {store}: a server was here {seconds} s ago that has other signing keys; {HINT}")
     return bad
 

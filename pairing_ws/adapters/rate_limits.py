@@ -8,10 +8,41 @@ from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage, Storage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
+from pairing_ws.config.settings import Settings
 from pairing_ws.core.errors import Code, Refused, Unavailable
 
 if TYPE_CHECKING:
     from pairing_ws.adapters.redis.client import Commands
+
+# Rates that are no settings. An account's report hides an origin from it for a day, three accounts' reports within an
+# hour, from as many addresses, close it for all, and a pairing is reported once. Renames leave a line in the activity,
+# step-ups a challenge. The last two refuse nothing, they warn: who sets up phone, laptop, tablet and television asks
+# four times; ten pages that are left open behind one address show sixty codes before they ask whether anybody is still
+# there.
+RATES = {
+    "reported_by": "1/day",
+    "reported_from": "1/day",
+    "reported": "3/hour",
+    "report": "1/day",
+    "rename": "30/hour",
+    "presence": "60/hour",
+    "step_up": "60/hour",
+    "asked": "5/hour",
+    "origin": "60/hour",
+}
+
+
+def rules(settings: Settings) -> dict[str, str]:
+    """Every rule's name and rate."""
+    return {
+        "create": settings.limit_create,
+        "claim": settings.limit_claim,
+        "nonce": settings.limit_claim,
+        "user_code": settings.limit_user_code,
+        "number": settings.limit_number,
+        "refresh": settings.limit_refresh,
+        **RATES,
+    }
 
 
 class RateLimits:

@@ -18,10 +18,10 @@ from pairing_ws.accounts.service import AccountService, LoggedIn, Policy
 from pairing_ws.adapters.jwt.access_tokens import KeyRing
 from pairing_ws.adapters.jwt.key_file import make_key_file
 from pairing_ws.adapters.memory import MemoryBus
+from pairing_ws.adapters.push import NoPush
 from pairing_ws.adapters.rate_limits import RateLimits
 from pairing_ws.adapters.sql.account_store import SqlAccounts
 from pairing_ws.adapters.sql.engine import migrate, open_database
-from pairing_ws.app import NoPush
 from pairing_ws.core.devices import Approver, NewDevice
 from pairing_ws.core.errors import Code, Refused
 from tests.support.clock import FakeClock

@@ -16,8 +16,8 @@ from starlette.responses import Response
 
 from pairing_ws.adapters.fcm import FcmPush
 from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
+from pairing_ws.adapters.places import NoPlaces
 from pairing_ws.adapters.rate_limits import RateLimits
-from pairing_ws.app import NoPlaces
 from pairing_ws.core.clock import iso
 from pairing_ws.core.devices import Approver, NewDevice
 from pairing_ws.core.errors import Refused, Unavailable

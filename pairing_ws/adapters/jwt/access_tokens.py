@@ -1,11 +1,12 @@
 """authKeys as ES256 JWTs (RFC 9068 profile): signed with the newest key, verified with all."""
 
+import asyncio
 import base64
 import binascii
 import hashlib
 import json
 import secrets
-from collections.abc import Set
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,17 @@ class KeyRing:
         """The public keys (RFC 7517)."""
         self.reload()
         return {"keys": [key.as_dict(private=False, use="sig", alg="ES256") for key in self._keys.values()]}
+
+    async def watch(self, on_removal: Callable[[], None]) -> None:
+        """Forever: read the file once a second, and call `on_removal` when a key was taken out of it."""
+        before = set(self.ids)
+        while True:
+            await asyncio.sleep(RELOAD_MS / 1000)
+            self.reload()
+            now = set(self.ids)
+            if before - now:
+                on_removal()
+            before = now
 
     def reload(self, *, at_once: bool = False) -> None:
         """Look at the file if the last look is a second old."""

@@ -12,6 +12,7 @@ from joserfc.jwk import ECKey
 
 from pairing_ws.accounts.passkeys import HostAssertion
 from pairing_ws.adapters.jwt.access_tokens import RELOAD_MS, read_header
+from pairing_ws.config.settings import Settings, SettingsError
 from pairing_ws.core.clock import SKEW_MS, Clock
 
 log = structlog.get_logger()
@@ -111,3 +112,13 @@ def read_host_keys(path: Path) -> dict[str, ECKey]:
 def _jwks(text: str) -> list[dict[str, Any]]:
     document = json.loads(text)
     return list(document["keys"]) if "keys" in document else [document]
+
+
+def host_keys(settings: Settings, clock: Clock) -> HostKeys | None:
+    """None if no host application vouches for people. Raises SettingsError."""
+    if settings.host_key_file is None:
+        return None
+    try:
+        return HostKeys(settings.host_key_file, settings.public_url, clock)
+    except HostKeyError as error:
+        raise SettingsError(f"PAIRING_HOST_KEY_FILE should be the host application's public key: {error}") from None

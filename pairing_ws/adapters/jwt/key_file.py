@@ -18,6 +18,8 @@ import msgspec
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
+from pairing_ws.adapters.audit_log import audit
+from pairing_ws.config.settings import Settings
 from pairing_ws.core.clock import Clock
 
 # A replaced key goes on verifying for longer than any authKey lives.
@@ -197,3 +199,14 @@ def _retired_lately(newer: dict[str, Any], clock: Clock) -> bool:
 def without_made(stored: dict[str, Any]) -> dict[str, Any]:
     """The JWK alone, for the library that refuses members it does not know."""
     return {name: value for name, value in stored.items() if name != "made"}
+
+
+def signing_keys(settings: Settings, clock: Clock) -> Path | KeySet:
+    """The keys of the environment, or their file, which is made if it is missing. Raises KeyFileError."""
+    if settings.signing_keys:
+        return KeySet.parse(settings.signing_keys, "PAIRING_SIGNING_KEYS")
+    missing = not settings.signing_key_file.exists()
+    make_key_file(settings.signing_key_file, clock)
+    if missing:
+        audit("key.created", file=str(settings.signing_key_file))
+    return settings.signing_key_file

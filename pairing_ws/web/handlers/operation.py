@@ -18,7 +18,7 @@ from pairing_ws.web import wire
 from pairing_ws.web.request.context import RequestContext
 from pairing_ws.web.responses import JsonResponse
 
-MOMENTS = 50
+RETRIES = 50
 
 
 class Operation:
@@ -57,7 +57,7 @@ class Operation:
         folder = config.shared_metrics()
         if not folder:
             return generate_latest(self._registry)
-        for _ in range(MOMENTS):
+        for _ in range(RETRIES):
             registry = CollectorRegistry()
             MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
             try:
