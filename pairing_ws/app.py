@@ -96,8 +96,8 @@ def create_app(
     Several applications in one process have their own connections, but share their metrics. `clock` gives milliseconds
     since 1970 and `random` so many random bytes: both are for tests. With Redis, pairings follow Redis's clock.
 
-    Raises SettingsError, and KeyFileError if the signing keys can't be used; its lifespan raises SettingsError if the
-    database can't be.
+    Raises SettingsError, and KeyFileError if the signing keys can't be used; its lifespan raises Refused
+    (UNAVAILABLE) if the database can't be.
     """
     components = build(settings, clock=clock, random=random)
     services = components.services
