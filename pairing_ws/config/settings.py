@@ -73,12 +73,12 @@ class Settings(BaseModel):
     redis_url: str | None = _plain(
         "REDIS_URL",
         None,
-        "Redis for pairings, pushes and limits (`redis://…`, or see above); without it: process memory, one worker",
+        "Redis for pairings, pushes and limits (`redis://…`, or see below); without it: process memory, one worker",
     )
     database_url: str = _plain(
         "DATABASE_URL",
         "sqlite:///pairing.db",
-        "accounts, in SQLite (`sqlite:///file`) or PostgreSQL (`postgresql://…`, see above)",
+        "accounts, in SQLite (`sqlite:///file`) or PostgreSQL (`postgresql://…`, see below)",
     )
     port: int = _plain("PORT", 8000, "the port `serve` listens on")
     workers: int = _plain("WEB_CONCURRENCY", 1, "worker processes; more than one needs `REDIS_URL`")
