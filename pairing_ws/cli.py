@@ -27,7 +27,8 @@ from pairing_ws.config import settings as config
 from pairing_ws.config.database_url import DatabaseAddress
 from pairing_ws.core.clock import iso, system_clock
 from pairing_ws.core.errors import Refused, Unavailable
-from pairing_ws.server import supervisor as server
+from pairing_ws.server import supervisor
+from pairing_ws.server.listening import check_address
 from pairing_ws.server.logging import configure, say
 
 T = TypeVar("T")
@@ -110,7 +111,7 @@ def serve(host: str, port: int | None, workers: int | None, demo: bool) -> None:
         log.warning("settings.doubtful", hint=warning)
     # Here, so that what is wrong with key file, database or push credentials is one clear line.
     _prepare(settings)
-    server.run(settings)
+    supervisor.run(settings)
 
 
 @cli.command()
@@ -261,7 +262,7 @@ def doctor() -> None:
     except config.SettingsError as error:
         print(f"note     beyond this machine `serve` would refuse: {error}")
     try:
-        server.try_address(settings)
+        check_address(settings)
     except config.SettingsError as error:
         print(f"note     `serve` would be refused just now: {error}; perhaps it runs")
     with tempfile.TemporaryDirectory() as scratch:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pairing_ws.config import settings as config
-from pairing_ws.server import supervisor as server
+from pairing_ws.server.worker import server_for
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +16,7 @@ def _scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_bare_server_has_our_servers_settings_but_for_what_we_made_of_uvicorns_protocols() -> None:
     from benchmark import bare
 
-    ours, theirs = vars(server._uvicorn(config.load(port=8000), bare.application)), vars(bare.configuration(8000))
+    ours, theirs = vars(server_for(config.load(port=8000), bare.application).config), vars(bare.configuration(8000))
     assert {name for name in ours if ours[name] != theirs[name]} == {"http", "ws"}
 
 

@@ -13,9 +13,9 @@ from pairing_ws.server.startup import load
 load("cli")
 from pairing_ws.config import settings as config
 from pairing_ws.server import logging as log
-from pairing_ws.server import supervisor as server
+from pairing_ws.server import supervisor, worker
 async def start():
-    app = server.create_app(config.load(demo=True))
+    app = worker.create_app(config.load(demo=True))
     async with app.router.lifespan_context(app):
         print(*sys.modules)
 log.configure()
@@ -28,7 +28,6 @@ FOR_OTHERS = {
     "sqlalchemy.dialects.postgresql": "PostgreSQL",
     "webauthn": "passkeys",
     "qrcode": "pictures",
-    "rich": "a terminal's help",
     "google.auth": "pushes",
     "httpx2": "pushes",
     "maxminddb": "places",

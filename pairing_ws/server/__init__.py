@@ -1,1 +1,1 @@
-"""Processes: how they start, log, are watched over and end."""
+"""Processes: how they start, log, listen, are supervised and end."""

@@ -409,7 +409,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._stop_idling()
         self._stop_waiting()
         self.connections.discard(self)
-        protocol = WebSocketProtocol(self.config, self.server_state, self.app_state)
+        ours = self.ws_protocol_class
+        kind = ours if isinstance(ours, type) and issubclass(ours, WebSocketProtocol) else WebSocketProtocol
+        protocol = kind(self.config, self.server_state, self.app_state)
         protocol.connection_made(self.transport)
         self.transport.set_protocol(protocol)
         # It knows this one, which would stay, with all headers, until a collection.

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from pairing_ws.config import settings as config
-from pairing_ws.server import supervisor as server
+from pairing_ws.server import worker
 from pairing_ws.server.logging import configure
 
 _profile: cProfile.Profile | None = None
@@ -37,7 +37,7 @@ async def profile(request: Request) -> JSONResponse:
 
 def application(settings: config.Settings) -> Starlette:
     # `serve`'s own, with its settings of the garbage collector.
-    app = server._application(settings)
+    app = worker.application(settings)
     app.router.routes += [Route("/bench/tasks", tasks), Route("/bench/profile", profile, methods=["POST"])]
     return app
 
@@ -45,8 +45,8 @@ def application(settings: config.Settings) -> Starlette:
 def main() -> None:
     settings = config.load(port=int(sys.argv[1]))
     configure()
-    server._return_on_signals()
-    server.Server(server._uvicorn(settings, functools.partial(application, settings))).run()
+    worker.return_on_signals()
+    worker.server_for(settings, functools.partial(application, settings)).run()
 
 
 if __name__ == "__main__":

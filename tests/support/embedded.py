@@ -6,9 +6,10 @@ Only what needs the inside may live here; every other test starts `pairing-ws se
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import uvicorn
@@ -17,10 +18,13 @@ from starlette.types import ASGIApp
 from pairing_ws.app import build, create_app
 from pairing_ws.config.settings import Settings
 from pairing_ws.core.clock import Clock, system_clock
-from pairing_ws.transport.websocket import WebSocketProtocol
+from pairing_ws.server.uvicorn_options import uvicorn_options
 from tests.support.client import Api, Phone
 from tests.support.clock import FakeClock
 from tests.support.servers import wait_for
+
+# For what a host application does that gives uvicorn no options of ours.
+PLAIN_UVICORN = {"http": "auto", "ws": "auto"}
 
 
 class MovedClock:
@@ -49,31 +53,22 @@ class Embedded:
 def embedded(
     folder: Path,
     *,
-    frames: Any = WebSocketProtocol,
-    http: Any = "auto",
     wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app,
     clock: MovedClock | FakeClock | None = None,
+    options: Mapping[str, Any] = MappingProxyType({}),
     **settings: Any,
 ) -> Iterator[Embedded]:
     """Memory and SQLite in `folder`; `settings` by the names of `config.Settings`. `wrap` may break the app. With a
-    FakeClock time stands still, but not for timers of the code under test."""
+    FakeClock time stands still, but not for timers of the code under test. `options` replace uvicorn's by which `serve`
+    runs."""
     clock = clock or MovedClock()
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
         chosen = settings_in(folder, **({"port": port, "public_url": f"http://localhost:{port}"} | settings))
-        config = uvicorn.Config(
-            wrap(create_app(chosen, clock=clock)),
-            http=http,
-            ws=frames,
-            ws_max_size=4096,
-            ws_per_message_deflate=False,
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=3,
+        server = uvicorn.Server(
+            uvicorn.Config(wrap(create_app(chosen, clock=clock)), **{**uvicorn_options(chosen), **options})
         )
-        server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

@@ -12,7 +12,7 @@ from pairing_ws.app import create_app
 from pairing_ws.config import settings as config
 from pairing_ws.core.clock import system_clock
 from pairing_ws.server.logging import configure
-from pairing_ws.transport.websocket import WebSocketProtocol
+from pairing_ws.server.uvicorn_options import uvicorn_options
 from tests.support.servers import Process, Server, wait_for
 
 
@@ -41,16 +41,7 @@ def main(ahead: Path) -> None:
     configure()
     settings = config.load()
     app = create_app(settings, clock=lambda: system_clock() + round(float(ahead.read_text()) * 1000))
-    uvicorn.run(
-        app,
-        port=settings.port,
-        ws=WebSocketProtocol,
-        ws_per_message_deflate=False,
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=3,
-    )
+    uvicorn.run(app, **uvicorn_options(settings))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 from pairing_ws.app import create_app
 from pairing_ws.core.clock import system_clock
 from pairing_ws.web.calls import CALLS
-from tests.support.embedded import MovedClock, embedded, settings_in
+from tests.support.embedded import PLAIN_UVICORN, MovedClock, embedded, settings_in
 from tests.support.limits import NO_LIMITS_INSIDE
 from tests.support.servers import running
 
@@ -109,8 +109,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Place
             running(folder, PAIRING_PUBLIC_URL=PUBLIC, PAIRING_ALLOWED_ORIGINS=APP, PAIRING_LIMIT_CREATE="0")
         )
         options: dict[str, Any] = NO_LIMITS_INSIDE | {"public_url": PUBLIC, "allowed_origins": (APP,), "demo": True}
-        plain = stack.enter_context(embedded(folder, http="httptools", **options))
-        h11 = stack.enter_context(embedded(folder, http="h11", **options))
+        plain = stack.enter_context(embedded(folder, options=PLAIN_UVICORN, **options))
+        h11 = stack.enter_context(embedded(folder, options=PLAIN_UVICORN | {"http": "h11"}, **options))
         below = stack.enter_context(embedded(folder, wrap=mounted, **options))
 
         def of_served() -> str:

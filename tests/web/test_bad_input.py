@@ -19,7 +19,7 @@ from pairing_ws.web.request.body import read_body
 from pairing_ws.web.request.context import RequestContext
 from pairing_ws.web.request.headers import RequestHeaders
 from tests.support.client import Api, NewDevice, Phone, device_headers
-from tests.support.embedded import embedded
+from tests.support.embedded import PLAIN_UVICORN, embedded
 from tests.support.servers import Server
 from tests.web.conftest import refusal
 
@@ -437,5 +437,5 @@ async def test_a_body_behind_an_offer_of_http_2_is_read_or_said_to_be_lost(
             assert made.status_code == 201
             assert "svg" in made.json()["qr"]
     else:
-        with embedded(tmp_path) as mounted:
+        with embedded(tmp_path, options=PLAIN_UVICORN) as mounted:
             assert "Upgrade" in (await ask(mounted.url))[1]

@@ -5,7 +5,6 @@ tries, so that nothing fails by chance.
 """
 
 import base64
-import functools
 import json
 import os
 import socket
@@ -18,8 +17,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from pairing_ws.transport.connection_limits import Room
-from pairing_ws.transport.http1 import HttpProtocol
 from pairing_ws.web.calls import CALLS
 from tests.support.embedded import Embedded, embedded
 from tests.support.limits import NO_LIMITS_INSIDE
@@ -100,8 +97,7 @@ TARGETS: dict[str, tuple[str, str, Fields, bytes]] = {
 def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
     settings: dict[str, Any] = NO_LIMITS_INSIDE | {"public_url": "http://localhost", "demo": True}
     folder = tmp_path_factory.mktemp("busy")
-    http = functools.partial(HttpProtocol, Room(), {})
-    with embedded(folder, http=http, trusted_proxies=("127.0.0.1",), **settings) as started:
+    with embedded(folder, trusted_proxies=("127.0.0.1",), **settings) as started:
         yield started
 
 

@@ -4,12 +4,18 @@ import asyncio
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.types import ASGIApp
 
 from pairing_ws.transport.http1 import MAX_HEAD
 from tests.processes.test_aborted import upgrade
 from tests.support.client import Api
+from tests.support.embedded import PLAIN_UVICORN, Embedded, embedded
 from tests.support.servers import Server
 
 pytestmark = pytest.mark.security(25)
@@ -17,7 +23,7 @@ pytestmark = pytest.mark.security(25)
 START = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 
 
-async def ask(server: Server, parts: Iterable[bytes]) -> bytes:
+async def ask(server: Server | Embedded, parts: Iterable[bytes]) -> bytes:
     """All that is said to these, sent one by one, until the server hangs up."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     try:
@@ -51,6 +57,18 @@ async def test_headers_of_32_kib_are_read_and_larger_ones_are_refused(server: Se
     refused = await ask(server, [padded(MAX_HEAD + 1, fields)])
     assert refused.startswith(b"HTTP/1.1 431 ")
     assert json.loads(refused.partition(b"\r\n\r\n")[2])["code"] == "headers_too_large"
+
+
+@pytest.mark.parametrize("options", [{}, PLAIN_UVICORN], ids=["uvicorn_options", "plain uvicorn"])
+async def test_an_application_that_mounts_this_one_gets_the_limits_by_uvicorn_options_alone(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    def mounted(app: ASGIApp) -> ASGIApp:
+        return Starlette(routes=[Mount("/", app)])
+
+    with embedded(tmp_path, wrap=mounted, options=options) as server:
+        answer = await ask(server, [padded(200_000)])
+    assert answer.startswith(b"HTTP/1.1 200 " if options else b"HTTP/1.1 431 ")
 
 
 @pytest.mark.parametrize("start", [b"GET /", START + b"X-Long: ", START + b"x"])

@@ -14,13 +14,10 @@ from typing import Any
 
 import pytest
 import websockets
-from uvicorn.protocols.websockets.websockets_impl import WebSocketProtocol as LegacyProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from pairing_ws.transport.websocket import WebSocketProtocol
 from tests.processes.test_aborted import raw
 from tests.support.client import Api, NewDevice, socket, told
-from tests.support.embedded import Embedded, embedded
+from tests.support.embedded import PLAIN_UVICORN, Embedded, embedded
 from tests.support.limits import NO_LIMITS, NO_LIMITS_INSIDE
 from tests.support.servers import RedisServer, Server, eventually, running
 from tests.web.conftest import NewPhone
@@ -41,7 +38,9 @@ def on_redis(
         with running(folder, REDIS_URL=redis_server.url, **NO_LIMITS) as server:
             yield server
     else:
-        with embedded(folder, redis_url=redis_server.url, demo=True, **NO_LIMITS_INSIDE) as inside:
+        with embedded(
+            folder, options=PLAIN_UVICORN, redis_url=redis_server.url, demo=True, **NO_LIMITS_INSIDE
+        ) as inside:
             yield inside
 
 
@@ -147,11 +146,15 @@ async def test_sixty_account_sockets_of_one_device_at_once_leave_five(server: Se
         assert [each.close_code for each in connections].count(None) == 5
 
 
-@pytest.mark.parametrize("frames", ["auto", WebSocketsSansIOProtocol, LegacyProtocol, WebSocketProtocol])
+@pytest.mark.parametrize(
+    "options",
+    [{}, PLAIN_UVICORN, *(PLAIN_UVICORN | {"ws": each} for each in ("websockets", "websockets-sansio"))],
+    ids=["ours", "plain uvicorn", "websockets", "websockets-sansio"],
+)
 async def test_a_refused_socket_is_no_error_of_the_server_it_is_mounted_in(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, frames: Any
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, options: dict[str, Any]
 ) -> None:
-    with embedded(tmp_path, frames=frames) as server:
+    with embedded(tmp_path, options=options) as server:
         for path, headers in (("/api/v1/nowhere", {}), ("/api/v1/socket", {"Origin": "http://evil.example"})):
             for _ in range(5):
                 with pytest.raises(websockets.InvalidStatus) as failed:

@@ -575,7 +575,7 @@ async def test_a_client_that_reads_nothing_is_cut_off_in_the_end(tmp_path: Path)
                 rest = rest[deaf.send(rest) :]
             await asyncio.sleep(0.01)
 
-    with embedded(tmp_path, frames=Impatient, **NO_LIMITS_INSIDE) as server:
+    with embedded(tmp_path, options={"ws": Impatient}, **NO_LIMITS_INSIDE) as server:
         async with Api(server.url) as api:
             device = await api.new_pairing()
             with _handshake(server, f"/pairings/{device.id}/socket", Pairing_Secret=device.pairing["secret"]) as deaf:
