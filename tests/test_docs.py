@@ -94,6 +94,27 @@ def test_every_file_and_heading_that_a_manual_points_at_is_there(manual: Path) -
     assert dead == []
 
 
+async def test_the_readmes_example_serves_this_application_within_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Where it keeps its database and its keys.
+    monkeypatch.chdir(tmp_path)
+    example = re.search(r"(?ms)^```python\n(.*?)^```", (ROOT / "README.md").read_text())
+    assert example
+    names: dict[str, Any] = {"__name__": "example"}
+    exec(example[1], names)
+    app = names["app"]
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="https://app.example.com") as client,
+    ):
+        made = await client.post(
+            "/login/api/v1/pairings", headers={"X-Device-Code": "a-tv-1234", "X-Device-Name": "TV"}
+        )
+    assert made.status_code == 201
+    assert made.json()["qr"]["text"].startswith("https://app.example.com/login/pair/")
+
+
 def test_the_readme_stays_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 200
 
