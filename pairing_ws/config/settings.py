@@ -84,35 +84,37 @@ class Settings(BaseModel):
     workers: int = _plain("WEB_CONCURRENCY", 1, "worker processes; more than one needs `REDIS_URL`")
 
     redis_ca_file: Path | None = Field(
-        None, description="the authority (PEM) that has signed Redis's certificate, or a self-signed one itself"
+        None, description="the certificate (PEM) of the authority that signed Redis's, or Redis's own if self-signed"
     )
     redis_tls_verify: bool = Field(
         True,
-        description="`false`: take any certificate of Redis, for platforms that sign their own; it proves nothing then",
+        description="`false`: accept any certificate of Redis, for platforms that sign their own; proves nothing",
     )
     public_url: str = Field(
         "", description="the address people see, never taken from a request; default `http://localhost:PORT`"
     )
     ttl_seconds: int = Field(120, ge=10, le=3600, description="how long a new code can be scanned, 10 to 3600")
     redeem_seconds: int = Field(
-        60, ge=10, le=3600, description="how long an approval can be redeemed, 10 to 3600; twice that with a number"
+        60,
+        ge=10,
+        le=3600,
+        description="how long after an approval the new device can log in, 10 to 3600; twice that with a number",
     )
     verify: Literal["never", "remote", "always"] = Field(
         "remote",
         description="when a number is asked for: `never`, `remote` (other network, or typed code), `always`",
     )
     qr_rotate_seconds: int = Field(
-        0, ge=0, le=60, description="how long a picture shows the same code, 3 to 60; 0: as long as it is valid"
+        0, ge=0, le=60, description="how long a picture shows the same code, 3 to 60; 0: the picture does not rotate"
     )
     network_policy: Literal["off", "warn", "deny"] = Field(
         "warn",
-        description="what a scan from another network means: `off` nothing, `warn` a warning to who approves,"
-        " `deny` a refusal (of addresses that can't be compared, too: private ones, unless the public URL is private)",
+        description="what a scan from another network means: `off` nothing, `warn` a warning to the approver,"
+        " `deny` a refusal (also where addresses can't be compared: private ones, unless the public URL is private)",
     )
     geoip_file: Path | None = Field(
         None,
-        description="country or city database in MaxMind's format (needs the `geoip` extra); without it: places are"
-        " not known",
+        description="country or city database in MaxMind's format (needs the `geoip` extra); without it: no places",
     )
     auth_key_seconds: int = Field(600, ge=1, le=86_400, description="lifetime of an authKey")
     refresh_key_seconds: int = Field(2_592_000, ge=60, description="how long an unused session lives (30 days)")
@@ -120,8 +122,8 @@ class Settings(BaseModel):
         86_400,
         ge=0,
         le=2_592_000,
-        description="for how long a refresh whose answer got lost can be repeated with the same key; its successor's"
-        " first use ends it",
+        description="how long a refresh whose answer was lost can be repeated with the same key, unless its"
+        " successor has been used",
     )
     session_seconds: int = Field(31_536_000, ge=60, description="how long a session lives in all (1 year)")
     quarantine_seconds: int = Field(
@@ -131,10 +133,10 @@ class Settings(BaseModel):
         0,
         ge=0,
         le=86_400,
-        description="how long ago who approves may have proved to be there (passkey, or the host's word); 0: not asked",
+        description="how recent a passkey or host assertion must prove that a person approves; 0: no proof needed",
     )
     host_key_file: Path | None = Field(
-        None, description="your application's public key (PEM or JWKS, P-256), by which it vouches for a step-up"
+        None, description="your application's public key (PEM or JWKS, P-256), for its step-up assertions"
     )
     signing_key_file: Path = Field(
         Path("pairing-keys.json"), description="signing keys, made on first start, shared by all processes"
@@ -150,21 +152,21 @@ class Settings(BaseModel):
         " `https://app.example.com`, `capacitor://localhost`, `chrome-extension://…`",
     )
     trusted_proxies: List = Field(
-        (), description="addresses or networks of proxies, and of nobody else, whose `X-Forwarded-For` counts"
+        (), description="addresses or networks, of proxies alone, whose `X-Forwarded-For` counts"
     )
     metrics: Literal["private", "public", "off"] = Field(
         "private",
-        description="who may read `/metrics`: loopback and `private` peers, everybody (`public`), nobody (`off`)",
+        description="peers that may read `/metrics`: loopback and `private` ones, all (`public`), none (`off`)",
     )
     fcm_credentials_file: Path | None = Field(
-        None, description="service account for push messages (needs the `push` extra); without it: none are sent"
+        None, description="service account for push messages (needs the `push` extra); without it: no messages"
     )
     fcm_url: str = Field("https://fcm.googleapis.com", description="base address of the push service")
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="lines of the log: `json`, `text`, or `auto`: text on a terminal"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="from which level on there are lines; other commands than `serve` have `warning` by default"
+        "info", description="the lowest level that is logged; commands other than `serve` have `warning` by default"
     )
     limit_create: Rate = Field("120/minute", description="new pairings per address (IPv4, or IPv6 /64)")
     limit_claim: Rate = Field("60/minute", description="claims per account, or per address")
@@ -177,9 +179,11 @@ class Settings(BaseModel):
         1000, description="open connections without a socket per address and process; trusted proxies have no limit"
     )
     limit_all_connections: Count = Field(
-        0, description="open connections per process, sockets included; 0: two thirds of the descriptors it may have"
+        0, description="open connections per process, sockets included; 0: two thirds of its descriptor limit"
     )
-    limit_pairings: Count = Field(100_000, description="live pairings in total, a tenth kept for signed-in devices")
+    limit_pairings: Count = Field(
+        100_000, description="live pairings in total, a tenth of them reserved for logged-in devices"
+    )
     limit_devices: Count = Field(20, description="devices per account")
 
     host: str = Field("127.0.0.1", exclude=True)

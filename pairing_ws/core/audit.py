@@ -1,12 +1,12 @@
-"""The security events that are told to the log, by names that stay, and how a story tells of one."""
+"""The security events of the log, by names that stay, and how a story reports one."""
 
 from collections.abc import Mapping
 from typing import Protocol
 
-# Each name is `noun.verb`. No story tells of one that does not stand here.
+# Each name is `noun.verb`. A story reports no other.
 EVENTS: Mapping[str, str] = {
-    "pairing.created": "a code is shown (level `debug`: strangers can make any number)",
-    "pairing.claimed": "a code was scanned or typed, by the device named or for it",
+    "pairing.created": "a device made a pairing and shows its code (level `debug`: strangers can make any number)",
+    "pairing.claimed": "a device scanned or typed the code: the approver, or the new device that is named",
     "pairing.approved": "the approver let the new device in",
     "pairing.denied": "the approver refused, lost the right to decide, or the number was wrong too often",
     "pairing.number_missed": "a wrong number was typed",
@@ -16,12 +16,12 @@ EVENTS: Mapping[str, str] = {
     "pairing.left": "the new device's page was left (level `debug`: strangers can do so at will)",
     "pairing.returned": "it was there again in time (level `debug`)",
     "session.started": "a login, by an approval (`qr`) or an invite (`invite`)",
-    "session.replaced": "an older session of a device code ended: the code logged in again, as `session`",
+    "session.replaced": "an older session of a device code ended, because the code logged in again, as `session`",
     "session.refreshed": "keys were renewed (level `debug`)",
-    "session.stepped_up": "a person proved to be there, by a passkey or the host application",
-    "session.step_up_refused": "a proof of that did not hold",
+    "session.stepped_up": "a person proved to be present, by a passkey or the host application",
+    "session.step_up_refused": "such a proof was refused",
     "session.logged_out": "a device logged itself out",
-    "session.key_reused": "a replaced refreshKey came again: a copy; the session ended",
+    "session.key_reused": "a replaced refreshKey was used again, by a copy; the session ended",
     "device.revoked": "a device was logged out by another one, or by itself",
     "device.revoked_others": "all devices but one were logged out",
     "device.renamed": "a device got another name",
@@ -36,14 +36,14 @@ EVENTS: Mapping[str, str] = {
     "key.rotated": "a new key signs",
     "key.removed": "a signing key was withdrawn",
 }
-# Of these there are too many to be told by default.
+# Too frequent to be logged by default.
 OFTEN = frozenset({"pairing.created", "pairing.left", "pairing.returned", "session.refreshed"})
 
 
 class Audit(Protocol):
     def __call__(self, event: str, /, **facts: str | int | None) -> None:
-        """Tell of one of `EVENTS`. `facts` hold no code, secret, key or token. Never raises, and waits for nothing."""
+        """Report one of `EVENTS`. `facts` hold no code, secret, key or token. Never raises, never blocks."""
 
 
 def untold(event: str, /, **facts: str | int | None) -> None:
-    """`Audit` where nobody listens."""
+    """`Audit` that drops the event."""

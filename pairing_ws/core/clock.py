@@ -15,8 +15,8 @@ def system_clock() -> int:
     return time.time_ns() // 1_000_000
 
 
-# The same few times are spelt at every poll.
+# Every poll formats the same few times.
 @lru_cache(maxsize=4096)
 def iso(at: int) -> str:
-    """ISO 8601 in UTC, as the wire spells every time: `2026-01-31T12:00:00.000Z`."""
+    """ISO 8601 in UTC, the form of every time on the wire: `2026-01-31T12:00:00.000Z`."""
     return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -60,13 +60,13 @@ def user_code(random: RandomBytes) -> str:
 
 
 def normal_user_code(typed: str) -> str | None:
-    """What was typed, folded, without case, dashes, spaces and lookalikes; None if no code can look like that."""
+    """What was typed, folded, without case, dashes, spaces and lookalikes; None if it can't be a code."""
     letters = _without_gaps(typed).upper().translate(_LOOKALIKES)
     return letters if _USER_CODE.fullmatch(letters) else None
 
 
 def normal_number(typed: str) -> str | None:
-    """The three digits that were typed, in whatever script; None if it was something else."""
+    """The three digits that were typed, in whatever script; None for anything else."""
     digits = _without_gaps(typed)
     return digits if _NUMBER.fullmatch(digits) else None
 
@@ -81,8 +81,8 @@ def _without_gaps(typed: str) -> str:
 
 
 def _folded(typed: str) -> str:
-    """With compatibility forms (NFKC), all decimal digits and all dashes as ASCII has them; without what nobody sees.
-    Every blank is a space. static/link.js does the same."""
+    """With compatibility forms (NFKC), all decimal digits and all dashes as ASCII has them, every blank as a space;
+    without invisible characters. static/link.js does the same."""
     if len(typed) > MAX_TYPED:
         return ""
     return "".join(map(_fold, unicodedata.normalize("NFKC", typed)))
@@ -101,7 +101,7 @@ def _fold(letter: str) -> str:
 
 
 def is_id(value: str) -> bool:
-    """Whether it is spelt like a `token` of 16 bytes."""
+    """Whether it has the form of a `token` of 16 bytes."""
     return _ID.fullmatch(value) is not None
 
 

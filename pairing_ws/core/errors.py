@@ -1,4 +1,4 @@
-"""Every refusal a client can meet. Both rooms raise them; `web/errors.py` alone knows how they look on the wire."""
+"""Every refusal a client can meet. Both stories raise them; `web/problems.py` alone knows their form on the wire."""
 
 from enum import StrEnum
 from typing import Any

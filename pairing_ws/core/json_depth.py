@@ -1,18 +1,18 @@
-"""How deep JSON may be. What a parser refuses of it differs from one Python to the next, our own limit does not."""
+"""How deep JSON may be. Parsers of different Pythons have different limits; this one is the same for all."""
 
 import re
 
 MAX_DEPTH = 32
 
-# One that does not end reaches to the end, or each quote in it would be tried as a beginning.
+# An unterminated string reaches to the end, or the search would try each quote in it as a beginning.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _OPENS, _CLOSES = frozenset(b"[{"), frozenset(b"]}")
 _NO_BRACKETS = bytes(set(range(256)) - _OPENS - _CLOSES)
 
 
 def is_deep(text: bytes) -> bool:
-    """Whether arrays and objects stand in each other more than `MAX_DEPTH` deep. To be asked before it is parsed; of
-    what is no JSON any answer will do."""
+    """Whether arrays and objects are nested more than `MAX_DEPTH` deep. Call it before parsing; for what is no JSON the
+    result has no meaning."""
     if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
         return False
     depth = 0

@@ -1,4 +1,4 @@
-"""What observed addresses say: about each other, and of where they are. Pure."""
+"""What observed addresses tell: whether two share a network, and which block one is in. Pure."""
 
 import ipaddress
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ class Network(StrEnum):
 
 
 class Place(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Where an address is, as a database says; each part "" where it does not. `country_code` is ISO 3166's."""
+    """Where an address is, by a GeoIP database; each part is "" where it is not known. `country_code` is ISO 3166's."""
 
     country_code: str = ""
     country: str = ""
@@ -31,9 +31,9 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def parse(text: str) -> _Address | None:
-    """The address, an IPv4-mapped IPv6 one as IPv4; None for what is none (a Unix socket's peer)."""
+    """The address, an IPv4-mapped IPv6 one as IPv4; None if it is no IP address (a Unix socket's peer)."""
     bare = text.partition("%")[0]
-    # Longer ones are none, and not to be remembered: strangers write them.
+    # Longer text is no address, and must not fill the cache: strangers write it.
     return _parse(bare) if len(bare) <= MAX_ADDRESS else None
 
 
@@ -50,7 +50,7 @@ def _parse(text: str) -> _Address | None:
 
 
 def is_in(text: str, networks: Iterable[_Network]) -> bool:
-    """Whether it is an address of one of these."""
+    """Whether the address is in one of these networks."""
     address = parse(text)
     return address is not None and any(address in network for network in networks)
 
@@ -70,7 +70,7 @@ def _block(text: str) -> str:
 
 
 def is_public(text: str) -> bool:
-    """Whether it is an address of the internet. Any other may be a proxy's, hence everybody's."""
+    """Whether it is a public address. A private one may be a proxy's, and stand for any client."""
     address = parse(text)
     return address is not None and address.is_global
 

@@ -1,4 +1,4 @@
-"""What both rooms ask of the world. Adapters promise what stands here."""
+"""What both stories need of the world. Adapters keep these promises."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -35,7 +35,7 @@ class Push(Protocol):
 
 
 class Limits(Protocol):
-    """Rates per key over all processes. Raises Unavailable when the counters are away: closed, never open."""
+    """Rates per key over all processes. Raises Unavailable when the counters are away: callers then refuse."""
 
     async def hit(self, rule: str, key: str) -> None:
         """Count one; raises RATE_LIMITED with the seconds to wait once the rule's rate is used up."""
@@ -45,7 +45,7 @@ class Limits(Protocol):
 
 
 class Prove(Protocol):
-    """Whether the one who asks holds a private key, as the present request shows. To be called once per request."""
+    """Checks that the caller of the present request holds a private key. Call it once per request."""
 
     async def __call__(self, key_thumbprint: str, auth_key: str | None = None) -> None:
         """Raises INVALID_PROOF and USE_DPOP_NONCE unless the request has a proof by this key, made for it, for
@@ -54,7 +54,7 @@ class Prove(Protocol):
 
 
 async def unproved(key_thumbprint: str, auth_key: str | None = None) -> None:
-    """`Prove` where no request stands behind the call."""
+    """`Prove` where there is no request."""
     raise Refused(Code.INVALID_PROOF, "only the holder of this device's key may do that")
 
 
