@@ -59,9 +59,6 @@ class MemoryPairings:
             return None
         return Loaded(pairing.seen_at(now), now)
 
-    def told_by(self, note: str) -> Loaded | None:
-        return None
-
     async def id_of_user_code(self, user_code_hash: str) -> str | None:
         return self._user_codes.get(user_code_hash)
 

@@ -169,3 +169,11 @@ def refusal(pairing: Pairing, event: Event) -> Refused:
     if code is Code.INVALID_STATE:
         return Refused(code, detail, pairingStatus=pairing.status.value)
     return Refused(code, detail)
+
+
+def encode_pairing(pairing: Pairing) -> bytes:
+    """The record that stores keep and notifications carry: JSON. Later versions may add fields that have a default."""
+    return msgspec.json.encode(pairing)
+
+
+decode_pairing = msgspec.json.Decoder(Pairing).decode

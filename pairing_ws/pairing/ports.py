@@ -44,10 +44,6 @@ class PairingStore(Protocol):
     async def get(self, pairing_id: str) -> Loaded | None:
         """The newest state, expiry applied; None once it is unknown (5 minutes after its end)."""
 
-    def told_by(self, note: str) -> Loaded | None:
-        """What a ring of `replace` tells already: the new state. None if this note does not, and the store has to be
-        read."""
-
     async def id_of_user_code(self, user_code_hash: str) -> str | None: ...
 
     async def replace(self, old: Pairing, new: Pairing) -> bool:

@@ -30,6 +30,7 @@ from pairing_ws.pairing.machine import (
     Verification,
     refusal,
 )
+from pairing_ws.pairing.notifications import StateChanged, Takeover
 from pairing_ws.pairing.ports import Accounts, Full, Loaded, PairingStore, Places, pairing_channel
 from pairing_ws.pairing.types import ByKey, BySecret, Created, Holder, Role, View
 
@@ -159,12 +160,14 @@ class PairingService(Generic[SessionT]):
         """The pairing as its party sees it. Raises NOT_FOUND alike for unknown, foreign and wrong secret."""
         return await self._seen(await self._store.get(pairing_id), holder)
 
-    async def news(self, pairing_id: str, holder: Holder, note: str, known: int) -> View:
-        """The same for a watcher who was woken with `note` and knows version `known`: what the note tells, if it is
-        newer than that, saves the trip to the store."""
-        told = self._store.told_by(note)
-        if told and told.pairing.version > known:
-            return await self._seen(told, holder)
+    async def view_after_notification(
+        self, pairing_id: str, holder: Holder, notification: StateChanged | None, known: int
+    ) -> View:
+        """The same for a watcher that knows version `known`: the state that a notification carries, if it is newer than
+        that, saves the trip to the store."""
+        loaded = notification.loaded() if notification else None
+        if loaded and loaded.pairing.version > known:
+            return await self._seen(loaded, holder)
         return await self.view(pairing_id, holder)
 
     async def _seen(self, loaded: Loaded | None, holder: Holder) -> View:
@@ -197,16 +200,17 @@ class PairingService(Generic[SessionT]):
         mine = [each for each in found if _claimed_by(each.pairing, holder, None)]
         return [await self._approvers_view(pairing, now, holder) for pairing, now in mine]
 
-    def watch(self, pairing_id: str, wake: Callback) -> AbstractAsyncContextManager[None]:
-        """Subscribe before reading: a change after the entry wakes the watcher, one before it is in what it reads.
+    def watch(self, pairing_id: str, callback: Callback) -> AbstractAsyncContextManager[None]:
+        """Subscribe before reading: a change after the entry calls `callback`, one before it is in what is read then.
+        `decode_notification` reads the messages. Raises Unavailable on entry.
 
-        Expiry rings no bell: a watcher sets its own timer to `expires_at`.
+        Expiry is not published: a watcher sets its own timer to `expires_at`.
         """
-        return self._bus.watch([pairing_channel(pairing_id)], wake)
+        return self._bus.watch([pairing_channel(pairing_id)], callback)
 
-    async def take_over(self, pairing_id: str, note: str) -> None:
-        """Tell older sockets of the same new device that the one which knows `note` is the newest."""
-        await self._bus.publish(pairing_channel(pairing_id), note)
+    async def take_over(self, pairing_id: str, mark: str) -> None:
+        """Tell older sockets of the same new device that the one with this mark is the newest. Never raises."""
+        await self._bus.publish(pairing_channel(pairing_id), Takeover(mark).encode())
 
     # Claim
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import Any, TypeVar
+from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -12,10 +12,10 @@ from starlette.types import Receive
 from pairing_ws.core.errors import Code, Refused, Unavailable
 from pairing_ws.core.ports import Callback
 from pairing_ws.core.timing_wheel import Within
+from pairing_ws.pairing.notifications import decode_notification
+from pairing_ws.pairing.watcher import READ_AGAIN, ArmTimer, Close, MessageT, Read, Send, StateT, Watcher
 from pairing_ws.web.request.context import RequestContext
 from pairing_ws.web.responses import JsonResponse
-
-T = TypeVar("T")
 
 MAX_WAIT_SECONDS = 30
 # Of a number in a query string.
@@ -49,35 +49,51 @@ def tagged(caller: RequestContext, answer: Any, etag: str) -> Response:
 async def when_changed(
     caller: RequestContext,
     seconds: int,
-    watches: Callable[[Callback], Iterable[AbstractAsyncContextManager[None]]],
-    look: Callable[[], Awaitable[tuple[T, float | None]]],
-) -> T:
-    """What `look` sees once that has changed, or as it is when so many seconds are over or the process ends.
-
-    `look` also says after how many seconds to look again though nothing has woken it; None: it has changed. Raises what
-    `look` raises, and ClientDisconnect.
-    """
+    watcher: Watcher[StateT, MessageT],
+    subscriptions: Callable[[Callback], Iterable[AbstractAsyncContextManager[None]]],
+    read: Callable[[Read], Awaitable[StateT]],
+) -> StateT:
+    """The state that `watcher` has something to say about, or the newest when so many seconds are over or the process
+    ends: the shell of a long poll. Raises what `read` raises, and ClientDisconnect."""
     clock = asyncio.get_running_loop().time
     end = clock() + seconds
     waiting, drain = Waiting(caller.receive), caller.services.drain
+
+    def on_notification(message: str) -> None:
+        # Never anything to begin with: what comes meanwhile waits for `done`.
+        watcher.notified(decode_notification(message), clock())
+        waiting.wake()
+
     async with AsyncExitStack() as stack:
         try:
-            for each in watches(waiting.wake):
+            for each in subscriptions(on_notification):
                 await stack.enter_async_context(each)
         except Unavailable:
-            # Deaf, but perhaps not blind: without the bus this is a slow poll.
-            return (await look())[0]
+            # Without the bus this is a slow poll: perhaps the store can still be read.
+            return await read(Read())
+        commands = watcher.start(clock())
         while True:
-            seen, again = await look()
+            # Of a poll's watcher each batch is one Read.
+            (command,) = commands
+            assert isinstance(command, Read)
+            state = await read(command)
+            pause = None
+            for each_command in watcher.loaded(state):
+                if isinstance(each_command, Send | Close):
+                    return state
+                if isinstance(each_command, ArmTimer):
+                    pause = each_command.seconds
             left = end - clock()
-            if again is None or left <= 0 or drain.begun:
-                return seen
+            if left <= 0 or drain.begun:
+                return state
             with drain.waking(waiting.wake):
-                await waiting.wait(min(left, again))
+                await waiting.wait(left if pause is None else min(left, pause))
+            commands = watcher.done(clock()) or watcher.notified(READ_AGAIN, clock())
 
 
 class Waiting:
-    """A call that waits for news: its own task does, in `receive`, where it hears as well that its client has gone."""
+    """A call that waits for a notification, in its own task: that waits in `receive`, where it learns as well that its
+    client has disconnected."""
 
     __slots__ = ("_due", "_receive", "_within")
 

@@ -14,6 +14,7 @@ from pairing_ws.adapters.memory import AFTERLIFE_MS, MemoryBus, MemoryPairings
 from pairing_ws.core.devices import Approver, NewDevice
 from pairing_ws.core.errors import Unavailable
 from pairing_ws.pairing.machine import Event, Pairing, Status
+from pairing_ws.pairing.notifications import ReadAgain, StateChanged, decode_notification
 from pairing_ws.pairing.ports import Full, Loaded, PairingStore, pairing_channel
 from tests.contract import token
 from tests.contract.conftest import Backend, Ear, on_redis, one_process
@@ -309,23 +310,22 @@ async def test_a_failing_swap_rings_no_bell_and_a_winning_one_rings_once(backend
         assert rung != ["last"]
 
 
-async def test_a_ring_that_tells_what_there_is_to_read_tells_the_same_and_no_other_note_does(backend: Backend) -> None:
+async def test_a_notification_that_carries_the_new_state_carries_what_there_is_to_read(backend: Backend) -> None:
     old = await backend.added()
     new = old.after(Event.CLAIM, await backend.now(), approver=approver())
     ear = Ear()
     async with backend.other_bus.watch([pairing_channel(old.id)], ear.wake):
         assert await backend.store.replace(old, new)
         await eventually(lambda: ear.heard, "the ring")
-    told = backend.other_store.told_by(ear.heard[0])
+    notification = decode_notification(ear.heard[0])
     if backend.name == "memory":
         # There the store is next door.
-        assert told is None
+        assert notification == ReadAgain()
     else:
-        assert told is not None
-        assert told.pairing == new
-        assert old.created_at <= told.now <= await backend.now()
-    for note in ("", "socket:000001700000000:abc", "last"):
-        assert backend.store.told_by(note) is None
+        assert isinstance(notification, StateChanged)
+        loaded = notification.loaded()
+        assert loaded.pairing == new
+        assert old.created_at <= loaded.now <= await backend.now()
 
 
 async def test_a_bell_comes_after_the_state_it_rings_for(backend: Backend) -> None:

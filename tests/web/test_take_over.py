@@ -7,10 +7,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from pairing_ws.pairing.machine import Initiator, Pairing
+from pairing_ws.pairing.notifications import StateChanged, Takeover
 from pairing_ws.pairing.types import BySecret, Role, View
 from pairing_ws.web.close_codes import CloseCode
 from pairing_ws.web.sockets.connection import Connection
-from pairing_ws.web.sockets.sockets import PairingTeller
+from pairing_ws.web.sockets.pairing import PairingNotifier
 from tests.support.servers import eventually
 
 
@@ -20,18 +21,18 @@ class Pairings:
     def __init__(self) -> None:
         self.watching: list[Callable[[str], None]] = []
         self.confirmed: list[asyncio.Event] = []
-        self.rung: list[str] = []
+        self.published: list[str] = []
 
     @asynccontextmanager
-    async def watch(self, _: str, wake: Callable[[str], None]) -> AsyncIterator[None]:
-        self.watching.append(wake)
+    async def watch(self, _: str, callback: Callable[[str], None]) -> AsyncIterator[None]:
+        self.watching.append(callback)
         confirmed = asyncio.Event()
         self.confirmed.append(confirmed)
         try:
             await confirmed.wait()
             yield
         finally:
-            self.watching.remove(wake)
+            self.watching.remove(callback)
 
     async def view(self, id_: str, _: BySecret) -> View:
         now = int(asyncio.get_running_loop().time() * 1000)
@@ -45,13 +46,13 @@ class Pairings:
         )
         return View(pairing, Role.NEW_DEVICE, now)
 
-    async def news(self, id_: str, holder: BySecret, _: str, __: int) -> View:
+    async def view_after_notification(self, id_: str, holder: BySecret, _: StateChanged | None, __: int) -> View:
         return await self.view(id_, holder)
 
-    async def take_over(self, _: str, note: str) -> None:
-        self.rung.append(note)
-        for wake in list(self.watching):
-            wake(note)
+    async def take_over(self, _: str, mark: str) -> None:
+        self.published.append(mark)
+        for callback in list(self.watching):
+            callback(Takeover(mark).encode())
 
 
 class Client:
@@ -60,8 +61,8 @@ class Client:
         self.told = asyncio.Event()
         self.gone = asyncio.Event()
         services: Any = SimpleNamespace(pairings=pairings, random=lambda size: bytes(size))
-        teller = PairingTeller(Connection(self.receive, self.send), services, "A" * 22, BySecret("secret"), None)
-        self.task = asyncio.create_task(teller.tell())
+        notifier = PairingNotifier(Connection(self.receive, self.send), services, "A" * 22, BySecret("secret"), None)
+        self.task = asyncio.create_task(notifier.run())
 
     async def receive(self) -> dict[str, Any]:
         await self.gone.wait()
@@ -130,28 +131,28 @@ async def test_a_socket_whose_client_has_gone_before_it_could_be_told_takes_noth
     client.gone.set()
     pairings.confirmed[0].set()
     await client.task
-    assert pairings.rung == []
+    assert pairings.published == []
 
 
-async def test_what_rings_while_a_socket_opens_is_read_and_not_forgotten() -> None:
+async def test_what_is_notified_while_a_socket_opens_is_read_and_not_forgotten() -> None:
     pairings = Pairings()
     client = Client(pairings)
     await asyncio.sleep(0)
-    reads: list[str] = []
-    view, news = pairings.view, pairings.news
+    reads: list[StateChanged | None] = []
+    view, after = pairings.view, pairings.view_after_notification
 
-    async def rung_while_reading(id_: str, holder: BySecret) -> View:
+    async def notified_while_reading(id_: str, holder: BySecret) -> View:
         pairings.view = view  # type: ignore[method-assign]
         read = await view(id_, holder)
         pairings.watching[0]("")
         return read
 
-    async def told(id_: str, holder: BySecret, note: str, known: int) -> View:
-        reads.append(note)
-        return await news(id_, holder, note, known)
+    async def told(id_: str, holder: BySecret, notification: StateChanged | None, known: int) -> View:
+        reads.append(notification)
+        return await after(id_, holder, notification, known)
 
-    pairings.view, pairings.news = rung_while_reading, told  # type: ignore[method-assign]
+    pairings.view, pairings.view_after_notification = notified_while_reading, told  # type: ignore[method-assign]
     pairings.confirmed[0].set()
     await client.told.wait()
-    assert reads == [""]
+    assert reads == [None]
     await client.leave()

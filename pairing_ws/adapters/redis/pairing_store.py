@@ -8,13 +8,12 @@ can spread them; elsewhere one script sees to all of its keys, in one trip.
 import asyncio
 from collections.abc import Sequence
 
-import msgspec
 import structlog
 from redis.exceptions import RedisError
 
 from pairing_ws.adapters.memory import AFTERLIFE_MS
 from pairing_ws.adapters.redis.client import Commands, Script, script, translated
-from pairing_ws.pairing.machine import Pairing
+from pairing_ws.pairing.machine import Pairing, decode_pairing, encode_pairing
 from pairing_ws.pairing.ports import Full, Loaded, pairing_channel
 
 log = structlog.get_logger()
@@ -53,7 +52,7 @@ class RedisPairings:
         # The pairing's own key comes first: its server has the clock.
         keys = [pairing_channel(pairing.id), f"user-code:{pairing.user_code_hash}", *indexes]
         code_lasts = pairing.expires_at - pairing.created_at + AFTERLIFE_MS
-        state = (pairing.version, pairing.expires_at, _encode(pairing), AFTERLIFE_MS)
+        state = (pairing.version, pairing.expires_at, encode_pairing(pairing), AFTERLIFE_MS)
         with translated():
             answers = await self._commands.run_over(self._add, keys, pairing.id, INDEX_TTL_MS, most, code_lasts, *state)
             refused = [answer for answer in answers if isinstance(answer, bytes)]
@@ -71,11 +70,7 @@ class RedisPairings:
             record, now = await self._commands.run(self._read, [pairing_channel(pairing_id)])
         if record is None:
             return None
-        return Loaded(_decode(record).seen_at(now), now)
-
-    def told_by(self, note: str) -> Loaded | None:
-        now, _, record = note.partition(" ")
-        return Loaded(_decode(record), int(now)) if now.isdigit() else None
+        return Loaded(decode_pairing(record).seen_at(now), now)
 
     async def id_of_user_code(self, user_code_hash: str) -> str | None:
         code = f"user-code:{user_code_hash}"
@@ -87,7 +82,8 @@ class RedisPairings:
         pairing = pairing_channel(old.id)
         enters_or_leaves = new.approver if new.final or not old.approver else None
         index = [_open_of(enters_or_leaves.device_id)] if enters_or_leaves else []
-        state = (old.version, new.version, _encode(new), new.expires_at, AFTERLIFE_MS, int(new.final), self._ring)
+        record, final = encode_pairing(new), int(new.final)
+        state = (old.version, new.version, record, new.expires_at, AFTERLIFE_MS, final, self._ring)
         with translated():
             if not self._commands.sharded:
                 keys = [pairing, _LIVE, *index]
@@ -119,13 +115,6 @@ class RedisPairings:
 
 def _open_of(device_id: str) -> str:
     return f"open-of:{device_id}"
-
-
-def _encode(pairing: Pairing) -> bytes:
-    return msgspec.json.encode(pairing)
-
-
-_decode = msgspec.json.Decoder(Pairing).decode
 
 
 def _text(answer: bytes | str) -> str:

@@ -11,8 +11,9 @@ from pairing_ws.accounts.ports import Device, Position
 from pairing_ws.accounts.service import ACTIVITY_LINES, unauthenticated
 from pairing_ws.core import codes
 from pairing_ws.core.errors import Code, Refused
+from pairing_ws.pairing.watcher import Commands, Read, Send, Watcher
 from pairing_ws.web import wire
-from pairing_ws.web.polling import MAX_WAIT_SECONDS, tagged, wait_of, when_changed
+from pairing_ws.web.polling import tagged, wait_of, when_changed
 from pairing_ws.web.problems import problem
 from pairing_ws.web.request.body import read_body
 from pairing_ws.web.request.context import RequestContext
@@ -80,6 +81,20 @@ async def me(request: RequestContext) -> Response:
     return JsonResponse(wire.me(await request.session(), request.services.clock()))
 
 
+Listed = tuple[Sequence[Device], str]
+
+
+class VersionWatcher(Watcher[Listed, Listed]):
+    """A list of devices once its version is another one."""
+
+    def __init__(self, known: str) -> None:
+        super().__init__()
+        self._known = known
+
+    def changes(self, state: Listed) -> Commands[Listed]:
+        return () if state[1] == self._known else (Send(state),)
+
+
 async def devices(request: RequestContext) -> Response:
     """The devices that are logged in to this account, oldest first; with `wait`, until `version` is not the `known`."""
     known, wait = request.query("known"), wait_of(request)
@@ -88,18 +103,21 @@ async def devices(request: RequestContext) -> Response:
     session = await request.session()
     accounts = request.services.accounts
 
-    async def look() -> tuple[tuple[Sequence[Device], str], float | None]:
+    async def read(_: Read) -> Listed:
         found = await accounts.devices_seen_by(session)
         if found is None:
             # Since it was asked, the session has ended.
             raise unauthenticated()
-        version = _version(found, await request.services.step_ups.passkeys(session))
-        return (found, version), None if version != known else float(MAX_WAIT_SECONDS)
+        return found, _version(found, await request.services.step_ups.passkeys(session))
 
-    (found, version), again = await look()
-    if wait and again is not None:
+    found, version = await read(Read())
+    if wait and version == known:
         found, version = await when_changed(
-            request, wait, lambda wake: [accounts.watch(session.user.id, session.id, wake)], look
+            request,
+            wait,
+            VersionWatcher(version),
+            lambda callback: [accounts.watch(session.user.id, session.id, callback)],
+            read,
         )
     came_of = await accounts.descendants(session)
     answer = wire.devices(found, came_of, version, session.device.id, request.services.clock())

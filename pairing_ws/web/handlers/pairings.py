@@ -14,6 +14,7 @@ from pairing_ws.core.errors import Code, Refused
 from pairing_ws.core.ports import Callback
 from pairing_ws.pairing.claim_codes import KEPT_MS
 from pairing_ws.pairing.types import ByKey, BySecret, Holder, View
+from pairing_ws.pairing.watcher import PairingWatcher, Read
 from pairing_ws.web import wire
 from pairing_ws.web.polling import number, tagged, wait_of, when_changed
 from pairing_ws.web.request.body import read_body
@@ -57,13 +58,9 @@ async def read(request: RequestContext) -> Response:
     pairing_id, holder = request.id, await request.holder()
     since, wait = number(request, "since"), wait_of(request)
     view = await request.services.pairings.view(pairing_id, holder)
-    if wait and since is not None and not _is_newer(view, since):
+    if wait and since is not None and view.pairing.version <= since and not view.pairing.final:
         view = await _changed(request, pairing_id, holder, since, wait)
     return tagged(request, wire.pairing(view), f'"{view.pairing.version}"')
-
-
-def _is_newer(view: View, since: int) -> bool:
-    return view.pairing.version > since or view.pairing.final
 
 
 async def _changed(request: RequestContext, pairing_id: str, holder: Holder, since: int, wait: int) -> View:
@@ -71,19 +68,19 @@ async def _changed(request: RequestContext, pairing_id: str, holder: Holder, sin
     pairings, accounts = request.services.pairings, request.services.accounts
     approver = holder.approver if isinstance(holder, ByKey) else None
 
-    def watches(wake: Callback) -> Iterator[AbstractAsyncContextManager[None]]:
-        yield pairings.watch(pairing_id, wake)
+    def subscriptions(callback: Callback) -> Iterator[AbstractAsyncContextManager[None]]:
+        yield pairings.watch(pairing_id, callback)
         if approver:
-            yield accounts.watch(approver.user_id, approver.session_id, wake)
+            yield accounts.watch(approver.user_id, approver.session_id, callback)
 
-    async def look() -> tuple[View, float | None]:
-        view = await pairings.view(pairing_id, holder)
+    async def read(command: Read) -> View:
+        view = await pairings.view_after_notification(pairing_id, holder, command.notification, command.known)
         if approver and await accounts.reload_if_alive(approver.session_id, request.signed_by) is None:
             # What is read after the end of a session is not for it any more.
             raise unauthenticated()
-        return view, None if _is_newer(view, since) else view.expires_in
+        return view
 
-    return await when_changed(request, wait, watches, look)
+    return await when_changed(request, wait, PairingWatcher(known=since), subscriptions, read)
 
 
 async def claim(request: RequestContext) -> Response:

@@ -68,7 +68,7 @@ class Connection:
         if not self._ended:
             self._ended = True
             with suppress(OSError, RuntimeError):
-                await self._send({"type": "websocket.close", "code": code, "reason": reason})
+                await self._send({"type": "websocket.close", "code": int(code), "reason": reason})
 
     async def _tell(self, message: Message) -> None:
         if self._ended:
