@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.servers import RedisServer, clean_environment
+from tests.support.servers import RedisServer, clean_environment, run_cli
 
 # Loads the command line, starts the application twice as `serve` does, and says what has been loaded by then.
 START = """
@@ -36,6 +36,8 @@ FOR_REDIS = {"redis": "Redis", "pairing_ws.adapters.redis.pairing_store": "Redis
 
 
 def loaded(folder: Path, **environment: str) -> set[str]:
+    """What a start on a database that is up to date has loaded."""
+    assert run_cli("db", "upgrade", folder=folder).returncode == 0
     done = subprocess.run(
         [sys.executable, "-c", START],
         cwd=folder, env=clean_environment() | environment, capture_output=True, text=True, timeout=60,

@@ -1,5 +1,7 @@
-"""The SQL tables as SQLAlchemy Core knows them, and as an empty database gets them. Changes are the migrations', which
-come to the same: a test compares. Times in milliseconds."""
+"""The SQL tables as SQLAlchemy Core knows them, for the statements. Times are in milliseconds.
+
+The migrations alone make and change them. A test compares the two.
+"""
 
 import sqlalchemy as sa
 

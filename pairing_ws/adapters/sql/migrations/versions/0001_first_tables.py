@@ -1,4 +1,4 @@
-"""The first tables. What each column means stands in `adapters/tables.py`."""
+"""The first tables. What each column means stands in `adapters/sql/tables.py`."""
 
 import sqlalchemy as sa
 from alembic import op
