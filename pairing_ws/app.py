@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 from prometheus_client import REGISTRY
-from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
@@ -27,7 +26,8 @@ from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
 from pairing_ws.adapters.places import places_database
 from pairing_ws.adapters.push import push_service
 from pairing_ws.adapters.rate_limits import RateLimits, rules
-from pairing_ws.adapters.sql.engine import close_database, migrate, open_database, require_disk_space
+from pairing_ws.adapters.sql.database import migrate, open_database, require_disk_space
+from pairing_ws.adapters.sql.executor import Database
 from pairing_ws.adapters.sql.passkey_store import SqlPasskeys
 from pairing_ws.adapters.sql.shared_keys import KeySharing, SqlFingerprints
 from pairing_ws.adapters.sql.sole_server import watch_for_others
@@ -66,7 +66,7 @@ class Components:
     accounts_store: SqlPasskeys
     tokens: KeyRing
     key_sharing: KeySharing
-    engine: AsyncEngine
+    database: Database
     opened: Sequence[AbstractAsyncContextManager[object]]
 
     @asynccontextmanager
@@ -79,7 +79,7 @@ class Components:
                     await stack.enter_async_context(part)
                 yield self.services
         finally:
-            await close_database(self.engine)
+            await self.database.close()
 
 
 def create_app(
@@ -159,8 +159,8 @@ def build(
 ) -> Components:
     """The stories on the adapters that the settings ask for. Nothing is connected before `running`."""
     tokens = KeyRing(signing_keys(settings, clock), settings.public_url, clock)
-    engine = open_database(settings.database_url)
-    accounts_store = SqlPasskeys(engine)
+    database = open_database(settings.database_url)
+    accounts_store = SqlPasskeys(database)
     bus, store, commands = _build_pairing_store(settings, clock)
     limits = RateLimits(rules(settings), commands)
 
@@ -235,9 +235,9 @@ def build(
     )
     proofs = DpopProofs(settings.public_url, tokens.pepper, clock, commands)
     services = Services(settings, pairings, account_service, step_ups, proofs, settings.proxies, clock, random, Drain())
-    key_sharing = KeySharing(tokens, SqlFingerprints(accounts_store), commands, clock)
+    key_sharing = KeySharing(tokens, SqlFingerprints(database), commands, clock)
     opened = [bus, push] if isinstance(push, AbstractAsyncContextManager) else [bus]
-    return Components(services, store, bus, accounts_store, tokens, key_sharing, engine, opened)
+    return Components(services, store, bus, accounts_store, tokens, key_sharing, database, opened)
 
 
 def _build_pairing_store(

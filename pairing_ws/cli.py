@@ -20,7 +20,7 @@ from pairing_ws.accounts.names import compared
 from pairing_ws.accounts.service import AccountService
 from pairing_ws.adapters.audit_log import audit
 from pairing_ws.adapters.jwt import key_file
-from pairing_ws.adapters.sql.engine import examine, is_up_to_date, migrate
+from pairing_ws.adapters.sql.database import check_database, is_up_to_date, migrate
 from pairing_ws.adapters.sql.shared_keys import HINT
 from pairing_ws.app import Components, build
 from pairing_ws.config import settings as config
@@ -301,11 +301,11 @@ async def _examine(components: Components) -> bool:
     bad = False
     settings = components.services.settings
     checks: list[tuple[str, Callable[[], Awaitable[object]]]] = [
-        ("database", lambda: examine(settings.database_url)),
+        ("database", lambda: check_database(settings.database_url)),
         ("Redis" if settings.redis_url else "process memory", components.store.examine),
     ]
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(components.engine.dispose)
+        stack.push_async_callback(components.database.close)
         # Nobody has entered it, and yet it has connections to close.
         stack.push_async_exit(components.bus)
         for name, check in checks:
@@ -320,7 +320,7 @@ async def _examine(components: Components) -> bool:
         if not bad:
             for warning in await components.bus.warnings():
                 print(f"warning  Redis: {warning}")
-            unmigrated = not await is_up_to_date(components.engine)
+            unmigrated = not await is_up_to_date(components.database)
             for store, seconds in (await components.key_sharing.differing_servers(unmigrated=unmigrated)).items():
                 print(f"warning  {store}: a server was here {seconds} s ago that has other signing keys; {HINT}")
     return bad

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from textwrap import fill
 
 from pairing_ws.adapters.memory import AFTERLIFE_MS
-from pairing_ws.adapters.sql.engine import POOL_SIZE
+from pairing_ws.adapters.sql.postgresql import POOL_SIZE
 from pairing_ws.config.settings import Settings
 
 PARTS = ("server", "redis", "sql")

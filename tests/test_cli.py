@@ -25,9 +25,6 @@ from tests.support.servers import CLI, RedisServer, clean_environment, run_cli, 
 
 Run = Callable[..., "Done"]
 
-# aiosqlite's thread tells of a file it could not open a second time, now and then to a loop that is closed by then.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-
 
 @dataclass
 class Done:

@@ -25,6 +25,7 @@ asyncio.run(start())
 FOR_OTHERS = {
     "alembic": "migrations",
     "asyncpg": "PostgreSQL",
+    "sqlalchemy.ext.asyncio": "PostgreSQL",
     "sqlalchemy.dialects.postgresql": "PostgreSQL",
     "webauthn": "passkeys",
     "qrcode": "pictures",

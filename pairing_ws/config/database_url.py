@@ -59,7 +59,7 @@ class DatabaseAddress:
 
     @classmethod
     def _of_sqlite(cls, url: str) -> "DatabaseAddress":
-        parsed = make_url(url).set(drivername="sqlite+aiosqlite")
+        parsed = make_url(url).set(drivername="sqlite")
         # Every connection to a database in memory would see one of its own.
         if parsed.database in (None, "", ":memory:"):
             raise ValueError

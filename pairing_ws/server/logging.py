@@ -48,7 +48,7 @@ def configure(form: str = "auto", level: str = "info") -> None:
     root.handlers = [handler]
     root.setLevel(least)
     # uvicorn's own lines for each socket hold its query string; others' details may hold anything.
-    for noisy in ("httpx2", "alembic", "aiosqlite", "asyncio", "uvicorn.error", "websockets"):
+    for noisy in ("httpx2", "alembic", "asyncio", "uvicorn.error", "websockets"):
         logging.getLogger(noisy).setLevel(max(least, logging.WARNING))
 
 

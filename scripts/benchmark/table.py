@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from textwrap import fill
 
-PACKAGES = ("starlette", "uvicorn", "uvloop", "httptools", "websockets", "redis", "hiredis", "sqlalchemy", "aiosqlite")
+PACKAGES = ("starlette", "uvicorn", "uvloop", "httptools", "websockets", "redis", "hiredis", "sqlalchemy")
 LEGEND = "`reach`: as good as we want it. `yes`: as good as it has to be. `NO`: it is not."
 
 

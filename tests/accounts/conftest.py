@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pairing_ws.accounts.monitor import SessionMonitor
 from pairing_ws.accounts.ports import Session
@@ -21,7 +20,8 @@ from pairing_ws.adapters.memory import MemoryBus
 from pairing_ws.adapters.push import NoPush
 from pairing_ws.adapters.rate_limits import RateLimits
 from pairing_ws.adapters.sql.account_store import SqlAccounts
-from pairing_ws.adapters.sql.engine import migrate, open_database
+from pairing_ws.adapters.sql.database import migrate, open_database
+from pairing_ws.adapters.sql.executor import Database
 from pairing_ws.core.devices import Approver, NewDevice
 from pairing_ws.core.errors import Code, Refused
 from tests.support.clock import FakeClock
@@ -49,7 +49,7 @@ async def code_of(call: Awaitable[object]) -> Code:
 class World:
     """One process's account story. `another` makes a second one on the same database."""
 
-    engine: AsyncEngine
+    database: Database
     store: SqlAccounts
     accounts: AccountService
     clock: FakeClock
@@ -60,7 +60,7 @@ class World:
 
     def another(self, **policy: int) -> "World":
         """Another process: its own caches, and perhaps other settings."""
-        return world(self.engine, self.tokens, self.clock, replace(self.policy, **policy))
+        return world(self.database, self.tokens, self.clock, replace(self.policy, **policy))
 
     async def by_invite(self, username: str = "alice", **of_device: str) -> Session:
         """A device of that account, logged in by an invite."""
@@ -82,12 +82,15 @@ class World:
 
     async def column(self, statement: str, **values: object) -> list[object]:
         """One column, as the database holds it."""
-        async with self.engine.connect() as connection:
-            return list((await connection.execute(sa.text(statement), values)).scalars())
+        return [value for value, *_ in await self.rows(statement, **values)]
+
+    async def rows(self, statement: str, **values: object) -> list[tuple[object, ...]]:
+        """Its rows, as the database holds them."""
+        return await self.database.run(lambda it: [tuple(row) for row in it.execute(sa.text(statement), values)])
 
 
-def world(engine: AsyncEngine, tokens: KeyRing, clock: FakeClock, policy: Policy) -> World:
-    store, bus, ended = SqlAccounts(engine), MemoryBus(), list[str]()
+def world(database: Database, tokens: KeyRing, clock: FakeClock, policy: Policy) -> World:
+    store, bus, ended = SqlAccounts(database), MemoryBus(), list[str]()
 
     async def devices_ended(device_ids: Sequence[str]) -> None:
         ended.extend(device_ids)
@@ -99,7 +102,7 @@ def world(engine: AsyncEngine, tokens: KeyRing, clock: FakeClock, policy: Policy
     accounts = AccountService(
         store, bus, RateLimits({}, None), NoPush(), tokens, policy, clock, secrets.token_bytes, devices_ended, monitor
     )
-    return World(engine, store, accounts, clock, ended, policy, tokens, bus)
+    return World(database, store, accounts, clock, ended, policy, tokens, bus)
 
 
 @pytest.fixture(scope="session")
@@ -141,6 +144,6 @@ def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 async def here(database: str, key_file: Path) -> AsyncIterator[World]:
     clock = FakeClock()
-    engine = open_database(database)
-    yield world(engine, KeyRing(key_file, "http://localhost:8000", clock), clock, Policy())
-    await engine.dispose()
+    opened = open_database(database)
+    yield world(opened, KeyRing(key_file, "http://localhost:8000", clock), clock, Policy())
+    await opened.close()

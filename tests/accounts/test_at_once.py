@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from pairing_ws.accounts.ports import Session
 from pairing_ws.accounts.service import LoggedIn
+from pairing_ws.adapters.sql.postgresql import PostgresqlDatabase
 from pairing_ws.core.errors import Code, Refused
 from tests.accounts.conftest import World, as_approver, code_of, device
 
@@ -150,7 +151,8 @@ async def test_no_two_acts_take_the_rows_of_an_account_in_opposite_orders(here: 
     async def race(first: str, second: str) -> list[object]:
         root = await here.by_invite(f"{first}, {second}")
         it = await here.another(quarantine=0).pair(root, device("it", push_token="its own"))
-        async with here.engine.connect() as third:
+        assert isinstance(here.database, PostgresqlDatabase)
+        async with here.database.engine.connect() as third:
             await third.execute(hold, {"name": root.user.username, "id": root.user.id})
             acts = []
             for name in (first, second):
@@ -170,7 +172,8 @@ async def test_no_two_acts_take_the_rows_of_an_account_in_opposite_orders(here: 
 async def test_tidying_passes_over_what_somebody_holds_and_sweeps_it_the_next_time(here: World) -> None:
     sessions = [await here.by_invite(f"user{number}") for number in range(3)]
     here.clock.forward(ms=here.policy.session + 2 * 86_400_000)
-    async with here.engine.connect() as third:
+    assert isinstance(here.database, PostgresqlDatabase)
+    async with here.database.engine.connect() as third:
         await third.execute(sa.text("SELECT 1 FROM sessions WHERE id = :id FOR UPDATE"), {"id": sessions[1].id})
         await asyncio.gather(here.accounts.tidy(), here.another().accounts.tidy())
         assert await here.column("SELECT id FROM sessions") == [sessions[1].id]

@@ -13,7 +13,7 @@ from tests.accounts.conftest import World
 
 @pytest.fixture
 def store(here: World) -> SqlPasskeys:
-    return SqlPasskeys(here.engine)
+    return SqlPasskeys(here.database)
 
 
 def passkey(session: Session, **more: object) -> Passkey:

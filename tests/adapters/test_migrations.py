@@ -1,25 +1,24 @@
 """How a database gets its schema: by the migrations that it has not had, which are all of them when it is empty."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.testing import capture_logs
 
 from pairing_ws.adapters.sql.account_store import SqlAccounts
-from pairing_ws.adapters.sql.engine import close_database, migrate, newest_revision, open_database
+from pairing_ws.adapters.sql.database import migrate, newest_revision, open_database
 from pairing_ws.adapters.sql.tables import metadata, revisions
 from pairing_ws.core.errors import Refused
 from tests.support.postgres import Postgres
 
+T = TypeVar("T")
 DatabaseMaker = Callable[[str], str]
 
 
@@ -32,14 +31,16 @@ def empty(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseMaker:
     return lambda _: server.url(server.empty_database())
 
 
-@asynccontextmanager
-async def connected(url: str) -> AsyncIterator[AsyncConnection]:
-    engine = open_database(url)
+async def run(url: str, work: Callable[[sa.Connection], T]) -> T:
+    database = open_database(url)
     try:
-        async with engine.execution_options(writes=True).begin() as connection:
-            yield connection
+        return await database.run(work)
     finally:
-        await close_database(engine)
+        await database.close()
+
+
+def revisions_of(connection: sa.Connection) -> Sequence[str]:
+    return connection.execute(sa.select(revisions.c.version_num)).scalars().all()
 
 
 def upgrade(connection: sa.Connection, revision: str) -> None:
@@ -68,45 +69,40 @@ def schema(connection: sa.Connection) -> dict[str, Any]:
 async def test_the_migrations_make_the_tables_that_the_code_knows_down_to_the_names(empty: DatabaseMaker) -> None:
     migrated, declared = empty("one"), empty("other")
     await migrate(migrated)
-    async with connected(declared) as connection:
-        await connection.run_sync(metadata.create_all)
-        wanted = await connection.run_sync(schema)
-    async with connected(migrated) as connection:
-        assert await connection.run_sync(schema) == wanted
-        assert (await connection.execute(sa.select(revisions))).scalars().all() == [newest_revision()]
+    await run(declared, metadata.create_all)
+    wanted = await run(declared, schema)
+    assert await run(migrated, schema) == wanted
+    assert await run(migrated, revisions_of) == [newest_revision()]
     assert set(wanted) == set(metadata.tables)
 
 
 async def test_a_database_of_an_older_version_gets_what_is_new_and_keeps_what_it_has(empty: DatabaseMaker) -> None:
     url, fresh = empty("old"), empty("fresh")
     await migrate(fresh)
-    async with connected(url) as connection:
-        await connection.run_sync(upgrade, "0001")
-        await connection.execute(
-            sa.text("INSERT INTO users (id, username, display_name, created_at) VALUES ('1', 'alice', 'Alice', 7)")
-        )
+    alice = sa.text("INSERT INTO users (id, username, display_name, created_at) VALUES ('1', 'alice', 'Alice', 7)")
+    await run(url, lambda connection: (upgrade(connection, "0001"), connection.execute(alice)))
     await asyncio.gather(*(migrate(url) for _ in range(3)))
-    async with connected(fresh) as connection:
-        wanted = await connection.run_sync(schema)
-    async with connected(url) as connection:
-        assert await connection.run_sync(schema) == wanted
-        assert (await connection.execute(sa.text("SELECT username FROM users"))).scalars().all() == ["alice"]
+    assert await run(url, schema) == await run(fresh, schema)
+    names = sa.text("SELECT username FROM users")
+    assert await run(url, lambda connection: connection.execute(names).scalars().all()) == ["alice"]
 
 
 async def test_accounts_whose_names_differ_in_case_alone_all_stay_and_are_named(empty: DatabaseMaker) -> None:
     url = empty("alike")
     names = ["Alice", "alice", "bob", "ALICE"]
-    async with connected(url) as connection:
-        await connection.run_sync(upgrade, "0005")
+
+    def before(connection: sa.Connection) -> None:
+        upgrade(connection, "0005")
+        statement = "INSERT INTO users (id, username, display_name, created_at) VALUES (:id, :name, :name, :at)"
         for at, name in enumerate(names):
-            values = {"id": f"id-{name}", "name": name, "at": at}
-            statement = "INSERT INTO users (id, username, display_name, created_at) VALUES (:id, :name, :name, :at)"
-            await connection.execute(sa.text(statement), values)
+            connection.execute(sa.text(statement), {"id": f"id-{name}", "name": name, "at": at})
+
+    await run(url, before)
     with capture_logs() as logs:
         await migrate(url)
     assert [each["names"] for each in logs if each["event"] == "accounts.names_alike"] == [["Alice", "alice", "ALICE"]]
-    engine = open_database(url)
-    store = SqlAccounts(engine)
+    database = open_database(url)
+    store = SqlAccounts(database)
     try:
         assert sorted(each.username for each in await store.users()) == sorted(names)
         # Each is still to be had by its own name, and none by a name that could be several's.
@@ -126,7 +122,7 @@ async def test_accounts_whose_names_differ_in_case_alone_all_stay_and_are_named(
         assert left is not None
         assert left.id == "id-alice"
     finally:
-        await close_database(engine)
+        await database.close()
 
 
 def test_the_newest_migration_is_known_by_its_files_name() -> None:
@@ -138,14 +134,12 @@ def test_the_newest_migration_is_known_by_its_files_name() -> None:
 async def test_of_many_that_start_on_an_empty_database_one_makes_the_schema(empty: DatabaseMaker) -> None:
     url = empty("shared")
     await asyncio.gather(*(migrate(url) for _ in range(8)))
-    async with connected(url) as connection:
-        assert (await connection.execute(sa.select(revisions))).scalars().all() == [newest_revision()]
+    assert await run(url, revisions_of) == [newest_revision()]
 
 
 async def test_a_database_of_a_newer_version_is_left_alone_with_one_clear_line(empty: DatabaseMaker) -> None:
     url = empty("newer")
     await migrate(url)
-    async with connected(url) as connection:
-        await connection.execute(revisions.update().values(version_num="9999"))
+    await run(url, lambda connection: connection.execute(revisions.update().values(version_num="9999")))
     with pytest.raises(Refused, match="a newer version has made it"):
         await migrate(url)

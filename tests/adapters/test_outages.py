@@ -13,7 +13,7 @@ from pairing_ws.adapters.redis.client import Commands
 from pairing_ws.adapters.redis.pubsub import RedisBus
 from pairing_ws.adapters.redis.topology import servers_at
 from pairing_ws.adapters.sql.account_store import SqlAccounts
-from pairing_ws.adapters.sql.engine import close_database, open_database
+from pairing_ws.adapters.sql.database import open_database
 from pairing_ws.core.errors import Unavailable
 from tests.support.postgres import Postgres
 from tests.support.redis_kinds import PASSWORD, Kind
@@ -112,14 +112,14 @@ async def test_when_redis_is_back_the_log_says_so_of_commands_and_of_the_link(lo
 
 
 async def read(url: str, times: int = 3) -> None:
-    engine = open_database(url)
-    store = SqlAccounts(engine)
+    database = open_database(url)
+    store = SqlAccounts(database)
     try:
         for _ in range(times):
             with pytest.raises(Unavailable):
                 await store.users()
     finally:
-        await close_database(engine)
+        await database.close()
 
 
 async def test_a_postgresql_that_is_away_and_one_that_refuses_a_login_are_named_with_the_cause(
@@ -142,8 +142,8 @@ async def test_a_postgresql_that_is_away_and_one_that_refuses_a_login_are_named_
 async def test_a_sqlite_file_that_cannot_be_opened_is_named_and_so_is_its_return(logs: Logs, tmp_path: Path) -> None:
     folder = tmp_path / "later"
     url = f"sqlite:///{folder / 'pairing.db'}"
-    engine = open_database(url)
-    store = SqlAccounts(engine)
+    database = open_database(url)
+    store = SqlAccounts(database)
     for _ in range(3):
         with pytest.raises(Unavailable):
             await store.ping()
@@ -153,7 +153,7 @@ async def test_a_sqlite_file_that_cannot_be_opened_is_named_and_so_is_its_return
     folder.mkdir()
     await store.ping()
     assert [each["server"] for each in of(logs, "sql.back")] == [str(folder / "pairing.db")]
-    await close_database(engine)
+    await database.close()
 
 
 def test_an_error_that_may_quote_what_was_asked_for_is_told_by_its_class_alone() -> None:

@@ -190,4 +190,4 @@ async def accounts_in(folder: Path, count: int) -> AsyncIterator[list[str]]:
     finally:
         for name in names:
             await parts.services.accounts.delete_user(name)
-        await parts.engine.dispose()
+        await parts.database.close()

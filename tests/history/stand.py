@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
-from pairing_ws.adapters.sql.engine import open_database
+from pairing_ws.adapters.sql.database import open_database
 from pairing_ws.app import build
 from pairing_ws.config.settings import Settings
 from tests.history.checker import Row
@@ -170,7 +170,7 @@ async def phones(stand: Stand, line: Line, count: int) -> list[Party]:
     try:
         codes = [(await parts.services.accounts.invite(f"person-{number}")).code for number in range(1, count + 1)]
     finally:
-        await parts.engine.dispose()
+        await parts.database.close()
     found = []
     for number, code in enumerate(codes, 1):
         reply = await line.doors[0].ask("POST", "/invites/accept", device_headers(), {"code": code})
@@ -182,11 +182,10 @@ async def phones(stand: Stand, line: Line, count: int) -> list[Party]:
 
 async def sessions(stand: Stand) -> list[Row]:
     """The sessions that began by a pairing, straight from the database."""
-    engine = open_database(stand.database_url)
+    database = open_database(stand.database_url)
     query = "SELECT origin, device_id, refresh_hash, user_id FROM sessions WHERE origin LIKE 'pairing:%'"
     try:
-        async with engine.connect() as connection:
-            rows = (await connection.execute(sa.text(query))).all()
+        rows = await database.run(lambda connection: connection.execute(sa.text(query)).all())
     finally:
-        await engine.dispose()
+        await database.close()
     return [Row(row.origin.removeprefix("pairing:"), row.device_id, row.refresh_hash, row.user_id) for row in rows]

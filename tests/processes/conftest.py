@@ -11,7 +11,7 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
-from pairing_ws.adapters.sql.engine import open_database
+from pairing_ws.adapters.sql.database import open_database
 from pairing_ws.adapters.sql.tables import devices, sessions
 from tests.support.client import Api, NewDevice, Phone
 from tests.support.embedded import fresh_phone
@@ -41,14 +41,13 @@ class Pair:
 
     async def sessions_and_devices(self, phone: Phone) -> tuple[int, int]:
         """How many the account has, as its database says, the ended ones included."""
-        engine = open_database(self.database_url)
+        database = open_database(self.database_url)
         counts = [
             sa.select(sa.func.count()).where(table.c.user_id == phone.keys["user"]["id"])
             for table in (sessions, devices)
         ]
-        async with engine.connect() as connection:
-            found = [(await connection.execute(count)).scalar_one() for count in counts]
-        await engine.dispose()
+        found = await database.run(lambda connection: [connection.execute(each).scalar_one() for each in counts])
+        await database.close()
         return found[0], found[1]
 
 

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
-from pairing_ws.adapters.sql.engine import open_database
+from pairing_ws.adapters.sql.database import open_database
 from pairing_ws.adapters.sql.tables import metadata
 from tests.adapters.test_fcm import Google, credentials, google, key  # noqa: F401
 from tests.processes.conftest import Pair, at
@@ -191,14 +191,15 @@ def _logs(pair: Pair) -> dict[str, bytes]:
 
 async def _rows(database_url: str) -> bytes:
     """Every value of every table."""
-    engine = open_database(database_url)
-    parts: list[bytes] = []
-    async with engine.connect() as connection:
-        for table in metadata.sorted_tables:
-            for row in (await connection.execute(sa.select(table))).all():
-                parts += [value if isinstance(value, bytes) else str(value).encode() for value in row]
-    await engine.dispose()
-    return b"\n".join(parts)
+    database = open_database(database_url)
+
+    def values(connection: sa.Connection) -> list[bytes]:
+        rows = [row for table in metadata.sorted_tables for row in connection.execute(sa.select(table))]
+        return [value if isinstance(value, bytes) else str(value).encode() for row in rows for value in row]
+
+    found = await database.run(values)
+    await database.close()
+    return b"\n".join(found)
 
 
 def _dump(server: RedisServer) -> bytes:

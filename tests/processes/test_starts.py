@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pairing_ws.adapters.sql.engine import migrate
+from pairing_ws.adapters.sql.database import migrate
 from tests.support.postgres import Postgres
 from tests.support.servers import CLI, RedisServer, Server, clean_environment, free_port, running, wait_for
 
@@ -161,7 +161,7 @@ import asyncio, os, sys
 import asyncpg, sqlalchemy.dialects.postgresql.asyncpg
 from pairing_ws import cli
 from pairing_ws.config import settings as config
-from pairing_ws.adapters.sql.engine import migrate
+from pairing_ws.adapters.sql.database import migrate
 if os.getuid() == 0:
     os.setgroups([])
     os.setuid(65534)

@@ -86,7 +86,7 @@ async def invite_in(folder: Path, username: str, clock: Clock = system_clock, da
         # Not `running`: the server has migrated the database, and this is called by the hundred.
         return (await parts.services.accounts.invite(username)).code
     finally:
-        await parts.engine.dispose()
+        await parts.database.close()
 
 
 async def fresh_phone(

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from pairing_ws.adapters.sql.engine import migrate
+from pairing_ws.adapters.sql.database import migrate
 from tests.support.servers import Process, free_port, wait_for
 
 _numbers = itertools.count(1)

@@ -78,10 +78,6 @@ _LIVE = Statement(
 class SqlFingerprints(Store):
     """See `Fingerprints`."""
 
-    def __init__(self, beside: Store) -> None:
-        # No connections of its own: it is asked once a minute.
-        self.transactions = beside.transactions
-
     @write
     def leave(self, db: Transaction, ring: Fingerprint, now: int) -> None:
         text = msgspec.json.encode(ring)

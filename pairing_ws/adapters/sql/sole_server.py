@@ -10,7 +10,6 @@ from typing import Any
 
 import structlog
 
-from pairing_ws.adapters.sql.engine import connector
 from pairing_ws.config.database_url import DatabaseAddress
 
 log = structlog.get_logger()
@@ -72,6 +71,9 @@ class _AdvisoryLock:
     """Of PostgreSQL: it belongs to a connection, which does nothing else."""
 
     def __init__(self, address: DatabaseAddress) -> None:
+        # Not needed with SQLite: 40 ms of a start.
+        from pairing_ws.adapters.sql.postgresql import connector
+
         self._connect = connector(address)
         self._connection: Any = None
 

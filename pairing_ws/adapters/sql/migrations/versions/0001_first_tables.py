@@ -1,4 +1,4 @@
-"""The first tables. What each column means stands in `adapters/sql/tables.py`."""
+"""The first tables. `tables.py` explains the columns."""
 
 import sqlalchemy as sa
 from alembic import op

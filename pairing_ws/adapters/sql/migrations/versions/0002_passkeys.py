@@ -1,4 +1,4 @@
-"""Passkeys, their challenges, and when a session was last verified. Columns are explained in `adapters/sql/tables.py`."""
+"""Passkeys, their challenges, and when a session was last verified. `tables.py` explains the columns."""
 
 import sqlalchemy as sa
 from alembic import op

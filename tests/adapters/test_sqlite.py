@@ -16,7 +16,7 @@ from pairing_ws.accounts.ports import Activity, Invite, User
 from pairing_ws.adapters.sql import passkey_store as sql_passkeys
 from pairing_ws.adapters.sql import statements
 from pairing_ws.adapters.sql.account_store import SqlAccounts
-from pairing_ws.adapters.sql.engine import close_database, migrate, open_database
+from pairing_ws.adapters.sql.database import migrate, open_database
 from pairing_ws.adapters.sql.executor import Conflict, Statement
 from pairing_ws.adapters.sql.tables import metadata
 from pairing_ws.core.errors import Unavailable
@@ -50,9 +50,9 @@ async def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def store(file: Path) -> AsyncIterator[SqlAccounts]:
-    engine = open_database(f"sqlite:///{file}")
-    yield SqlAccounts(engine)
-    await close_database(engine)
+    database = open_database(f"sqlite:///{file}")
+    yield SqlAccounts(database)
+    await database.close()
 
 
 @pytest.fixture
@@ -219,8 +219,8 @@ async def test_what_fails_leaves_nothing_and_harms_nobody_after_it(store: SqlAcc
 
 async def test_a_database_that_can_not_be_opened_is_tried_again_by_the_next_one(tmp_path: Path, file: Path) -> None:
     folder = tmp_path / "later"
-    engine = open_database(f"sqlite:///{folder / 'pairing.db'}")
-    store = SqlAccounts(engine)
+    database = open_database(f"sqlite:///{folder / 'pairing.db'}")
+    store = SqlAccounts(database)
 
     async def opens() -> bool:
         calls = (store.ping(), store.lock("alice", 0), store.users(), store.ping())
@@ -230,15 +230,15 @@ async def test_a_database_that_can_not_be_opened_is_tried_again_by_the_next_one(
     folder.mkdir()
     await migrate(f"sqlite:///{folder / 'pairing.db'}")
     assert await opens()
-    await close_database(engine)
+    await database.close()
     assert [each.name for each in folder.iterdir()] == ["pairing.db"]
     assert await opens()
-    await close_database(engine)
+    await database.close()
 
 
 def test_one_event_loop_after_another_can_use_it(file: Path) -> None:
-    engine = open_database(f"sqlite:///{file}")
-    store = SqlAccounts(engine)
+    database = open_database(f"sqlite:///{file}")
+    store = SqlAccounts(database)
 
     async def use() -> None:
         await asyncio.gather(*(call(store) for call in (*CALLS.values(), SqlAccounts.ping) for _ in range(3)))
@@ -246,6 +246,6 @@ def test_one_event_loop_after_another_can_use_it(file: Path) -> None:
     asyncio.run(use())
     with ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, use()).result()
-    asyncio.run(close_database(engine))
+    asyncio.run(database.close())
     asyncio.run(use())
-    asyncio.run(close_database(engine))
+    asyncio.run(database.close())

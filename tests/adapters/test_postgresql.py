@@ -14,8 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pairing_ws.accounts.ports import Activity
 from pairing_ws.adapters.sql.account_store import SqlAccounts
-from pairing_ws.adapters.sql.engine import POOL_SIZE, close_database, migrate, open_database
+from pairing_ws.adapters.sql.database import migrate
+from pairing_ws.adapters.sql.postgresql import POOL_SIZE, PostgresqlDatabase
 from pairing_ws.adapters.sql.tables import devices, users
+from pairing_ws.config.database_url import DatabaseAddress
 from pairing_ws.core.errors import Refused, Unavailable
 from tests.support.postgres import PostgresServer, execute
 from tests.support.proxy import FaultProxy
@@ -62,13 +64,17 @@ def line(own: PostgresServer) -> Iterator[FaultProxy]:
         yield proxy
 
 
+def opened(url: str) -> PostgresqlDatabase:
+    return PostgresqlDatabase(DatabaseAddress.parse(url))
+
+
 @asynccontextmanager
 async def store_at(url: str) -> AsyncIterator[SqlAccounts]:
-    engine = open_database(url)
+    database = opened(url)
     try:
-        yield SqlAccounts(engine)
+        yield SqlAccounts(database)
     finally:
-        await close_database(engine)
+        await database.close()
 
 
 def name_in(url: str) -> str:
@@ -82,11 +88,11 @@ def through(line: FaultProxy, own: PostgresServer, url: str) -> str:
 async def make_account(url: str, name: str) -> None:
     """A user of that name with a device, both with an id that is the name as well."""
     texts = {"name": name, "os": "", "app_version": "", "last_ip": ""}
-    engine = open_database(url)
-    async with engine.begin() as connection:
+    database = opened(url)
+    async with database.engine.begin() as connection:
         await connection.execute(users.insert().values(id=name, username=name, display_name=name, created_at=0))
         await connection.execute(devices.insert().values(id=name, user_id=name, created_at=0, last_seen_at=0, **texts))
-    await engine.dispose()
+    await database.close()
 
 
 def of(name: str, table: sa.Table) -> sa.Select[Any]:
@@ -96,10 +102,10 @@ def of(name: str, table: sa.Table) -> sa.Select[Any]:
 
 @asynccontextmanager
 async def somebody_else(url: str) -> AsyncIterator[AsyncConnection]:
-    engine = open_database(url)
-    async with engine.connect() as connection:
+    database = opened(url)
+    async with database.engine.connect() as connection:
         yield connection
-    await engine.dispose()
+    await database.close()
 
 
 async def comes_to(wanted: bool, call: Callable[[], Awaitable[bool]]) -> None:
@@ -144,13 +150,13 @@ async def test_each_form_of_url_leads_there(own: PostgresServer, url: str, form:
 
 
 async def test_what_the_url_sets_in_a_session_stands_against_our_own(url: str) -> None:
-    engine = open_database(f"{url}&lock_timeout=7s&application_name=mine")
-    async with engine.connect() as connection:
+    database = opened(f"{url}&lock_timeout=7s&application_name=mine")
+    async with database.engine.connect() as connection:
         shown = [
             (await connection.execute(sa.text(f"SHOW {name}"))).scalar_one()
             for name in ("lock_timeout", "application_name", "idle_in_transaction_session_timeout")
         ]
-    await engine.dispose()
+    await database.close()
     assert shown == ["7s", "mine", "10s"]
 
 
@@ -376,10 +382,10 @@ async def test_a_primary_that_has_become_a_standby_is_left_for_the_new_one(url: 
         for statement in (f"ALTER SYSTEM SET default_transaction_read_only = {mode}", "SELECT pg_reload_conf()"):
             await asyncio.to_thread(execute, f"{url}&default_transaction_read_only=off", statement)
 
-    engine = open_database(url)
+    database = opened(url)
     connected: list[object] = []
-    sa.event.listen(engine.sync_engine, "connect", lambda connection, _: connected.append(connection))
-    store = SqlAccounts(engine)
+    sa.event.listen(database.engine.sync_engine, "connect", lambda connection, _: connected.append(connection))
+    store = SqlAccounts(database)
     await asyncio.gather(*(store.ping() for _ in range(5)))
     before = len(connected)
     await demote("on")
@@ -391,4 +397,4 @@ async def test_a_primary_that_has_become_a_standby_is_left_for_the_new_one(url: 
     await asyncio.gather(*(store.ping() for _ in range(5)))
     # All of them are new.
     assert len(connected) >= before + 5
-    await close_database(engine)
+    await database.close()
