@@ -9,7 +9,7 @@ RUN python -m venv --without-pip /opt/venv \
       --only-binary :all: --require-hashes -r /requirements.lock
 COPY pairing_ws /opt/app/pairing_ws
 COPY static /opt/app/static
-# Here, because whoever runs it can write neither there nor anywhere but in /data.
+# Here, because the image's user can write in /data alone.
 RUN python -m compileall -q /opt/app
 
 FROM python:3.11-slim-bookworm

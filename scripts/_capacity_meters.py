@@ -59,19 +59,19 @@ class Redis:
             yield
 
     def sent(self) -> tuple[int, int]:
-        """Commands and rings since the last call, while `watching`; of what scripts run, the rings alone."""
+        """Commands and messages since the last call, while `watching`; of what scripts run, the messages alone."""
         self._client.echo("that is all")
-        commands, rings = Counter[str](), 0
+        commands, messages = Counter[str](), 0
         for line in iter(self._monitor.next_command, None):
             name = line["command"].split()[0].upper()
             if name == "ECHO":
                 break
-            rings += name == "PUBLISH"
+            messages += name == "PUBLISH"
             commands[name] += line["client_type"] != "lua"
-        # Links are checked, whoever comes or not.
-        return commands.total() - commands["PING"], rings
+        # Links are checked all the time.
+        return commands.total() - commands["PING"], messages
 
-    def ring_us(self, rings: int, others: int, listeners: int) -> float:
+    def message_us(self, messages: int, others: int, listeners: int) -> float:
         """CPU of one PUBLISH in µs: so many more processes are connected, of which so many watch this channel."""
         links = [self._client.pubsub() for _ in range(others)]
         for number, link in enumerate(links):
@@ -79,13 +79,13 @@ class Redis:
             link.get_message(timeout=5)
         before = cpu(self.pid)
         with self._client.pipeline(transaction=False) as pipe:
-            for _ in range(rings):
+            for _ in range(messages):
                 pipe.publish("capacity", "")
             pipe.execute()
         spent = cpu(self.pid) - before
         for link in links:
             link.close()
-        return spent / rings * 1e6
+        return spent / messages * 1e6
 
 
 class Sql:

@@ -1,6 +1,6 @@
 """The arithmetic of `scripts/capacity`: from what was measured to what a peak needs, as shown in scripts/deploy.
 
-What may live here: what follows from the numbers, worked out anew each time, and the words between them.
+What may live here: what follows from the numbers, worked out each time, and the words between them.
 """
 
 import math
@@ -48,10 +48,10 @@ class Measured:
     # Of each step, per person; of "wait", per socket and second.
     calls: Mapping[str, Costs]
     commands: Mapping[str, float]
-    rings: Mapping[str, float]
+    messages: Mapping[str, float]
     statements: Mapping[str, float]
-    # Processes, how many of them watch the channel, and what one ring then costs.
-    ring_us: Sequence[tuple[int, int, float]]
+    # Processes, how many of them watch the channel, and what one message then costs.
+    message_us: Sequence[tuple[int, int, float]]
     # A login on a Cluster: all processes, the node that is home to `live-pairings`, each other node.
     cluster: Costs
     process_kib: float
@@ -101,14 +101,14 @@ def _costs(measured: Measured, login: Costs) -> str:
 
 
 def _ratios(measured: Measured, login: Costs) -> str:
-    (two, _, ring), (many, _, same_ring), (_, _, dear_ring) = measured.ring_us
+    (two, _, message), (many, _, same_message), (_, _, dear_message) = measured.message_us
     return _text(
         f"A core carries {_rate(login['server'])} logins a second in a process, {_rate(login['sql'])} in PostgreSQL and"
         f" {_rate(login['redis'])} in Redis: {login['server'] / login['sql']:.0f} full processes fill a core of"
         f" PostgreSQL, {login['server'] / login['redis']:.0f} the one core that Redis uses. A login"
-        f" publishes {round(sum(measured.rings[step] for step in STEPS))} times; a message costs Redis {ring:.1f} µs"
-        f" with {two} processes connected, {same_ring:.1f} with {many}, and {dear_ring:.1f} only if all {many} watch"
-        f" that pairing."
+        f" publishes {round(sum(measured.messages[step] for step in STEPS))} times; a message costs Redis {message:.1f}"
+        f" µs with {two} processes connected, {same_message:.1f} with {many}, and {dear_message:.1f} only if all {many}"
+        f" watch that pairing."
     )
 
 

@@ -72,7 +72,7 @@ async def calls_in_turns(sides: Mapping[str, Side], sizes: Sizes) -> dict[str, o
 
 
 async def logins_in_turns(sides: Mapping[str, Side], sizes: Sizes) -> dict[str, object]:
-    """Longer ones: each ends with the last of those that were begun in it."""
+    """Longer ones: each ends with the last of those that started in it."""
     return await in_turns(sides, sizes.turns, sizes.seconds)
 
 
@@ -86,11 +86,11 @@ def logging_in(pool: Pool, accounts: Sequence[str]) -> Act:
 
     async def log_in(seconds: float) -> tuple[int, float]:
         await pool.renew()
-        begun = clock()
+        started = clock()
 
         async def go_through() -> int:
             done = 0
-            while clock() < begun + seconds:
+            while clock() < started + seconds:
                 each = Attempt(next(turn))
                 await each.create(pool)
                 await each.open(pool.port)
@@ -101,7 +101,7 @@ def logging_in(pool: Pool, accounts: Sequence[str]) -> Act:
             return done
 
         done = await asyncio.gather(*(go_through() for _ in range(pool.size)))
-        return sum(done), clock() - begun
+        return sum(done), clock() - started
 
     return log_in
 

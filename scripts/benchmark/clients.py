@@ -1,4 +1,4 @@
-"""Who asks in `scripts/bench` and `scripts/capacity`: HTTP/1.1 and WebSocket clients on raw asyncio protocols.
+"""The callers of `scripts/bench` and `scripts/capacity`: HTTP/1.1 and WebSocket clients on raw asyncio protocols.
 
 What may live here: what it takes to ask, to wait and to note the time. They know no more of each protocol than the
 servers under test use, because a full client library would take longer than what it measures.
@@ -91,7 +91,7 @@ class _Answered(asyncio.Protocol):
 
 
 class Http(_Answered):
-    """For whoever wants the answer."""
+    """A connection whose caller wants the answer."""
 
     _answer: asyncio.Future[bytes] | None = None
 
@@ -111,7 +111,7 @@ class Http(_Answered):
 
 
 class _Hammer(_Answered):
-    """For whoever wants to know how many answers come until `end`: it asks again as soon as it is answered."""
+    """A connection that counts the answers until `end`: it asks again as soon as it is answered."""
 
     def __init__(self, wanted: bytes) -> None:
         super().__init__()
@@ -143,11 +143,11 @@ async def hammer(port: int, wanted: Sequence[bytes], clients: int, seconds: floa
         (await loop.create_connection(lambda each=each: _Hammer(each), HOST, port))[1]
         for each, _ in zip(cycle(wanted), range(clients), strict=False)
     ]
-    begun = clock()
+    started = clock()
     for each in hammers:
-        each.start(begun + seconds)
+        each.start(started + seconds)
     await asyncio.gather(*(each.done for each in hammers))
-    lasted = clock() - begun
+    lasted = clock() - started
     for each in hammers:
         each.transport.abort()
     return sum(each.count for each in hammers), lasted
@@ -204,9 +204,9 @@ class Pool:
 
 async def paced(rate: float, acts: Iterable[Callable[[], Awaitable[T]]]) -> list[T]:
     """What the acts return; each starts at its time, whether or not the last one has ended."""
-    begun, running = clock(), []
+    started, running = clock(), []
     for place, act in enumerate(acts):
-        await asyncio.sleep(max(0.0, begun + place / rate - clock()))
+        await asyncio.sleep(max(0.0, started + place / rate - clock()))
         running.append(asyncio.ensure_future(act()))
     return await asyncio.gather(*running)
 

@@ -62,9 +62,9 @@ class Crowd:
                 source = self._addresses[number % len(self._addresses)]
                 await open_socket(port, seat, b'"pairing"' if secret else b"", (source, 0))
 
-        begun, busy = clock(), time.process_time()
+        started, busy = clock(), time.process_time()
         await asyncio.gather(*(go_through() for _ in range(at_once)))
-        return {"seconds": clock() - begun, "busy": time.process_time() - busy}
+        return {"seconds": clock() - started, "busy": time.process_time() - busy}
 
     async def heard(self) -> list[tuple[int, int, float]]:
         """(number, version, time) of all that was heard since the last call."""
@@ -84,7 +84,7 @@ class Crowd:
         self._seats = []
 
     async def listen(self, port: int) -> None:
-        """Subscribe to the two channels on which a ringer publishes for comparison; each message is its number. It is
+        """Subscribe to the two channels on which a changer publishes for comparison; each message is its number. It is
         noted with the version 0, and what came without a library with -1."""
         client = redis.asyncio.Redis(host=HOST, port=port, client_name="bench")
         link = client.pubsub()
@@ -111,7 +111,7 @@ class Crowd:
 
 
 class _Bare(asyncio.Protocol):
-    """A Redis client that only listens: the least that can be between a PUBLISH and whoever is told."""
+    """A Redis client that only listens: the least that can be between a PUBLISH and its receiver."""
 
     def __init__(self, heard: Callable[[int, float], None]) -> None:
         self._heard = heard

@@ -20,8 +20,8 @@ async def many(_: Collection[str], sizes: Sizes) -> Found:
         ours = stand.ours(WORKERS)
         attempts = await stand.attempts(ours, sizes.huge)
         devices = [(number, each.socket_path, each.secret) for number, each in enumerate(attempts)]
-        ringer = await stand.helper("benchmark.ringer")
-        await ringer.ask("meet", [each.id for each in attempts])
+        changer = await stand.helper("benchmark.changer")
+        await changer.ask("meet", [each.id for each in attempts])
         crowds = [await stand.crowd() for _ in range(CROWDS)]
         opening = (
             crowd.ask("open", ours.port, devices[place::CROWDS], AT_ONCE // CROWDS, False)
@@ -34,7 +34,7 @@ async def many(_: Collection[str], sizes: Sizes) -> Found:
         for _ in range(sizes.turns):
             for crowd in crowds:
                 await crowd.ask("heard")
-            sent = await ringer.ask("ring", int(PUSHES_A_SECOND * sizes.seconds), PUSHES_A_SECOND)
+            sent = await changer.ask("change", int(PUSHES_A_SECOND * sizes.seconds), PUSHES_A_SECOND)
             turns.append(await told(crowds, sent))
         pushes = Delays.over(turns)
         lost = sizes.huge - sum([await crowd.ask("open_now") for crowd in crowds])

@@ -15,7 +15,7 @@ from benchmark.sizes import Sizes
 from benchmark.stand import Program, Stand, standing
 from benchmark.table import Delays, Found, Goal, Row
 
-# Whoever waits longer than this for a push counts as never told.
+# A push that takes longer than this counts as lost.
 LOST_AFTER = 5.0
 AT_ONCE = 32
 RATES = (500, 2000)
@@ -90,23 +90,23 @@ async def pushing(chosen: Collection[str], sizes: Sizes) -> Found:
         if "P5" in chosen:
             if "P6" not in chosen:
                 await pool.ask_all(each.approval() for each in attempts)
-            ringer = await stand.helper("benchmark.ringer")
-            await ringer.ask("meet", [each.id for each in attempts])
+            changer = await stand.helper("benchmark.changer")
+            await changer.ask("meet", [each.id for each in attempts])
             await crowd.ask("listen", stand.redis.port)
             floors, costs, lost = [], [], 0
             for rate in RATES:
-                cpu_ms, ring, library, bare = await _from_redis(ours, ringer, crowd, rate, sizes)
+                cpu_ms, pushes, library, bare = await _from_redis(ours, changer, crowd, rate, sizes)
                 numbers[f"publish_to_frame_{rate}"] = {
-                    "ours": asdict(ring),
+                    "ours": asdict(pushes),
                     "redis_py": asdict(library),
                     "bare": asdict(bare),
                     "cpu_ms": cpu_ms,
                 }
                 what = f"script in Redis → frame at {rate}/s, ms"
-                rows += _rows("P5", what, ring, "PUBLISH → redis-py", library, Goal(3.5, 1.8), Goal(5))
+                rows += _rows("P5", what, pushes, "PUBLISH → redis-py", library, Goal(3.5, 1.8), Goal(5))
                 floors.append(f"{bare} at {rate}/s")
                 costs.append(f"{cpu_ms:.2f}")
-                lost += ring.lost
+                lost += pushes.lost
             notes.append(
                 f"P5: {sizes.pushed:,} devices wait; another process runs the script that approving runs, and the time"
                 " is from that call to the frame. Beside it, redis-py publishes in that process and listens in the one"
@@ -142,23 +142,23 @@ async def _whole_way(
 
 
 async def _from_redis(
-    ours: Program, ringer: Helper, crowd: Helper, rate: int, sizes: Sizes
+    ours: Program, changer: Helper, crowd: Helper, rate: int, sizes: Sizes
 ) -> tuple[float, Delays, Delays, Delays]:
     """CPU per push in ms, and the delays of the script, of redis-py, and of no library at all."""
     count, spent = int(rate * sizes.seconds), []
 
     async def turn(act: str) -> Delays:
         await crowd.ask("heard")
-        return await told([crowd], await ringer.ask(act, count, rate))
+        return await told([crowd], await changer.ask(act, count, rate))
 
-    rings, library, bare = [], [], []
+    pushes, library, bare = [], [], []
     for _ in range(sizes.turns):
         before = cpu_of_family(ours.pid)
-        rings.append(await turn("ring"))
+        pushes.append(await turn("change"))
         spent.append((cpu_of_family(ours.pid) - before) / count * 1000)
         library.append(await turn("publish"))
         bare.append(await turn("publish_bare"))
-    return median(spent), Delays.over(rings), Delays.over(library), Delays.over(bare)
+    return median(spent), Delays.over(pushes), Delays.over(library), Delays.over(bare)
 
 
 def _rows(line: str, what: str, ours: Delays, name: str, peer: Delays, p50: Goal, p99: Goal) -> list[Row]:

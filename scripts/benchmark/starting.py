@@ -25,9 +25,9 @@ async def starting(_: Collection[str], sizes: Sizes) -> Found:
         with stand.brief():
             _import()
         for _ in range(sizes.starts):
-            begun = clock()
+            started = clock()
             with stand.brief() as server:
-                ready.append(clock() - begun)
+                ready.append(clock() - started)
                 ready_cpu.append(cpu_of_family(server.pid))
             took, cpu = _import()
             imports.append(took)
@@ -46,7 +46,7 @@ async def starting(_: Collection[str], sizes: Sizes) -> Found:
 
 def _import() -> tuple[float, float]:
     """Seconds by the clock, and of CPU."""
-    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), clock()
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), clock()
     subprocess.run([sys.executable, "-c", IMPORTS], check=True)
-    took, after = clock() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+    took, after = clock() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -171,16 +171,16 @@ class Crowded:
         pool = await self._stand.pool(server)
         requests = [each.polling() for each in self._attempts[:pollers]]
         rounds = max(1, round(self._sizes.idle / 5 / POLL_SECONDS))
-        sent_before, begun = pool.bytes, self._cpu(server)
+        sent_before, started = pool.bytes, self._cpu(server)
         await paced(pollers / POLL_SECONDS, (lambda each=each: pool.ask(each) for each in requests * rounds))
-        return self._cost(server, begun, pool.bytes - sent_before, pollers * rounds * POLL_SECONDS)
+        return self._cost(server, started, pool.bytes - sent_before, pollers * rounds * POLL_SECONDS)
 
     async def idling(self, ours: Side) -> Cost:
         """Pings and sweeps included."""
-        sent_before, begun, since = await ours.crowd.ask("bytes"), self._cpu(ours.server), clock()
+        sent_before, started, since = await ours.crowd.ask("bytes"), self._cpu(ours.server), clock()
         await asyncio.sleep(self._sizes.idle)
         lasted = clock() - since
-        return self._cost(ours.server, begun, await ours.crowd.ask("bytes") - sent_before, ours.open * lasted)
+        return self._cost(ours.server, started, await ours.crowd.ask("bytes") - sent_before, ours.open * lasted)
 
     def costs(self, waiting: Cost, polling: Cost) -> None:
         def shown(cost: Cost) -> str:
@@ -204,13 +204,13 @@ class Crowded:
         pool = await self._stand.pool(ours.server)
         numbered = list(enumerate(self._attempts))[:count]
         await pool.ask_all(each.claiming() for _, each in numbered)
-        # Whoever was just told of the scan has been told.
+        # Wait until all have been told of the scan.
         await asyncio.sleep(self._sizes.settle)
         await ours.crowd.ask("heard")
         sent = await approve(pool, numbered, PUSHES_A_SECOND)
         pushes = await told([ours.crowd], sent)
-        begun = sent[0][2]
-        late = max(at - begun - place / PUSHES_A_SECOND for place, (_, _, at) in enumerate(sent)) * 1000
+        started = sent[0][2]
+        late = max(at - started - place / PUSHES_A_SECOND for place, (_, _, at) in enumerate(sent)) * 1000
         lost = ours.open - await ours.crowd.ask("open_now")
         what = f"of {pushes.count:,} pushes at {PUSHES_A_SECOND}/s, {self._sizes.many:,} waiting"
         goal = Goal(25, 10, unit=" ms")

@@ -22,7 +22,7 @@ AT_ONCE = 200
 Sent = list[tuple[int, int, float]]
 
 
-class Ringer:
+class Changer:
     """Times are those of the calls: what its own driver takes to send belongs to both sides alike."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Ringer:
         settings = load()
         assert settings.redis_url
         parts = build(settings)
-        # Not `running`: it needs the store alone, and nothing of what the servers have is to be doubled.
+        # Not `running`: it needs the store alone, and none of the servers' tasks.
         self._store: PairingStore = parts.store
         # On a busy machine, more of its publications are under way at once than its pool has room for.
         self._client = redis.asyncio.Redis.from_url(settings.redis_url, client_name="bench", max_connections=10_000)
@@ -44,17 +44,17 @@ class Ringer:
                 assert found
                 self._pairings[len(self._pairings)] = found.pairing
 
-    async def ring(self, count: int, rate: float) -> Sent:
+    async def change(self, count: int, rate: float) -> Sent:
         sent: Sent = []
 
-        async def change(number: int) -> None:
+        async def replace(number: int) -> None:
             old = self._pairings[number]
             new = self._pairings[number] = msgspec.structs.replace(old, version=old.version + 1)
             sent.append((number, new.version, clock()))
             assert await self._store.replace(old, new)
 
         numbers = (number % len(self._pairings) for number in range(count))
-        await paced(rate, (lambda number=number: change(number) for number in numbers))
+        await paced(rate, (lambda number=number: replace(number) for number in numbers))
         return sent
 
     async def publish(self, count: int, rate: float) -> Sent:
@@ -83,4 +83,4 @@ class Ringer:
 
 
 if __name__ == "__main__":
-    help_with(Ringer())
+    help_with(Changer())
