@@ -19,8 +19,8 @@ from pairing_ws.core.devices import Approver, NewDevice
 from pairing_ws.core.errors import Code, Refused, Unavailable
 from pairing_ws.core.network import Network, Place
 from pairing_ws.pairing.claim_codes import seed
-from pairing_ws.pairing.machine import Doubt, Event, Initiator, Pairing, Status, Verification
-from pairing_ws.pairing.ports import Loaded
+from pairing_ws.pairing.machine import Doubt, Event, Initiator, Pairing, Status, Verification, encode_pairing
+from pairing_ws.pairing.notifications import StateChanged
 from pairing_ws.pairing.service import PairingService, Policy
 from pairing_ws.pairing.types import ByKey, BySecret, Created, Holder, Role, View
 from tests.support.clock import FakeClock
@@ -99,10 +99,6 @@ class Store(MemoryPairings):
     first: Callable[[], Awaitable[object]] | None = None
     away = False
 
-    def __init__(self, bus: MemoryBus, clock: FakeClock) -> None:
-        super().__init__(bus, clock)
-        self.told: dict[str, Loaded] = {}
-
     async def replace(self, old: Pairing, new: Pairing) -> bool:
         first, self.first = self.first, None
         if first:
@@ -116,9 +112,6 @@ class Store(MemoryPairings):
 
     def forget(self) -> None:
         self._pairings.clear()
-
-    def told_by(self, note: str) -> Loaded | None:
-        return self.told.get(note)
 
 
 class World:
@@ -402,7 +395,7 @@ async def test_a_watcher_is_woken_by_each_change_of_its_pairing_and_by_the_newes
         await world.service.claim(pairing_id, code_of(watched), A, HERE)
         await world.service.take_over(pairing_id, "the newest")
         await world.service.approve(pairing_id, A)
-        assert heard == ["", "the newest", ""]
+        assert heard == ["", "socket:the newest", ""]
     await world.service.take_over(pairing_id, "nobody listens")
     assert len(heard) == 3
 
@@ -410,28 +403,32 @@ async def test_a_watcher_is_woken_by_each_change_of_its_pairing_and_by_the_newes
 # Claim
 
 
-async def test_a_note_that_is_news_spares_the_store_and_is_for_its_parties_alone() -> None:
+def carrying(pairing: Pairing, at: int) -> StateChanged:
+    return StateChanged(f"{at} {encode_pairing(pairing).decode()}")
+
+
+async def test_a_notified_state_that_is_newer_spares_the_store_and_is_for_its_parties_alone() -> None:
     world = World()
     created = await world.new()
     pairing_id, version = created.view.pairing.id, created.view.pairing.version
-    told = created.view.pairing.after(Event.DENY, created.view.now)
-    world.store.told["note"] = Loaded(told, created.view.now + 5)
-    news = await world.service.news(pairing_id, secret_of(created), "note", version)
-    assert (news.pairing, news.now, news.role) == (told, created.view.now + 5, Role.NEW_DEVICE)
-    assert await word(world.service.news(pairing_id, BySecret("guessed"), "note", version)) is Code.NOT_FOUND
-    assert await word(world.service.news(pairing_id, A, "note", version)) is Code.NOT_FOUND
+    denied = created.view.pairing.after(Event.DENY, created.view.now)
+    read, notification = world.service.view_after_notification, carrying(denied, created.view.now + 5)
+    view = await read(pairing_id, secret_of(created), notification, version)
+    assert (view.pairing, view.now, view.role) == (denied, created.view.now + 5, Role.NEW_DEVICE)
+    assert await word(read(pairing_id, BySecret("guessed"), notification, version)) is Code.NOT_FOUND
+    assert await word(read(pairing_id, A, notification, version)) is Code.NOT_FOUND
 
 
-async def test_where_a_note_is_no_news_the_store_is_read() -> None:
+async def test_where_no_newer_state_was_notified_the_store_is_read() -> None:
     world = World()
     created = await world.claimed()
     pairing_id, now = created.view.pairing.id, await world.now_is(created)
-    world.store.told["old"] = Loaded(now, created.view.now - 1)
-    for note in ("old", "unheard of"):
-        news = await world.service.news(pairing_id, secret_of(created), note, now.version)
-        assert (news.pairing, news.now) == (now, created.view.now)
+    read, old = world.service.view_after_notification, carrying(now, created.view.now - 1)
+    for notification in (old, None):
+        view = await read(pairing_id, secret_of(created), notification, now.version)
+        assert (view.pairing, view.now) == (now, created.view.now)
     world.store.forget()
-    assert await word(world.service.news(pairing_id, secret_of(created), "old", now.version)) is Code.NOT_FOUND
+    assert await word(read(pairing_id, secret_of(created), old, now.version)) is Code.NOT_FOUND
 
 
 async def test_a_claim_ties_the_scanning_device_to_the_pairing() -> None:
