@@ -23,11 +23,11 @@ export function watchAlerts(onChange = () => {}) {
   const user = session.user()?.id;
   /** What was told last, and when: the news come by the socket of each tab. @type {Map<string, number>} */
   const heard = new Map();
+  const which = ({ type, device, passkey }) => JSON.stringify([type, device?.id, device?.createdAt, passkey?.id]);
   const tell = (/** @type {any} */ event) => {
     const { type, device, passkey } = event;
-    const which = JSON.stringify([type, device?.id, device?.createdAt, passkey?.id]);
-    const again = performance.now() - (heard.get(which) ?? -Infinity) < SAME;
-    heard.set(which, performance.now());
+    const again = performance.now() - (heard.get(which(event)) ?? -Infinity) < SAME;
+    heard.set(which(event), performance.now());
     if (again) return;
     if (type === 'device.added') drawAdded(device);
     if (type === 'passkey.added' && passkey.addedBy !== session.device()?.id) drawPasskey(passkey);
@@ -42,14 +42,15 @@ export function watchAlerts(onChange = () => {}) {
       tabs?.postMessage({ user, event });
       tell(event);
     },
-    onPoll: compare(tell),
+    // What a socket has told, a look finds again.
+    onPoll: compare((event) => heard.has(which(event)) || tell(event)),
   });
   // A page that stays open for weeks needs no other key, but the cookie has its own end.
   const daily = setInterval(() => session.renewNow().catch(console.warn), 86_400_000);
   session.events.addEventListener('signed-out', () => (clearInterval(daily), watch.stop(), tabs?.close()), { once: true });
 }
 
-/** Where no socket can be had: what has changed since it was last looked at, told as the same events. */
+/** What no socket has told: what has changed since it was last looked at, as the same events. */
 function compare(/** @type {(event: any) => void} */ tell) {
   let before = null;
   return async () => {

@@ -27,8 +27,9 @@ session.events.addEventListener('signed-in', () => location.reload());
 
 function begin() {
   draw();
-  refresh();
+  // First, so that nothing happens between the list and what later looks compare with.
   watchAlerts(refresh);
+  refresh();
 }
 
 function draw() {

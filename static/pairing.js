@@ -545,7 +545,8 @@ const ACCOUNT_POLL = 10_000;
 
 /**
  * The account's own news, for a logged-in device: `device.added`, `device.revoked`, `passkey.added`, `passkey.removed`.
- * While no socket brings them, and the page can be seen, `onPoll` is called at once and every 10 s: it asks for itself.
+ * `onPoll` asks for itself what there is: at the start, after each time that a socket came up (what happened before that
+ * is told by none), and, while no socket brings the news and the page can be seen, at once and every 10 s.
  * A socket that gave way to newer ones of the same device comes back when the page is looked at.
  * @param {LastingCredential} credential
  * @param {{
@@ -564,13 +565,17 @@ export function watchAccount(credential, { onEvent, onPoll = () => {}, onStop = 
     polling = setInterval(poll, ACCOUNT_POLL);
     poll();
   };
-  const onUp = () => {
+  const stopPolling = () => {
     clearInterval(polling);
     polling = undefined;
   };
+  const onUp = () => {
+    stopPolling();
+    poll();
+  };
   const stop = () => {
     offWake(wake);
-    onUp();
+    stopPolling();
     socket?.stop();
   };
   const connect = () =>
@@ -590,6 +595,7 @@ export function watchAccount(credential, { onEvent, onPoll = () => {}, onStop = 
     // Five sockets per device: the first tab that is looked at takes one back.
     if (globalThis.document?.visibilityState !== 'hidden') socket = connect();
   };
+  onPoll();
   socket = connect();
   onWake(wake);
   return { stop };

@@ -703,6 +703,24 @@ async def test_where_sockets_are_blocked_the_list_and_the_alarms_come_by_asking(
     await until(page, count, 1, step=1000)
 
 
+@pytest.mark.security(18)
+async def test_a_login_that_the_socket_came_too_late_for_is_told_all_the_same(new_device):
+    phone, laptop = await new_device(), await new_device()
+    await (await phone.log_in("tobias")).close()
+    page = await phone.context.new_page()
+    await page.clock.install()
+    # Up, and without a word: what happens meanwhile, happens before the server knows of it.
+    await page.route_web_socket(re.compile("/api/v1/socket$"), lambda socket: None)
+    await page.goto(f"{phone.server.url}/devices")
+    await expect(page.locator(".device")).to_have_count(1)
+    await page.wait_for_load_state("networkidle")
+    await laptop.log_in("tobias")
+    await until(page, "document.querySelectorAll('.device').length", 2, step=1000)
+    await expect(page.get_by_role("alert")).to_contain_text("A new device has just logged in")
+    await page.clock.run_for(60_000)
+    await expect(page.get_by_role("alert")).to_have_count(1)
+
+
 async def test_logging_out_a_device_that_is_gone_already_is_no_error_about_a_code(new_device):
     phone, laptop = await new_device(), await new_device()
     await phone.log_in("tanja")
