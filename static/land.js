@@ -6,7 +6,7 @@ import { claimAndLogIn, drawLoggedIn, enter, goOn, offerInvite } from './log-in.
 import { readUrl } from './link.js';
 import { comeBack } from './presence.js';
 import * as session from './session.js';
-import { address, button, canWait, h, row, step, to } from './ui.js';
+import { address, button, canWait, h, person, row, step, to } from './ui.js';
 import { explain, wrongDirection } from './words.js';
 
 const code = readUrl(new URL(location.href));
@@ -148,12 +148,11 @@ function explainLoggedIn() {
 }
 
 function explainInvite() {
-  const { displayName, username } = /** @type {any} */ (session.user());
   step(
     {
       title: 'This invitation was not used',
       mark: ['calm', 'warning'],
-      lead: `You are already logged in here as ${displayName || username}. An invitation logs a new device in.`,
+      lead: ['You are already logged in here as ', person(session.user()), '. An invitation logs a new device in.'],
     },
     h(
       'p',

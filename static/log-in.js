@@ -18,7 +18,7 @@ import { deviceHeaders } from './device.js';
 import { readNumber } from './link.js';
 import { forget, heard, stay } from './presence.js';
 import * as session from './session.js';
-import { addressIn, attempt, button, canWait, connection, countdown, h, notice, row, step, to, waitOut } from './ui.js';
+import { addressIn, attempt, button, canWait, connection, countdown, h, notice, person, row, step, to, waitOut } from './ui.js';
 import { ENDS, explain, MISSED, SESSION_ENDS } from './words.js';
 
 /** @typedef {import('./pairing.js').Pairing} Pairing */
@@ -232,15 +232,15 @@ export function askIfThatIsYou(
   };
   step(
     {
-      title: `You are now ${displayName || username}`,
+      title: ['You are now ', person(login.user)],
       mark: replaced ? ['calm', 'warning'] : ['good', 'check'],
       lead: 'Is that you?',
     },
     h(
       'p',
       { class: 'identity', translate: 'no' },
-      h('strong', {}, displayName || username),
-      displayName && displayName !== username && h('span', {}, username),
+      h('strong', {}, person(login.user)),
+      displayName && displayName !== username && h('bdi', {}, username),
     ),
     replaced &&
       notice(
@@ -262,13 +262,12 @@ export function askIfThatIsYou(
 
 /** @param {boolean} [fresh]  right after a login */
 export function drawLoggedIn(fresh = false) {
-  const { displayName, username } = /** @type {any} */ (session.user());
-  const name = displayName || username;
+  const name = person(session.user());
   step(
     {
-      title: fresh ? 'You are logged in' : `You are already logged in as ${name}`,
+      title: fresh ? 'You are logged in' : ['You are already logged in as ', name],
       mark: ['good', 'check'],
-      lead: fresh ? `This device now belongs to ${name}.` : 'This browser needs no code.',
+      lead: fresh ? ['This device now belongs to ', name, '.'] : 'This browser needs no code.',
     },
     h(
       'nav',

@@ -90,7 +90,7 @@ let drawn = 0;
 /**
  * Replaces what the page shows. Focus goes to the heading, so that a screen reader reads the new step; not on the first
  * one, which nobody asked for.
- * @param {{title: string, lead?: any, mark?: [string, keyof typeof STROKES], wide?: boolean}} head
+ * @param {{title: any, lead?: any, mark?: [string, keyof typeof STROKES], wide?: boolean}} head
  * @param {...any} body
  */
 export function step({ title, lead = null, mark = undefined, wide = false }, ...body) {
@@ -106,7 +106,7 @@ export function step({ title, lead = null, mark = undefined, wide = false }, ...
       ...body,
     ),
   );
-  document.title = `${title} · Pairing`;
+  document.title = `${heading.textContent} · Pairing`;
   if (drawn++) heading.focus({ preventScroll: true });
   if (drawn > 1) scrollTo({ top: 0 });
 }
@@ -206,6 +206,9 @@ export const address = (path = '') => `${root.host}${root.pathname}${path}`.repl
 /** The same within a sentence. */
 export const addressIn = (path = '') => h('span', { translate: 'no' }, address(path));
 export const visible = () => document.visibilityState === 'visible';
+
+/** The account's name within a sentence, in its own direction. @param {any} user */
+export const person = (user) => h('bdi', { translate: 'no' }, user?.displayName || user?.username);
 
 /** A name that somebody else chose: a quotation, and whatever direction it is written in, its neighbours keep theirs. */
 export const claimed = (/** @type {string} */ name) => h('bdi', { title: quoted(name, 128), translate: 'no' }, quoted(name));

@@ -2,6 +2,7 @@
 
 import io
 import re
+import secrets
 
 import pytest
 import zxingcpp
@@ -91,6 +92,33 @@ UNTRANSLATED = """(text) => {
         if (all.currentNode.data.includes(text)) found.push(all.currentNode.parentElement.translate);
     return found.length > 0 && !found.includes(true);
 }"""
+
+
+ISOLATED = """(name) => {
+    const all = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    const found = [];
+    while (all.nextNode())
+        if (all.currentNode.data.includes(name)) found.push(all.currentNode.parentElement);
+    return found.map((node) => node.data ?? `${getComputedStyle(node).unicodeBidi} ${node.translate}`);
+}"""
+
+
+async def test_the_name_of_the_account_stands_untranslated_in_its_own_direction_in_every_sentence(new_device):
+    device, name = await new_device(), f"مریم {secrets.token_hex(4)}"
+    invite = await device.server.invite(name)
+    page = await device.open(invite)
+    await page.get_by_role("button", name="Log in this device").click()
+    await heading(page, f"You are now {name}")
+    seen = [await page.evaluate(ISOLATED, name)]
+    await page.get_by_role("button", name="Continue").click()
+    await heading(page, "You are logged in")
+    seen.append(await page.evaluate(ISOLATED, name))
+    for path, title in ("/", f"You are already logged in as {name}"), (invite, "This invitation was not used"):
+        page = await device.open(path)
+        await heading(page, title)
+        await expect(page).to_have_title(f"{title} · Pairing")
+        seen.append(await page.evaluate(ISOLATED, name))
+    assert all(len(each) > 1 and set(each) == {"isolate false"} for each in seen), seen
 
 
 async def test_codes_addresses_and_names_are_not_translated(phone, new_device, server):
