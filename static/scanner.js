@@ -219,8 +219,11 @@ const DRAWN = 1200;
 /** @param {Blob} file */
 async function open(file) {
   try {
-    const bitmap = await createImageBitmap(file);
-    return { source: bitmap, width: bitmap.width, height: bitmap.height, close: () => bitmap.close() };
+    // Safari has it since 15.
+    if ('createImageBitmap' in globalThis) {
+      const bitmap = await createImageBitmap(file);
+      return { source: bitmap, width: bitmap.width, height: bitmap.height, close: () => bitmap.close() };
+    }
   } catch {
     // An `<img>` opens some more: SVG everywhere, and whatever else the browser knows.
   }

@@ -43,6 +43,7 @@ GUARDS = {
     r"\bPublicKeyCredential\b": r"'PublicKeyCredential' in globalThis",
     r"\bnavigator\.mediaDevices\.": r"navigator\.mediaDevices\?\.",
     r"\bcrypto\.subtle\.": r"!crypto\.subtle|crypto\.subtle \?",
+    r"\bcreateImageBitmap\b": r"'createImageBitmap' in globalThis",
     r"\b(OffscreenCanvas|ImageCapture|ResizeObserver)\b": r"'(OffscreenCanvas|ImageCapture|ResizeObserver)' in",
     r"\bIntl\.(Segmenter|RelativeTimeFormat)\b": r"Intl\.(Segmenter|RelativeTimeFormat) \?|'(Segmenter|\w+Format)' in",
     r"\bnavigator\.(wakeLock|share|storage|userAgentData)\.": r"navigator\.(wakeLock|share|storage|userAgentData)\?",
@@ -106,6 +107,7 @@ OF_2020 = """() => {
     delete AbortSignal.any;
     delete globalThis.BroadcastChannel;
     delete globalThis.BarcodeDetector;
+    delete globalThis.createImageBitmap;
     delete globalThis.structuredClone;
     delete Crypto.prototype.randomUUID;
     delete Navigator.prototype.locks;
