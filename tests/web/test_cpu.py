@@ -101,7 +101,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
         yield started
 
 
-def request(method: str, path: str | bytes, fields: Fields, body: bytes = b"") -> bytes:
+def asking(method: str, path: str | bytes, fields: Fields, body: bytes = b"") -> bytes:
     line = path.encode() if isinstance(path, str) else path
     # A body has to be announced; a test of the announcement announces none.
     own = {"Host": b"localhost"} | ({"Content-Type": b"application/json"} if body else {}) | fields
@@ -139,13 +139,23 @@ def sent_without_body(head: bytes) -> bool:
     return head.split()[1:2] in ([b"101"], [b"204"], [b"304"])
 
 
-def assert_cheap(cost: Callable[[], float], what: object) -> None:
+def assert_cheap(cost: Callable[[], float], what: object, most: float = MOST_SECONDS) -> None:
     tries = []
     for _ in range(TRIES):
         tries.append(cost())
-        if min(tries) < MOST_SECONDS:
+        if min(tries) < most:
             return
     raise AssertionError(f"{what}: {min(tries) * 1000:.1f} ms of CPU")
+
+
+@pytest.fixture
+def most(busy: Embedded, request: pytest.FixtureRequest) -> float:
+    """Beside what the target costs without anything odd, where that is not next to nothing: the metrics are those of
+    this whole process, and of every server that earlier tests have run in it."""
+    target = request.getfixturevalue("target")
+    if target != "the metrics":
+        return MOST_SECONDS
+    return MOST_SECONDS + min(asked(busy, asking(*TARGETS[target])) for _ in range(TRIES))
 
 
 def without_line_ends(value: bytes) -> bytes:
@@ -154,15 +164,15 @@ def without_line_ends(value: bytes) -> bytes:
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("header", HEADERS)
-def test_no_header_is_expensive(busy: Embedded, target: str, header: str) -> None:
+def test_no_header_is_expensive(busy: Embedded, target: str, header: str, most: float) -> None:
     method, path, fields, body = TARGETS[target]
     for kind, value in PATTERNS.items():
-        sent = request(method, path, fields | {header: without_line_ends(value)}, body)
-        assert_cheap(lambda sent=sent: asked(busy, sent), (target, header, kind))  # type: ignore[misc]
+        sent = asking(method, path, fields | {header: without_line_ends(value)}, body)
+        assert_cheap(lambda sent=sent: asked(busy, sent), (target, header, kind), most)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_no_number_of_headers_is_expensive(busy: Embedded, target: str) -> None:
+def test_no_number_of_headers_is_expensive(busy: Embedded, target: str, most: float) -> None:
     method, path, fields, body = TARGETS[target]
     many = [
         *(b"%s: a\r\n" % header.lower().encode() for header in HEADERS if header not in ("Host", "Content-Length")),
@@ -171,8 +181,8 @@ def test_no_number_of_headers_is_expensive(busy: Embedded, target: str) -> None:
         b"cookie: pairing_refresh=a\r\n",
     ]
     for line in many:
-        sent = request(method, path, fields, body).replace(b"\r\n", b"\r\n" + line * (30_000 // len(line)), 1)
-        assert_cheap(lambda sent=sent: asked(busy, sent), (target, line))  # type: ignore[misc]
+        sent = asking(method, path, fields, body).replace(b"\r\n", b"\r\n" + line * (30_000 // len(line)), 1)
+        assert_cheap(lambda sent=sent: asked(busy, sent), (target, line), most)  # type: ignore[misc]
 
 
 PATHS = [
@@ -190,7 +200,7 @@ def test_no_path_is_expensive(busy: Embedded, path: str) -> None:
             middle = value[:size].translate(None, b' \t"\\?#')
             for method in ("GET", "POST", "OPTIONS"):
                 fields = {"Pairing-Secret": b"x" * 22} | (SOCKET if path.endswith("/socket") else {})
-                sent = request(method, before + middle + after, fields)
+                sent = asking(method, before + middle + after, fields)
                 assert_cheap(lambda sent=sent: asked(busy, sent), (method, path, kind, size))  # type: ignore[misc]
 
 
@@ -202,7 +212,7 @@ def test_no_path_is_expensive(busy: Embedded, path: str) -> None:
 def test_no_query_is_expensive(busy: Embedded, method: str, path: str, name: str) -> None:
     for kind, value in PATTERNS.items():
         query = name.encode() + b"=" + value[: HEAD - 200].translate(None, b" \t#")
-        sent = request(method, path.encode() + b"?" + query, {"Pairing-Secret": b"x" * 22})
+        sent = asking(method, path.encode() + b"?" + query, {"Pairing-Secret": b"x" * 22})
         assert_cheap(lambda sent=sent: asked(busy, sent), (path, name, kind))  # type: ignore[misc]
 
 
@@ -236,10 +246,10 @@ def test_no_body_is_expensive(busy: Embedded, call: Any) -> None:
     path, fields = call.path.replace("{id}", ID), DEVICE | {"Pairing-Secret": b"x" * 22}
     for kind, body in (BODIES | _fields_of(call.body)).items():
         assert len(body) <= 16_384, kind
-        sent = request(call.method, path, fields, body)
+        sent = asking(call.method, path, fields, body)
         assert_cheap(lambda sent=sent: asked(busy, sent), (call.path, kind))  # type: ignore[misc]
         chunks = b"".join(b"1\r\n%c\r\n" % each for each in body[:BODY]) + b"0\r\n\r\n"
-        head, _, _ = request(call.method, path, fields | {"Transfer-Encoding": b"chunked"}).rpartition(b"\r\n")
+        head, _, _ = asking(call.method, path, fields | {"Transfer-Encoding": b"chunked"}).rpartition(b"\r\n")
         sent = head + b"Content-Type: application/json\r\n\r\n" + chunks
         assert_cheap(lambda sent=sent: asked(busy, sent), (call.path, kind, "in chunks"))  # type: ignore[misc]
 
@@ -274,7 +284,7 @@ def frame(payload: bytes, opcode: int = 1, *, final: bool = True) -> bytes:
 def told(server: Embedded, frames: bytes) -> float:
     """CPU seconds from the first byte of a socket's first frames until it is closed."""
     with closing(socket.create_connection(("127.0.0.1", server.port), timeout=30)) as connection:
-        connection.sendall(request("GET", f"/api/v1/pairings/{ID}/socket", SOCKET))
+        connection.sendall(asking("GET", f"/api/v1/pairings/{ID}/socket", SOCKET))
         assert b" 101 " in _read_answer(connection)
         started = time.process_time()
         connection.sendall(frames)
