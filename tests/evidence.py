@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import pytest
 
@@ -153,7 +153,7 @@ MITIGATIONS = {
     ),
 }
 
-ROWS = {"security": REQUIREMENTS, "mitigation": MITIGATIONS}
+ROWS: dict[str, dict[str, Any]] = {"security": REQUIREMENTS, "mitigation": MITIGATIONS}
 Marks = dict[str, list[str]]
 
 

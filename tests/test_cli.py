@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -373,7 +374,11 @@ def test_a_doctor_warns_of_what_would_silently_go_wrong(run: Run, environment: d
 
 
 def test_a_server_logs_the_same_warnings_as_a_doctor_prints(tmp_path: Path) -> None:
-    environment = {"PAIRING_TTL": "60", "PAIRING_SESSION_SECONDS": "3600", "PAIRING_QUARANTINE_SECONDS": "0"}
+    environment: dict[str, Any] = {
+        "PAIRING_TTL": "60",
+        "PAIRING_SESSION_SECONDS": "3600",
+        "PAIRING_QUARANTINE_SECONDS": "0",
+    }
     printed = run_cli("doctor", folder=tmp_path, env=clean_environment() | environment).stdout
     with running(tmp_path, demo=False, **environment) as server:
         logged = [json.loads(line) for line in server.log_text().splitlines()]
@@ -557,13 +562,13 @@ def test_all_that_is_printed_can_be_printed_in_any_locale(tmp_path: Path, locale
     for command in (["user", "list"], ["doctor"], ["--help"], ["serve", "--help"]):
         done = run_cli(*command, folder=tmp_path, env=env)
         assert (done.returncode, done.stderr) == (0, ""), command
-    done = subprocess.run(
+    raw = subprocess.run(
         [*CLI, "invite", "Ж"],
         cwd=tmp_path,
         env=clean_environment() | {"PYTHONIOENCODING": "cp1252"},
         capture_output=True,
     )
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (raw.returncode, raw.stderr) == (0, b"")
 
 
 def test_output_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:

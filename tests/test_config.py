@@ -257,7 +257,7 @@ def test_connections_are_bounded_below_the_limit_of_descriptors(
     descriptors: int, settings: dict[str, int], connections: tuple[int, int], sockets: tuple[int, int]
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    given = Settings(**settings)  # type: ignore[arg-type]
+    given = Settings(**settings)
     resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard))
     try:
         assert (given.most_connections, given.most_sockets) == (connections, sockets)
@@ -390,7 +390,7 @@ def test_origins_of_apps_and_extensions_are_allowed_beside_the_public_one(enviro
 
 def test_settings_do_not_change(environment: Set) -> None:
     with pytest.raises(ValueError, match="frozen"):
-        config.load().port = 1
+        config.load().port = 1  # type: ignore[misc]
 
 
 def test_settings_for_the_tls_of_redis_need_tls(environment: Set) -> None:

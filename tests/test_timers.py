@@ -86,8 +86,16 @@ def test_a_cancelled_timer_does_not_ring_and_neither_does_one_that_another_cance
 ) -> None:
     rung: list[str] = []
     timers.call_later(1, lambda: rung.append("cancelled")).cancel()
-    a = timers.call_later(1, lambda: (rung.append("one of two"), b.cancel()))
-    b = timers.call_later(1, lambda: (rung.append("one of two"), a.cancel()))
+
+    def first() -> None:
+        rung.append("one of two")
+        b.cancel()
+
+    def second() -> None:
+        rung.append("one of two")
+        a.cancel()
+
+    a, b = timers.call_later(1, first), timers.call_later(1, second)
     loop.turn_to(1001 + GRAIN)
     assert rung == ["one of two"]
     # It has rung, or was cancelled: there is nothing left of either.

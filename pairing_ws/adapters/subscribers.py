@@ -5,6 +5,7 @@ Every bus builds on it.
 
 import asyncio
 from collections.abc import Sequence
+from typing import Self
 
 from pairing_ws.core.ports import Callback
 
@@ -21,7 +22,7 @@ class SubscriberRegistry:
         self._subscribers: dict[str, set[Callback]] = {}
         self._sweeper: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> "SubscriberRegistry":
+    async def __aenter__(self) -> Self:
         self._sweeper = asyncio.create_task(self._sweep(), name="bus-sweep")
         return self
 

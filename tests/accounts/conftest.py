@@ -7,6 +7,7 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -58,7 +59,7 @@ class World:
     tokens: KeyRing
     bus: MemoryBus = field(default_factory=MemoryBus)
 
-    def another(self, **policy: int) -> "World":
+    def another(self, **policy: Any) -> "World":
         """Another process: its own caches, and perhaps other settings."""
         return world(self.database, self.tokens, self.clock, replace(self.policy, **policy))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections.abc import Awaitable
 
 import pytest
 
@@ -208,7 +209,7 @@ async def test_nobody_adds_a_passkey_at_the_moment_of_being_logged_out_that_stay
     for round_ in range(4):
         owner = await here.by_invite(f"user{round_}")
         bad = await here.another(quarantine=0).by_pairing(owner)
-        calls = [adding(store, bad, passkey(bad)) for _ in range(6)]
+        calls: list[Awaitable[object]] = [adding(store, bad, passkey(bad)) for _ in range(6)]
         calls.insert(2 * round_, here.another().accounts.revoke(owner, bad.device.id, "", descendants=True))
         await asyncio.gather(*calls)
         assert await store.passkeys(owner.user.id) == []

@@ -542,7 +542,7 @@ async def test_the_end_of_a_session_that_nothing_announced_is_found_among_hundre
             await stack.enter_async_context(unknown)
         for each in (ended, stands):
             await stack.enter_async_context(
-                here.accounts.watch(each.user.id, each.id, lambda _, name=each.user.username: woken.append(name))
+                here.accounts.watch(each.user.id, each.id, lambda _, name=each.user.username: woken.append(name))  # type: ignore[misc]
             )
         await here.accounts.look_for_ended_sessions()
         assert woken == []

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mmdb_writer import MMDBWriter
@@ -37,7 +38,7 @@ def test_an_address_has_the_place_that_the_database_says_or_none(file: Path, ip:
     "record",
     ["text", {"country": "CH"}, {"country": {"names": ["Switzerland"]}}, {"city": {"names": {"en": 7}}}, {"asn": 1}],
 )
-def test_a_record_of_another_shape_is_no_place(tmp_path: Path, record: object) -> None:
+def test_a_record_of_another_shape_is_no_place(tmp_path: Path, record: Any) -> None:
     writer = MMDBWriter(ip_version=4, database_type="Other", languages=["en"])
     writer.insert_network(IPSet(["9.9.9.0/24"]), record)
     writer.to_db_file(str(tmp_path / "other.mmdb"))

@@ -146,8 +146,8 @@ async def decide_together(target: Target) -> None:
         demand(won <= {ENDS[end], "approve"}, f"{won} were confirmed, and it is {end}")
         for each in target.at_each(phone):
             demand(not (await each.approve(device.id)).is_success, f"approved after it was {end}")
-        for each in target.at_each(device):
-            demand(not (await each.log_in()).is_success, f"logged in after it was {end}")
+        for other in target.at_each(device):
+            demand(not (await other.log_in()).is_success, f"logged in after it was {end}")
 
 
 @against(5)

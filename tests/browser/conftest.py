@@ -9,15 +9,17 @@ import shutil
 import socket
 import sys
 import urllib.request
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import pytest_asyncio
 import zxingcpp
 from PIL import Image
-from playwright.async_api import BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from tests.support.embedded import invite_in
 
@@ -31,7 +33,7 @@ QUIET = [
 ]
 
 # Without motion, so that nothing waits for a button to come to rest.
-CONTEXT = {"permissions": ["camera", "clipboard-read", "clipboard-write"], "reduced_motion": "reduce"}
+CONTEXT: dict[str, Any] = {"permissions": ["camera", "clipboard-read", "clipboard-write"], "reduced_motion": "reduce"}
 
 # A bound for what never comes, far above what a slow machine needs for what does.
 PATIENCE = 30
@@ -132,6 +134,10 @@ class Device:
         await self.context.close()
 
 
+# What the fixtures of these names give: they take `at=server`, and what a context takes; and settings.
+NewDevice = Callable[..., Awaitable[Device]]
+AnotherServer = Callable[..., AbstractAsyncContextManager[Server]]
+
 NOTHING = Image.new("L", (64, 64), 255)
 
 
@@ -181,7 +187,9 @@ async def shown_code(page: Page) -> str:
 
 async def shown_link(page: Page) -> str:
     """What an independent reader finds in the picture, as the page shows it."""
-    return zxingcpp.read_barcode(Image.open(io.BytesIO(await picture_of_code(page)))).text
+    found = zxingcpp.read_barcode(Image.open(io.BytesIO(await picture_of_code(page))))
+    assert found
+    return found.text
 
 
 async def type_code(page: Page, code: str) -> None:
@@ -190,19 +198,19 @@ async def type_code(page: Page, code: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def the_camera(tmp_path_factory):
+def the_camera(tmp_path_factory: pytest.TempPathFactory) -> Camera:
     return Camera(tmp_path_factory.mktemp("camera") / "camera.y4m")
 
 
 @pytest.fixture
-def camera(the_camera):
+def camera(the_camera: Camera) -> Camera:
     """Sees nothing at first."""
     the_camera.show(NOTHING)
     return the_camera
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def browser(the_camera):
+async def browser(the_camera: Camera) -> AsyncIterator[Browser]:
     chromium = shutil.which("chromium")
     assert chromium, "the browser tests need a `chromium` on the path"
     async with async_playwright() as playwright:
@@ -221,7 +229,7 @@ async def browser(the_camera):
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def server(tmp_path_factory):
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
     """One for all tests, which together do more in a minute than a person may."""
     limits = ("CREATE", "CLAIM", "USER_CODE", "NUMBER", "REFRESH", "DEVICES")
     unlimited = {f"PAIRING_LIMIT_{limit}": "0" for limit in limits}
@@ -230,12 +238,12 @@ async def server(tmp_path_factory):
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def new_device(browser, server):
+async def new_device(browser: Browser, server: Server) -> AsyncIterator[NewDevice]:
     """Makes devices; each is closed at the end and asked whether anything went wrong in its pages."""
     devices: list[Device] = []
     async with AsyncExitStack() as stack:
 
-        async def make(at: Server = server, **options) -> Device:
+        async def make(at: Server = server, **options: Any) -> Device:
             device = Device(await browser.new_context(**CONTEXT, **options), at)
             stack.push_async_callback(device.close)
             devices.append(device)
@@ -253,17 +261,17 @@ async def adas(device: Device) -> Device:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def phone(new_device):
+async def phone(new_device: NewDevice) -> Device:
     """A logged-in device, this test's own as everything else that it may leave behind."""
     return await adas(await new_device())
 
 
 @pytest.fixture
-def another_server(tmp_path):
+def another_server(tmp_path: Path) -> AnotherServer:
     """A server with settings of its own, for one test."""
 
     @asynccontextmanager
-    async def start(**settings: str):
+    async def start(**settings: str) -> AsyncIterator[Server]:
         async with Server(tmp_path, **settings) as server:
             yield server
 

@@ -57,7 +57,7 @@ async def page_reads(page: Page, text: str, image: Image.Image) -> bool:
 
 
 def zxing_reads(text: str, image: Image.Image) -> bool:
-    found = zxingcpp.read_barcodes(image, formats=zxingcpp.BarcodeFormat.QRCode)
+    found = zxingcpp.read_barcodes(image, formats=zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode))
     return text in [each.text for each in found]
 
 
@@ -93,9 +93,10 @@ def _desk(width: int, height: int, random: Random) -> Image.Image:
 
 def _screen(width: int, height: int, random: Random) -> Image.Image:
     """A screenshot: a light page with much small text."""
-    page = Image.new("L", (width, height), int(random.choice([255, 250, 24])))
+    paper = int(random.choice([255, 250, 24]))
+    page = Image.new("L", (width, height), paper)
     draw = ImageDraw.Draw(page)
-    ink = 40 if page.getpixel((0, 0)) > 128 else 210
+    ink = 40 if paper > 128 else 210
     for y in range(30, height - 20, 26):
         for _ in range(width // 160):
             x = int(random.integers(width))

@@ -2,11 +2,20 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import expect
 
-from .conftest import Device, adas, heading, shown_code, shown_link, type_code
+from .conftest import (
+    Device,
+    NewDevice,
+    adas,
+    heading,
+    shown_code,
+    shown_link,
+    type_code,
+)
 from .test_flows import is_logged_in_as, shown_number
 
 STATIC = Path(__file__).resolve().parents[2] / "static"
@@ -62,7 +71,7 @@ def in_classes(code: str) -> str:
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
-def test_nothing_newer_than_the_baseline_is_used_unguarded(path):
+def test_nothing_newer_than_the_baseline_is_used_unguarded(path: Path) -> None:
     code = code_of(path)
     used = [what for what, how in NEWER.items() if re.search(how, in_classes(code) if what == "class fields" else code)]
     unasked = [
@@ -73,14 +82,14 @@ def test_nothing_newer_than_the_baseline_is_used_unguarded(path):
     assert used + unasked == []
 
 
-def test_the_stylesheet_leans_on_nothing_newer_than_the_baseline():
+def test_the_stylesheet_leans_on_nothing_newer_than_the_baseline() -> None:
     style = re.sub(r"(?s)/\*.*?\*/", "", (STATIC / "style.css").read_text())
     assert (
         re.findall(r"\binset:|(?:margin|padding)-(?:inline|block):|:(?:is|where|has)\(|@layer|color-mix|&", style) == []
     )
 
 
-def test_the_checker_finds_what_is_newer():
+def test_the_checker_finds_what_is_newer() -> None:
     """Lest an expression that matches nothing any more pass for a clean house."""
     newer = "class A {\n  b = 1;\n  #c() {}\n}\na ??= b;\nAbortSignal.timeout(1);\nawait a;\nnew EventTarget();\n"
     found = [
@@ -133,14 +142,14 @@ FULL = """() => {
 SILENT = "() => { IDBFactory.prototype.open = () => ({}); }"
 
 
-async def lacking(new_device, script: str) -> Device:
+async def lacking(new_device: NewDevice, script: str) -> Device:
     device = await new_device()
     await device.context.add_init_script(f"({script})()")
     return device
 
 
 @loop
-async def test_browsers_of_2020_pair_log_in_and_list_their_devices(new_device):
+async def test_browsers_of_2020_pair_log_in_and_list_their_devices(new_device: NewDevice) -> None:
     phone, laptop = await adas(await lacking(new_device, OF_2020)), await lacking(new_device, OF_2020)
     showing = await laptop.open("/")
     link = await shown_link(showing)
@@ -160,7 +169,9 @@ async def test_browsers_of_2020_pair_log_in_and_list_their_devices(new_device):
 
 @loop
 @pytest.mark.parametrize("lack", [BLOCKED, FULL, SILENT], ids=["cookies blocked", "storage full", "store silent"])
-async def test_a_browser_that_keeps_nothing_shows_a_code_and_logs_in(phone, new_device, lack):
+async def test_a_browser_that_keeps_nothing_shows_a_code_and_logs_in(
+    phone: Device, new_device: NewDevice, lack: Any
+) -> None:
     laptop = await lacking(new_device, lack)
     showing = await laptop.open("/")
     reading = await phone.open("/phone")
@@ -172,7 +183,7 @@ async def test_a_browser_that_keeps_nothing_shows_a_code_and_logs_in(phone, new_
 
 
 @loop
-async def test_the_self_check_names_what_is_missing_and_what_works_all_the_same(new_device):
+async def test_the_self_check_names_what_is_missing_and_what_works_all_the_same(new_device: NewDevice) -> None:
     page = await (await lacking(new_device, BLOCKED)).open("/")
     await expect(page.get_by_text("It keeps no cookies for this site.")).to_be_visible()
     await expect(page.get_by_text("A login here ends as soon as this page is left.")).to_be_visible()
@@ -189,7 +200,7 @@ async def test_the_self_check_names_what_is_missing_and_what_works_all_the_same(
 
 
 @loop
-async def test_a_store_that_is_silent_for_a_while_costs_nobody_their_session(phone):
+async def test_a_store_that_is_silent_for_a_while_costs_nobody_their_session(phone: Device) -> None:
     page = await phone.context.new_page()
     await page.add_init_script(f"({SILENT})()")
     await page.goto(phone.server.url)
@@ -203,7 +214,7 @@ PATHS = ["/", "/phone", "/devices", "/pair/abcdefgh#code"]
 
 @loop
 @pytest.mark.parametrize("path", PATHS)
-async def test_without_javascript_the_page_says_what_to_do(new_device, path):
+async def test_without_javascript_the_page_says_what_to_do(new_device: NewDevice, path: str) -> None:
     page = await (await new_device(java_script_enabled=False)).open(path)
     await heading(page, "This page has not started")
     await expect(page.get_by_text("It needs JavaScript and a browser of 2020 or later.")).to_be_visible()
@@ -213,11 +224,13 @@ async def test_without_javascript_the_page_says_what_to_do(new_device, path):
 @loop
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("body", [None, "const unparsable ="], ids=["missing", "unparsable"])
-async def test_a_script_that_fails_leaves_words_and_a_way_to_try_again(new_device, path, body):
+async def test_a_script_that_fails_leaves_words_and_a_way_to_try_again(
+    new_device: NewDevice, path: str, body: Any
+) -> None:
     device = await new_device()
     page = await device.context.new_page()
 
-    async def fail(route) -> None:
+    async def fail(route: Any) -> None:
         await (route.abort() if body is None else route.fulfill(content_type="text/javascript", body=body))
 
     await page.route("**/static/words.js", fail)
@@ -231,7 +244,7 @@ async def test_a_script_that_fails_leaves_words_and_a_way_to_try_again(new_devic
 
 
 @loop
-async def test_where_the_picture_cannot_be_drawn_the_code_can_be_typed(new_device):
+async def test_where_the_picture_cannot_be_drawn_the_code_can_be_typed(new_device: NewDevice) -> None:
     device = await new_device()
     page = await device.context.new_page()
     await page.route("**/static/qr-drawing.js", lambda route: route.abort())
@@ -241,7 +254,7 @@ async def test_where_the_picture_cannot_be_drawn_the_code_can_be_typed(new_devic
 
 
 @loop
-async def test_a_server_that_does_not_answer_is_waited_for_in_words(phone):
+async def test_a_server_that_does_not_answer_is_waited_for_in_words(phone: Device) -> None:
     page = await phone.context.new_page()
     held = []
     await page.route("**/sessions/refresh", lambda route: held.append(route))

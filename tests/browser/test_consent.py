@@ -3,6 +3,8 @@
 import json
 import re
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -13,23 +15,36 @@ from tests.support.authenticator import Authenticator
 from tests.support.client import Api, Phone, device_headers
 from tests.support.embedded import fresh_phone
 
-from .conftest import heading, shown_code, type_code
+from .conftest import (
+    AnotherServer,
+    Device,
+    NewDevice,
+    Server,
+    heading,
+    shown_code,
+    type_code,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def below(page: Page, upper: str, lower: str) -> bool:
     boxes = [await page.locator(each).bounding_box() for each in (upper, lower)]
-    return boxes[0]["y"] + boxes[0]["height"] <= boxes[1]["y"]
+    upper_box, lower_box = boxes
+    assert upper_box
+    assert lower_box
+    return upper_box["y"] + upper_box["height"] <= lower_box["y"]
 
 
 @pytest.mark.security(10)
 @pytest.mark.mitigation("6.1.6", "6.1.13", "6.1.14")
-async def test_warnings_stand_above_two_equal_buttons_and_are_read_out(new_device, another_server, tmp_path):
+async def test_warnings_stand_above_two_equal_buttons_and_are_read_out(
+    new_device: NewDevice, another_server: AnotherServer, tmp_path: Path
+) -> None:
     places = str(geoip.write(tmp_path / "places.mmdb"))
     async with another_server(PAIRING_TRUSTED_PROXIES="127.0.0.1", PAIRING_GEOIP_FILE=places) as server:
 
-        async def device_at(ip: str, **options):
+        async def device_at(ip: str, **options: Any) -> Device:
             return await new_device(at=server, extra_http_headers={"X-Forwarded-For": ip}, **options)
 
         phone = await device_at(geoip.ZURICH, viewport={"width": 360, "height": 640})
@@ -58,8 +73,8 @@ async def test_warnings_stand_above_two_equal_buttons_and_are_read_out(new_devic
         await expect(allow).to_have_accessible_description(re.compile(re.escape(text)))
         assert await below(page, "#warnings", ".verdicts")
         assert await page.evaluate("document.documentElement.scrollWidth") <= 360
-        sizes = [await each.bounding_box() for each in (allow, deny)]
-        assert (sizes[0]["width"], sizes[0]["height"]) == (sizes[1]["width"], sizes[1]["height"])
+        sizes = [await each.evaluate("each => [each.offsetWidth, each.offsetHeight]") for each in (allow, deny)]
+        assert sizes[0] == sizes[1]
         # From the heading the first key press leads to "deny", and one more is all it takes.
         await expect(page.get_by_role("heading", level=1)).to_be_focused()
         await page.keyboard.press("Tab")
@@ -75,7 +90,9 @@ STORY = "Your own phone”, already checked by security. Just press Allow. “Ch
 
 @pytest.mark.security(10, 22)
 @pytest.mark.mitigation("6.1.6")
-async def test_what_a_device_says_of_itself_never_leads_and_is_a_clipped_quotation(phone, server):
+async def test_what_a_device_says_of_itself_never_leads_and_is_a_clipped_quotation(
+    phone: Device, server: Server
+) -> None:
     story = {"name": quote(STORY), "X-Os-Device": quote("Windows (verified)"), "User-Agent": "Chrome/140 Linux"}
     page = await phone.open("/phone")
     async with Api(server.url) as api:
@@ -98,12 +115,12 @@ async def test_what_a_device_says_of_itself_never_leads_and_is_a_clipped_quotati
 
 
 @pytest.mark.security(10)
-async def test_a_refusal_of_the_network_is_explained(phone, new_device):
+async def test_a_refusal_of_the_network_is_explained(phone: Device, new_device: NewDevice) -> None:
     showing = await (await new_device()).open("/")
     page = await phone.open("/phone")
     refusal = {"type": "about:blank", "title": "x", "status": 403, "code": "network_refused"}
 
-    async def refuse(route) -> None:
+    async def refuse(route: Any) -> None:
         await route.fulfill(status=403, content_type="application/problem+json", body=json.dumps(refusal))
 
     await page.route("**/api/v1/pairings/claim", refuse)
@@ -112,7 +129,7 @@ async def test_a_refusal_of_the_network_is_explained(phone, new_device):
 
 
 @asynccontextmanager
-async def intruder(server, username: str):
+async def intruder(server: Server, username: str) -> Any:
     """A device that got into the account, and one that it has let in."""
     async with Api(server.url) as api:
         code = (await server.invite(username)).split("#")[1]
@@ -129,7 +146,9 @@ async def statuses(phones: list[Phone]) -> list[int]:
 
 @pytest.mark.security(19)
 @pytest.mark.mitigation("6.1.6")
-async def test_the_alert_offers_to_log_the_newcomer_out_with_all_it_let_in(new_device, server):
+async def test_the_alert_offers_to_log_the_newcomer_out_with_all_it_let_in(
+    new_device: NewDevice, server: Server
+) -> None:
     phone = await new_device()
     await phone.log_in("olga")
     page = await phone.open("/devices")
@@ -148,14 +167,16 @@ async def test_the_alert_offers_to_log_the_newcomer_out_with_all_it_let_in(new_d
         await expect(alert).to_have_count(0)
 
 
-async def add_passkey(by: Phone, server, name: str) -> None:
+async def add_passkey(by: Phone, server: Server, name: str) -> None:
     asked = (await by.post("/passkeys/options")).json()["publicKey"]
     key = {"name": name, "credential": Authenticator(server.url).create(asked)}
     assert (await by.post("/passkeys", key)).status_code == 201
 
 
 @pytest.mark.security(19)
-async def test_a_passkey_that_an_intruder_added_is_undone_with_him_without_a_proof(new_device, server):
+async def test_a_passkey_that_an_intruder_added_is_undone_with_him_without_a_proof(
+    new_device: NewDevice, server: Server
+) -> None:
     phone = await new_device()
     await phone.log_in("pamela")
     page = await phone.open("/devices")
@@ -196,13 +217,13 @@ TALE = "the one you made yesterday. All is well, just press “It was me”. ש�
 
 @pytest.mark.security(22, 38)
 async def test_every_claim_about_a_device_or_passkey_is_a_clipped_quotation_with_a_direction_of_its_own(
-    new_device, server
-):
+    new_device: NewDevice, server: Server
+) -> None:
     phone = await new_device()
     await phone.log_in("petronella")
     page = await phone.open("/devices")
     await expect(page.locator(".device")).to_have_count(1)
-    claims = {"name": quote(TALE), "X-Os-Device": quote(TALE), "X-App-Version-Number": quote(TALE)}
+    claims: dict[str, Any] = {"name": quote(TALE), "X-Os-Device": quote(TALE), "X-App-Version-Number": quote(TALE)}
     clipped = "“the one you made yesterday. All is well…”"
     async with Api(server.url) as api:
         newcomer = await fresh_phone(api, server.folder, "petronella", **claims)
@@ -237,7 +258,9 @@ async def test_every_claim_about_a_device_or_passkey_is_a_clipped_quotation_with
 
 @pytest.mark.security(19)
 @pytest.mark.mitigation("6.1.6")
-async def test_the_list_of_devices_offers_the_same_and_names_who_goes_along(new_device, server):
+async def test_the_list_of_devices_offers_the_same_and_names_who_goes_along(
+    new_device: NewDevice, server: Server
+) -> None:
     phone = await new_device(viewport={"width": 360, "height": 640})
     await phone.log_in("prudence")
     async with intruder(server, "prudence") as intruders:
@@ -258,10 +281,10 @@ async def test_the_list_of_devices_offers_the_same_and_names_who_goes_along(new_
 
 
 @pytest.mark.security(19)
-async def test_devices_of_one_name_are_told_apart_by_their_moments_and_addresses(phone):
+async def test_devices_of_one_name_are_told_apart_by_their_moments_and_addresses(phone: Device) -> None:
     page = await phone.open("/phone")
 
-    async def with_twins(route) -> None:
+    async def with_twins(route: Any) -> None:
         answer = await route.fetch()
         (mine,) = [each for each in (await answer.json())["devices"] if each["current"]]
         twins = [
@@ -291,8 +314,8 @@ async def test_devices_of_one_name_are_told_apart_by_their_moments_and_addresses
 @pytest.mark.security(18)
 @pytest.mark.parametrize("viewport", [{"width": 1280, "height": 800}, {"width": 390, "height": 844}])
 async def test_in_a_full_account_the_approver_chooses_who_makes_room_before_they_decide(
-    new_device, another_server, viewport
-):
+    new_device: NewDevice, another_server: AnotherServer, viewport: Any
+) -> None:
     async with another_server(PAIRING_LIMIT_DEVICES="2") as server:
         phone = await new_device(at=server, viewport=viewport)
         await phone.log_in("ada")
@@ -317,7 +340,9 @@ async def test_in_a_full_account_the_approver_chooses_who_makes_room_before_they
         await heading(showing, "Type the number")
 
 
-async def test_an_account_that_fills_up_while_the_card_is_open_says_so_instead_of_failing(new_device, another_server):
+async def test_an_account_that_fills_up_while_the_card_is_open_says_so_instead_of_failing(
+    new_device: NewDevice, another_server: AnotherServer
+) -> None:
     async with another_server(PAIRING_LIMIT_DEVICES="2") as server:
         phone = await new_device(at=server)
         await phone.log_in("ada")
@@ -335,7 +360,9 @@ async def test_an_account_that_fills_up_while_the_card_is_open_says_so_instead_o
         await heading(showing, "The login was refused")
 
 
-async def test_a_device_in_quarantine_sees_with_the_card_that_it_can_only_deny(new_device, another_server):
+async def test_a_device_in_quarantine_sees_with_the_card_that_it_can_only_deny(
+    new_device: NewDevice, another_server: AnotherServer
+) -> None:
     async with another_server(PAIRING_QUARANTINE_SECONDS="3600") as server:
         await (await new_device(at=server)).log_in("ada")
         newcomer = await new_device(at=server)

@@ -3,14 +3,23 @@
 import base64
 import io
 import re
+from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.async_api import Page, WebSocketRoute, expect
+from playwright.async_api import FilePayload, Page, WebSocketRoute, expect
 
 from tests.support.client import Api
 
-from .conftest import heading, picture_of_code, shown_code, type_code
+from .conftest import (
+    Camera,
+    Device,
+    NewDevice,
+    heading,
+    picture_of_code,
+    shown_code,
+    type_code,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -34,7 +43,9 @@ async def is_logged_in_as(page: Page, name: str) -> None:
     await heading(page, "You are logged in")
 
 
-async def test_a_new_device_logs_in_when_the_phone_scans_its_code_with_the_camera(phone, new_device, camera):
+async def test_a_new_device_logs_in_when_the_phone_scans_its_code_with_the_camera(
+    phone: Device, new_device: NewDevice, camera: Camera
+) -> None:
     laptop = await new_device()
     showing = await laptop.open("/")
     await expect(showing.locator("[data-transport=socket]")).to_be_visible()
@@ -52,7 +63,9 @@ async def test_a_new_device_logs_in_when_the_phone_scans_its_code_with_the_camer
     await heading(scanning, "Finished")
 
 
-async def test_a_new_device_logs_in_when_it_scans_the_phones_code_with_its_camera(phone, new_device, camera):
+async def test_a_new_device_logs_in_when_it_scans_the_phones_code_with_its_camera(
+    phone: Device, new_device: NewDevice, camera: Camera
+) -> None:
     tablet = await new_device()
     showing = await phone.open("/phone")
     await showing.get_by_role("button", name="Show a code instead").click()
@@ -74,7 +87,9 @@ async def blocked(socket: WebSocketRoute) -> None:
     await socket.close()
 
 
-async def test_where_sockets_are_blocked_both_pages_poll_and_say_so(phone, new_device, camera):
+async def test_where_sockets_are_blocked_both_pages_poll_and_say_so(
+    phone: Device, new_device: NewDevice, camera: Camera
+) -> None:
     laptop = await new_device()
     for device in (phone, laptop):
         await device.context.route_web_socket(re.compile("/socket$"), blocked)
@@ -91,18 +106,18 @@ async def test_where_sockets_are_blocked_both_pages_poll_and_say_so(phone, new_d
     await heading(scanning, "Finished")
 
 
-async def test_a_picture_of_the_code_can_be_uploaded_instead_of_scanned(phone, new_device):
+async def test_a_picture_of_the_code_can_be_uploaded_instead_of_scanned(phone: Device, new_device: NewDevice) -> None:
     laptop = await new_device()
     showing = await laptop.open("/")
     await showing.locator(".qr svg path").wait_for()
     reading = await phone.open("/phone")
-    picture = {"name": "code.png", "mimeType": "image/png", "buffer": await showing.screenshot()}
+    picture: FilePayload = {"name": "code.png", "mimeType": "image/png", "buffer": await showing.screenshot()}
     await reading.locator("input[type=file]").set_input_files(picture)
     await allow(reading)
     await is_logged_in_as(showing, "ada")
 
 
-async def test_a_picture_of_the_code_can_be_pasted(phone, new_device):
+async def test_a_picture_of_the_code_can_be_pasted(phone: Device, new_device: NewDevice) -> None:
     laptop = await new_device()
     showing = await laptop.open("/")
     picture = base64.b64encode(await picture_of_code(showing)).decode()
@@ -120,7 +135,7 @@ async def test_a_picture_of_the_code_can_be_pasted(phone, new_device):
     await heading(showing, "Scanned")
 
 
-async def test_a_picture_without_a_code_is_refused_in_plain_words(phone):
+async def test_a_picture_without_a_code_is_refused_in_plain_words(phone: Device) -> None:
     reading = await phone.open("/phone")
     blank = io.BytesIO()
     Image.new("RGB", (200, 200), "white").save(blank, "PNG")
@@ -130,7 +145,7 @@ async def test_a_picture_without_a_code_is_refused_in_plain_words(phone):
     await expect(reading.get_by_text("There is no readable code in this picture.")).to_be_visible()
 
 
-async def test_a_typed_code_asks_for_the_number_and_forgives_a_slip(phone, new_device):
+async def test_a_typed_code_asks_for_the_number_and_forgives_a_slip(phone: Device, new_device: NewDevice) -> None:
     laptop = await new_device()
     showing = await laptop.open("/")
     code = await shown_code(showing)
@@ -152,7 +167,7 @@ async def test_a_typed_code_asks_for_the_number_and_forgives_a_slip(phone, new_d
     await heading(reading, "Finished")
 
 
-async def test_three_wrong_numbers_end_the_login(phone, new_device):
+async def test_three_wrong_numbers_end_the_login(phone: Device, new_device: NewDevice) -> None:
     laptop = await new_device()
     showing = await laptop.open("/")
     reading = await phone.open("/phone")
@@ -172,7 +187,7 @@ async def test_three_wrong_numbers_end_the_login(phone, new_device):
         await expect(page.get_by_text("Nobody was let in.")).to_be_visible()
 
 
-async def test_a_code_that_the_phone_shows_can_be_typed_on_the_new_device(phone, new_device):
+async def test_a_code_that_the_phone_shows_can_be_typed_on_the_new_device(phone: Device, new_device: NewDevice) -> None:
     laptop = await new_device()
     showing = await phone.open("/phone")
     await showing.get_by_role("button", name="Show a code instead").click()
@@ -189,7 +204,9 @@ async def test_a_code_that_the_phone_shows_can_be_typed_on_the_new_device(phone,
 
 @pytest.mark.security(10)
 @pytest.mark.mitigation("6.1.14")
-async def test_deny_tells_the_new_device_and_leaves_nobody_logged_in(phone, new_device, camera):
+async def test_deny_tells_the_new_device_and_leaves_nobody_logged_in(
+    phone: Device, new_device: NewDevice, camera: Camera
+) -> None:
     laptop = await new_device()
     showing = await laptop.open("/")
     camera.show(await picture_of_code(showing))
@@ -202,7 +219,9 @@ async def test_deny_tells_the_new_device_and_leaves_nobody_logged_in(phone, new_
     await heading(showing, "Log in with a device you trust")
 
 
-async def test_cancel_on_the_new_device_ends_the_question_on_the_phone(phone, new_device, camera):
+async def test_cancel_on_the_new_device_ends_the_question_on_the_phone(
+    phone: Device, new_device: NewDevice, camera: Camera
+) -> None:
     laptop = await new_device()
     showing = await laptop.open("/")
     camera.show(await picture_of_code(showing))
@@ -216,7 +235,7 @@ async def test_cancel_on_the_new_device_ends_the_question_on_the_phone(phone, ne
 
 @pytest.mark.security(19)
 @pytest.mark.mitigation("6.1.14")
-async def test_not_me_keeps_nothing_and_ends_the_session(phone, new_device, camera):
+async def test_not_me_keeps_nothing_and_ends_the_session(phone: Device, new_device: NewDevice, camera: Camera) -> None:
     laptop = await new_device()
     showing = await laptop.open("/")
     camera.show(await picture_of_code(showing))
@@ -231,7 +250,9 @@ async def test_not_me_keeps_nothing_and_ends_the_session(phone, new_device, came
 
 
 @pytest.mark.security(19)
-async def test_a_reload_before_the_answer_asks_again_who_that_is(phone, new_device, camera):
+async def test_a_reload_before_the_answer_asks_again_who_that_is(
+    phone: Device, new_device: NewDevice, camera: Camera
+) -> None:
     laptop = await new_device()
     showing = await laptop.open("/")
     camera.show(await picture_of_code(showing))
@@ -243,7 +264,7 @@ async def test_a_reload_before_the_answer_asks_again_who_that_is(phone, new_devi
     await is_logged_in_as(showing, "ada")
 
 
-async def plant(device, path: str) -> None:
+async def plant(device: Any, path: str) -> None:
     """The cookie of Mallory's session, bound to no key, as a neighbour site below the same domain can put it."""
     async with Api(device.server.url) as api:
         keys = (await api.log_in_by_invite((await device.server.invite("mallory")).split("#")[1])).keys
@@ -252,7 +273,9 @@ async def plant(device, path: str) -> None:
 
 
 @pytest.mark.security(19)
-async def test_somebody_elses_cookie_in_place_of_ones_own_is_asked_about_and_never_taken_up_silently(new_device):
+async def test_somebody_elses_cookie_in_place_of_ones_own_is_asked_about_and_never_taken_up_silently(
+    new_device: NewDevice,
+) -> None:
     victim = await new_device()
     page = await victim.log_in("vera")
     await plant(victim, "/api/v1/sessions")
@@ -273,7 +296,7 @@ async def test_somebody_elses_cookie_in_place_of_ones_own_is_asked_about_and_nev
 
 
 @pytest.mark.security(19)
-async def test_a_second_cookie_beside_ones_own_logs_out_and_leaves_neither(new_device):
+async def test_a_second_cookie_beside_ones_own_logs_out_and_leaves_neither(new_device: NewDevice) -> None:
     victim = await new_device()
     page = await victim.log_in("wendy")
     await plant(victim, "/api/")
@@ -287,7 +310,9 @@ async def test_a_second_cookie_beside_ones_own_logs_out_and_leaves_neither(new_d
 
 @pytest.mark.security(19)
 @pytest.mark.mitigation("6.1.6")
-async def test_the_device_that_was_just_let_in_can_be_logged_out_again(phone, new_device, camera):
+async def test_the_device_that_was_just_let_in_can_be_logged_out_again(
+    phone: Device, new_device: NewDevice, camera: Camera
+) -> None:
     laptop = await new_device()
     showing = await laptop.open("/")
     camera.show(await picture_of_code(showing))
@@ -301,7 +326,7 @@ async def test_the_device_that_was_just_let_in_can_be_logged_out_again(phone, ne
     await heading(showing, "Log in with a device you trust")
 
 
-async def test_everything_up_to_allow_works_by_keyboard_alone(phone, new_device):
+async def test_everything_up_to_allow_works_by_keyboard_alone(phone: Device, new_device: NewDevice) -> None:
     laptop = await new_device()
     showing = await laptop.open("/")
     code = await shown_code(showing)
@@ -331,7 +356,9 @@ async def test_everything_up_to_allow_works_by_keyboard_alone(phone, new_device)
 
 @pytest.mark.security(10)
 @pytest.mark.mitigation("6.1.14")
-async def test_allow_is_inert_at_first_so_that_a_hasty_press_approves_nothing(phone, new_device):
+async def test_allow_is_inert_at_first_so_that_a_hasty_press_approves_nothing(
+    phone: Device, new_device: NewDevice
+) -> None:
     laptop = await new_device()
     showing = await laptop.open("/")
     reading = await phone.open("/phone")
@@ -351,7 +378,9 @@ async def test_allow_is_inert_at_first_so_that_a_hasty_press_approves_nothing(ph
 
 @pytest.mark.security(10)
 @pytest.mark.mitigation("6.1.13", "6.1.14")
-async def test_the_card_tells_claims_from_facts_and_to_refuse_is_as_easy_as_to_allow(phone, new_device):
+async def test_the_card_tells_claims_from_facts_and_to_refuse_is_as_easy_as_to_allow(
+    phone: Device, new_device: NewDevice
+) -> None:
     laptop = await new_device()
     reading = await phone.open("/phone")
     await type_code(reading, await shown_code(await laptop.open("/")))
@@ -364,6 +393,8 @@ async def test_the_card_tells_claims_from_facts_and_to_refuse_is_as_easy_as_to_a
     await expect(reading.get_by_text("Without an answer nobody gets in.")).to_be_visible()
     deny, allow = (reading.get_by_role("button", name=name) for name in ("Deny", "Allow"))
     one, other = await deny.bounding_box(), await allow.bounding_box()
+    assert one
+    assert other
     assert one["width"] * one["height"] >= 0.95 * other["width"] * other["height"]
     await expect(deny).not_to_have_attribute("aria-disabled", "true")
     await deny.click()
@@ -371,7 +402,7 @@ async def test_the_card_tells_claims_from_facts_and_to_refuse_is_as_easy_as_to_a
 
 
 @pytest.mark.mitigation("6.1.13", "6.1.14")
-async def test_a_code_of_another_site_is_named_and_not_opened(phone, camera):
+async def test_a_code_of_another_site_is_named_and_not_opened(phone: Device, camera: Camera) -> None:
     import qrcode
 
     page = await phone.open("/phone")
@@ -382,13 +413,13 @@ async def test_a_code_of_another_site_is_named_and_not_opened(phone, camera):
     await expect(page.get_by_role("link", name=re.compile("evil"))).to_have_count(0)
 
 
-async def test_what_is_typed_and_no_code_is_answered_with_what_to_type(phone):
+async def test_what_is_typed_and_no_code_is_answered_with_what_to_type(phone: Device) -> None:
     page = await phone.open("/phone")
     await type_code(page, "ABCD-EF")
     await expect(page.get_by_role("alert")).to_contain_text("Type the eight letters and digits")
 
 
-async def test_a_phones_code_scanned_by_a_logged_in_device_is_explained(phone, camera):
+async def test_a_phones_code_scanned_by_a_logged_in_device_is_explained(phone: Device, camera: Camera) -> None:
     showing = await phone.open("/phone")
     await showing.get_by_role("button", name="Show a code instead").click()
     await heading(showing, "Add another device")
@@ -398,7 +429,7 @@ async def test_a_phones_code_scanned_by_a_logged_in_device_is_explained(phone, c
     await expect(page.get_by_text("Scan it with the device that you want to add.")).to_be_visible()
 
 
-async def test_a_browser_does_not_let_itself_in(phone):
+async def test_a_browser_does_not_let_itself_in(phone: Device) -> None:
     page = await phone.open("/phone")
     link = await page.evaluate("""async () => {
         const { createPairing, newSecret } = await import('/static/pairing.js');

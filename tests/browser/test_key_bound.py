@@ -1,6 +1,7 @@
 """The pages and their browser's own key: what they log in with is worth nothing without it."""
 
 import json
+from typing import Any
 
 import httpx2
 import pytest
@@ -8,7 +9,14 @@ from playwright.async_api import Page
 
 from tests.support.keys import payload
 
-from .conftest import Device, Server, heading, shown_code, type_code
+from .conftest import (
+    Device,
+    NewDevice,
+    Server,
+    heading,
+    shown_code,
+    type_code,
+)
 from .test_flows import allow, is_logged_in_as, shown_number
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -31,9 +39,9 @@ PRIVATE = """async () => {
 }"""
 
 
-async def refused(device: Device, page: Page, server: Server) -> dict:
+async def refused(device: Device, page: Page, server: Server) -> dict[str, Any]:
     """What the browser sends is refused without a proof; the keys it has now."""
-    stolen = await page.evaluate(STOLEN)
+    stolen: dict[str, Any] = await page.evaluate(STOLEN)
     cookies = {each["name"]: each["value"] for each in await device.context.cookies(f"{server.url}/api/v1/sessions")}
     async with httpx2.AsyncClient(base_url=f"{server.url}/api/v1", verify=False) as thief:
         for headers in ({"Auth-Key": stolen["authKey"]}, {"Authorization": f"Bearer {stolen['authKey']}"}):
@@ -46,7 +54,9 @@ async def refused(device: Device, page: Page, server: Server) -> dict:
 
 
 @pytest.mark.mitigation("6.1.12")
-async def test_what_is_stolen_from_a_browser_that_logged_in_by_invite_is_worth_nothing(new_device, server):
+async def test_what_is_stolen_from_a_browser_that_logged_in_by_invite_is_worth_nothing(
+    new_device: NewDevice, server: Server
+) -> None:
     laptop = await new_device()
     page = await laptop.log_in("greta")
     stolen = await refused(laptop, page, server)
@@ -64,7 +74,9 @@ async def test_what_is_stolen_from_a_browser_that_logged_in_by_invite_is_worth_n
 
 @pytest.mark.mitigation("6.1.12")
 @pytest.mark.parametrize("shows", ["the new device", "the phone"])
-async def test_what_is_stolen_from_a_browser_that_was_let_in_is_worth_nothing(phone, new_device, server, shows):
+async def test_what_is_stolen_from_a_browser_that_was_let_in_is_worth_nothing(
+    phone: Device, new_device: NewDevice, server: Server, shows: Any
+) -> None:
     laptop = await new_device()
     if shows == "the new device":
         page = await laptop.open("/")
@@ -84,19 +96,19 @@ async def test_what_is_stolen_from_a_browser_that_was_let_in_is_worth_nothing(ph
     assert payload(stolen["authKey"])["cnf"]["jkt"] == stolen["me"]["session"]["jkt"]
 
 
-async def test_a_browser_without_webcrypto_logs_in_unbound(new_device, server):
+async def test_a_browser_without_webcrypto_logs_in_unbound(new_device: NewDevice, server: Server) -> None:
     laptop = await new_device()
     # As over plain http on a network.
     await laptop.context.add_init_script("Object.defineProperty(crypto, 'subtle', { value: undefined })")
     page = await laptop.log_in("hans")
-    stolen = await page.evaluate(STOLEN)
+    stolen: dict[str, Any] = await page.evaluate(STOLEN)
     assert "cnf" not in payload(stolen["authKey"])
     assert "jkt" not in stolen["me"]["session"]
     await page.reload()
     await heading(page, "You are already logged in as hans")
 
 
-async def test_a_browser_that_has_lost_its_key_is_logged_out(new_device, server):
+async def test_a_browser_that_has_lost_its_key_is_logged_out(new_device: NewDevice, server: Server) -> None:
     laptop = await new_device()
     page = await laptop.log_in("ilse")
     await page.evaluate(
@@ -106,7 +118,7 @@ async def test_a_browser_that_has_lost_its_key_is_logged_out(new_device, server)
     await heading(page, "Log in with a device you trust")
 
 
-async def test_a_wrong_clock_logs_in_all_the_same_and_hears_the_news(new_device, server):
+async def test_a_wrong_clock_logs_in_all_the_same_and_hears_the_news(new_device: NewDevice, server: Server) -> None:
     laptop = await new_device()
     await laptop.context.clock.set_fixed_time("2031-01-01T00:00:00Z")
     sockets = []

@@ -9,7 +9,14 @@ import zxingcpp
 from PIL import Image
 from playwright.async_api import Page, expect
 
-from .conftest import heading, shown_code, type_code
+from .conftest import (
+    Device,
+    NewDevice,
+    Server,
+    heading,
+    shown_code,
+    type_code,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -27,7 +34,9 @@ async def sideways(page: Page) -> list[str]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_in_forced_colours_the_code_is_readable_and_every_mark_has_a_line(new_device, scheme):
+async def test_in_forced_colours_the_code_is_readable_and_every_mark_has_a_line(
+    new_device: NewDevice, scheme: str
+) -> None:
     device = await new_device(forced_colors="active", color_scheme=scheme)
     page = await device.open("/")
     await page.locator(".qr svg path").wait_for()
@@ -43,14 +52,14 @@ async def test_in_forced_colours_the_code_is_readable_and_every_mark_has_a_line(
     assert await page.locator(".mark").evaluate("(each) => getComputedStyle(each).borderTopWidth") == "1px"
 
 
-async def test_in_forced_colours_badges_have_a_line(phone):
+async def test_in_forced_colours_badges_have_a_line(phone: Device) -> None:
     page = await phone.open("/devices")
     await page.emulate_media(forced_colors="active")
     assert await page.locator(".badge").evaluate("(each) => getComputedStyle(each).borderTopWidth") == "1px"
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-async def test_text_of_twice_the_size_stays_on_the_screen(phone, new_device, width):
+async def test_text_of_twice_the_size_stays_on_the_screen(phone: Device, new_device: NewDevice, width: int) -> None:
     laptop = await new_device(viewport={"width": width, "height": 844})
     await laptop.context.add_init_script(LARGE)
     await phone.context.add_init_script(LARGE)
@@ -68,7 +77,7 @@ async def test_text_of_twice_the_size_stays_on_the_screen(phone, new_device, wid
     assert await sideways(page) + await sideways(showing) == []
 
 
-async def test_names_of_any_length_make_no_page_wider_than_a_small_screen(new_device):
+async def test_names_of_any_length_make_no_page_wider_than_a_small_screen(new_device: NewDevice) -> None:
     device = await new_device(viewport={"width": 320, "height": 640})
     page = await device.log_in("w" * 60)
     assert await sideways(page) == []
@@ -103,7 +112,9 @@ ISOLATED = """(name) => {
 }"""
 
 
-async def test_the_name_of_the_account_stands_untranslated_in_its_own_direction_in_every_sentence(new_device):
+async def test_the_name_of_the_account_stands_untranslated_in_its_own_direction_in_every_sentence(
+    new_device: NewDevice,
+) -> None:
     device, name = await new_device(), f"مریم {secrets.token_hex(4)}"
     invite = await device.server.invite(name)
     page = await device.open(invite)
@@ -121,7 +132,9 @@ async def test_the_name_of_the_account_stands_untranslated_in_its_own_direction_
     assert all(len(each) > 1 and set(each) == {"isolate false"} for each in seen), seen
 
 
-async def test_codes_addresses_and_names_are_not_translated(phone, new_device, server):
+async def test_codes_addresses_and_names_are_not_translated(
+    phone: Device, new_device: NewDevice, server: Server
+) -> None:
     showing = await (await new_device()).open("/")
     code, host = await shown_code(showing), server.url.split("//")[1]
     assert await showing.evaluate(UNTRANSLATED, code)

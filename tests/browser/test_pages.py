@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import re
+from typing import Any
 
 import pytest
 import zxingcpp
@@ -13,7 +14,18 @@ from playwright.async_api import BrowserContext, Route, WebSocketRoute, expect
 from tests.support.client import Api, Phone, device_headers
 from tests.support.embedded import invite_in
 
-from .conftest import PATIENCE, Device, heading, shown_code, shown_link, type_code, until
+from .conftest import (
+    PATIENCE,
+    AnotherServer,
+    Device,
+    NewDevice,
+    Server,
+    heading,
+    shown_code,
+    shown_link,
+    type_code,
+    until,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -37,11 +49,11 @@ WATCH = """async () => {
 }"""
 
 
-def calls_of(page, method: str = "POST") -> list[str]:
+def calls_of(page: Any, method: str = "POST") -> list[str]:
     """The calls that the page makes from now on, renewal of keys apart."""
     calls: list[str] = []
 
-    def note(request) -> None:
+    def note(request: Any) -> None:
         if request.method == method and "/api/" in request.url and not request.url.endswith("/sessions/refresh"):
             calls.append(request.url)
 
@@ -54,7 +66,9 @@ def calls_of(page, method: str = "POST") -> list[str]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-async def test_an_independent_reader_finds_the_link_in_a_screenshot_of_the_page(new_device, server, width, scheme):
+async def test_an_independent_reader_finds_the_link_in_a_screenshot_of_the_page(
+    new_device: NewDevice, server: Server, width: int, scheme: Any
+) -> None:
     device = await new_device(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page = await device.open("/")
     await page.locator(".qr svg path").wait_for()
@@ -64,7 +78,7 @@ async def test_an_independent_reader_finds_the_link_in_a_screenshot_of_the_page(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-async def test_the_phones_code_is_as_readable(phone, server, width, scheme):
+async def test_the_phones_code_is_as_readable(phone: Device, server: Server, width: int, scheme: Any) -> None:
     page = await phone.open("/phone")
     await page.set_viewport_size({"width": width, "height": 800})
     await page.emulate_media(color_scheme=scheme)
@@ -74,7 +88,9 @@ async def test_the_phones_code_is_as_readable(phone, server, width, scheme):
     assert found.text.startswith(f"{server.url}/join/")
 
 
-async def test_a_successor_appears_before_the_end_and_the_first_code_still_wins(phone, new_device):
+async def test_a_successor_appears_before_the_end_and_the_first_code_still_wins(
+    phone: Device, new_device: NewDevice
+) -> None:
     laptop = await new_device()
     showing = await laptop.context.new_page()
     await showing.clock.install()
@@ -91,7 +107,7 @@ async def test_a_successor_appears_before_the_end_and_the_first_code_still_wins(
     await heading(showing, "Scanned")
 
 
-async def test_no_code_is_renewed_while_nobody_can_see_it(new_device):
+async def test_no_code_is_renewed_while_nobody_can_see_it(new_device: NewDevice) -> None:
     laptop = await new_device()
     page = await laptop.context.new_page()
     await page.clock.install()
@@ -106,7 +122,7 @@ async def test_no_code_is_renewed_while_nobody_can_see_it(new_device):
     await expect(page.locator(".user-code [aria-hidden]")).not_to_have_text(first)
 
 
-async def test_waking_up_reads_before_it_renews(phone, new_device):
+async def test_waking_up_reads_before_it_renews(phone: Device, new_device: NewDevice) -> None:
     laptop = await new_device()
     page = await laptop.context.new_page()
     await page.route_web_socket(re.compile("/socket$"), lambda socket: None)
@@ -127,7 +143,7 @@ async def test_waking_up_reads_before_it_renews(phone, new_device):
     assert [call for call in calls if call.endswith("/pairings")] == []
 
 
-async def test_after_ten_minutes_a_new_code_needs_a_press(new_device):
+async def test_after_ten_minutes_a_new_code_needs_a_press(new_device: NewDevice) -> None:
     laptop = await new_device()
     page = await laptop.context.new_page()
     await page.clock.install()
@@ -139,13 +155,15 @@ async def test_after_ten_minutes_a_new_code_needs_a_press(new_device):
     await expect(page.locator(".user-code [aria-hidden]")).not_to_have_text(first)
 
 
-async def move_clock(page, seconds: int) -> None:
+async def move_clock(page: Any, seconds: int) -> None:
     """Somebody sets the clock, or the network does: no time has passed."""
     await page.clock.set_system_time(await page.evaluate("Date.now() / 1000") + seconds)
 
 
 @pytest.mark.parametrize("seconds", [3600, -3600])
-async def test_a_clock_that_is_set_changes_no_code_and_no_countdown(phone, new_device, seconds):
+async def test_a_clock_that_is_set_changes_no_code_and_no_countdown(
+    phone: Device, new_device: NewDevice, seconds: int
+) -> None:
     laptop = await new_device()
     page = await laptop.context.new_page()
     await page.clock.install()
@@ -169,7 +187,7 @@ async def test_a_clock_that_is_set_changes_no_code_and_no_countdown(phone, new_d
     await expect(page.locator(".countdown")).to_have_text(re.compile(r"Time left to decide: [12]:\d\d"))
 
 
-async def test_a_clock_that_is_set_costs_no_renewal_of_keys(phone):
+async def test_a_clock_that_is_set_costs_no_renewal_of_keys(phone: Device) -> None:
     await phone.context.clock.install()
     page = await phone.open("/devices")
     await expect(page.locator(".device")).to_have_count(1)
@@ -181,7 +199,7 @@ async def test_a_clock_that_is_set_costs_no_renewal_of_keys(phone):
 
 
 @pytest.mark.mitigation("6.1.2")
-async def test_a_code_whose_time_is_over_is_put_away(new_device, another_server):
+async def test_a_code_whose_time_is_over_is_put_away(new_device: NewDevice, another_server: AnotherServer) -> None:
     async with another_server(PAIRING_TTL_SECONDS="10") as server:
         phone = await new_device(at=server)
         await phone.log_in("thea")
@@ -196,7 +214,7 @@ async def test_a_code_whose_time_is_over_is_put_away(new_device, another_server)
 # --- The connection
 
 
-async def test_the_page_returns_by_itself_when_the_server_restarts(phone, new_device):
+async def test_the_page_returns_by_itself_when_the_server_restarts(phone: Device, new_device: NewDevice) -> None:
     laptop = await new_device()
     page = await laptop.context.new_page()
     opened: list[WebSocketRoute] = []
@@ -239,7 +257,7 @@ STORM = """async (count) => {
 
 
 @pytest.mark.security(28)
-async def test_devices_that_fell_together_do_not_return_together(new_device):
+async def test_devices_that_fell_together_do_not_return_together(new_device: NewDevice) -> None:
     device = await new_device()
     page = await device.context.new_page()
     await page.clock.install(time=0)
@@ -265,8 +283,8 @@ async def test_devices_that_fell_together_do_not_return_together(new_device):
 
 
 async def test_a_page_follows_a_server_that_lost_its_last_moments_in_a_failover(
-    new_device, another_server, redis_server
-):
+    new_device: NewDevice, another_server: AnotherServer, redis_server: Any
+) -> None:
     async with another_server(REDIS_URL=redis_server.url) as server, Api(server.url) as api:
         phone = await api.log_in_by_invite((await server.invite("rosa")).split("#")[1])
         page = await (await new_device(at=server)).open("/")
@@ -285,7 +303,7 @@ async def test_a_page_follows_a_server_that_lost_its_last_moments_in_a_failover(
             await until(page, "seen.at(-1)", "denied")
 
 
-async def test_a_login_that_was_taken_over_stops_and_can_be_fetched_back(new_device):
+async def test_a_login_that_was_taken_over_stops_and_can_be_fetched_back(new_device: NewDevice) -> None:
     laptop = await new_device()
     page = await laptop.context.new_page()
     opened: list[WebSocketRoute] = []
@@ -304,7 +322,9 @@ async def test_a_login_that_was_taken_over_stops_and_can_be_fetched_back(new_dev
     await expect(page.locator("[data-transport=socket]")).to_be_visible()
 
 
-async def test_an_overloaded_server_is_polled_after_the_pause_it_asked_for(phone, new_device):
+async def test_an_overloaded_server_is_polled_after_the_pause_it_asked_for(
+    phone: Device, new_device: NewDevice
+) -> None:
     laptop = await new_device()
     page = await laptop.context.new_page()
 
@@ -320,7 +340,7 @@ async def test_an_overloaded_server_is_polled_after_the_pause_it_asked_for(phone
     await heading(page, "Scanned")
 
 
-def goes_dumb(opened: list[WebSocketRoute]):
+def goes_dumb(opened: list[WebSocketRoute]) -> Any:
     """Sockets of which the first dies without a close: after its first message nothing more arrives from the server."""
 
     def handle(socket: WebSocketRoute) -> None:
@@ -337,7 +357,7 @@ def goes_dumb(opened: list[WebSocketRoute]):
     return handle
 
 
-async def test_waking_up_replaces_a_socket_that_died_without_a_word(phone, new_device):
+async def test_waking_up_replaces_a_socket_that_died_without_a_word(phone: Device, new_device: NewDevice) -> None:
     laptop = await new_device()
     page = await laptop.context.new_page()
     opened: list[WebSocketRoute] = []
@@ -361,7 +381,9 @@ async def test_waking_up_replaces_a_socket_that_died_without_a_word(phone, new_d
     assert reads == []
 
 
-async def test_a_socket_that_died_without_a_word_is_found_out_without_any_event(phone, new_device):
+async def test_a_socket_that_died_without_a_word_is_found_out_without_any_event(
+    phone: Device, new_device: NewDevice
+) -> None:
     laptop = await new_device()
     page = await laptop.context.new_page()
     opened: list[WebSocketRoute] = []
@@ -385,13 +407,15 @@ async def test_a_socket_that_died_without_a_word_is_found_out_without_any_event(
     assert len(opened) == 2
 
 
-async def test_a_proxy_that_cuts_polls_short_gets_shorter_ones_and_nobody_hears_of_it(new_device):
+async def test_a_proxy_that_cuts_polls_short_gets_shorter_ones_and_nobody_hears_of_it(new_device: NewDevice) -> None:
     laptop = await new_device()
     page = await laptop.context.new_page()
     waits: list[int] = []
 
     async def impatient(route: Route) -> None:
-        wait = int(re.search(r"wait=(\d+)", route.request.url)[1])
+        found = re.search(r"wait=(\d+)", route.request.url)
+        assert found
+        wait = int(found[1])
         waits.append(wait)
         if wait <= 4:
             return await route.continue_()
@@ -423,7 +447,9 @@ async def test_a_proxy_that_cuts_polls_short_gets_shorter_ones_and_nobody_hears_
     assert not [each for each in told if each and "No connection" in each]
 
 
-async def test_where_sockets_are_blocked_a_locked_account_ends_the_wait_in_plain_words(new_device, server):
+async def test_where_sockets_are_blocked_a_locked_account_ends_the_wait_in_plain_words(
+    new_device: NewDevice, server: Server
+) -> None:
     phone, laptop = await new_device(), await new_device()
     await phone.log_in("lotte")
     showing = await laptop.open("/")
@@ -439,7 +465,7 @@ async def test_where_sockets_are_blocked_a_locked_account_ends_the_wait_in_plain
     await until(page, told, "The account is locked")
 
 
-async def test_a_page_under_a_foreign_name_is_told_so_without_an_endless_try_again(phone):
+async def test_a_page_under_a_foreign_name_is_told_so_without_an_endless_try_again(phone: Device) -> None:
     page = await phone.context.new_page()
     problem = {"status": 403, "code": "foreign_origin", "title": "This origin is not allowed"}
     await page.route("**/sessions/refresh", lambda route: route.fulfill(status=403, json=problem))
@@ -453,7 +479,9 @@ async def test_a_page_under_a_foreign_name_is_told_so_without_an_endless_try_aga
 
 @pytest.mark.security(19, 23)
 @pytest.mark.mitigation("6.1.14")
-async def test_the_landing_page_strips_the_code_and_claims_only_on_a_press(phone, new_device):
+async def test_the_landing_page_strips_the_code_and_claims_only_on_a_press(
+    phone: Device, new_device: NewDevice
+) -> None:
     laptop = await new_device()
     showing = await laptop.open("/")
     link = await shown_link(showing)
@@ -470,7 +498,7 @@ async def test_the_landing_page_strips_the_code_and_claims_only_on_a_press(phone
     await heading(showing, "Scanned")
 
 
-async def test_a_landing_in_a_browser_that_is_not_logged_in_explains_what_to_do(new_device):
+async def test_a_landing_in_a_browser_that_is_not_logged_in_explains_what_to_do(new_device: NewDevice) -> None:
     laptop, stranger = await new_device(), await new_device()
     showing = await laptop.open("/")
     page = await stranger.context.new_page()
@@ -482,7 +510,7 @@ async def test_a_landing_in_a_browser_that_is_not_logged_in_explains_what_to_do(
 
 
 @pytest.mark.security(19)
-async def test_joining_waits_for_a_press_too(phone, new_device):
+async def test_joining_waits_for_a_press_too(phone: Device, new_device: NewDevice) -> None:
     laptop = await new_device()
     showing = await phone.open("/phone")
     await showing.get_by_role("button", name="Show a code instead").click()
@@ -499,7 +527,7 @@ async def test_joining_waits_for_a_press_too(phone, new_device):
 
 
 @pytest.mark.security(19)
-async def test_a_logged_in_browser_never_joins_again(phone, server):
+async def test_a_logged_in_browser_never_joins_again(phone: Device, server: Server) -> None:
     showing = await phone.open("/phone")
     await showing.get_by_role("button", name="Show a code instead").click()
     page = await phone.context.new_page()
@@ -513,7 +541,7 @@ async def test_a_logged_in_browser_never_joins_again(phone, server):
 
 
 @pytest.mark.security(19)
-async def test_an_invitation_is_used_by_a_press_and_only_once(new_device, server):
+async def test_an_invitation_is_used_by_a_press_and_only_once(new_device: NewDevice, server: Server) -> None:
     first, second = await new_device(), await new_device()
     link = await server.invite("yara")
     page = await first.context.new_page()
@@ -530,7 +558,7 @@ async def test_an_invitation_is_used_by_a_press_and_only_once(new_device, server
     await heading(late, "This invitation is not valid")
 
 
-async def test_a_reload_on_the_landing_page_asks_again_who_that_is(new_device, server):
+async def test_a_reload_on_the_landing_page_asks_again_who_that_is(new_device: NewDevice, server: Server) -> None:
     device = await new_device()
     page = await device.open(await server.invite("ria"))
     await page.get_by_role("button", name="Log in this device").click()
@@ -543,7 +571,7 @@ async def test_a_reload_on_the_landing_page_asks_again_who_that_is(new_device, s
     await heading(page, re.compile("You are already logged in as ria", re.IGNORECASE))
 
 
-async def test_an_incomplete_link_is_explained_with_and_without_a_session(phone, new_device):
+async def test_an_incomplete_link_is_explained_with_and_without_a_session(phone: Device, new_device: NewDevice) -> None:
     stranger = await new_device()
     for device in (phone, stranger):
         page = await device.open("/pair/abcdefgh")
@@ -554,7 +582,9 @@ async def test_an_incomplete_link_is_explained_with_and_without_a_session(phone,
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-async def test_a_second_tap_on_what_has_just_been_drawn_does_nothing(new_device, server, width):
+async def test_a_second_tap_on_what_has_just_been_drawn_does_nothing(
+    new_device: NewDevice, server: Server, width: int
+) -> None:
     device = await new_device(viewport={"width": width, "height": 844})
     page = await device.open(await server.invite(f"tamara-{width}"))
     await heading(page, "You have an invitation")
@@ -567,6 +597,7 @@ async def test_a_second_tap_on_what_has_just_been_drawn_does_nothing(new_device,
         await expect(button).to_have_attribute("aria-disabled", "true")
         await button.dispatch_event("click")
         box = await button.bounding_box()
+        assert box
         await page.mouse.dblclick(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     await page.clock.run_for(500)
     await page.get_by_role("button", name="Continue").click()
@@ -579,7 +610,7 @@ async def test_a_second_tap_on_what_has_just_been_drawn_does_nothing(new_device,
     await heading(page, "Your devices")
 
 
-def overlap(one, other) -> bool:
+def overlap(one: Any, other: Any) -> bool:
     return not (
         one["x"] + one["width"] <= other["x"]
         or other["x"] + other["width"] <= one["x"]
@@ -589,7 +620,9 @@ def overlap(one, other) -> bool:
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-async def test_nothing_destructive_takes_the_place_of_what_was_pressed(new_device, server, width):
+async def test_nothing_destructive_takes_the_place_of_what_was_pressed(
+    new_device: NewDevice, server: Server, width: int
+) -> None:
     first, second = await new_device(viewport={"width": width, "height": 844}), await new_device()
     name = f"tatjana-{width}"
     link = await server.invite(name)
@@ -618,7 +651,9 @@ async def test_nothing_destructive_takes_the_place_of_what_was_pressed(new_devic
 
 
 @pytest.mark.parametrize("path", ["/", "/phone", "/devices", "/pair/abcdefgh#code", "/join/abcdefgh#code"])
-async def test_a_first_visit_asks_for_no_session_and_is_refused_nothing(new_device, server, path):
+async def test_a_first_visit_asks_for_no_session_and_is_refused_nothing(
+    new_device: NewDevice, server: Server, path: str
+) -> None:
     device = await new_device()
     page = await device.context.new_page()
     answers = []
@@ -630,7 +665,9 @@ async def test_a_first_visit_asks_for_no_session_and_is_refused_nothing(new_devi
     assert [answer for answer in answers if "/refresh" in answer[0] or answer[1] >= 400] == []
 
 
-async def test_a_reload_before_the_answer_leads_to_the_page_that_was_asked_for(new_device, server):
+async def test_a_reload_before_the_answer_leads_to_the_page_that_was_asked_for(
+    new_device: NewDevice, server: Server
+) -> None:
     device = await new_device()
     page = await device.open(await server.invite("petra"))
     await page.get_by_role("button", name="Log in this device").click()
@@ -642,7 +679,7 @@ async def test_a_reload_before_the_answer_leads_to_the_page_that_was_asked_for(n
 
 
 @pytest.mark.security(18, 19)
-async def test_an_alarm_reaches_every_tab_however_many_there_are(new_device):
+async def test_an_alarm_reaches_every_tab_however_many_there_are(new_device: NewDevice) -> None:
     phone, laptop = await new_device(), await new_device()
     first = await phone.log_in("thekla")
     await first.close()
@@ -662,7 +699,7 @@ async def test_an_alarm_reaches_every_tab_however_many_there_are(new_device):
         await expect(tab.locator(".device")).to_have_count(2)
 
 
-async def test_a_tab_whose_socket_gave_way_takes_one_again_when_it_is_looked_at(phone):
+async def test_a_tab_whose_socket_gave_way_takes_one_again_when_it_is_looked_at(phone: Device) -> None:
     page = await phone.context.new_page()
     opened: list[WebSocketRoute] = []
 
@@ -685,7 +722,7 @@ async def test_a_tab_whose_socket_gave_way_takes_one_again_when_it_is_looked_at(
 
 
 @pytest.mark.security(18)
-async def test_where_sockets_are_blocked_the_list_and_the_alarms_come_by_asking(new_device):
+async def test_where_sockets_are_blocked_the_list_and_the_alarms_come_by_asking(new_device: NewDevice) -> None:
     phone, laptop = await new_device(), await new_device()
     await (await phone.log_in("tilda")).close()
     page = await phone.context.new_page()
@@ -704,7 +741,7 @@ async def test_where_sockets_are_blocked_the_list_and_the_alarms_come_by_asking(
 
 
 @pytest.mark.security(18)
-async def test_a_login_that_the_socket_came_too_late_for_is_told_all_the_same(new_device):
+async def test_a_login_that_the_socket_came_too_late_for_is_told_all_the_same(new_device: NewDevice) -> None:
     phone, laptop = await new_device(), await new_device()
     await (await phone.log_in("tobias")).close()
     page = await phone.context.new_page()
@@ -721,7 +758,7 @@ async def test_a_login_that_the_socket_came_too_late_for_is_told_all_the_same(ne
     await expect(page.get_by_role("alert")).to_have_count(1)
 
 
-async def test_logging_out_a_device_that_is_gone_already_is_no_error_about_a_code(new_device):
+async def test_logging_out_a_device_that_is_gone_already_is_no_error_about_a_code(new_device: NewDevice) -> None:
     phone, laptop = await new_device(), await new_device()
     await phone.log_in("tanja")
     await laptop.log_in("tanja")
@@ -743,7 +780,7 @@ async def test_logging_out_a_device_that_is_gone_already_is_no_error_about_a_cod
     await expect(page.get_by_role("alert")).to_have_count(0)
 
 
-def too_often(seconds: int, times: int = 1):
+def too_often(seconds: int, times: int = 1) -> Any:
     """Answers with 429 so many times, then lets the call through."""
     left = [times]
 
@@ -761,8 +798,8 @@ def too_often(seconds: int, times: int = 1):
 
 @pytest.mark.parametrize("call", ["/pairings", "/sessions/refresh", "/invites/accept"])
 async def test_a_page_that_asked_too_often_says_how_long_it_waits_and_goes_on_by_itself(
-    phone, new_device, server, call
-):
+    phone: Device, new_device: NewDevice, server: Server, call: Any
+) -> None:
     device = phone if call == "/sessions/refresh" else await new_device()
     page = await device.context.new_page()
     await page.clock.install()
@@ -780,7 +817,7 @@ async def test_a_page_that_asked_too_often_says_how_long_it_waits_and_goes_on_by
 
 
 @pytest.mark.security(18, 19)
-async def test_a_device_that_logs_in_again_is_news_again(new_device):
+async def test_a_device_that_logs_in_again_is_news_again(new_device: NewDevice) -> None:
     phone, laptop = await new_device(), await new_device()
     await phone.log_in("zora")
     page = await phone.open("/devices")
@@ -793,7 +830,7 @@ async def test_a_device_that_logs_in_again_is_news_again(new_device):
         await heading(elsewhere, "Log in with a device you trust")
 
 
-async def test_a_name_that_nobody_can_see_is_refused_in_plain_words(new_device):
+async def test_a_name_that_nobody_can_see_is_refused_in_plain_words(new_device: NewDevice) -> None:
     phone = await new_device()
     await phone.log_in("inge")
     page = await phone.open("/devices")
@@ -804,7 +841,7 @@ async def test_a_name_that_nobody_can_see_is_refused_in_plain_words(new_device):
 
 
 @pytest.mark.security(19)
-async def test_a_logged_in_browser_is_told_so_instead_of_being_logged_in_again(phone):
+async def test_a_logged_in_browser_is_told_so_instead_of_being_logged_in_again(phone: Device) -> None:
     page = await phone.open("/")
     await heading(page, re.compile("You are already logged in as ada", re.IGNORECASE))
     await expect(page.locator(".qr")).to_have_count(0)
@@ -818,11 +855,11 @@ async def renew_together(device: Device) -> None:
     await asyncio.gather(*(expect(tab.locator(".device").first).to_be_visible() for tab in tabs))
 
 
-async def test_many_tabs_renew_together_and_all_stay_logged_in(phone):
+async def test_many_tabs_renew_together_and_all_stay_logged_in(phone: Device) -> None:
     await renew_together(phone)
 
 
-async def test_they_do_so_without_web_locks_too(new_device):
+async def test_they_do_so_without_web_locks_too(new_device: NewDevice) -> None:
     phone = await new_device()
     await phone.context.add_init_script("Object.defineProperty(Navigator.prototype, 'locks', { get: () => undefined })")
     await phone.log_in("tabea")
@@ -835,7 +872,7 @@ async def age(context: BrowserContext) -> None:
     await context.clock.pause_at(await page.evaluate("Date.now() / 1000 + 590"))
 
 
-async def test_tabs_whose_keys_have_aged_share_one_renewal(phone):
+async def test_tabs_whose_keys_have_aged_share_one_renewal(phone: Device) -> None:
     await phone.context.clock.install()
     tabs = [await phone.open("/devices") for _ in range(4)]
     for tab in tabs:
@@ -860,7 +897,7 @@ async def test_tabs_whose_keys_have_aged_share_one_renewal(phone):
     assert len(renewed) == 1
 
 
-async def test_what_one_person_has_asked_for_is_not_done_as_the_next_one(phone):
+async def test_what_one_person_has_asked_for_is_not_done_as_the_next_one(phone: Device) -> None:
     asked, others = asyncio.Event(), asyncio.Event()
 
     async def log_somebody_else_in(route: Route) -> None:
@@ -886,7 +923,7 @@ async def test_what_one_person_has_asked_for_is_not_done_as_the_next_one(phone):
     assert await answer == "unauthenticated"
 
 
-async def test_no_key_is_left_where_a_script_could_find_it_later(phone):
+async def test_no_key_is_left_where_a_script_could_find_it_later(phone: Device) -> None:
     page = await phone.open("/phone")
     await heading(page, "Let another device in")
     kept = await page.evaluate("JSON.stringify([document.cookie, {...localStorage}, {...sessionStorage}])")
@@ -898,7 +935,7 @@ async def test_no_key_is_left_where_a_script_could_find_it_later(phone):
     assert cookie["value"] not in kept
 
 
-async def test_logging_out_in_one_tab_reaches_the_others(new_device):
+async def test_logging_out_in_one_tab_reaches_the_others(new_device: NewDevice) -> None:
     phone = await new_device()
     await phone.log_in("ulla")
     watching = await phone.open("/devices")
@@ -908,7 +945,7 @@ async def test_logging_out_in_one_tab_reaches_the_others(new_device):
     await heading(watching, "You are not logged in")
 
 
-async def test_a_waiting_tab_gives_way_when_another_tab_logs_in(new_device):
+async def test_a_waiting_tab_gives_way_when_another_tab_logs_in(new_device: NewDevice) -> None:
     laptop = await new_device()
     waiting = await laptop.open("/")
     await waiting.locator(".qr svg path").wait_for()
@@ -916,7 +953,7 @@ async def test_a_waiting_tab_gives_way_when_another_tab_logs_in(new_device):
     await heading(waiting, re.compile("You are already logged in as viola", re.IGNORECASE))
 
 
-async def test_devices_are_renamed_and_logged_out_and_hear_of_it_at_once(new_device, server):
+async def test_devices_are_renamed_and_logged_out_and_hear_of_it_at_once(new_device: NewDevice, server: Server) -> None:
     phone, laptop = await new_device(), await new_device()
     await phone.log_in("wilma")
     page = await phone.open("/devices")
@@ -941,7 +978,9 @@ async def test_devices_are_renamed_and_logged_out_and_hear_of_it_at_once(new_dev
     await expect(page.locator(".activity")).to_contain_text("A device was logged out: “Kitchen <b>tablet</b>”")
 
 
-async def test_who_is_logged_out_by_a_copy_of_the_own_machine_is_told_why(new_device, server):
+async def test_who_is_logged_out_by_a_copy_of_the_own_machine_is_told_why(
+    new_device: NewDevice, server: Server
+) -> None:
     laptop = await new_device()
     page = await laptop.log_in("copied")
     code = await page.evaluate("localStorage.getItem('pairing-device:/')")
@@ -966,7 +1005,7 @@ async def test_who_is_logged_out_by_a_copy_of_the_own_machine_is_told_why(new_de
     await expect(page.locator("#alerts")).to_be_empty()
 
 
-async def test_all_other_devices_are_logged_out_with_one_press_and_a_question(new_device):
+async def test_all_other_devices_are_logged_out_with_one_press_and_a_question(new_device: NewDevice) -> None:
     first, second = await new_device(), await new_device()
     _, elsewhere = await asyncio.gather(first.log_in("xaver"), second.log_in("xaver"))
     page = await first.open("/devices")
@@ -981,7 +1020,7 @@ async def test_all_other_devices_are_logged_out_with_one_press_and_a_question(ne
 # --- Every page
 
 
-async def test_without_a_camera_interface_the_page_leads_with_the_other_ways(new_device):
+async def test_without_a_camera_interface_the_page_leads_with_the_other_ways(new_device: NewDevice) -> None:
     phone = await new_device()
     await phone.context.add_init_script(
         "Object.defineProperty(Navigator.prototype, 'mediaDevices', { get: () => undefined })"
@@ -995,7 +1034,7 @@ async def test_without_a_camera_interface_the_page_leads_with_the_other_ways(new
 @pytest.mark.parametrize(
     "path", ["/", "/phone", "/devices", "/pair/abcdefgh#code", "/join/abcdefgh#code", "/join/invite"]
 )
-async def test_no_page_scrolls_sideways_on_a_small_phone(new_device, path):
+async def test_no_page_scrolls_sideways_on_a_small_phone(new_device: NewDevice, path: str) -> None:
     device = await new_device(viewport={"width": 360, "height": 640})
     page = await device.open(path)
     await expect(page.get_by_role("heading", level=1)).to_be_visible()

@@ -4,12 +4,13 @@ from collections import Counter
 
 import pytest
 
+from .conftest import NewDevice
 from .pictures import KINDS, every, page_reads, zxing_reads
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_pages_read_as_many_pictures_as_a_reader_of_its_own_does(new_device):
+async def test_pages_read_as_many_pictures_as_a_reader_of_its_own_does(new_device: NewDevice) -> None:
     """Two of each kind: 52, of which the vendored decoder alone reads 42."""
     page = await (await new_device()).open("/phone")
     ours: Counter[str] = Counter()

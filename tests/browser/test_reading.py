@@ -4,6 +4,7 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import qrcode
@@ -12,7 +13,15 @@ from playwright.async_api import expect
 
 from pairing_ws.web import qr
 
-from .conftest import heading, shown_link, type_code
+from .conftest import (
+    Camera,
+    Device,
+    NewDevice,
+    Server,
+    heading,
+    shown_link,
+    type_code,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -50,17 +59,19 @@ def png(image: Image.Image) -> dict[str, object]:
     return {"name": "code.png", "mimeType": "image/png", "buffer": file.getvalue()}
 
 
-def code_of_server(server, code="x" * 22) -> Image.Image:
+def code_of_server(server: Server, code: Any = "x" * 22) -> Image.Image:
     """A code of this site that leads nowhere: reading it ends in a refusal by the server."""
     return qrcode.make(f"{server.url}/pair/{'A' * 22}#{code}").get_image().convert("L")
 
 
-async def upload(page, picture: dict[str, object]) -> None:
+async def upload(page: Any, picture: dict[str, object]) -> None:
     await page.locator("input[type=file]").set_input_files(picture)
 
 
 @pytest.mark.parametrize("detector", BROKEN.values(), ids=BROKEN)
-async def test_where_the_browsers_detector_does_not_work_ours_reads_the_picture(phone, server, detector):
+async def test_where_the_browsers_detector_does_not_work_ours_reads_the_picture(
+    phone: Device, server: Server, detector: Any
+) -> None:
     page = await phone.context.new_page()
     await page.add_init_script(f"window.BarcodeDetector = {detector}")
     await page.goto(f"{server.url}/phone")
@@ -69,7 +80,7 @@ async def test_where_the_browsers_detector_does_not_work_ours_reads_the_picture(
 
 
 @pytest.mark.parametrize("name", ["rejects", "finds nothing for ever", "throws in its constructor", "never answers"])
-async def test_and_it_reads_what_the_camera_sees(phone, server, camera, name):
+async def test_and_it_reads_what_the_camera_sees(phone: Device, server: Server, camera: Camera, name: str) -> None:
     camera.show(code_of_server(server))
     page = await phone.context.new_page()
     await page.add_init_script(f"window.BarcodeDetector = {BROKEN[name]}")
@@ -78,7 +89,7 @@ async def test_and_it_reads_what_the_camera_sees(phone, server, camera, name):
     await expect(page.get_by_role("alert")).to_contain_text("The code is unknown or too old.")
 
 
-async def test_a_second_result_of_the_browsers_detector_counts_too(phone, server):
+async def test_a_second_result_of_the_browsers_detector_counts_too(phone: Device, server: Server) -> None:
     page = await phone.context.new_page()
     await page.add_init_script(f"""window.BarcodeDetector = class {{
         static getSupportedFormats = async () => ['qr_code'];
@@ -90,7 +101,9 @@ async def test_a_second_result_of_the_browsers_detector_counts_too(phone, server
 
 
 @pytest.mark.parametrize("script", [NO_MODULE_WORKER, SILENT_WORKER], ids=["no module worker", "silent worker"])
-async def test_where_no_worker_runs_the_page_itself_reads(phone, server, camera, script):
+async def test_where_no_worker_runs_the_page_itself_reads(
+    phone: Device, server: Server, camera: Camera, script: str
+) -> None:
     page = await phone.context.new_page()
     await page.add_init_script(script)
     await page.goto(f"{server.url}/phone")
@@ -101,7 +114,7 @@ async def test_where_no_worker_runs_the_page_itself_reads(phone, server, camera,
         await page.get_by_role("button", name="Scan with the camera").click()
 
 
-async def test_where_the_workers_file_is_missing_the_page_itself_reads(phone, server):
+async def test_where_the_workers_file_is_missing_the_page_itself_reads(phone: Device, server: Server) -> None:
     page = await phone.context.new_page()
     await page.route("**/scanner-worker.js", lambda route: route.fulfill(status=404))
     await page.goto(f"{server.url}/phone")
@@ -109,7 +122,7 @@ async def test_where_the_workers_file_is_missing_the_page_itself_reads(phone, se
     await expect(page.get_by_role("alert")).to_contain_text("The code is unknown or too old.")
 
 
-async def test_where_the_worker_starts_but_does_not_answer_the_page_itself_reads(phone, server):
+async def test_where_the_worker_starts_but_does_not_answer_the_page_itself_reads(phone: Device, server: Server) -> None:
     page = await phone.context.new_page()
     await page.route(
         "**/scanner-worker.js",
@@ -130,7 +143,9 @@ def poster(*shown: Image.Image) -> Image.Image:
 
 @pytest.mark.parametrize("by", ["camera", "upload"])
 @pytest.mark.parametrize("picture", ["mirrored", "among others", "pale"])
-async def test_mirrored_and_pale_codes_are_read_and_ours_among_others(phone, server, camera, by, picture):
+async def test_mirrored_and_pale_codes_are_read_and_ours_among_others(
+    phone: Device, server: Server, camera: Camera, by: Any, picture: str
+) -> None:
     ours = code_of_server(server)
     wifi, menu = (qrcode.make(each).get_image().convert("L") for each in ("WIFI:S:home;;", "https://example.com/menu"))
     shown = {
@@ -149,7 +164,9 @@ async def test_mirrored_and_pale_codes_are_read_and_ours_among_others(phone, ser
     await expect(page.get_by_role("alert")).to_contain_text("The code is unknown or too old.")
 
 
-async def test_where_nothing_can_read_the_page_says_so_and_reads_once_it_can(phone, server, camera):
+async def test_where_nothing_can_read_the_page_says_so_and_reads_once_it_can(
+    phone: Device, server: Server, camera: Camera
+) -> None:
     camera.show(code_of_server(server))
     page = await phone.context.new_page()
     await page.route("**/vendor/qr/decode.js", lambda route: route.fulfill(status=404))
@@ -163,7 +180,9 @@ async def test_where_nothing_can_read_the_page_says_so_and_reads_once_it_can(pho
     assert await page.evaluate("document.querySelector('video').srcObject") is None
 
 
-async def test_typed_codes_numbers_and_pasted_links_are_folded_as_the_server_folds_them(phone, server):
+async def test_typed_codes_numbers_and_pasted_links_are_folded_as_the_server_folds_them(
+    phone: Device, server: Server
+) -> None:
     page = await phone.open("/phone")
     read = await page.evaluate(
         """async ({ codes, numbers, links }) => {
@@ -180,7 +199,9 @@ async def test_typed_codes_numbers_and_pasted_links_are_folded_as_the_server_fol
     assert read == TYPED
 
 
-async def test_a_code_in_full_width_letters_and_a_number_in_arabic_digits_log_in(phone, new_device):
+async def test_a_code_in_full_width_letters_and_a_number_in_arabic_digits_log_in(
+    phone: Device, new_device: NewDevice
+) -> None:
     laptop = await new_device()
     showing = await laptop.open("/")
     code = await showing.locator(".user-code [aria-hidden]").inner_text()
@@ -195,7 +216,7 @@ async def test_a_code_in_full_width_letters_and_a_number_in_arabic_digits_log_in
     await heading(showing, re.compile("You are now ada"))
 
 
-async def test_a_link_is_found_in_the_text_around_it(phone, new_device):
+async def test_a_link_is_found_in_the_text_around_it(phone: Device, new_device: NewDevice) -> None:
     laptop = await new_device()
     showing = await laptop.open("/")
     link = await shown_link(showing)
@@ -236,13 +257,13 @@ def photo(kind: str) -> bytes:
     ],
     ids=lambda each: each if isinstance(each, str) else "",
 )
-async def test_a_file_without_a_code_is_named_for_what_it_is(phone, file, word):
+async def test_a_file_without_a_code_is_named_for_what_it_is(phone: Device, file: Any, word: str) -> None:
     page = await phone.open("/phone")
     await upload(page, {"name": "file", "mimeType": "image/png", "buffer": file})
     await expect(page.get_by_role("alert")).to_contain_text(word)
 
 
-async def test_a_pasted_file_that_is_no_picture_is_named_too(phone):
+async def test_a_pasted_file_that_is_no_picture_is_named_too(phone: Device) -> None:
     page = await phone.open("/phone")
     await page.get_by_label("Type the code that it shows").fill("K7QF")
     await page.evaluate("""() => {
@@ -255,7 +276,7 @@ async def test_a_pasted_file_that_is_no_picture_is_named_too(phone):
 
 
 @pytest.mark.parametrize("mime", ["image/svg+xml", "application/octet-stream"])
-async def test_the_products_own_svg_can_be_uploaded(phone, server, mime):
+async def test_the_products_own_svg_can_be_uploaded(phone: Device, server: Server, mime: str) -> None:
     page = await phone.open("/phone")
     svg = qr.draw(f"{server.url}/pair/{'A' * 22}#{'x' * 22}", "svg").encode()
     await upload(page, {"name": "code.svg", "mimeType": mime, "buffer": svg})
@@ -278,7 +299,7 @@ WATCHED = """
 """
 
 
-async def scanning_page(phone, server, *scripts: str):
+async def scanning_page(phone: Device, server: Server, *scripts: str) -> Any:
     """The page `/phone` in a browser that the scripts have changed, with the camera on or about to be."""
     page = await phone.context.new_page()
     for script in (WATCHED, *scripts):
@@ -288,7 +309,7 @@ async def scanning_page(phone, server, *scripts: str):
     return page
 
 
-async def is_off(page) -> None:
+async def is_off(page: Any) -> None:
     """No light, no frozen picture, and a button to start again."""
     await expect(page.get_by_role("button", name="Scan with the camera")).to_be_visible()
     await expect(page.locator("video")).to_be_hidden()
@@ -308,21 +329,25 @@ async def is_off(page) -> None:
         ("TypeError", "", "No camera could be started."),
     ],
 )
-async def test_why_there_is_no_camera_is_said_in_its_own_words(phone, server, name, message, word):
+async def test_why_there_is_no_camera_is_said_in_its_own_words(
+    phone: Device, server: Server, name: str, message: Any, word: str
+) -> None:
     script = f"navigator.mediaDevices.getUserMedia = async () => {{ throw new DOMException('{message}', '{name}') }};"
     page = await scanning_page(phone, server, script)
     await expect(page.get_by_role("alert")).to_contain_text(word)
     await is_off(page)
 
 
-async def test_a_video_that_may_not_play_leaves_no_light_on(phone, server, camera):
+async def test_a_video_that_may_not_play_leaves_no_light_on(phone: Device, server: Server, camera: Camera) -> None:
     refusing = "HTMLMediaElement.prototype.play = async () => { throw new DOMException('no', 'NotAllowedError') };"
     page = await scanning_page(phone, server, refusing)
     await expect(page.get_by_role("alert")).to_contain_text("The browser did not show the camera\u2019s picture")
     await is_off(page)
 
 
-async def test_a_camera_that_is_unplugged_is_said_to_have_stopped_and_can_be_started_again(phone, server, camera):
+async def test_a_camera_that_is_unplugged_is_said_to_have_stopped_and_can_be_started_again(
+    phone: Device, server: Server, camera: Camera
+) -> None:
     page = await scanning_page(phone, server)
     await expect(page.get_by_role("button", name="Stop the camera")).to_be_visible()
     await expect(page.get_by_text("Searching for a code")).to_be_visible()
@@ -334,7 +359,9 @@ async def test_a_camera_that_is_unplugged_is_said_to_have_stopped_and_can_be_sta
     await expect(page.get_by_role("alert")).to_have_count(0)
 
 
-async def test_a_camera_that_gives_no_picture_for_a_while_is_said_to_and_goes_on_by_itself(phone, server, camera):
+async def test_a_camera_that_gives_no_picture_for_a_while_is_said_to_and_goes_on_by_itself(
+    phone: Device, server: Server, camera: Camera
+) -> None:
     page = await phone.context.new_page()
     await page.add_init_script(WATCHED)
     await page.add_init_script("""
@@ -358,7 +385,9 @@ HIDE = """(state) => {
 }"""
 
 
-async def test_a_hidden_page_turns_the_camera_off_and_goes_on_when_it_is_seen_again(phone, server, camera):
+async def test_a_hidden_page_turns_the_camera_off_and_goes_on_when_it_is_seen_again(
+    phone: Device, server: Server, camera: Camera
+) -> None:
     page = await scanning_page(phone, server)
     await expect(page.get_by_role("button", name="Stop the camera")).to_be_visible()
     await page.evaluate(HIDE, "hidden")
@@ -373,7 +402,9 @@ async def test_a_hidden_page_turns_the_camera_off_and_goes_on_when_it_is_seen_ag
     assert await page.evaluate("asked.length") == 2
 
 
-async def test_a_camera_that_starts_when_the_page_has_turned_to_something_else_is_stopped(phone, server, camera):
+async def test_a_camera_that_starts_when_the_page_has_turned_to_something_else_is_stopped(
+    phone: Device, server: Server, camera: Camera
+) -> None:
     page = await scanning_page(
         phone,
         server,
@@ -390,8 +421,8 @@ async def test_a_camera_that_starts_when_the_page_has_turned_to_something_else_i
 
 
 async def test_a_decoder_that_never_loads_keeps_no_light_on_when_the_page_turns_to_something_else(
-    phone, server, camera
-):
+    phone: Device, server: Server, camera: Camera
+) -> None:
     page = await phone.context.new_page()
     await page.add_init_script(WATCHED)
     held = []
@@ -403,7 +434,7 @@ async def test_a_decoder_that_never_loads_keeps_no_light_on_when_the_page_turns_
     await page.wait_for_function("() => streams.length === 1 && live() === 0")
 
 
-async def test_a_camera_that_ends_without_an_event_is_noticed(phone, server, camera):
+async def test_a_camera_that_ends_without_an_event_is_noticed(phone: Device, server: Server, camera: Camera) -> None:
     page = await scanning_page(phone, server)
     await expect(page.get_by_role("button", name="Stop the camera")).to_be_visible()
     await page.evaluate("streams[0].getTracks()[0].stop()")
@@ -421,7 +452,7 @@ TWO_CAMERAS = """
 """
 
 
-async def test_another_camera_can_be_chosen(phone, server, camera):
+async def test_another_camera_can_be_chosen(phone: Device, server: Server, camera: Camera) -> None:
     page = await scanning_page(phone, server, TWO_CAMERAS)
     choice = page.get_by_label("Camera", exact=True)
     await expect(choice).to_have_value("front")
@@ -431,14 +462,16 @@ async def test_another_camera_can_be_chosen(phone, server, camera):
     assert await page.evaluate("live()") == 1
 
 
-async def test_one_camera_is_no_choice_and_without_a_light_there_is_no_button_for_it(phone, server, camera):
+async def test_one_camera_is_no_choice_and_without_a_light_there_is_no_button_for_it(
+    phone: Device, server: Server, camera: Camera
+) -> None:
     page = await scanning_page(phone, server)
     await expect(page.get_by_role("button", name="Stop the camera")).to_be_visible()
     await expect(page.get_by_label("Camera", exact=True)).to_have_count(0)
     await expect(page.get_by_role("button", name="Light")).to_have_count(0)
 
 
-async def test_a_cameras_light_can_be_turned_on_and_off(phone, server, camera):
+async def test_a_cameras_light_can_be_turned_on_and_off(phone: Device, server: Server, camera: Camera) -> None:
     page = await scanning_page(
         phone,
         server,
@@ -464,7 +497,7 @@ async def test_a_cameras_light_can_be_turned_on_and_off(phone, server, camera):
     await expect(button).to_have_attribute("aria-pressed", "false")
 
 
-async def test_a_code_in_view_can_be_felt(phone, server, camera):
+async def test_a_code_in_view_can_be_felt(phone: Device, server: Server, camera: Camera) -> None:
     camera.show(code_of_server(server))
     felt = "window.felt = []; Navigator.prototype.vibrate = (milliseconds) => Boolean(felt.push(milliseconds));"
     page = await scanning_page(phone, server, felt)
@@ -472,7 +505,9 @@ async def test_a_code_in_view_can_be_felt(phone, server, camera):
     assert await page.evaluate("felt.length") == 1
 
 
-async def test_what_a_screen_reader_was_told_of_the_camera_ends_with_it(phone, server, camera):
+async def test_what_a_screen_reader_was_told_of_the_camera_ends_with_it(
+    phone: Device, server: Server, camera: Camera
+) -> None:
     page = await scanning_page(phone, server)
     told = page.locator("#announcements")
     await expect(told).to_have_text("The camera is on. Point it at the code.")
@@ -480,7 +515,9 @@ async def test_what_a_screen_reader_was_told_of_the_camera_ends_with_it(phone, s
     await expect(told).to_have_text("")
 
 
-async def test_a_link_that_was_opened_with_something_unseen_at_its_end_works(phone, new_device):
+async def test_a_link_that_was_opened_with_something_unseen_at_its_end_works(
+    phone: Device, new_device: NewDevice
+) -> None:
     laptop = await new_device()
     link = await shown_link(await laptop.open("/"))
     landing = await phone.open(f"{link}\u200b\u2069")

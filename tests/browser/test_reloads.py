@@ -5,7 +5,14 @@ import re
 import pytest
 from playwright.async_api import Page, expect
 
-from .conftest import heading, shown_code, shown_link, type_code
+from .conftest import (
+    Device,
+    NewDevice,
+    heading,
+    shown_code,
+    shown_link,
+    type_code,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -14,7 +21,7 @@ ASKS = "Let this device in?"
 GONE = 40_000
 
 
-async def asked(phone, showing: Page) -> Page:
+async def asked(phone: Device, showing: Page) -> Page:
     """The page of the device that decides, on the card."""
     page = await phone.open("/phone")
     await type_code(page, await shown_code(showing))
@@ -31,7 +38,9 @@ async def allow(page: Page) -> str:
     return await page.locator("#verification-number [aria-hidden]").inner_text()
 
 
-async def test_the_approver_reloads_on_the_card_and_while_the_number_is_shown(phone, new_device):
+async def test_the_approver_reloads_on_the_card_and_while_the_number_is_shown(
+    phone: Device, new_device: NewDevice
+) -> None:
     showing = await (await new_device()).open("/")
     page = await asked(phone, showing)
     await page.reload()
@@ -48,7 +57,9 @@ async def test_the_approver_reloads_on_the_card_and_while_the_number_is_shown(ph
     await heading(page, "Let another device in")
 
 
-async def test_a_landing_page_that_is_loaded_again_shows_the_card_and_not_a_broken_link(phone, new_device):
+async def test_a_landing_page_that_is_loaded_again_shows_the_card_and_not_a_broken_link(
+    phone: Device, new_device: NewDevice
+) -> None:
     showing = await (await new_device()).open("/")
     page = await phone.open(await shown_link(showing))
     await page.get_by_role("button", name="See who asks").click()
@@ -59,7 +70,7 @@ async def test_a_landing_page_that_is_loaded_again_shows_the_card_and_not_a_brok
     await heading(showing, "The login was refused")
 
 
-async def test_another_tab_offers_what_waits_and_does_not_take_it_over(phone, new_device):
+async def test_another_tab_offers_what_waits_and_does_not_take_it_over(phone: Device, new_device: NewDevice) -> None:
     showing = await (await new_device()).open("/")
     first = await asked(phone, showing)
     await first.close()
@@ -70,7 +81,9 @@ async def test_another_tab_offers_what_waits_and_does_not_take_it_over(phone, ne
     await allow(second)
 
 
-async def test_the_new_device_reloads_while_it_waits_and_while_it_asks_for_the_number(phone, new_device):
+async def test_the_new_device_reloads_while_it_waits_and_while_it_asks_for_the_number(
+    phone: Device, new_device: NewDevice
+) -> None:
     showing = await (await new_device()).open("/")
     page = await asked(phone, showing)
     await heading(showing, "Scanned")
@@ -85,7 +98,9 @@ async def test_the_new_device_reloads_while_it_waits_and_while_it_asks_for_the_n
     await expect(page.get_by_text("The device has left this login.")).to_have_count(0)
 
 
-async def test_a_code_that_nobody_has_scanned_yet_stays_the_same_over_a_reload(phone, new_device):
+async def test_a_code_that_nobody_has_scanned_yet_stays_the_same_over_a_reload(
+    phone: Device, new_device: NewDevice
+) -> None:
     showing = await (await new_device()).open("/")
     code = await shown_code(showing)
     await showing.reload()
@@ -94,7 +109,7 @@ async def test_a_code_that_nobody_has_scanned_yet_stays_the_same_over_a_reload(p
     await heading(showing, "Scanned")
 
 
-async def test_a_device_that_joins_reloads_while_it_waits(phone, new_device):
+async def test_a_device_that_joins_reloads_while_it_waits(phone: Device, new_device: NewDevice) -> None:
     page = await phone.open("/phone")
     await page.get_by_role("button", name="Show a code instead").click()
     code = await shown_code(page)
@@ -115,7 +130,9 @@ async def test_a_device_that_joins_reloads_while_it_waits(phone, new_device):
     await heading(joining, re.compile("^You are now ada-"))
 
 
-async def test_a_new_device_whose_page_is_closed_is_gone_and_the_approver_hears_so(phone, new_device):
+async def test_a_new_device_whose_page_is_closed_is_gone_and_the_approver_hears_so(
+    phone: Device, new_device: NewDevice
+) -> None:
     showing = await (await new_device()).open("/")
     page = await asked(phone, showing)
     await heading(showing, "Scanned")

@@ -4,18 +4,29 @@ import asyncio
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from PIL import Image
-from playwright.async_api import Page, Response, expect
+from playwright.async_api import Page, Request, Response, expect
 
 from tests.support.client import code_after
 from tests.support.clock import FakeClock
 from tests.support.embedded import Embedded, embedded, invite_in
 from tests.support.limits import NO_LIMITS_INSIDE
 
-from .conftest import PATIENCE, Device, adas, heading, picture_of_code, shown_link, until
+from .conftest import (
+    PATIENCE,
+    Camera,
+    Device,
+    NewDevice,
+    adas,
+    heading,
+    picture_of_code,
+    shown_link,
+    until,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -55,7 +66,7 @@ class StandingStill:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def rotating(tmp_path_factory):
+async def rotating(tmp_path_factory: pytest.TempPathFactory) -> Any:
     clock = FakeClock()
     folder = tmp_path_factory.mktemp("rotating")
     with embedded(folder, clock=clock, demo=True, qr_rotate_seconds=5, **NO_LIMITS_INSIDE) as inside:
@@ -63,12 +74,12 @@ async def rotating(tmp_path_factory):
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def phone(new_device, rotating):
+async def phone(new_device: NewDevice, rotating: Any) -> Any:
     return await adas(await new_device(rotating))
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def showing_phone(new_device, rotating):
+async def showing_phone(new_device: NewDevice, rotating: Any) -> Any:
     """A second one, which shows: the clock stands still for all pages of a context."""
     return await adas(await new_device(rotating))
 
@@ -92,7 +103,9 @@ async def upload(page: Page, picture: bytes) -> None:
 
 
 @pytest.mark.mitigation("6.1.2")
-async def test_the_phone_scans_a_later_picture_and_one_taken_before_is_refused(rotating, phone, new_device, camera):
+async def test_the_phone_scans_a_later_picture_and_one_taken_before_is_refused(
+    rotating: Any, phone: Device, new_device: NewDevice, camera: Camera
+) -> None:
     showing = await rotating.show(await new_device(rotating), "/")
     first, picture = await shows(showing), await picture_of_code(showing)
     assert re.fullmatch(re.escape(rotating.url) + r"/pair/[\w-]{22}#~[\w-]{22}", first)
@@ -119,8 +132,8 @@ def is_creation(answer: Response) -> bool:
 
 @pytest.mark.mitigation("6.1.2")
 async def test_the_phones_own_picture_rotates_and_only_the_present_one_lets_a_device_ask(
-    rotating, showing_phone, new_device
-):
+    rotating: Any, showing_phone: Any, new_device: NewDevice
+) -> None:
     showing = await rotating.show(showing_phone, "/phone")
     async with showing.expect_response(is_creation) as made:
         await rotating.press(showing, "Show a code instead")
@@ -144,7 +157,7 @@ async def test_the_phones_own_picture_rotates_and_only_the_present_one_lets_a_de
     await heading(showing, "Let this device in?")
 
 
-async def test_after_a_sleep_the_time_that_is_left_is_asked_for_again(rotating, new_device):
+async def test_after_a_sleep_the_time_that_is_left_is_asked_for_again(rotating: Any, new_device: NewDevice) -> None:
     showing = await rotating.show(await new_device(rotating), "/")
     await shows(showing)
     await expect(showing.locator("[data-transport=socket]")).to_be_visible()
@@ -154,11 +167,13 @@ async def test_after_a_sleep_the_time_that_is_left_is_asked_for_again(rotating, 
     await until(showing, "document.querySelector('.countdown').textContent.startsWith('New code in 0:5')", step=100)
 
 
-async def test_nothing_is_sent_while_the_picture_rotates_and_nothing_but_the_picture_changes(rotating, new_device):
+async def test_nothing_is_sent_while_the_picture_rotates_and_nothing_but_the_picture_changes(
+    rotating: Any, new_device: NewDevice
+) -> None:
     device = await new_device(rotating)
     sent: list[str] = []
 
-    def listen(socket) -> None:
+    def listen(socket: Any) -> None:
         socket.on("framesent", lambda frame: sent.append(str(frame)))
         socket.on("framereceived", lambda frame: sent.append(str(frame)))
 
@@ -187,8 +202,8 @@ async def test_nothing_is_sent_while_the_picture_rotates_and_nothing_but_the_pic
 
 @pytest.mark.security(19, 23)
 async def test_who_lands_by_the_camera_app_may_take_his_time_to_press_but_not_to_land(
-    rotating, phone, showing_phone, new_device
-):
+    rotating: Any, phone: Device, showing_phone: Any, new_device: NewDevice
+) -> None:
     laptop, tablet = await new_device(rotating), await new_device(rotating)
     for path, who, press, then in [
         ("/", phone, "See who asks", "Let this device in?"),
@@ -217,8 +232,8 @@ async def test_who_lands_by_the_camera_app_may_take_his_time_to_press_but_not_to
 
 
 async def test_a_camera_takes_the_next_code_if_it_met_one_too_late_and_else_says_once_what_is_wrong(
-    rotating, phone, new_device, camera
-):
+    rotating: Any, phone: Device, new_device: NewDevice, camera: Camera
+) -> None:
     laptop = await new_device(rotating)
     showing = await rotating.show(laptop, "/")
     # Where the browser's detector finds nothing, ours looks too.
@@ -239,7 +254,12 @@ async def test_a_camera_takes_the_next_code_if_it_met_one_too_late_and_else_says
     await rotating.let_pass(15, showing)
     fresh = await shows_another(showing, stale)
     claims: list[str] = []
-    reading.on("request", lambda request: claims.append(request.post_data) if "/claim" in request.url else None)
+
+    def noted(request: Request) -> None:
+        if "/claim" in request.url:
+            claims.append(request.post_data or "")
+
+    reading.on("request", noted)
 
     async def see(text: str) -> None:
         await reading.evaluate("(text) => { window.inView = text; window.looks = 0 }", text)
@@ -263,12 +283,14 @@ async def test_a_camera_takes_the_next_code_if_it_met_one_too_late_and_else_says
 
 
 @pytest.fixture
-def vector():
+def vector() -> Any:
     manual = (Path(__file__).resolve().parents[2] / "pairing_ws/web/README.md").read_text()
-    return json.loads(re.search(r"<!-- rotating -->\n```json\n(.*?)```", manual, re.DOTALL)[1])
+    found = re.search(r"<!-- rotating -->\n```json\n(.*?)```", manual, re.DOTALL)
+    assert found
+    return json.loads(found[1])
 
 
-async def test_pages_reckon_the_codes_that_the_manual_says(new_device, vector):
+async def test_pages_reckon_the_codes_that_the_manual_says(new_device: NewDevice, vector: dict[str, Any]) -> None:
     page = await (await new_device()).open("/devices")
     for elapsed, code in vector["codes"].items():
         drawn = await page.evaluate(

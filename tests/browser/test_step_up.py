@@ -1,12 +1,20 @@
 """Proving that somebody is there, through real pages; Chromium's virtual authenticator stands for finger or PIN."""
 
 import re
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import CDPSession, Locator, Page, expect
 
-from .conftest import Device, Server, heading, shown_code, type_code
+from .conftest import (
+    Device,
+    NewDevice,
+    Server,
+    heading,
+    shown_code,
+    type_code,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -14,7 +22,7 @@ ADDED = re.compile("Another device has just added a passkey")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def strict_server(tmp_path_factory):
+async def strict_server(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """An approval needs a proof; an invite is one, a scan is none."""
     settings = {"PAIRING_STEP_UP_SECONDS": "3600", "PAIRING_VERIFY": "never", "PAIRING_LIMIT_CREATE": "0"}
     async with Server(tmp_path_factory.mktemp("strict"), **settings) as server:
@@ -72,7 +80,9 @@ async def add_passkey(page: Page, name: str) -> None:
     await expect(page.get_by_role("heading", name=name)).to_be_visible()
 
 
-async def test_a_scanned_in_device_lets_another_in_after_the_passkey_and_not_before(strict_server, new_device):
+async def test_a_scanned_in_device_lets_another_in_after_the_passkey_and_not_before(
+    strict_server: Server, new_device: NewDevice
+) -> None:
     owner, guest, third = [await new_device(strict_server) for _ in range(3)]
     first = await owner.log_in("ada")
     key = await Finger.at(first)
@@ -98,7 +108,7 @@ async def test_a_scanned_in_device_lets_another_in_after_the_passkey_and_not_bef
     await heading(showing, re.compile("You are now ada", re.IGNORECASE))
 
 
-async def test_without_any_passkey_the_person_is_told_what_to_do(strict_server, new_device):
+async def test_without_any_passkey_the_person_is_told_what_to_do(strict_server: Server, new_device: NewDevice) -> None:
     owner, guest, third = [await new_device(strict_server) for _ in range(3)]
     page = await let_in(await owner.log_in("eve"), guest)
     await Finger.at(page)
@@ -123,8 +133,8 @@ async def press(button: Locator) -> None:
 
 
 async def test_passkeys_are_added_listed_and_removed_by_keyboard_and_other_devices_hear_of_it(
-    strict_server, new_device
-):
+    strict_server: Server, new_device: NewDevice
+) -> None:
     owner, guest = await new_device(strict_server), await new_device(strict_server)
     page = await owner.log_in("joe")
     await Finger.at(page)

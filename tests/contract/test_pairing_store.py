@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -467,7 +467,7 @@ async def test_a_store_that_is_away_is_unavailable_in_every_call_and_works_when_
         pairing = await backend.added()
         other = backend.pairing(approver=approver())
         new = pairing.after(Event.CLAIM, pairing.created_at, approver=approver())
-        calls = {
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
             "add": lambda: store.add(other),
             "get": lambda: store.get(pairing.id),
             "id_of_user_code": lambda: store.id_of_user_code(pairing.user_code_hash),

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from typing import Any
 
 import schemathesis
 from schemathesis.core.failures import AcceptedNegativeData, Failure
@@ -23,13 +24,13 @@ def map_query(context: schemathesis.HookContext, query: dict[str, object]) -> di
 
 
 @schemathesis.hook
-def filter_case(context: schemathesis.HookContext, case: schemathesis.Case) -> bool:
+def filter_case(context: schemathesis.HookContext, case: Any) -> bool:
     """Not the end of the very session that the rest is asked with."""
-    return case.method != "DELETE" or case.path_parameters.get("id") != os.environ["FUZZ_DEVICE"]
+    return bool(case.method != "DELETE" or case.path_parameters.get("id") != os.environ["FUZZ_DEVICE"])
 
 
 @schemathesis.hook
-def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwargs: dict[str, object]) -> None:
+def before_call(context: schemathesis.HookContext, case: Any, kwargs: dict[str, object]) -> None:
     """Another one is logged out."""
     if case.path.endswith("/sessions/current") and case.headers.get("Auth-Key") == os.environ["FUZZ_KEY"]:
         case.headers["Auth-Key"] = os.environ["FUZZ_SPARE_KEY"]
@@ -37,7 +38,7 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
 
 @schemathesis.hook
 def filter_failure(
-    context: schemathesis.HookContext, failure: Failure, case: schemathesis.Case, response: schemathesis.Response
+    context: schemathesis.HookContext, failure: Failure, case: Any, response: schemathesis.Response
 ) -> bool:
     """Whether the contract calls it one too."""
     if isinstance(failure, RejectedPositiveData):
@@ -57,7 +58,7 @@ def filter_failure(
 
 @schemathesis.check
 def every_answer_is_safe_and_every_refusal_a_problem(
-    context: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case
+    context: schemathesis.CheckContext, response: schemathesis.Response, case: Any
 ) -> None:
     assert response.headers["cache-control"]
     assert response.headers["x-content-type-options"] == ["nosniff"]

@@ -7,7 +7,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -356,7 +356,7 @@ def test_requests_one_behind_the_other_are_each_answered_in_their_order(door: Do
 def test_no_flood_of_any_kind_makes_the_process_grow(door: Door) -> None:
     port, hello = door.server.port, handshake(door.path)
     fragments = frame(TEXT, b"x", fin=False) + frame(CONTINUATION, b"", fin=False) * 10_000
-    floods = [
+    floods: list[Callable[[], object]] = [
         lambda: [exchange(port, hello, frame(3)) for _ in range(50)],
         lambda: [converse(port, hello, frame(TEXT, b"x", length=1 << 62)) for _ in range(50)],
         lambda: [exchange(port, b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 3000) for _ in range(20)],

@@ -79,7 +79,7 @@ class Target:
 
     async def _log_in(self) -> None:
         async with Api(f"http://127.0.0.1:{self.ports[0]}") as api:
-            clock = {"clock": self.clock} if self.clock else {}
+            clock: dict[str, Any] = {"clock": self.clock} if self.clock else {}
             self.phones = [(await fresh_phone(api, self.folder, name, **clock)).keys for name in ACCOUNTS]
 
     async def refresh(self) -> list[Party]:
@@ -286,4 +286,4 @@ def test_whatever_happens_a_pairing_is_one_register_and_makes_one_session(target
     # A race that was lost once is perhaps won the next time: only where there is one clock can a story be made shorter.
     phases = (Phase.generate, Phase.shrink) if target.clock else (Phase.generate,)
     chosen = effort(EXAMPLES[target.name], stateful_step_count=20, phases=phases)
-    run_state_machine_as_test(lambda: Story(target), settings=chosen)
+    run_state_machine_as_test(lambda: Story(target), settings=chosen)  # type: ignore[arg-type]

@@ -42,14 +42,16 @@ def frame(
 
 def handshake(path: str, **headers: str | None) -> bytes:
     """A request to upgrade; `headers` by their names with underscores, None leaves one out."""
-    chosen: dict[str, str | None] = {
-        "Host": "localhost",
-        "Upgrade": "websocket",
-        "Connection": "Upgrade",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
-        "Sec-WebSocket-Protocol": "pairing.v1",
-    } | {name.replace("_", "-"): value for name, value in headers.items()}
+    chosen: dict[str, str | None] = dict[str, str | None](
+        {
+            "Host": "localhost",
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
+            "Sec-WebSocket-Protocol": "pairing.v1",
+        }
+    ) | {name.replace("_", "-"): value for name, value in headers.items()}
     lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in chosen.items() if value is not None)]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 

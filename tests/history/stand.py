@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
@@ -103,10 +103,10 @@ def standing(*, redis: str = "single", sql: str = "sqlite", workers: int = 1, pa
             links["SQL"] = stack.enter_context(FaultProxy(postgres.port))
             url = postgres.url(postgres.empty_database())
             database_urls = [_at(url, links["SQL"].port), url]
-        shared = SETTINGS | {"PYTHONPATH": str(package), "WEB_CONCURRENCY": str(workers)}
+        shared: dict[str, Any] = SETTINGS | {"PYTHONPATH": str(package), "WEB_CONCURRENCY": str(workers)}
         servers: list[Server] = []
         for redis_url, database_url in zip(redis_urls, database_urls, strict=True):
-            one = {"PAIRING_PUBLIC_URL": servers[0].public_url} if servers else {}
+            one: dict[str, Any] = {"PAIRING_PUBLIC_URL": servers[0].public_url} if servers else {}
             servers.append(Server(folder, **shared, **one, REDIS_URL=redis_url, DATABASE_URL=database_url))
             stack.callback(kill, servers[-1])
         yield Stand(folder, servers, kind, database_urls[1], postgres, links)

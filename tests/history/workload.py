@@ -8,6 +8,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.history.case import FINAL, Case
 from tests.history.checker import Violation, check
@@ -224,10 +225,7 @@ async def late(world: World, case: Case) -> None:
         await _around_the_end(case, [lambda: case.approve(case.phone), lambda: case.deny(case.phone)])
 
 
-KINDS: dict[str, Kind] = {
-    each.__name__: each  # type: ignore[attr-defined]
-    for each in (honest, rush, scramble, numbers, deadline, late)
-}
+KINDS: dict[str, Kind] = {each.__name__: each for each in (honest, rush, scramble, numbers, deadline, late)}
 SLOW = frozenset({"deadline", "late"})
 
 
@@ -247,7 +245,7 @@ async def _around_the_end(case: Case, acts: list[Callable[[], Awaitable[Operatio
     await _look(case)
 
 
-async def _at_once(case: Case, acts: list[Callable[[], Awaitable[object]]], most: float = 0.03) -> None:
+async def _at_once(case: Case, acts: list[Any], most: float = 0.03) -> None:
     """Each begins within so many seconds, in any order."""
 
     async def one(act: Callable[[], Awaitable[object]]) -> None:

@@ -149,7 +149,8 @@ class World:
     async def now_is(self, created: Created) -> Pairing:
         loaded = await self.store.get(created.view.pairing.id)
         assert loaded
-        return loaded.pairing
+        pairing: Pairing = loaded.pairing
+        return pairing
 
     async def log_in(self, created: Created, number: str | None = None, **more: Any) -> str:
         return await self.service.log_in(created.view.pairing.id, secret_of(created), number, **more)
@@ -385,7 +386,8 @@ async def test_nobody_holds_the_absent_secret_of_a_code_that_a_logged_in_device_
 
 
 async def test_a_watcher_is_woken_by_each_change_of_its_pairing_and_by_the_newest_socket() -> None:
-    world, heard = World(), []
+    world = World()
+    heard: list[str] = []
     watched, other = await world.new(), await world.new()
     pairing_id = watched.view.pairing.id
     async with world.service.watch(pairing_id, heard.append):
@@ -1048,7 +1050,7 @@ async def test_an_index_that_names_anothers_or_a_forgotten_pairing_ends_nothing(
         await world.service.create(by_key(device="tablet"), HERE),
     )
 
-    async def open_of(device_id: str) -> list[str]:
+    async def open_of(device_id: str, most: int | None = None) -> list[str]:
         return ["forgotten", foreign.view.pairing.id, unclaimed.view.pairing.id, mine.view.pairing.id]
 
     world.store.open_of = open_of  # type: ignore[method-assign]

@@ -3,8 +3,9 @@
 import asyncio
 import random
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import httpx2
 import pytest
@@ -47,7 +48,7 @@ async def polled(pair: Pair, device: NewDevice, listening: asyncio.Semaphore) ->
     while True:
         listening.release()
         query = f"?since={seen}&wait=20"
-        pairing = (await wherever(pair, lambda api, query=query: at(api, device).poll(query))).json()
+        pairing = (await wherever(pair, lambda api, query=query: at(api, device).poll(query))).json()  # type: ignore[misc]
         if pairing["status"] == "approved":
             return
         seen = pairing["version"]
@@ -219,14 +220,14 @@ async def test_a_process_that_stood_still_between_reading_and_writing_overwrites
     async def cancel(device: NewDevice) -> httpx2.Response:
         return await device.api.http.delete(f"/pairings/{device.id}", headers=device.headers)
 
-    calls = {
+    calls: dict[str, Callable[[], Coroutine[Any, Any, httpx2.Response]]] = {
         "claim": lambda: phone.claim(device.pairing),
         "approve": lambda: phone.approve(device.id),
         "deny": lambda: phone.deny(device.id),
         "login": device.log_in,
         "cancel": lambda: cancel(device),
     }
-    changes = {
+    changes: dict[str, Callable[[], Awaitable[httpx2.Response]]] = {
         "claimed by another": lambda: at(linked.two, other).claim(device.pairing),
         "cancelled": lambda: cancel(there),
         "denied": lambda: phone_there.deny(device.id),

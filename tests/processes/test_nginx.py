@@ -240,7 +240,7 @@ async def test_pages_and_sockets_at_the_accounts_path_pass_too(site: Site, web: 
         assert (await web.page(found)).status_code == 200
     phone = await site.phone(web)
     uri = f"wss://{site.nginx.host}/api/v1/socket"
-    address = {"host": "127.0.0.1", "port": site.nginx.port, "ssl": site.nginx.trust}
+    address: dict[str, Any] = {"host": "127.0.0.1", "port": site.nginx.port, "ssl": site.nginx.trust}
     async with websockets.connect(uri, additional_headers=phone.headers, **address) as account:
         device = await web.new_pairing()
         await phone.claim(device.pairing)

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ async def test_clients_that_stop_reading_or_talking_are_gone_within_a_minute_and
     # Whatever begins no request, and the rest of one that has its answer, is no reason to keep a connection.
     ended = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     refused = raw(server, "POST", "/no-such-call", {"Content-Length": "100"})
-    (pinged, gone), unread, (nothing, nothing_cut), (rest, rest_cut), *slow_ones = await asyncio.gather(
+    seen: list[Any] = await asyncio.gather(
         half_open(server, upgrade(server, device.id, device.headers)),
         pipeline(server, 100),
         dribble(server, ended, more=b"\r\n"),
@@ -33,6 +34,7 @@ async def test_clients_that_stop_reading_or_talking_are_gone_within_a_minute_and
         dribble(server, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" + b"GET /healthz HTTP/1.1\r\nX-Slow: "),
         dribble(server, b"", more=b""),
     )
+    (pinged, gone), unread, (nothing, nothing_cut), (rest, rest_cut), *slow_ones = seen
     for answer, cut in slow_ones:
         assert cut < 15
         assert b"HTTP/1.1 408 " in answer

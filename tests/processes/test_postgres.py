@@ -87,7 +87,7 @@ async def test_logins_and_refreshes_come_through_its_restarts_each_once(own: OnO
         while not done.is_set():
             api = apis[asked % 2]
             answer = await own.insist(
-                lambda api=api, key=key: api.http.post("/sessions/refresh", json={"refreshKey": key})
+                lambda api=api, key=key: api.http.post("/sessions/refresh", json={"refreshKey": key})  # type: ignore[misc]
             )
             assert answer.status_code == 200, answer.text
             phone.keys = answer.json()

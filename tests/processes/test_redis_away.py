@@ -321,7 +321,7 @@ async def test_every_device_finishes_at_the_other_process_when_its_own_is_stoppe
                     device = devices[index]
                     async with device.socket() as connection:
                         await told(connection)
-                        ready.release()
+                        connected.release()
                         await connection.wait_closed()
                         assert connection.close_code == 1012
                     moved = at(api, device)
@@ -330,10 +330,10 @@ async def test_every_device_finishes_at_the_other_process_when_its_own_is_stoppe
                             pass
                     return str((await moved.log_in()).json()["device"]["id"])
 
-                ready = asyncio.Semaphore(0)
+                connected = asyncio.Semaphore(0)
                 finishing = [asyncio.create_task(finish(index)) for index in range(len(devices))]
                 for _ in devices:
-                    await asyncio.wait_for(ready.acquire(), 20)
+                    await asyncio.wait_for(connected.acquire(), 20)
                 stopping = asyncio.create_task(asyncio.to_thread(other.stop))
                 await asyncio.gather(*(phone.approve(device.id) for device in devices))
                 async with asyncio.timeout(30):

@@ -1,7 +1,7 @@
 """Two processes on each kind of Redis that people run: both flows, the races, and a failover in the middle."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -87,7 +87,7 @@ async def own_pair(kind: Kind, folder: Path) -> AsyncIterator[Pair]:
             yield Pair(here, there, (one, other))
 
 
-async def in_time(call: Callable[[], "asyncio.Future[httpx2.Response]"]) -> httpx2.Response:
+async def in_time(call: Callable[[], Awaitable[httpx2.Response]]) -> httpx2.Response:
     """Ask again as long as the server says so, as a client does."""
     async with asyncio.timeout(BACK_WITHIN):
         while (answer := await call()).status_code == 503:

@@ -12,10 +12,11 @@ import sqlalchemy as sa
 
 from pairing_ws.adapters.sql.database import open_database
 from pairing_ws.adapters.sql.tables import metadata
-from tests.adapters.test_fcm import Google, credentials, google, key  # noqa: F401
+from tests.adapters.test_fcm import google, key  # noqa: F401
 from tests.processes.conftest import Pair, at
 from tests.support.client import Api, code_of, device_headers, socket, told
 from tests.support.embedded import fresh_phone
+from tests.support.google import Google, credentials
 from tests.support.limits import NO_LIMITS
 from tests.support.postgres import Postgres
 from tests.support.servers import RedisServer, eventually, running

@@ -109,7 +109,7 @@ def test_servers_with_a_key_file_each_say_at_start_that_they_do_not_share_keys_a
 ) -> None:
     # The run's has seen the keys of other tests' servers.
     redis = RedisServer(tmp_path)
-    shared = {"REDIS_URL": redis.url, "DATABASE_URL": f"sqlite:///{tmp_path / 'pairing.db'}"}
+    shared: dict[str, Any] = {"REDIS_URL": redis.url, "DATABASE_URL": f"sqlite:///{tmp_path / 'pairing.db'}"}
     folders = [tmp_path / "one", tmp_path / "other"]
     for each in folders:
         each.mkdir()

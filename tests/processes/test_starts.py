@@ -132,7 +132,7 @@ def test_a_name_is_listened_on_at_all_its_addresses_however_many_workers(
     try:
         hosts = {str(each[4][0]) for each in socket.getaddrinfo("localhost", port, type=socket.SOCK_STREAM)}
         for host in hosts:
-            wait_for(lambda host=host: answers(host, port) == 200, host)  # type: ignore[misc]
+            wait_for(lambda host=host: answers(host, port) == 200, host)
     finally:
         server.terminate()
         server.wait(15)

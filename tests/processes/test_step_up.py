@@ -257,7 +257,10 @@ async def test_what_is_no_credential_is_refused_without_a_failure(key: Authentic
         await owner.post("/passkeys/options")
         answer = await owner.post("/passkeys", {"name": "x", "credential": broken})
         assert refusal(answer) == (403, "passkey_refused")
-    for neither in ({}, {"credential": good, "hostToken": "x"}, {"credential": {}}, {"credential": {"id": 7}}):
+    unfit: tuple[dict[str, Any], ...] = (
+        {}, {"credential": good, "hostToken": "x"}, {"credential": {}}, {"credential": {"id": 7}},
+    )  # fmt: skip
+    for neither in unfit:
         assert refusal(await owner.post(STEP_UP, neither)) == (400, "bad_request")
 
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -24,14 +25,14 @@ WORKERS = 3
 
 
 @pytest.fixture(scope="module")
-def settings(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def settings(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     # A parent that is killed can't remove what its workers counted in.
     scratch = str(tmp_path_factory.mktemp("metrics"))
     return {"REDIS_URL": redis_server.url, "WEB_CONCURRENCY": str(WORKERS), "TMPDIR": scratch, **NO_LIMITS}
 
 
 @pytest.fixture(scope="module")
-def crew(folder: Path, settings: dict[str, str]) -> Iterator[Server]:
+def crew(folder: Path, settings: dict[str, Any]) -> Iterator[Server]:
     with running(folder, **settings) as server:
         yield server
 
@@ -215,7 +216,7 @@ async def test_what_keeps_a_new_worker_from_starting_leaves_the_others_alone(cre
     await complete(crew)
 
 
-async def test_the_port_of_a_running_server_is_refused_and_not_shared(crew: Server, settings: dict[str, str]) -> None:
+async def test_the_port_of_a_running_server_is_refused_and_not_shared(crew: Server, settings: dict[str, Any]) -> None:
     done = await asyncio.to_thread(
         run_cli, "serve", "--port", str(crew.port), folder=crew.folder, env=clean_environment() | crew.env
     )
@@ -241,7 +242,7 @@ async def test_sigterm_ends_all_workers_within_10_seconds_and_every_device_finis
 
 
 async def test_a_worker_that_hangs_is_replaced_and_holds_up_no_end(
-    crew: Server, tmp_path: Path, settings: dict[str, str]
+    crew: Server, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     await complete(crew)
     stopped, old = min(workers(crew)), workers(crew)

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 import websockets
@@ -33,7 +33,7 @@ class Api:
         # Plain http only: reading the certificates of authorities would cost more than most tests.
         self.http = httpx2.AsyncClient(base_url=f"{self.url}/api/v1", timeout=60, limits=limits, verify=False)
 
-    async def __aenter__(self) -> "Api":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

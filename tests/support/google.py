@@ -41,7 +41,7 @@ class Google:
     async def token(self, request: Request) -> Response:
         """RFC 7523: a bearer for an assertion that the service account signed."""
         form = parse_qs((await request.body()).decode())
-        assertion = jwt.decode(form["assertion"][0], RSAKey.import_key(self.key.public_key()), algorithms=["RS256"])  # type: ignore[arg-type]
+        assertion = jwt.decode(form["assertion"][0], RSAKey.import_key(self.key.public_key()), algorithms=["RS256"])
         # Google's own endpoint, wherever it is asked: the assertion is worth nothing anywhere else.
         assert assertion.claims["aud"] == "https://oauth2.googleapis.com/token"
         assert assertion.claims["iss"] == "push@my-project.iam.gserviceaccount.com"

@@ -43,6 +43,7 @@ class DeviceKey:
     def signed(self, header: dict[str, Any], claims: Any) -> str:
         """By hand, for no library signs what must be refused."""
         text = f"{spelt(header)}.{spelt(claims)}"
+        assert self.pair.private_key
         r, s = decode_dss_signature(self.pair.private_key.sign(text.encode(), ECDSA(SHA256())))
         return f"{text}.{spelt(r.to_bytes(32) + s.to_bytes(32))}"
 

@@ -296,7 +296,7 @@ class Cluster(Kind):
         for node in self.nodes:
             with suppress(redis.RedisError, OSError), node.client() as client:
                 slot = int(client.execute_command("CLUSTER KEYSLOT", key))
-                for first, end, (_, port, *_), *_ in client.execute_command("CLUSTER SLOTS"):  # type: ignore[misc]
+                for first, end, (_, port, *_), *_ in client.execute_command("CLUSTER SLOTS"):
                     if first <= slot <= end:
                         return next(each for each in self.nodes if each.port == port)
         raise AssertionError(f"no node serves {key}")

@@ -34,7 +34,7 @@ class Process:
     ) -> None:
         self.log = folder / log
         self._file = self.log.open("ab")
-        groups = [] if user else None
+        groups: list[str | int] | None = [] if user else None
         self.popen = subprocess.Popen(
             command,
             cwd=folder,
@@ -167,8 +167,8 @@ def run_cli(*arguments: str, folder: Path, env: dict[str, str] | None = None) ->
 
 
 @contextmanager
-def running(folder: Path, **settings: str) -> Iterator[Server]:
-    server = Server(folder, **settings)
+def running(folder: Path, *, demo: bool = True, port: int | None = None, **settings: str) -> Iterator[Server]:
+    server = Server(folder, demo=demo, port=port, **settings)
     try:
         yield server
     finally:

@@ -5,6 +5,7 @@ FILE holds by how many seconds, and is read again at each look at the clock: tes
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -19,7 +20,7 @@ from tests.support.servers import Process, Server, wait_for
 class SkewedServer(Server):
     """`servers.Server` with a clock that is `ahead` of this machine's by so many seconds."""
 
-    def __init__(self, folder: Path, ahead: float, **env: str) -> None:
+    def __init__(self, folder: Path, ahead: float, **env: Any) -> None:
         self._ahead = folder / f"ahead-{ahead:g}"
         self.set_clock(ahead)
         super().__init__(folder, **env)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -18,7 +19,7 @@ NewPhone = Callable[..., Awaitable[Phone]]
 def new_phone(api: Api, server: Server) -> NewPhone:
     """`await new_phone()`: a logged-in device with an account of its own; `new_phone("bob")` for one of bob's."""
 
-    async def make(username: str | None = None, **headers: str) -> Phone:
+    async def make(username: str | None = None, **headers: Any) -> Phone:
         return await fresh_phone(api, server.folder, username, **headers)
 
     return make

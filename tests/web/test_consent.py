@@ -175,7 +175,7 @@ async def test_another_network_is_warned_of_by_default_and_the_same_and_an_unkno
 
 @pytest.mark.security(10)
 async def test_the_policy_off_warns_of_no_network_and_still_tells_it(tmp_path: Path) -> None:
-    settings = {"PAIRING_TRUSTED_PROXIES": "127.0.0.1", "PAIRING_NETWORK_POLICY": "off"}
+    settings: dict[str, Any] = {"PAIRING_TRUSTED_PROXIES": "127.0.0.1", "PAIRING_NETWORK_POLICY": "off"}
     with running(tmp_path, **settings) as server:
         async with Api(server.url) as api:
             phone = await fresh_phone(api, server.folder)

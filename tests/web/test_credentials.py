@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc import jwt
 from joserfc.jwk import ECKey
+from joserfc.jws import JWSRegistry
 
 from pairing_ws.web.calls import CALLS, Call
 from tests.support.client import Api, Phone, device_headers
@@ -125,12 +126,13 @@ async def test_forged_tokens_get_401(api: Api, server: Server, phone: Phone) -> 
     stranger = ECKey.generate_key("P-256", private=True)
 
     def signed(with_key: Any = ours, change: dict[str, Any] | None = None, **members: Any) -> str:
-        registry = jwt.JWSRegistry(algorithms=["ES256"], strict_check_header=False)
+        registry = JWSRegistry(algorithms=["ES256"], strict_check_header=False)
         return jwt.encode(header | members, content | (change or {}), with_key, registry=registry)
 
     def by_hand(**members: Any) -> str:
         """What our own library would not sign."""
         text = f"{_b64(header | members)}.{claims}".encode()
+        assert ours.private_key
         r, s = decode_dss_signature(ours.private_key.sign(text, ECDSA(SHA256())))
         return f"{text.decode()}.{_b64(r.to_bytes(32) + s.to_bytes(32))}"
 

@@ -99,8 +99,8 @@ async def test_a_push_address_is_ones_own_affair(api: Api, server: Server, phone
 async def test_a_device_in_quarantine_takes_no_push_address_from_another_and_is_not_told_of_it(
     strict: Server, strict_api: Api
 ) -> None:
-    owner = await fresh_phone(strict_api, strict.folder, "pushed", **{"X-Device-Token": "address-1"})
-    newcomer = await let_in(strict_api, owner, **{"X-Device-Token": "address-1"})
+    owner = await fresh_phone(strict_api, strict.folder, "pushed", **dict[str, Any]({"X-Device-Token": "address-1"}))
+    newcomer = await let_in(strict_api, owner, **dict[str, Any]({"X-Device-Token": "address-1"}))
     answers = [
         await strict_api.http.patch(
             f"/devices/{id_of(newcomer)}", json={"pushToken": address}, headers=newcomer.headers

@@ -129,7 +129,7 @@ async def test_fetching_a_nonce_is_no_try_but_has_a_bound_of_its_own(tmp_path: P
             assert said == [(401, "use_dpop_nonce")] * 3 + [(429, "rate_limited")] * 57
 
 
-BAD_KEYS: dict[str, Callable[[dict[str, str]], Any]] = {
+BAD_KEYS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a private member": lambda jwk: {**jwk, "d": jwk["x"]},
     "a member more": lambda jwk: {**jwk, "use": "sig"},
     "no y": lambda jwk: {name: jwk[name] for name in ("kty", "crv", "x")},
@@ -458,7 +458,7 @@ async def first_words(uri: str, **credential: str) -> tuple[list[dict[str, Any]]
                 return said, None
             await connection.recv()
         except websockets.ConnectionClosed as closed:
-            return said, closed.rcvd and closed.rcvd.code
+            return said, closed.rcvd.code if closed.rcvd else None
     return said, None
 
 

@@ -98,7 +98,7 @@ def test_a_long_label_is_cut_where_nothing_is_joined() -> None:
 async def test_a_device_may_be_called_by_one_new_emoji_wherever_it_is_named(api: Api, new_phone: NewPhone) -> None:
     phone = await new_phone()
     name = KEPT["an emoji of 2022"]
-    device = await api.new_pairing({each: value.encode() for each, value in device_headers(name=name).items()})  # type: ignore[arg-type]
+    device = await api.new_pairing({each: value.encode() for each, value in device_headers(name=name).items()})  # type: ignore[misc]
     seen = (await phone.claim(device.pairing)).json()["newDevice"]["reported"]["name"]
     assert seen == name
     own = phone.keys["device"]["id"]

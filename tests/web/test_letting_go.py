@@ -169,7 +169,7 @@ async def test_a_refused_socket_is_no_error_of_the_server_it_is_mounted_in(
 
 
 @contextmanager
-def with_descriptors(most: int, folder: Path, **settings: str) -> Iterator[Server]:
+def with_descriptors(most: int, folder: Path, **settings: Any) -> Iterator[Server]:
     """A server that may have no more."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
@@ -261,10 +261,11 @@ async def test_one_address_holds_only_its_share_and_no_other_is_shut_out(tmp_pat
 
 
 async def test_a_bound_of_zero_per_address_is_none_and_of_trusted_proxies_there_is_none(tmp_path: Path) -> None:
-    for name, settings in (
-        ("zero", {"PAIRING_LIMIT_CONNECTIONS": "0"}),
-        ("proxy", {"PAIRING_LIMIT_CONNECTIONS": "5", "PAIRING_TRUSTED_PROXIES": "127.0.0.0/8"}),
-    ):
+    cases: dict[str, dict[str, Any]] = {
+        "zero": {"PAIRING_LIMIT_CONNECTIONS": "0"},
+        "proxy": {"PAIRING_LIMIT_CONNECTIONS": "5", "PAIRING_TRUSTED_PROXIES": "127.0.0.0/8"},
+    }
+    for name, settings in cases.items():
         folder = tmp_path / name
         folder.mkdir()
         with running(folder, **NO_LIMITS, **settings) as server:

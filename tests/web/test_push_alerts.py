@@ -17,11 +17,15 @@ from tests.support.google import Google, credentials, new_key, standing_in
 from tests.support.servers import eventually, running
 
 
+def token(address: str) -> dict[str, Any]:
+    return {"X-Device-Token": address}
+
+
 @asynccontextmanager
 async def pushing(folder: Path) -> AsyncIterator[tuple[Google, Api]]:
     """A server that sends its messages to a stand-in of Google's."""
     async with standing_in(new_key()) as google:
-        settings = {
+        settings: dict[str, Any] = {
             "PAIRING_FCM_CREDENTIALS_FILE": str(credentials(folder, google)),
             "PAIRING_FCM_URL": google.url,
         }
@@ -59,8 +63,8 @@ async def told(google: Google, count: int) -> list[tuple[str, dict[str, Any]]]:
 @pytest.mark.mitigation("6.1.6")
 async def test_the_accounts_other_devices_hear_of_a_login_and_of_a_revocation_by_push(tmp_path: Path) -> None:
     async with pushing(tmp_path) as (google, api):
-        first = await fresh_phone(api, tmp_path, "ada", **{"X-Device-Token": "first"})
-        stranger = await fresh_phone(api, tmp_path, "bob", **{"X-Device-Token": "stranger"})
+        first = await fresh_phone(api, tmp_path, "ada", **token("first"))
+        stranger = await fresh_phone(api, tmp_path, "bob", **token("stranger"))
         _, second = await let_in(api, first, "second")
         assert [address for address, _ in await told(google, 1)] == ["first"]
         await let_in(api, first, "")
@@ -80,7 +84,7 @@ async def test_the_accounts_other_devices_hear_of_a_login_and_of_a_revocation_by
         assert (await device.log_in()).json()["refreshKey"] == newcomer.keys["refreshKey"]
 
         # Nobody lets himself in unseen: an invite is told, too.
-        invited = await fresh_phone(api, tmp_path, "ada", **{"X-Device-Token": "invited"})
+        invited = await fresh_phone(api, tmp_path, "ada", **token("invited"))
         news = await told(google, 3)
         assert [address for address, _ in news] == ["first", "newcomer", "second"]
         assert {data["deviceId"] for _, data in news} == {invited.keys["device"]["id"]}
@@ -108,7 +112,7 @@ async def test_the_accounts_other_devices_hear_of_a_login_and_of_a_revocation_by
 @pytest.mark.mitigation("6.1.6")
 async def test_the_accounts_other_devices_hear_of_a_passkey_that_comes_or_goes_by_push(tmp_path: Path) -> None:
     async with pushing(tmp_path) as (google, api):
-        first = await fresh_phone(api, tmp_path, "ada", **{"X-Device-Token": "first"})
+        first = await fresh_phone(api, tmp_path, "ada", **token("first"))
         await let_in(api, first, "second")
         await told(google, 1)
         asked = (await first.post("/passkeys/options")).json()["publicKey"]

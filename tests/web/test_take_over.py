@@ -1,7 +1,7 @@
 """Which of two sockets of one device stays: the one that opened last, however long each has waited since."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +22,9 @@ class Pairings:
         self.watching: list[Callable[[str], None]] = []
         self.confirmed: list[asyncio.Event] = []
         self.published: list[str] = []
+        # Tests put their own in their place.
+        self.view: Callable[..., Awaitable[View]] = self._view
+        self.view_after_notification: Callable[..., Awaitable[View]] = self._view_after_notification
 
     @asynccontextmanager
     async def watch(self, _: str, callback: Callable[[str], None]) -> AsyncIterator[None]:
@@ -34,7 +37,7 @@ class Pairings:
         finally:
             self.watching.remove(callback)
 
-    async def view(self, id_: str, _: BySecret) -> View:
+    async def _view(self, id_: str, _: BySecret) -> View:
         now = int(asyncio.get_running_loop().time() * 1000)
         pairing = Pairing(
             id=id_,
@@ -46,7 +49,7 @@ class Pairings:
         )
         return View(pairing, Role.NEW_DEVICE, now)
 
-    async def view_after_notification(self, id_: str, holder: BySecret, _: StateChanged | None, __: int) -> View:
+    async def _view_after_notification(self, id_: str, holder: BySecret, _: StateChanged | None, __: int) -> View:
         return await self.view(id_, holder)
 
     async def take_over(self, _: str, mark: str) -> None:
@@ -112,7 +115,7 @@ async def test_a_socket_whose_first_answer_comes_back_late_is_no_older_by_that()
         await asyncio.sleep(0.05)
         return read
 
-    pairings.view = late  # type: ignore[method-assign]
+    pairings.view = late
     newer = Client(pairings)
     # It subscribes once it has been judged.
     await eventually(lambda: len(pairings.confirmed) == 2, "its subscription")
@@ -142,7 +145,7 @@ async def test_what_is_notified_while_a_socket_opens_is_read_and_not_forgotten()
     view, after = pairings.view, pairings.view_after_notification
 
     async def notified_while_reading(id_: str, holder: BySecret) -> View:
-        pairings.view = view  # type: ignore[method-assign]
+        pairings.view = view
         read = await view(id_, holder)
         pairings.watching[0]("")
         return read
@@ -151,7 +154,7 @@ async def test_what_is_notified_while_a_socket_opens_is_read_and_not_forgotten()
         reads.append(notification)
         return await after(id_, holder, notification, known)
 
-    pairings.view, pairings.view_after_notification = notified_while_reading, told  # type: ignore[method-assign]
+    pairings.view, pairings.view_after_notification = notified_while_reading, told
     pairings.confirmed[0].set()
     await client.told.wait()
     assert reads == [None]
