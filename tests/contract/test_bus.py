@@ -160,7 +160,7 @@ async def test_redis_is_told_when_nobody_waits_any_more(own_redis: RedisServer, 
         async with AsyncExitStack() as stack:
             for channel in channels:
                 await stack.enter_async_context(backend.bus.watch([channel], Ear().wake))
-        while set(channels) & {str(each, "ascii") for each in await admin.pubsub_channels()}:  # type: ignore[union-attr]  # noqa: ASYNC110
+        while set(channels) & {each.decode() for each in await admin.pubsub_channels()}:  # type: ignore[union-attr]  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
