@@ -39,13 +39,16 @@ from pairing_ws.core.devices import Approver
 from pairing_ws.core.errors import Refused
 from pairing_ws.pairing import service as pairing
 from pairing_ws.pairing.ports import PairingStore
-from pairing_ws.web import docs, pages, wire
+from pairing_ws.web import pages
 from pairing_ws.web.application import Application
+from pairing_ws.web.asyncapi import asyncapi
 from pairing_ws.web.calls import CALLS, Call
 from pairing_ws.web.drain import Drain
 from pairing_ws.web.handlers.operation import Operation, document
+from pairing_ws.web.openapi import openapi
 from pairing_ws.web.services import Services
 from pairing_ws.web.sockets.sockets import PATHS, Sockets, not_upgraded
+from pairing_ws.web.wire.operation import Health, PublicKeys
 
 if TYPE_CHECKING:
     from pairing_ws.adapters.redis.client import Commands
@@ -109,15 +112,15 @@ def create_app(
     operation = Operation(ready, components.tokens.jwks, REGISTRY)
     described = (
         *CALLS,
-        Call("GET", "/healthz", operation.healthz, 200, wire.Health),
-        Call("GET", "/readyz", operation.readyz, 200, wire.Health),
-        Call("GET", "/metrics", operation.metrics, 200),
-        Call("GET", "/.well-known/jwks.json", operation.keys, 200),
+        Call("GET", "/healthz", operation.healthz, 200, Health),
+        Call("GET", "/readyz", operation.readyz, 200, Health),
+        Call("GET", "/metrics", operation.metrics, 200, media_type="text/plain"),
+        Call("GET", "/.well-known/jwks.json", operation.keys, 200, PublicKeys),
     )
     calls = (
         *described,
-        Call("GET", "/openapi.json", document(lambda: docs.openapi(described, settings.public_url)), 200),
-        Call("GET", "/asyncapi.json", document(lambda: docs.asyncapi(settings.public_url)), 200),
+        Call("GET", "/openapi.json", document(lambda: openapi(described, settings.public_url)), 200),
+        Call("GET", "/asyncapi.json", document(lambda: asyncapi(settings.public_url)), 200),
         *(Call("GET", path, not_upgraded, 426) for path in PATHS),
     )
 

@@ -222,8 +222,8 @@ def test_every_operation_is_named_once_explained_and_answers_something(openapi: 
         for status, response in operation["responses"].items():
             assert re.fullmatch(r"[1-5]\d\d", status), where
             assert response["description"], where
-            # Whoever is refused gets a problem document.
-            if not status.startswith("2"):
+            # A refusal is a problem document; 304 has no content.
+            if not status.startswith("2") and status != "304":
                 assert list(response["content"]) == ["application/problem+json"], where
 
 
@@ -280,3 +280,78 @@ def test_a_client_that_reads_the_generated_close_codes_stops_where_the_table_say
     assert terminal == {"4400": "bad_request", "4401": "unauthenticated", "4404": "not_found", "4409": "taken_over"}
     assert set(re.findall(r"^  (\w+): \d+, //", module, re.MULTILINE)) == {code.name for code in CloseCode}
     assert "SPREAD_CLOSE_CODES = [1001, 1012];" in module
+
+
+# What a reader of the two documents finds beside names and shapes
+
+
+def undescribed(schemas: dict[str, Any]) -> list[str]:
+    """The schemas and fields of them that no sentence explains."""
+    bare = [name for name, schema in schemas.items() if not schema.get("description")]
+    for name, schema in schemas.items():
+        bare += [f"{name}.{field}" for field, found in schema["properties"].items() if not found.get("description")]
+    return bare
+
+
+@pytest.mark.parametrize("name", ["openapi", "asyncapi"])
+def test_every_schema_and_every_field_is_described(documents: dict[str, Any], name: str) -> None:
+    schemas = documents[name]["components"]["schemas"]
+    assert sum(len(schema["properties"]) for schema in schemas.values()) > 20
+    assert undescribed(schemas) == []
+
+
+def test_every_parameter_header_body_credential_and_tag_is_described(openapi: dict[str, Any]) -> None:
+    components = openapi["components"]
+    tags = {tag["name"]: tag["description"] for tag in openapi["tags"]}
+    assert all(tags.values())
+    assert all(each["description"] for each in components["securitySchemes"].values())
+    assert all(each["description"] for each in components["headers"].values())
+    assert all(each["description"] for each in openapi["servers"])
+    for method, path, operation in operations(openapi):
+        where = f"{method} {path}"
+        assert set(operation["tags"]) <= set(tags), where
+        assert all(each["description"] for each in operation.get("parameters", [])), where
+        assert operation.get("requestBody", {"description": "none"})["description"], where
+
+
+def test_every_problem_code_says_when_it_happens_and_is_shown(openapi: dict[str, Any]) -> None:
+    examples = openapi["components"]["examples"]
+    assert set(examples) == set(Code)
+    problem = Draft202012Validator(openapi["components"]["schemas"]["Problem"])
+    for code, example in examples.items():
+        assert example["description"], code
+        assert example["value"]["code"] == code
+        problem.validate(example["value"])
+    for method, path, operation in operations(openapi):
+        for status, response in operation["responses"].items():
+            for shown in response.get("content", {}).get("application/problem+json", {}).get("examples", {}):
+                assert examples[shown]["value"]["status"] == int(status), f"{method} {path}"
+                assert f"`{shown}`: {examples[shown]['description']}" in response["description"], f"{method} {path}"
+
+
+def test_every_problem_code_can_be_met_somewhere(openapi: dict[str, Any]) -> None:
+    text = json.dumps([openapi["paths"], openapi["info"]])
+    assert [code for code in Code if f"`{code}`" not in text] == []
+
+
+def test_every_answer_names_the_headers_that_it_has(openapi: dict[str, Any]) -> None:
+    for call in CALLS:
+        responses = openapi["paths"][call.path][call.method.lower()]["responses"]
+        assert set(call.answer_headers) <= set(responses[str(call.status)].get("headers", {})), call.path
+        assert "Retry-After" in responses["429"]["headers"], call.path
+        assert "401" not in responses or "WWW-Authenticate" in responses["401"]["headers"], call.path
+        assert ("304" in responses) == ("ETag" in call.answer_headers), call.path
+
+
+def test_every_message_and_operation_of_the_sockets_is_described_and_its_examples_fit(
+    asyncapi: dict[str, Any],
+) -> None:
+    for name, message in asyncapi["components"]["messages"].items():
+        assert message["summary"], name
+        schema = {"$ref": f"#/components/schemas/{name}", "components": asyncapi["components"]}
+        for example in message.get("examples", []):
+            Draft202012Validator(schema).validate(example["payload"])
+    assert all(operation["summary"] for operation in asyncapi["operations"].values())
+    for channel in asyncapi["channels"].values():
+        assert channel["title"]
+        assert all(each["description"] for each in channel.get("parameters", {}).values())

@@ -7,10 +7,36 @@ import msgspec
 from starlette.responses import Response
 
 from pairing_ws.core.errors import Code
-from pairing_ws.web import wire
 from pairing_ws.web.handlers import accounts, pairings, passkeys
 from pairing_ws.web.paths import API
 from pairing_ws.web.request.context import RequestContext
+from pairing_ws.web.wire.accounts import (
+    ActivityLog,
+    CeremonyOptions,
+    Devices,
+    DeviceView,
+    Keys,
+    Me,
+    Passkeys,
+    PasskeyView,
+    Revoked,
+    SteppedUp,
+)
+from pairing_ws.web.wire.pairings import ClaimedPairing, CreatedPairing, KeptCode, OpenPairings, PairingView
+from pairing_ws.web.wire.requests import (
+    AcceptRequest,
+    ClaimRequest,
+    CreateRequest,
+    DenyRequest,
+    DeviceRequest,
+    KeepRequest,
+    LoginRequest,
+    PasskeyRequest,
+    PresenceRequest,
+    RefreshRequest,
+    StepUpRequest,
+    UserCodeRequest,
+)
 
 Handler = Callable[[RequestContext], Awaitable[Response]]
 
@@ -19,7 +45,12 @@ KEY, SECRET, DEVICE = "authKey", "pairingSecret", "deviceHeaders"
 
 @dataclass(frozen=True)
 class Call:
-    """One call: `proofs` are the ways to be let in (empty: anybody), `refusals` what it adds to the usual ones."""
+    """One call.
+
+    `status`, `answer` and `media_type` are of its success; `answer_headers` are those it adds, and `ETag` among them
+    means that `If-None-Match` counts. `proofs` are the ways to be let in (empty: anybody may ask), `refusals` the codes
+    beside those that every call can meet, `query` the names in the query string that count.
+    """
 
     method: str
     path: str
@@ -30,6 +61,8 @@ class Call:
     proofs: tuple[str, ...] = ()
     refusals: tuple[Code, ...] = ()
     query: tuple[str, ...] = ()
+    answer_headers: tuple[str, ...] = ()
+    media_type: str = "application/json"
 
 
 _ENDED = (Code.INVALID_STATE, Code.PAIRING_CANCELLED, Code.PAIRING_EXPIRED)
@@ -43,32 +76,34 @@ _LOGIN = (Code.ACCOUNT_LOCKED, Code.DEVICE_LIMIT, *PROVED)
 
 CALLS: tuple[Call, ...] = (
     Call(
-        "POST", f"{API}/pairings", pairings.create, 201, wire.CreatedPairing, wire.CreateRequest,
+        "POST", f"{API}/pairings", pairings.create, 201, CreatedPairing, CreateRequest,
         proofs=(KEY, SECRET, DEVICE), refusals=(Code.DEVICE_HEADERS_REQUIRED, Code.DEVICE_QUARANTINED),
+        answer_headers=("Location",),
     ),
-    Call("GET", f"{API}/pairings", pairings.list_open, 200, wire.OpenPairings, proofs=(KEY,)),
+    Call("GET", f"{API}/pairings", pairings.list_open, 200, OpenPairings, proofs=(KEY,)),
     Call(
-        "POST", f"{API}/pairings/{{id}}/presence", pairings.be_present, 200, wire.PairingView, wire.PresenceRequest,
+        "POST", f"{API}/pairings/{{id}}/presence", pairings.be_present, 200, PairingView, PresenceRequest,
         proofs=(SECRET,), refusals=(Code.NOT_FOUND,),
     ),
     Call(
-        "GET", f"{API}/pairings/{{id}}", pairings.read, 200, wire.PairingView,
+        "GET", f"{API}/pairings/{{id}}", pairings.read, 200, PairingView,
         proofs=(KEY, SECRET), refusals=(Code.NOT_FOUND,), query=("since", "wait"),
+        answer_headers=("ETag",),
     ),
     Call(
-        "POST", f"{API}/pairings/{{id}}/keep", pairings.keep, 200, wire.KeptCode, wire.KeepRequest,
+        "POST", f"{API}/pairings/{{id}}/keep", pairings.keep, 200, KeptCode, KeepRequest,
         proofs=(KEY, SECRET), refusals=(Code.NOT_FOUND,),
     ),
     Call(
-        "POST", f"{API}/pairings/{{id}}/claim", pairings.claim, 200, wire.ClaimedPairing, wire.ClaimRequest,
+        "POST", f"{API}/pairings/{{id}}/claim", pairings.claim, 200, ClaimedPairing, ClaimRequest,
         proofs=(KEY, SECRET, DEVICE), refusals=(Code.DEVICE_HEADERS_REQUIRED, *_CLAIM),
     ),
     Call(
-        "POST", f"{API}/pairings/claim", pairings.claim_by_user_code, 200, wire.ClaimedPairing, wire.UserCodeRequest,
+        "POST", f"{API}/pairings/claim", pairings.claim_by_user_code, 200, ClaimedPairing, UserCodeRequest,
         proofs=(KEY, SECRET, DEVICE), refusals=(Code.DEVICE_HEADERS_REQUIRED, Code.NOT_FOUND),
     ),
     Call(
-        "POST", f"{API}/pairings/{{id}}/approve", pairings.approve, 200, wire.PairingView,
+        "POST", f"{API}/pairings/{{id}}/approve", pairings.approve, 200, PairingView,
         proofs=(KEY,),
         refusals=(
             Code.NOT_FOUND, Code.NOT_SCANNED, Code.DEVICE_QUARANTINED, Code.DEVICE_LIMIT, Code.STEP_UP_REQUIRED,
@@ -76,7 +111,7 @@ CALLS: tuple[Call, ...] = (
         ),
     ),
     Call(
-        "POST", f"{API}/pairings/{{id}}/deny", pairings.deny, 200, wire.PairingView, wire.DenyRequest,
+        "POST", f"{API}/pairings/{{id}}/deny", pairings.deny, 200, PairingView, DenyRequest,
         proofs=(KEY,), refusals=(Code.NOT_FOUND, *_ENDED),
     ),
     Call(
@@ -84,35 +119,41 @@ CALLS: tuple[Call, ...] = (
         proofs=(KEY, SECRET), refusals=(Code.NOT_FOUND, Code.WRONG_DIRECTION, *_ENDED),
     ),
     Call(
-        "POST", f"{API}/pairings/{{id}}/login", pairings.log_in, 200, wire.Keys, wire.LoginRequest,
+        "POST", f"{API}/pairings/{{id}}/login", pairings.log_in, 200, Keys, LoginRequest,
         proofs=(SECRET,),
         refusals=(
             Code.NOT_FOUND, Code.NOT_APPROVED, Code.NUMBER_REQUIRED, Code.NUMBER_MISMATCH, Code.PAIRING_DENIED,
             Code.PAIRING_CANCELLED, Code.PAIRING_EXPIRED, Code.PAIRING_CONSUMED, Code.DEVICE_CHANGED, *_LOGIN,
         ),
+        answer_headers=("Set-Cookie",),
     ),
     Call(
-        "POST", f"{API}/sessions/refresh", accounts.refresh, 200, wire.Keys, wire.RefreshRequest,
+        "POST", f"{API}/sessions/refresh", accounts.refresh, 200, Keys, RefreshRequest,
         refusals=(
             Code.DOUBLED_COOKIE, Code.UNAUTHENTICATED, Code.ALREADY_REFRESHED, Code.ACCOUNT_LOCKED,
             Code.FOREIGN_ORIGIN, *PROVED,
         ),
+        answer_headers=("Set-Cookie",),
     ),
     Call(
-        "DELETE", f"{API}/sessions/current", accounts.log_out, 204, proofs=(KEY,), refusals=(Code.FOREIGN_ORIGIN,)
+        "DELETE", f"{API}/sessions/current", accounts.log_out, 204, proofs=(KEY,), refusals=(Code.FOREIGN_ORIGIN,),
+        answer_headers=("Set-Cookie",),
     ),
     Call(
-        "POST", f"{API}/sessions/current/step-up/options", passkeys.step_up_options, 200, wire.CeremonyOptions,
+        "POST", f"{API}/sessions/current/step-up/options", passkeys.step_up_options, 200, CeremonyOptions,
         proofs=(KEY,), refusals=(Code.NOT_FOUND,),
     ),
     Call(
-        "POST", f"{API}/sessions/current/step-up", passkeys.step_up, 200, wire.SteppedUp, wire.StepUpRequest,
+        "POST", f"{API}/sessions/current/step-up", passkeys.step_up, 200, SteppedUp, StepUpRequest,
         proofs=(KEY,), refusals=(Code.STEP_UP_REFUSED,),
     ),
-    Call("GET", f"{API}/me", accounts.me, 200, wire.Me, proofs=(KEY,)),
-    Call("GET", f"{API}/devices", accounts.devices, 200, wire.Devices, proofs=(KEY,), query=("known", "wait")),
+    Call("GET", f"{API}/me", accounts.me, 200, Me, proofs=(KEY,)),
     Call(
-        "PATCH", f"{API}/devices/{{id}}", accounts.change_device, 200, wire.DeviceView, wire.DeviceRequest,
+        "GET", f"{API}/devices", accounts.devices, 200, Devices,
+        proofs=(KEY,), query=("known", "wait"), answer_headers=("ETag",),
+    ),
+    Call(
+        "PATCH", f"{API}/devices/{{id}}", accounts.change_device, 200, DeviceView, DeviceRequest,
         proofs=(KEY,), refusals=(Code.NOT_FOUND, Code.DEVICE_QUARANTINED),
     ),
     Call(
@@ -120,16 +161,16 @@ CALLS: tuple[Call, ...] = (
         proofs=(KEY,), refusals=(Code.NOT_FOUND, Code.DEVICE_QUARANTINED), query=("descendants",),
     ),
     Call(
-        "POST", f"{API}/devices/revoke-others", accounts.revoke_others, 200, wire.Revoked,
+        "POST", f"{API}/devices/revoke-others", accounts.revoke_others, 200, Revoked,
         proofs=(KEY,), refusals=(Code.DEVICE_QUARANTINED,),
     ),
-    Call("GET", f"{API}/passkeys", passkeys.passkeys, 200, wire.Passkeys, proofs=(KEY,)),
+    Call("GET", f"{API}/passkeys", passkeys.passkeys, 200, Passkeys, proofs=(KEY,)),
     Call(
-        "POST", f"{API}/passkeys/options", passkeys.passkey_options, 200, wire.CeremonyOptions,
+        "POST", f"{API}/passkeys/options", passkeys.passkey_options, 200, CeremonyOptions,
         proofs=(KEY,), refusals=(Code.DEVICE_QUARANTINED, Code.STEP_UP_REQUIRED, Code.PASSKEY_LIMIT),
     ),
     Call(
-        "POST", f"{API}/passkeys", passkeys.add_passkey, 201, wire.PasskeyView, wire.PasskeyRequest,
+        "POST", f"{API}/passkeys", passkeys.add_passkey, 201, PasskeyView, PasskeyRequest,
         proofs=(KEY,),
         refusals=(Code.DEVICE_QUARANTINED, Code.STEP_UP_REQUIRED, Code.PASSKEY_REFUSED, Code.PASSKEY_LIMIT),
     ),
@@ -138,11 +179,12 @@ CALLS: tuple[Call, ...] = (
         proofs=(KEY,), refusals=(Code.NOT_FOUND, Code.DEVICE_QUARANTINED, Code.STEP_UP_REQUIRED),
     ),
     Call(
-        "GET", f"{API}/activity", accounts.activity, 200, wire.ActivityLog, proofs=(KEY,), query=("before", "only")
+        "GET", f"{API}/activity", accounts.activity, 200, ActivityLog, proofs=(KEY,), query=("before", "only")
     ),
     Call(
-        "POST", f"{API}/invites/accept", accounts.accept_invite, 200, wire.Keys, wire.AcceptRequest,
+        "POST", f"{API}/invites/accept", accounts.accept_invite, 200, Keys, AcceptRequest,
         proofs=(SECRET, DEVICE),
         refusals=(Code.DEVICE_HEADERS_REQUIRED, Code.NOT_FOUND, Code.INVITE_USED, Code.INVITE_EXPIRED, *_LOGIN),
+        answer_headers=("Set-Cookie",),
     ),
 )  # fmt: skip

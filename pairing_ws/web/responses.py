@@ -6,9 +6,9 @@ import msgspec
 from starlette.responses import Response
 
 from pairing_ws.accounts.service import LoggedIn
-from pairing_ws.web import wire
 from pairing_ws.web.request.cookies import set_refresh_cookie
 from pairing_ws.web.services import Services
+from pairing_ws.web.wire import views
 
 
 class JsonResponse(Response):
@@ -27,7 +27,7 @@ class JsonResponse(Response):
 
 def key_pair(given: LoggedIn, services: Services, *, cookie: bool) -> Response:
     """The pair of keys; with `cookie`, the refreshKey goes into the cookie and not into the body."""
-    response = JsonResponse(wire.keys(given, with_refresh_key=not cookie))
+    response = JsonResponse(views.keys(given, with_refresh_key=not cookie))
     if cookie:
         set_refresh_cookie(response, given.key_pair.refresh_key, services.settings)
     return response

@@ -12,7 +12,6 @@ from pairing_ws.accounts.service import ACTIVITY_LINES, unauthenticated
 from pairing_ws.core import codes
 from pairing_ws.core.errors import Code, Refused
 from pairing_ws.pairing.watcher import Commands, Read, Send, Watcher
-from pairing_ws.web import wire
 from pairing_ws.web.polling import tagged, wait_of, when_changed
 from pairing_ws.web.problems import problem
 from pairing_ws.web.request.body import read_body
@@ -21,6 +20,9 @@ from pairing_ws.web.request.cookies import drop_planted_cookies, drop_refresh_co
 from pairing_ws.web.request.device_headers import push_token
 from pairing_ws.web.request.labels import label
 from pairing_ws.web.responses import JsonResponse, key_pair
+from pairing_ws.web.wire import views
+from pairing_ws.web.wire.accounts import Revoked
+from pairing_ws.web.wire.requests import AcceptRequest, DeviceRequest, RefreshRequest
 
 # Of what an account's devices and passkeys are.
 _VERSION = re.compile(r"[A-Za-z0-9_-]{22}")
@@ -30,7 +32,7 @@ _POSITION = re.compile(r"[0-9]{1,18}-[0-9]{1,18}", re.ASCII)
 
 async def accept_invite(request: RequestContext) -> Response:
     """Log the first device in, or come back after all devices are lost."""
-    wanted = await read_body(request, wire.AcceptRequest)
+    wanted = await read_body(request, AcceptRequest)
     auth_key, secret = request.credentials()
     if auth_key is not None:
         raise Refused(Code.BAD_REQUEST, "this device is logged in already; log out first")
@@ -43,7 +45,7 @@ async def accept_invite(request: RequestContext) -> Response:
 
 async def refresh(request: RequestContext) -> Response:
     """A new pair of keys for the refreshKey in the body, or in the cookie."""
-    wanted = await read_body(request, wire.RefreshRequest)
+    wanted = await read_body(request, RefreshRequest)
     by_cookie = wanted.keys == "cookie"
     cookies = request.refresh_cookies
     if by_cookie and wanted.refresh_key is not None:
@@ -78,7 +80,7 @@ async def log_out(request: RequestContext) -> Response:
 
 async def me(request: RequestContext) -> Response:
     """Who and which device this is."""
-    return JsonResponse(wire.me(await request.session(), request.services.clock()))
+    return JsonResponse(views.me(await request.session(), request.services.clock()))
 
 
 Listed = tuple[Sequence[Device], str]
@@ -120,7 +122,7 @@ async def devices(request: RequestContext) -> Response:
             read,
         )
     came_of = await accounts.descendants(session)
-    answer = wire.devices(found, came_of, version, session.device.id, request.services.clock())
+    answer = views.devices(found, came_of, version, session.device.id, request.services.clock())
     # Weak, for when each was last seen is not part of it.
     return tagged(request, answer, f'W/"{version}"')
 
@@ -132,7 +134,7 @@ def _version(devices: Sequence[Device], passkeys: Sequence[Passkey]) -> str:
 
 async def change_device(request: RequestContext) -> Response:
     """Rename a device, or set this device's own push address."""
-    wanted = await read_body(request, wire.DeviceRequest)
+    wanted = await read_body(request, DeviceRequest)
     session = await request.session()
     name = None if wanted.name is None else label(wanted.name)
     if name == "":
@@ -144,7 +146,7 @@ async def change_device(request: RequestContext) -> Response:
         name=name,
         push_token=None if wanted.push_token is None else push_token(wanted.push_token),
     )
-    return JsonResponse(wire.device(changed, session.device.id, request.services.clock()))
+    return JsonResponse(views.device(changed, session.device.id, request.services.clock()))
 
 
 async def revoke_device(request: RequestContext) -> Response:
@@ -169,7 +171,7 @@ async def revoke_device(request: RequestContext) -> Response:
 async def revoke_others(request: RequestContext) -> Response:
     """Log every other device of the account out."""
     count = await request.services.accounts.revoke_others(await request.session(), request.ip)
-    return JsonResponse(wire.Revoked(revoked=count))
+    return JsonResponse(Revoked(revoked=count))
 
 
 async def activity(request: RequestContext) -> Response:
@@ -182,4 +184,4 @@ async def activity(request: RequestContext) -> Response:
     position = Position(*map(int, before.split("-"))) if before else None
     logins = None if only is None else only == "logins"
     lines = await request.services.accounts.activity(await request.session(), position, logins=logins)
-    return JsonResponse(wire.activity_log(lines, ACTIVITY_LINES))
+    return JsonResponse(views.activity_log(lines, ACTIVITY_LINES))

@@ -14,9 +14,9 @@ from starlette.responses import Response
 from pairing_ws.config import settings as config
 from pairing_ws.core.errors import Code, Refused, Unavailable
 from pairing_ws.core.network import parse
-from pairing_ws.web import wire
 from pairing_ws.web.request.context import RequestContext
 from pairing_ws.web.responses import JsonResponse
+from pairing_ws.web.wire.operation import Health
 
 RETRIES = 50
 
@@ -34,12 +34,12 @@ class Operation:
 
     async def healthz(self, _: RequestContext) -> Response:
         """Alive: this process answers."""
-        return JsonResponse(wire.Health(status="ok"))
+        return JsonResponse(Health(status="ok"))
 
     async def readyz(self, _: RequestContext) -> Response:
         """Ready: its stores answer as well."""
         await self._ready()
-        return JsonResponse(wire.Health(status="ok"))
+        return JsonResponse(Health(status="ok"))
 
     async def keys(self, _: RequestContext) -> Response:
         """The public keys that authKeys are signed with (RFC 7517)."""

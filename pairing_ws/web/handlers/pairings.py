@@ -15,21 +15,31 @@ from pairing_ws.core.ports import Callback
 from pairing_ws.pairing.claim_codes import KEPT_MS
 from pairing_ws.pairing.types import ByKey, BySecret, Holder, View
 from pairing_ws.pairing.watcher import PairingWatcher, Read
-from pairing_ws.web import wire
 from pairing_ws.web.polling import number, tagged, wait_of, when_changed
 from pairing_ws.web.request.body import read_body
 from pairing_ws.web.request.context import RequestContext
 from pairing_ws.web.responses import JsonResponse, key_pair
+from pairing_ws.web.wire import views
+from pairing_ws.web.wire.pairings import KeptCode, OpenPairings
+from pairing_ws.web.wire.requests import (
+    ClaimRequest,
+    CreateRequest,
+    DenyRequest,
+    KeepRequest,
+    LoginRequest,
+    PresenceRequest,
+    UserCodeRequest,
+)
 
 
 async def create(request: RequestContext) -> Response:
     """Make a pairing: device B without a credential (flow 2), device A with its authKey (flow 1)."""
-    wanted = await read_body(request, wire.CreateRequest)
+    wanted = await read_body(request, CreateRequest)
     creator, secret = await request.claimant(wanted.device_key)
     made = await request.services.pairings.create(creator, request.ip, secret)
     picture = await _picture(made.qr_text, wanted.qr)
     location = f"{urlsplit(request.services.settings.public_url).path}/api/v1/pairings/{made.view.pairing.id}"
-    return JsonResponse(wire.created(made, picture), 201, (b"location", location.encode()))
+    return JsonResponse(views.created(made, picture), 201, (b"location", location.encode()))
 
 
 async def _picture(text: str, kind: str) -> dict[str, str]:
@@ -42,15 +52,15 @@ async def _picture(text: str, kind: str) -> dict[str, str]:
 
 async def list_open(request: RequestContext) -> Response:
     """What this session may still decide or show: for a page that was loaded again."""
-    views = await request.services.pairings.open_of(await request.by_key())
-    return JsonResponse(wire.OpenPairings(pairings=[wire.pairing(each) for each in views]))
+    found = await request.services.pairings.open_of(await request.by_key())
+    return JsonResponse(OpenPairings(pairings=[views.pairing(each) for each in found]))
 
 
 async def be_present(request: RequestContext) -> Response:
     """The new device's page is left, and the pairing ends in 15 s; or it is there again, and nothing has happened."""
-    wanted = await read_body(request, wire.PresenceRequest)
+    wanted = await read_body(request, PresenceRequest)
     view = await request.services.pairings.be_present(request.id, request.by_secret(), here=wanted.here)
-    return JsonResponse(wire.pairing(view))
+    return JsonResponse(views.pairing(view))
 
 
 async def read(request: RequestContext) -> Response:
@@ -60,7 +70,7 @@ async def read(request: RequestContext) -> Response:
     view = await request.services.pairings.view(pairing_id, holder)
     if wait and since is not None and view.pairing.version <= since and not view.pairing.final:
         view = await _changed(request, pairing_id, holder, since, wait)
-    return tagged(request, wire.pairing(view), f'"{view.pairing.version}"')
+    return tagged(request, views.pairing(view), f'"{view.pairing.version}"')
 
 
 async def _changed(request: RequestContext, pairing_id: str, holder: Holder, since: int, wait: int) -> View:
@@ -85,7 +95,7 @@ async def _changed(request: RequestContext, pairing_id: str, holder: Holder, sin
 
 async def claim(request: RequestContext) -> Response:
     """The scan: tie the other device to the pairing. It is not consent."""
-    wanted = await read_body(request, wire.ClaimRequest)
+    wanted = await read_body(request, ClaimRequest)
     claimant, secret = await request.claimant(wanted.device_key)
     pairings = request.services.pairings
     return _claimed(*await pairings.claim(request.id, codes.normal_code(wanted.code), claimant, request.ip, secret))
@@ -93,38 +103,38 @@ async def claim(request: RequestContext) -> Response:
 
 async def keep(request: RequestContext) -> Response:
     """Get a code that can wait for a press, for 60 s and for the asker alone. Changes nothing."""
-    wanted = await read_body(request, wire.KeepRequest)
+    wanted = await read_body(request, KeepRequest)
     holder = await request.holder()
     if isinstance(holder, BySecret) and not codes.is_secret(holder.secret):
         # One that anybody could have would make the code anybody's.
         raise Refused(Code.BAD_REQUEST, codes.SHAPE_OF_SECRETS)
     code = await request.services.pairings.keep(request.id, codes.normal_code(wanted.code), holder, request.ip)
-    return JsonResponse(wire.KeptCode(code=code, expires_in=KEPT_MS // 1000))
+    return JsonResponse(KeptCode(code=code, expires_in=KEPT_MS // 1000))
 
 
 async def claim_by_user_code(request: RequestContext) -> Response:
     """Claim by the typed code. Every failure is the same 404, and counts."""
-    wanted = await read_body(request, wire.UserCodeRequest)
+    wanted = await read_body(request, UserCodeRequest)
     claimant, secret = await request.claimant(wanted.device_key)
     pairings = request.services.pairings
     return _claimed(*await pairings.claim_by_user_code(wanted.user_code, claimant, request.ip, secret))
 
 
 def _claimed(view: View, secret: str | None) -> Response:
-    return JsonResponse(wire.claimed(view, secret))
+    return JsonResponse(views.claimed(view, secret))
 
 
 async def approve(request: RequestContext) -> Response:
     """Consent, by the device that claimed (flow 2) or created (flow 1) the pairing."""
-    return JsonResponse(wire.pairing(await request.services.pairings.approve(request.id, await request.by_key())))
+    return JsonResponse(views.pairing(await request.services.pairings.approve(request.id, await request.by_key())))
 
 
 async def deny(request: RequestContext) -> Response:
     """Refuse; with `report`, say that you did not start it."""
-    wanted = await read_body(request, wire.DenyRequest)
+    wanted = await read_body(request, DenyRequest)
     holder = await request.by_key()
     view = await request.services.pairings.deny(request.id, holder, report=wanted.report)
-    return JsonResponse(wire.pairing(view))
+    return JsonResponse(views.pairing(view))
 
 
 async def cancel(request: RequestContext) -> Response:
@@ -135,7 +145,7 @@ async def cancel(request: RequestContext) -> Response:
 
 async def log_in(request: RequestContext) -> Response:
     """Exchange the approved pairing for keys, exactly once; repeatable for 30 s while neither key was used."""
-    wanted = await read_body(request, wire.LoginRequest)
+    wanted = await read_body(request, LoginRequest)
     holder = request.by_secret()
     given = await request.services.pairings.log_in(
         request.id, holder, wanted.number, request.device_code(), request.prove

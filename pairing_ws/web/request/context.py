@@ -10,13 +10,13 @@ from pairing_ws.core.devices import Approver, NewDevice
 from pairing_ws.core.errors import Code, Refused
 from pairing_ws.core.network import is_in
 from pairing_ws.pairing.types import ByKey, BySecret, Holder
-from pairing_ws.web import wire
 from pairing_ws.web.paths import path_of
 from pairing_ws.web.request import cookies, device_headers
 from pairing_ws.web.request.client_address import client_address, normalized_peer
 from pairing_ws.web.request.headers import RequestHeaders
 from pairing_ws.web.request.query import query_value
 from pairing_ws.web.services import Services
+from pairing_ws.web.wire.requests import DeviceKey
 
 
 class RequestContext:
@@ -157,7 +157,7 @@ class RequestContext:
             raise unauthenticated()
         return BySecret(secret)
 
-    async def claimant(self, device_key: wire.DeviceKey | None) -> tuple[NewDevice | ByKey, str | None]:
+    async def claimant(self, device_key: DeviceKey | None) -> tuple[NewDevice | ByKey, str | None]:
         """The device that creates or claims: a logged-in one by its authKey, else a new one by its headers.
 
         The second value is the secret that a new device chose itself; None if the server has to make one.
@@ -173,14 +173,14 @@ class RequestContext:
 
     # The device that sent it
 
-    def device(self, key: wire.DeviceKey | None) -> NewDevice:
+    def device(self, key: DeviceKey | None) -> NewDevice:
         """The new device by its headers. Raises DEVICE_HEADERS_REQUIRED, and BAD_REQUEST for what can't be kept."""
         return device_headers.new_device(self.headers, self.ip, self._thumbprint(key) if key else "")
 
     def device_code(self) -> str | None:
         return device_headers.device_code(self.headers)
 
-    def _thumbprint(self, key: wire.DeviceKey) -> str:
+    def _thumbprint(self, key: DeviceKey) -> str:
         self.has_key = True
         try:
             return self.services.proofs.thumbprint(msgspec.structs.asdict(key))

@@ -7,10 +7,11 @@ from pairing_ws.accounts.passkeys import Passkey
 from pairing_ws.accounts.ports import Device, Session
 from pairing_ws.accounts.service import unauthenticated
 from pairing_ws.pairing.watcher import Commands, Read, Send, Watcher
-from pairing_ws.web import wire
 from pairing_ws.web.services import Services
 from pairing_ws.web.sockets.connection import Connection
 from pairing_ws.web.sockets.notifier import Notifier, loop_time, send
+from pairing_ws.web.wire import views
+from pairing_ws.web.wire.messages import DeviceMessage, PasskeyMessage
 
 
 class Account(NamedTuple):
@@ -89,7 +90,7 @@ class AccountNotifier(Notifier[Account, Change]):
 
     async def send(self, message: Change) -> None:
         if isinstance(message, DeviceChange):
-            view = wire.device(message.device, None, self._services.clock())
-            await send(self.connection, wire.DeviceMessage(type=message.type, device=view))
+            view = views.device(message.device, None, self._services.clock())
+            await send(self.connection, DeviceMessage(type=message.type, device=view))
         else:
-            await send(self.connection, wire.PasskeyMessage(type=message.type, passkey=wire.passkey(message.passkey)))
+            await send(self.connection, PasskeyMessage(type=message.type, passkey=views.passkey(message.passkey)))

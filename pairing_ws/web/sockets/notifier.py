@@ -21,10 +21,10 @@ from pairing_ws.pairing.watcher import (
     StateT,
     Watcher,
 )
-from pairing_ws.web import wire
 from pairing_ws.web.close_codes import CloseCode
 from pairing_ws.web.problems import SHAPES
 from pairing_ws.web.sockets.connection import Connection, Gone
+from pairing_ws.web.wire.base import Json
 
 log = structlog.get_logger()
 
@@ -142,7 +142,7 @@ def loop_time() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def send(connection: Connection, message: wire.Json) -> None:
+async def send(connection: Connection, message: Json) -> None:
     """Raises Closing if the client does not read."""
     try:
         async with Within(SEND_SECONDS):

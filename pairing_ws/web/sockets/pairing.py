@@ -7,10 +7,11 @@ from pairing_ws.core.errors import Refused
 from pairing_ws.pairing.service import not_found
 from pairing_ws.pairing.types import Holder, View
 from pairing_ws.pairing.watcher import PairingWatcher, Read
-from pairing_ws.web import wire
 from pairing_ws.web.services import Services
 from pairing_ws.web.sockets.connection import Connection
 from pairing_ws.web.sockets.notifier import Notifier, loop_time, send
+from pairing_ws.web.wire import views
+from pairing_ws.web.wire.messages import PairingMessage
 
 
 class PairingNotifier(Notifier[View, View]):
@@ -78,7 +79,7 @@ class PairingNotifier(Notifier[View, View]):
             raise unauthenticated()
 
     async def send(self, message: View) -> None:
-        await send(self.connection, wire.PairingMessage(type="pairing", pairing=wire.pairing(message)))
+        await send(self.connection, PairingMessage(type="pairing", pairing=views.pairing(message)))
 
     async def announce(self, mark: str) -> None:
         await self._services.pairings.take_over(self._id, mark)

@@ -20,7 +20,6 @@ from pairing_ws.core.json_depth import is_deep
 from pairing_ws.core.network import block
 from pairing_ws.core.timing_wheel import Within
 from pairing_ws.pairing.types import BySecret
-from pairing_ws.web import wire
 from pairing_ws.web.close_codes import CloseCode
 from pairing_ws.web.gate import RequestGate
 from pairing_ws.web.paths import API, path_of
@@ -32,6 +31,8 @@ from pairing_ws.web.sockets.account import AccountNotifier
 from pairing_ws.web.sockets.connection import Connection, Gone
 from pairing_ws.web.sockets.notifier import Closing, send
 from pairing_ws.web.sockets.pairing import PairingNotifier
+from pairing_ws.web.wire.base import Json
+from pairing_ws.web.wire.messages import AuthMessage, NonceMessage, RetryMessage
 
 log = structlog.get_logger()
 
@@ -42,7 +43,7 @@ OF_ACCOUNT = PATHS[1]
 AUTH_SECONDS = 5.0
 SOCKETS_PER_DEVICE = 5
 
-_auth_message = msgspec.json.Decoder(wire.AuthMessage).decode
+_auth_message = msgspec.json.Decoder(AuthMessage).decode
 
 OPEN = Gauge("pairing_sockets_open", "Open WebSockets", multiprocess_mode="livesum")
 
@@ -146,12 +147,12 @@ class Sockets:
     async def _turn_away(self, connection: Connection, error: Refused) -> None:
         shape = SHAPES[error.code]
         if shape.close == CloseCode.OVERLOADED:
-            await self._say(connection, wire.RetryMessage(type="retry", retry_after=error.retry_after or 2))
+            await self._say(connection, RetryMessage(type="retry", retry_after=error.retry_after or 2))
         if nonce := error.extra.get("nonce"):
-            await self._say(connection, wire.NonceMessage(type="nonce", nonce=nonce))
+            await self._say(connection, NonceMessage(type="nonce", nonce=nonce))
         await connection.close(shape.close, error.code.value)
 
-    async def _say(self, connection: Connection, last_words: wire.Json) -> None:
+    async def _say(self, connection: Connection, last_words: Json) -> None:
         with suppress(Gone, Closing):
             await send(connection, last_words)
 

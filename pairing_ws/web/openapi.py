@@ -1,0 +1,188 @@
+"""`/openapi.json`: the table of calls, the types of the wire, the parameters and the problem codes as OpenAPI 3.1."""
+
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from pairing_ws import __version__
+from pairing_ws.core.errors import Code
+from pairing_ws.web.calls import DEVICE, KEY, PROVED, SECRET, Call
+from pairing_ws.web.parameters import ANSWER_HEADERS, DEVICE_HEADERS, DPOP, IF_NONE_MATCH, PATH_ID, QUERY
+from pairing_ws.web.paths import API
+from pairing_ws.web.problems import CHALLENGES, PROBLEM_JSON, SHAPES
+from pairing_ws.web.wire.operation import Problem
+
+Json = dict[str, Any]
+
+# Any call can meet these.
+USUAL = (
+    Code.BAD_REQUEST, Code.MISDIRECTED, Code.HEADERS_TOO_LARGE, Code.RATE_LIMITED, Code.INTERNAL, Code.UNAVAILABLE,
+)  # fmt: skip
+WITH_BODY = (Code.REQUEST_TIMEOUT, Code.TOO_LARGE, Code.UNSUPPORTED_MEDIA_TYPE)
+# Their problem documents say when to try again.
+RETRIED = frozenset({Code.RATE_LIMITED, Code.UNAVAILABLE, Code.DEVICE_QUARANTINED})
+SECURITY: dict[str, Json] = {
+    KEY: {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Auth-Key",
+        "description": "a logged-in device's authKey; also as `Authorization: Bearer` or `DPoP`. A key-bound device's"
+        " needs a `DPoP` proof beside it",
+    },
+    SECRET: {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Pairing-Secret",
+        "description": "what the new device proves itself by: at least 128 random bits in base64url, of its own choice"
+        " or from the answer to create or claim",
+    },
+}
+OPERATION = "operation"
+TAGS = {
+    "pairings": "from the code that a device shows to the login of the other one",
+    "sessions": "a session's keys, its end, and proofs that a person is there",
+    "me": "which account, device and session an authKey is for",
+    "devices": "the devices that are logged in to an account",
+    "passkeys": "the passkeys by which a person proves to be there",
+    "activity": "what happened to an account",
+    "invites": "the first device, and the way back after all are lost",
+    OPERATION: "health, metrics, and the public keys of authKeys",
+}
+
+
+def openapi(calls: Sequence[Call], public_url: str) -> Json:
+    """The document, for the server at that address."""
+    answers = [call.answer for call in calls if call.answer]
+    bodies = [call.body for call in calls if call.body]
+    paths: Json = {}
+    for call in calls:
+        paths.setdefault(call.path, {})[call.method.lower()] = _operation(call)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "pairing_ws",
+            "version": __version__,
+            "description": "Passwordless login by QR-code device pairing. Errors are RFC 9457 problem documents with a"
+            " stable `code`; `components.examples` has each of them. Any path refuses methods it does not have with"
+            f" 405 `{Code.METHOD_NOT_ALLOWED}`. Sockets are described in `/asyncapi.json`; their paths answer plain"
+            f" HTTP with 426 `{Code.UPGRADE_REQUIRED}`.",
+        },
+        "servers": [{"url": public_url, "description": "this server, as people see it (`PAIRING_PUBLIC_URL`)"}],
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
+        "paths": paths,
+        "components": {
+            "schemas": schemas([*answers, *bodies, Problem]),
+            "securitySchemes": SECURITY,
+            "headers": ANSWER_HEADERS,
+            "examples": {code.value: _problem_example(code) for code in SHAPES},
+        },
+    }
+
+
+def schemas(types: Iterable[type]) -> Json:
+    """JSON Schemas of those types and of all that they hold, by name."""
+    return dict(msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")[1])
+
+
+def _operation(call: Call) -> Json:
+    refusals = [*call.refusals, *USUAL, *(WITH_BODY if call.body else ())]
+    if call.proofs:
+        refusals.append(Code.UNAUTHENTICATED)
+    if KEY in call.proofs:
+        refusals += PROVED
+    proved = Code.INVALID_PROOF in refusals
+    tag = call.path.removeprefix(f"{API}/").split("/")[0] if call.path.startswith(API) else OPERATION
+    operation: Json = {
+        "operationId": call.handler.__name__,
+        "summary": (call.handler.__doc__ or "").strip(),
+        "tags": [tag],
+        "responses": _success(call, proved) | _refusals(dict.fromkeys(refusals)),
+        "security": [{proof: []} for proof in call.proofs if proof in SECURITY],
+    }
+    if DEVICE in call.proofs:
+        # Device headers take the place of a credential for a device that has none.
+        operation["security"].append({})
+    parameters = [
+        *(PATH_ID for _ in call.path.split("{")[1:]),
+        *({"name": name, "in": "query", **QUERY[name]} for name in call.query),
+        *(
+            {"name": name, "in": "header", **described}
+            for name, described in DEVICE_HEADERS.items()
+            if DEVICE in call.proofs
+        ),
+        *([IF_NONE_MATCH] if "ETag" in call.answer_headers else []),
+        *([DPOP] if proved else []),
+    ]
+    if parameters:
+        operation["parameters"] = parameters
+    if call.body:
+        required = any(field.required for field in msgspec.structs.fields(call.body))
+        operation["requestBody"] = {
+            "description": _doc(call.body),
+            "required": required,
+            "content": _content("application/json", call.body),
+        }
+    return operation
+
+
+def _success(call: Call, proved: bool) -> Json:
+    success: Json = {"description": HTTPStatus(call.status).phrase}
+    if call.answer:
+        success = {"description": _doc(call.answer), "content": _content(call.media_type, call.answer)}
+    elif call.status == 200:
+        success["content"] = {call.media_type: {"schema": {"type": "string"}}}
+    _add_headers(success, [*call.answer_headers, *(["DPoP-Nonce"] if proved else [])])
+    found = {str(call.status): success}
+    if "ETag" in call.answer_headers:
+        found["304"] = {"description": "Nothing has changed since `If-None-Match`."}
+        _add_headers(found["304"], ["ETag"])
+    return found
+
+
+def _refusals(codes: Iterable[Code]) -> Json:
+    by_status: dict[int, list[Code]] = {}
+    for code in codes:
+        by_status.setdefault(SHAPES[code].status, []).append(code)
+    return {str(status): _refusal(found) for status, found in sorted(by_status.items())}
+
+
+def _refusal(codes: Sequence[Code]) -> Json:
+    """One status: which codes it can have, and when."""
+    content = _content(PROBLEM_JSON, Problem)
+    content[PROBLEM_JSON]["examples"] = {each.value: {"$ref": f"#/components/examples/{each}"} for each in codes}
+    response: Json = {
+        "description": "\n".join(f"- `{each}`: {SHAPES[each].when}" for each in codes),
+        "content": content,
+    }
+    _add_headers(
+        response,
+        [
+            *(["WWW-Authenticate"] if CHALLENGES.keys() & set(codes) else []),
+            *(["DPoP-Nonce"] if Code.INVALID_PROOF in codes else []),
+            *(["Retry-After"] if RETRIED & set(codes) else []),
+        ],
+    )
+    return response
+
+
+def _problem_example(code: Code) -> Json:
+    shape = SHAPES[code]
+    problem: Json = {"type": "about:blank", "title": shape.title, "status": shape.status, "code": code.value}
+    if code in RETRIED:
+        problem["retryAfter"] = 10
+    return {"summary": shape.title, "description": shape.when, "value": problem}
+
+
+def _doc(kind: type) -> str:
+    return " ".join((kind.__doc__ or "").split())
+
+
+def _content(media_type: str, kind: type) -> Json:
+    return {media_type: {"schema": {"$ref": f"#/components/schemas/{kind.__name__}"}}}
+
+
+def _add_headers(response: Json, names: Sequence[str]) -> None:
+    if names:
+        response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
