@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -17,6 +17,7 @@ import structlog
 
 from pairing_ws import __version__
 from pairing_ws.accounts.names import compared
+from pairing_ws.accounts.ports import User
 from pairing_ws.accounts.service import AccountService
 from pairing_ws.adapters.audit_log import audit
 from pairing_ws.adapters.jwt import key_file
@@ -153,13 +154,19 @@ def list_users() -> None:
     Only accounts of older versions can have: each is meant by its name exactly as it is written here.
     """
     found = _with_accounts(lambda accounts: accounts.users())
-    alike = defaultdict(list)
-    for user in found:
-        alike[compared(user.username)].append(user.username)
+    alike = _names_alike(found)
     for user in found:
         state = "locked since " + iso(user.locked_at) if user.locked_at else "open"
         same = [repr(name) for name in alike[compared(user.username)] if name != user.username]
         print("\t".join([user.username, user.id, state, *same]))
+
+
+def _names_alike(found: Iterable[User]) -> dict[str, list[str]]:
+    """The accounts' names by what is compared of them."""
+    alike = defaultdict(list)
+    for user in found:
+        alike[compared(user.username)].append(user.username)
+    return alike
 
 
 @users.command()
@@ -323,6 +330,10 @@ async def _examine(components: Components) -> bool:
             unmigrated = not await is_up_to_date(components.database)
             for store, seconds in (await components.key_sharing.differing_servers(unmigrated=unmigrated)).items():
                 print(f"warning  {store}: a server was here {seconds} s ago that has other signing keys; {HINT}")
+            if not unmigrated:
+                for names in _names_alike(await components.services.accounts.users()).values():
+                    if len(names) > 1:
+                        print(f"warning  accounts: {', '.join(map(repr, names))} differ in case alone; `user list` says more")
     return bad
 
 

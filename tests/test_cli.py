@@ -122,7 +122,7 @@ def test_an_invite_says_that_it_made_an_account_and_makes_none_if_asked_to(run: 
     assert [line.split("\t")[0] for line in run("user", "list").out.splitlines()] == ["alice"]
 
 
-def test_accounts_that_older_versions_kept_apart_by_case_are_listed_with_each_other(run: Run) -> None:
+def test_accounts_that_older_versions_kept_apart_by_case_are_named_by_the_list_and_the_doctor(run: Run) -> None:
     for name in ("alice", "bob"):
         run("invite", name, "--json")
     with closing(sqlite3.connect("pairing.db")) as database, database:
@@ -130,6 +130,7 @@ def test_accounts_that_older_versions_kept_apart_by_case_are_listed_with_each_ot
     listed = [line.split("\t") for line in run("user", "list").out.splitlines()]
     assert [(name, *same) for name, _, _, *same in listed] == [("ALICE", "'alice'"), ("alice", "'ALICE'"), ("bob",)]
     assert "write it as one of them: 'ALICE', 'alice'" in run("user", "lock", "Alice").err
+    assert "warning  accounts: 'ALICE', 'alice' differ in case alone" in run("doctor").out
 
 
 def test_an_invite_keeps_no_code_in_the_database(run: Run) -> None:
