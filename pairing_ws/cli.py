@@ -333,7 +333,8 @@ async def _examine(components: Components) -> bool:
             if not unmigrated:
                 for names in _names_alike(await components.services.accounts.users()).values():
                     if len(names) > 1:
-                        print(f"warning  accounts: {', '.join(map(repr, names))} differ in case alone; `user list` says more")
+                        several = ", ".join(map(repr, names))
+                        print(f"warning  accounts: {several} differ in case alone; `user list` says more")
     return bad
 
 
