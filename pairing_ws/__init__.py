@@ -1,6 +1,36 @@
 """Passwordless login by QR-code device pairing, pushed over WebSockets.
 
-`create_app` (in `pairing_ws.app`) builds the ASGI application; `pairing-ws` is the command line.
+The public names, for an application that serves or mounts this one:
+
+    settings = load_settings(public_url="https://app.example.com/login")
+    uvicorn.run(create_app(settings), **uvicorn_options(settings))
+
+All other modules may change with any version. Each name is loaded when it is first asked for, so that a start that
+needs one of them does not pay for the others.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pairing_ws.app import create_app
+    from pairing_ws.config.settings import load as load_settings
+    from pairing_ws.server.uvicorn_options import uvicorn_options
+
+__all__ = ["__version__", "create_app", "load_settings", "uvicorn_options"]
+
 __version__ = "0.1.0"
+
+# In which module each is, and under which name.
+_LAZY = {
+    "create_app": ("app", "create_app"),
+    "load_settings": ("config.settings", "load"),
+    "uvicorn_options": ("server.uvicorn_options", "uvicorn_options"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    return getattr(import_module(f"{__name__}.{module}"), attribute)

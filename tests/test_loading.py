@@ -4,6 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+import pairing_ws
+from pairing_ws.app import create_app
+from pairing_ws.config.settings import load
+from pairing_ws.server.uvicorn_options import uvicorn_options
 from tests.support.servers import RedisServer, clean_environment, run_cli
 
 # Loads the command line, starts the application twice as `serve` does, and says what has been loaded by then.
@@ -55,3 +61,32 @@ def test_a_start_on_redis_and_sqlite_loads_nothing_else_that_it_does_not_use(
     tmp_path: Path, redis_server: RedisServer
 ) -> None:
     assert loaded(tmp_path, REDIS_URL=redis_server.url) & {*FOR_OTHERS, *FOR_REDIS} == {*FOR_REDIS}
+
+
+def run(folder: Path, code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=clean_environment(), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_package_alone_loads_none_of_its_modules(tmp_path: Path) -> None:
+    said = run(
+        tmp_path, "import sys, pairing_ws; print(*(each for each in sys.modules if each.startswith('pairing_ws')))"
+    )
+    assert [each for each in said.split() if each.startswith("pairing_ws")] == ["pairing_ws"]
+
+
+def test_the_settings_alone_load_neither_the_application_nor_a_server(tmp_path: Path) -> None:
+    said = run(tmp_path, "import sys; from pairing_ws import load_settings; load_settings(); print(*sys.modules)")
+    assert {"pairing_ws.app", "pairing_ws.web", "uvicorn", "starlette"} & set(said.split()) == set()
+
+
+def test_the_public_names_are_those_of_the_modules_and_no_others_are_there() -> None:
+    assert pairing_ws.create_app is create_app
+    assert pairing_ws.load_settings is load
+    assert pairing_ws.uvicorn_options is uvicorn_options
+    assert set(pairing_ws.__all__) == {"__version__", "create_app", "load_settings", "uvicorn_options"}
+    with pytest.raises(AttributeError, match="no attribute 'serve'"):
+        _ = pairing_ws.serve
