@@ -46,7 +46,7 @@ class MemoryPairings:
         holder = self._pairings.get(self._user_codes.get(pairing.user_code_hash, ""))
         if holder and not holder.seen_at(now).final:
             return None
-        begun = pairing.begun_at(now)
+        begun = pairing.started_at(now)
         self._user_codes[begun.user_code_hash] = begun.id
         self._keep(begun)
         heapq.heappush(self._leaving, (begun.expires_at, begun.id))

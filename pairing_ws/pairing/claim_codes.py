@@ -1,5 +1,5 @@
 """Which codes let a claimant in: the one of a picture that stays, those of a picture that rotates, and one that was
-kept for a single claimant. Pure; times are milliseconds on the store's clock."""
+reserved for a single claimant. Pure; times are milliseconds on the store's clock."""
 
 import hmac
 
@@ -14,7 +14,7 @@ GRACE_MS = 10_000
 # rather behind; whoever holds the seed gains no more than this by drawing early.
 AHEAD_MS = 1_000
 # For a person who has landed on a page and not pressed yet: as long as a claim leaves to decide.
-KEPT_MS = 60_000
+RESERVED_MS = 60_000
 
 
 def seed(key: bytes, pairing_id: str) -> bytes:
@@ -42,7 +42,7 @@ def is_shown(key: bytes, pairing: Pairing, code: str, at: int) -> bool:
     return any(fits)
 
 
-def kept_code(key: bytes, pairing: Pairing, holder: Holder, until: int) -> str:
+def reserved_code(key: bytes, pairing: Pairing, holder: Holder, until: int) -> str:
     """A code that only `holder` can claim with, and only before `until`. It remembers itself: nothing is stored."""
     mark = (
         f"session:{holder.approver.session_id}"
@@ -52,12 +52,12 @@ def kept_code(key: bytes, pairing: Pairing, holder: Holder, until: int) -> str:
     return f"{until}.{_128_bits(codes.keyed_digest(key, 'kept-code', f'{pairing.id}:{until}:{mark}'))}"
 
 
-def is_kept(key: bytes, pairing: Pairing, code: str, holder: Holder, at: int) -> bool:
-    """Whether `code` was kept for this holder and still holds."""
+def is_reserved(key: bytes, pairing: Pairing, code: str, holder: Holder, at: int) -> bool:
+    """Whether `code` was reserved for this holder and still holds."""
     written, _, _ = code.partition(".")
     # 15 digits of milliseconds last until the year 33658; longer ones are not worth reading.
     until = int(written) if written.isascii() and written.isdigit() and len(written) <= 15 else 0
-    return at < until and codes.matches(code, codes.digest(kept_code(key, pairing, holder, until)))
+    return at < until and codes.matches(code, codes.digest(reserved_code(key, pairing, holder, until)))
 
 
 def _128_bits(mac: bytes) -> str:

@@ -26,7 +26,7 @@ class Status(StrEnum):
 class Event(StrEnum):
     CLAIM = "claim"
     APPROVE = "approve"
-    MISS = "wrong number"
+    WRONG_NUMBER = "wrong number"
     DENY = "deny"
     CANCEL = "cancel"
     LOGIN = "login"
@@ -47,7 +47,7 @@ class Verification(StrEnum):
     NUMBER = "number"
 
 
-class Doubt(StrEnum):
+class ApprovalWarning(StrEnum):
     """What the approver is warned of, the gravest first."""
 
     PLACE_DIFFERS = "place_differs"
@@ -62,7 +62,7 @@ TRANSITIONS: dict[tuple[Status, Event], Status] = {
     (Status.SCANNED, Event.APPROVE): Status.APPROVED,
     (Status.SCANNED, Event.DENY): Status.DENIED,
     (Status.SCANNED, Event.CANCEL): Status.CANCELLED,
-    (Status.APPROVED, Event.MISS): Status.APPROVED,
+    (Status.APPROVED, Event.WRONG_NUMBER): Status.APPROVED,
     (Status.APPROVED, Event.DENY): Status.DENIED,
     (Status.APPROVED, Event.CANCEL): Status.CANCELLED,
     (Status.APPROVED, Event.LOGIN): Status.CONSUMED,
@@ -90,14 +90,21 @@ REFUSALS: dict[tuple[Status, Event], Code] = {
 }
 
 
-class Pairing(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Pairing(
+    msgspec.Struct,
+    frozen=True,
+    omit_defaults=True,
+    kw_only=True,
+    # The names in the record, which processes of the last version read and write as well.
+    rename={"warnings": "doubts", "failed_attempts": "misses", "wrong_numbers": "missed"},
+):
     """One attempt to log B in with A's consent, as it is stored. Holds hashes of code and secret, never either.
 
     With `rotate_ms` the picture shows another code after each so many milliseconds, and `code_hash` is empty.
     `new_device`, `secret_hash` and `approver` are there from the start on the side that created the pairing and from
     the claim on the other. `version` grows by one with each transition and with nothing else.
-    `missed` has a digest of each wrong number, of which there were `misses`. While the new device is away,
-    `stays_until` is the deadline that it finds if it comes back before `expires_at`; else 0.
+    `wrong_numbers` has a digest of each wrong number, of which there were `failed_attempts`. While the new device is
+    away, `stays_until` is the deadline that it finds if it comes back before `expires_at`; else 0.
     """
 
     id: str
@@ -114,14 +121,14 @@ class Pairing(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     approver: Approver | None = None
     network: Network = Network.UNKNOWN
     place: Place | None = None
-    doubts: tuple[Doubt, ...] = ()
+    warnings: tuple[ApprovalWarning, ...] = ()
     verification: Verification = Verification.UNDECIDED
     scanned_at: int | None = None
     approved_at: int | None = None
     finished_at: int | None = None
     login_device_id: str | None = None
-    misses: int = 0
-    missed: tuple[str, ...] = ()
+    failed_attempts: int = 0
+    wrong_numbers: tuple[str, ...] = ()
     stays_until: int = 0
 
     @property
@@ -138,7 +145,7 @@ class Pairing(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
             return {"stays_until": max(self.stays_until, at_least)}
         return {"expires_at": max(self.expires_at, at_least)}
 
-    def begun_at(self, now: int) -> "Pairing":
+    def started_at(self, now: int) -> "Pairing":
         """The pairing, whose times count from its beginning, with that at `now`."""
         return msgspec.structs.replace(self, created_at=now + self.created_at, expires_at=now + self.expires_at)
 

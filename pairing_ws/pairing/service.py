@@ -20,9 +20,9 @@ from pairing_ws.core.devices import Approver, NewDevice
 from pairing_ws.core.errors import Code, Refused, Unavailable
 from pairing_ws.core.network import Network, Place, block, compare, is_public
 from pairing_ws.core.ports import Bus, Callback, Limits, Prove, Push, unproved
-from pairing_ws.pairing import claim_codes as scanned
+from pairing_ws.pairing import claim_codes
 from pairing_ws.pairing.machine import (
-    Doubt,
+    ApprovalWarning,
     Event,
     Initiator,
     Pairing,
@@ -40,25 +40,25 @@ EVENTS = Counter("pairing_events", "What happened to pairings", ["event"])
 # The library's own look-up takes as long as all else of a count: 0.8 µs.
 _counter = lru_cache(maxsize=None)(EVENTS.labels)
 
-_TOLD_AS = {
+_AUDIT_EVENTS = {
     "create": "pairing.created",
     Event.CLAIM: "pairing.claimed",
     Event.APPROVE: "pairing.approved",
     Event.DENY: "pairing.denied",
     Event.CANCEL: "pairing.cancelled",
-    Event.MISS: "pairing.number_missed",
+    Event.WRONG_NUMBER: "pairing.number_missed",
     Event.LOGIN: "pairing.consumed",
     Event.LEAVE: "pairing.left",
     Event.RETURN: "pairing.returned",
 }
 # A claim leaves at least this long to decide.
 DECIDE_MS = 60_000
-MAX_MISSES = 3
+MAX_FAILED_ATTEMPTS = 3
 # A page that is loaded again is back within this time, also on a slow line; to the approver it is short.
 AWAY_MS = 15_000
 MAX_LISTED = 20
 # Of all live pairings, this share is kept for signed-in devices, so that a flood of strangers can't lock them out.
-RESERVED_SHARE = 10
+SIGNED_IN_SHARE = 10
 
 
 @dataclass(frozen=True)
@@ -112,15 +112,15 @@ class PairingService(Generic[SessionT]):
         # Of a logged-in device's code nobody is tricked but by who scans it, and the claim looks at his origin.
         if not by_key and is_public(ip):
             await self._limits.check("reported", block(ip))
-            await _is_over(self._limits.hit("origin", block(ip)))
+            await is_over(self._limits.hit("origin", block(ip)))
         if isinstance(creator, ByKey):
             creator.refuse_approval()
         else:
             secret = secret or codes.token(self._random, 32)
         pairing_id = codes.token(self._random)
         rotate = self._policy.rotate
-        seed = scanned.seed(self._key, pairing_id) if rotate else None
-        code = scanned.rotating_code(seed, 0) if seed else codes.token(self._random)
+        seed = claim_codes.seed(self._key, pairing_id) if rotate else None
+        code = claim_codes.rotating_code(seed, 0) if seed else codes.token(self._random)
         for _ in range(5):
             user_code = codes.user_code(self._random)
             pairing = Pairing(
@@ -136,7 +136,7 @@ class PairingService(Generic[SessionT]):
                 approver=creator.approver if isinstance(creator, ByKey) else None,
             )
             if added := await self._add(pairing, signed_in=by_key):
-                self._happened("create", added.pairing)
+                self._record("create", added.pairing)
                 break
         else:
             raise Refused(Code.UNAVAILABLE, "no free code; try again", retry_after=1)
@@ -150,7 +150,7 @@ class PairingService(Generic[SessionT]):
     async def _add(self, pairing: Pairing, *, signed_in: bool) -> Loaded | None:
         cap = self._policy.max_live
         try:
-            return await self._store.add(pairing, cap if signed_in else cap - cap // RESERVED_SHARE)
+            return await self._store.add(pairing, cap if signed_in else cap - cap // SIGNED_IN_SHARE)
         except Full:
             raise Refused(Code.UNAVAILABLE, "too many live pairings; try again", retry_after=10) from None
 
@@ -158,7 +158,7 @@ class PairingService(Generic[SessionT]):
 
     async def view(self, pairing_id: str, holder: Holder) -> View:
         """The pairing as its party sees it. Raises NOT_FOUND alike for unknown, foreign and wrong secret."""
-        return await self._seen(await self._store.get(pairing_id), holder)
+        return await self._view_of(await self._store.get(pairing_id), holder)
 
     async def view_after_notification(
         self, pairing_id: str, holder: Holder, notification: StateChanged | None, known: int
@@ -167,10 +167,10 @@ class PairingService(Generic[SessionT]):
         that, saves the trip to the store."""
         loaded = notification.loaded() if notification else None
         if loaded and loaded.pairing.version > known:
-            return await self._seen(loaded, holder)
+            return await self._view_of(loaded, holder)
         return await self.view(pairing_id, holder)
 
-    async def _seen(self, loaded: Loaded | None, holder: Holder) -> View:
+    async def _view_of(self, loaded: Loaded | None, holder: Holder) -> View:
         if loaded is None:
             raise not_found()
         pairing, now = loaded
@@ -220,29 +220,29 @@ class PairingService(Generic[SessionT]):
         """The scan. Gives the claimant's view and, for device B, its secret."""
         await self._limits.hit("claim", _claimant_key(claimant, ip))
         loaded = await self._store.get(pairing_id)
-        if loaded is None or not self._fits(code, loaded, claimant, secret):
+        if loaded is None or not self._accepts(code, loaded, claimant, secret):
             raise not_found()
         return await self._claim(loaded, claimant, ip, secret, typed=False)
 
-    def _fits(self, code: str, loaded: Loaded, claimant: NewDevice | ByKey, secret: str | None) -> bool:
+    def _accepts(self, code: str, loaded: Loaded, claimant: NewDevice | ByKey, secret: str | None) -> bool:
         pairing, at = loaded
         # Who has claimed it may ask for the answer once more, though the code he scanned be stale by then.
         if pairing.scanned_at is not None and _claimed_by(pairing, claimant, secret):
             at = pairing.scanned_at
         holder = claimant if isinstance(claimant, ByKey) else BySecret(secret) if secret else None
-        shown = scanned.is_shown(self._key, pairing, code, at)
-        return shown or (holder is not None and scanned.is_kept(self._key, pairing, code, holder, at))
+        shown = claim_codes.is_shown(self._key, pairing, code, at)
+        return shown or (holder is not None and claim_codes.is_reserved(self._key, pairing, code, holder, at))
 
-    async def keep(self, pairing_id: str, code: str, holder: Holder, ip: str) -> str:
+    async def reserve_code(self, pairing_id: str, code: str, holder: Holder, ip: str) -> str:
         """For who has scanned but not decided to claim: a code that waits for that, for this holder alone.
 
-        Nothing changes, and nobody is told. A kept code can't be kept on.
+        Nothing changes, and nobody is told. A reserved code can't be reserved once more.
         """
         await self._limits.hit("claim", _claimant_key(holder, ip))
         loaded = await self._store.get(pairing_id)
-        if loaded is None or not scanned.is_shown(self._key, loaded.pairing, code, loaded.now):
+        if loaded is None or not claim_codes.is_shown(self._key, loaded.pairing, code, loaded.now):
             raise not_found()
-        return scanned.kept_code(self._key, loaded.pairing, holder, loaded.now + scanned.KEPT_MS)
+        return claim_codes.reserved_code(self._key, loaded.pairing, holder, loaded.now + claim_codes.RESERVED_MS)
 
     async def claim_by_user_code(
         self, typed: str, claimant: NewDevice | ByKey, ip: str, secret: str | None = None
@@ -313,9 +313,9 @@ class PairingService(Generic[SessionT]):
             if approver and device:
                 place = self._places.of(device.ip)
                 trusted = not isinstance(claimant, ByKey) or claimant.trusted
-                doubts = await self._doubts(pairing, approver, device, network, place, trusted=trusted)
-                claimed = msgspec.structs.replace(claimed, place=place, doubts=doubts)
-            if await self._swap(Event.CLAIM, pairing, claimed):
+                warnings = await self._warnings(pairing, approver, device, network, place, trusted=trusted)
+                claimed = msgspec.structs.replace(claimed, place=place, warnings=warnings)
+            if await self._replace(Event.CLAIM, pairing, claimed):
                 if isinstance(claimant, ByKey):
                     return await self._approvers_view(claimed, now, claimant), None
                 return View(claimed, Role.NEW_DEVICE, now), secret
@@ -328,7 +328,7 @@ class PairingService(Generic[SessionT]):
             return Verification.NONE
         return Verification.NUMBER
 
-    async def _doubts(
+    async def _warnings(
         self,
         pairing: Pairing,
         approver: Approver,
@@ -337,42 +337,42 @@ class PairingService(Generic[SessionT]):
         place: Place | None,
         *,
         trusted: bool,
-    ) -> tuple[Doubt, ...]:
+    ) -> tuple[ApprovalWarning, ...]:
         """What the approver is to be warned of. Counts the claim that is about to happen; for the account only those of
         `trusted` devices, or one in quarantine could make its owner used to the warning."""
         here = self._places.of(approver.ip)
         countries = {each.country_code for each in (here, place) if each and each.country_code}
         ask = self._limits.hit if trusted else self._limits.check
-        often = await _is_over(ask("asked", approver.user_id))
+        often = await is_over(ask("asked", approver.user_id))
         # In one network it is the approver's own address, which a whole office may share.
         if network is not Network.SAME and is_public(device.ip):
             claims = pairing.initiator is Initiator.LOGGED_IN_DEVICE
             count = self._limits.hit if claims else self._limits.check
-            often |= await _is_over(count("origin", block(device.ip)))
+            often |= await is_over(count("origin", block(device.ip)))
         found = {
-            Doubt.PLACE_DIFFERS: len(countries) > 1,
-            Doubt.MANY_REQUESTS: often,
+            ApprovalWarning.PLACE_DIFFERS: len(countries) > 1,
+            ApprovalWarning.MANY_REQUESTS: often,
             # `unknown` is the rule where one has IPv6 and the other not: a warning would teach to overlook warnings.
-            Doubt.NETWORK_DIFFERS: network is Network.DIFFERENT and self._policy.network != "off",
+            ApprovalWarning.NETWORK_DIFFERS: network is Network.DIFFERENT and self._policy.network != "off",
         }
-        return tuple(doubt for doubt, there in found.items() if there)
+        return tuple(warning for warning, applies in found.items() if applies)
 
-    async def _swap(self, event: Event, old: Pairing, new: Pairing) -> bool:
+    async def _replace(self, event: Event, old: Pairing, new: Pairing) -> bool:
         """Whether `new` is stored; if not, somebody or time was first and the pairing has to be read again."""
         won = await self._store.replace(old, new)
         if won:
-            self._happened(event, new)
+            self._record(event, new)
             if new.approver and not new.final:
                 # What is left by the store's clock, which dates each step; another's may differ.
                 lasts = max(new.expires_at, new.stays_until) - (new.approved_at or new.scanned_at or 0)
                 self._accounts.expect(new.approver, lasts)
         return won
 
-    def _happened(self, event: str, pairing: Pairing) -> None:
+    def _record(self, event: str, pairing: Pairing) -> None:
         _counter(event).inc()
         approver, device = pairing.approver, pairing.new_device
         self._audit(
-            _TOLD_AS[event],
+            _AUDIT_EVENTS[event],
             pairing=pairing.id,
             account=approver.user_id if approver else None,
             by_device=approver.device_id if approver else None,
@@ -404,7 +404,7 @@ class PairingService(Generic[SessionT]):
                 raise obstacle
             # Last of all: nobody is asked for a passkey over what can't be approved anyway.
             await holder.step_up()
-            if await self._swap(Event.APPROVE, pairing, approved):
+            if await self._replace(Event.APPROVE, pairing, approved):
                 self._push_approval(approved, now)
                 return await self._approvers_view(approved, now, holder)
 
@@ -418,14 +418,14 @@ class PairingService(Generic[SessionT]):
             await self._accounts.note("pairing.denied", holder.approver, view.pairing.new_device)
         device = view.pairing.new_device
         if report and not holder.trusted and device and is_public(device.ip):
-            await _is_over(self._limits.hit("reported_by", f"{holder.approver.device_id} {block(device.ip)}"))
+            await is_over(self._limits.hit("reported_by", f"{holder.approver.device_id} {block(device.ip)}"))
         return view
 
     async def _report(self, pairing: Pairing, approver: Approver) -> None:
         """Hide the origin from the account that reports it at once, and close it for all when several accounts in
         several other networks agree."""
         device = pairing.new_device
-        if not await _is_over(self._limits.hit("report", pairing.id)):
+        if not await is_over(self._limits.hit("report", pairing.id)):
             self._audit(
                 "pairing.reported",
                 pairing=pairing.id,
@@ -436,14 +436,14 @@ class PairingService(Generic[SessionT]):
             await self._accounts.note("pairing.reported", approver, device)
         if device and is_public(device.ip):
             origin, reporter = block(device.ip), block(approver.ip)
-            known = await _is_over(self._limits.hit("reported_by", f"{approver.user_id} {origin}"))
+            known = await is_over(self._limits.hit("reported_by", f"{approver.user_id} {origin}"))
             # Who sits behind an address must not be able to close it for all the others there.
             if known or pairing.network is Network.SAME:
                 return
             # Nor may several accounts of one person: those behind one address have one vote.
-            if is_public(approver.ip) and await _is_over(self._limits.hit("reported_from", f"{reporter} {origin}")):
+            if is_public(approver.ip) and await is_over(self._limits.hit("reported_from", f"{reporter} {origin}")):
                 return
-            await _is_over(self._limits.hit("reported", origin))
+            await is_over(self._limits.hit("reported", origin))
 
     async def _refuse_reported(self, approver: Approver | None, device: NewDevice | None, network: Network) -> None:
         """Hidden is what comes from an origin that this approver's account has reported, or this device while it was in
@@ -451,11 +451,11 @@ class PairingService(Generic[SessionT]):
         if approver and device and is_public(device.ip):
             origin = block(device.ip)
             reporters = (approver.user_id, approver.device_id)
-            checks = (_is_over(self._limits.check("reported_by", f"{each} {origin}")) for each in reporters)
+            checks = (is_over(self._limits.check("reported_by", f"{each} {origin}")) for each in reporters)
             if any(await asyncio.gather(*checks)):
                 raise not_found()
             # Behind a closed address its own people can go on letting their devices in.
-            if network is not Network.SAME and await _is_over(self._limits.check("reported", origin)):
+            if network is not Network.SAME and await is_over(self._limits.check("reported", origin)):
                 raise not_found()
 
     async def cancel(self, pairing_id: str, holder: Holder) -> View:
@@ -477,7 +477,7 @@ class PairingService(Generic[SessionT]):
             else:
                 event, times = Event.LEAVE, (min(pairing.expires_at, now + AWAY_MS), pairing.expires_at)
             changed = pairing.after(event, now, expires_at=times[0], stays_until=times[1])
-            if await self._swap(event, pairing, changed):
+            if await self._replace(event, pairing, changed):
                 return view._replace(pairing=changed)
 
     async def _end(self, pairing_id: str, holder: Holder, event: Event, ended: Status) -> tuple[View, bool]:
@@ -495,7 +495,7 @@ class PairingService(Generic[SessionT]):
             if pairing.status is ended:
                 return view, False
             final = pairing.after(event, now)
-            if await self._swap(event, pairing, final):
+            if await self._replace(event, pairing, final):
                 return view._replace(pairing=final, number=None), True
 
     async def end_all_of(self, device_ids: Sequence[str]) -> None:
@@ -518,7 +518,7 @@ class PairingService(Generic[SessionT]):
                 by = pairing.approver
                 if pairing.final or by is None or by.device_id != device_id or session_id not in (None, by.session_id):
                     break
-                if await self._swap(Event.DENY, pairing, pairing.after(Event.DENY, now)):
+                if await self._replace(Event.DENY, pairing, pairing.after(Event.DENY, now)):
                     break
 
     def _push_approval(self, pairing: Pairing, now: int) -> None:
@@ -551,23 +551,25 @@ class PairingService(Generic[SessionT]):
             if device is None or approver is None:
                 raise refusal(pairing, Event.LOGIN)
             if pairing.status not in (Status.APPROVED, Status.CONSUMED):
-                self._refuse_repeated(pairing, codes.normal_number(number or ""))
+                self._refuse_repeated_number(pairing, codes.normal_number(number or ""))
                 raise refusal(pairing, Event.LOGIN)
             if device.key_thumbprint and not proved:
                 # Before the number: who has stolen the secret alone must not use up its tries.
                 await prove(device.key_thumbprint)
                 proved = True
             if pairing.status is not Status.CONSUMED:
-                if pairing.verification is Verification.NUMBER and not await self._number_fits(pairing, now, number):
+                if pairing.verification is Verification.NUMBER and not await self._number_is_right(
+                    pairing, now, number
+                ):
                     continue
                 await self._accounts.check_login(approver, device)
                 consumed = pairing.after(Event.LOGIN, now, login_device_id=self._accounts.device_id(approver, device))
-                if not await self._swap(Event.LOGIN, pairing, consumed):
+                if not await self._replace(Event.LOGIN, pairing, consumed):
                     continue
                 pairing = consumed
             return await self._accounts.log_in(pairing.id, approver, device, holder.secret)
 
-    async def _number_fits(self, pairing: Pairing, now: int, number: str | None) -> bool:
+    async def _number_is_right(self, pairing: Pairing, now: int, number: str | None) -> bool:
         """True if it fits, False if the pairing changed meanwhile; a miss is counted, then raised."""
         if number is None:
             raise Refused(Code.NUMBER_REQUIRED, "type the number that the other device shows")
@@ -575,31 +577,32 @@ class PairingService(Generic[SessionT]):
         if digits is None:
             # A slip of the finger, and no guess: it costs no attempt.
             raise _mismatch(pairing)
-        self._refuse_repeated(pairing, digits)
+        self._refuse_repeated_number(pairing, digits)
         account = pairing.approver.user_id if pairing.approver else ""
         # A new pairing brings new attempts, so the account counts them too.
         await self._limits.check("number", account)
         if codes.matches(digits, codes.digest(codes.verification_number(self._key, pairing.id))):
             return True
-        misses = pairing.misses + 1
-        last = misses >= MAX_MISSES
-        tried = (*pairing.missed, self._tried(pairing, digits))
-        missed = pairing.after(Event.DENY if last else Event.MISS, now, misses=misses, missed=tried)
-        if not await self._swap(Event.DENY if last else Event.MISS, pairing, missed):
+        failed = pairing.failed_attempts + 1
+        last = failed >= MAX_FAILED_ATTEMPTS
+        tried = (*pairing.wrong_numbers, self._attempt_digest(pairing, digits))
+        event = Event.DENY if last else Event.WRONG_NUMBER
+        counted = pairing.after(event, now, failed_attempts=failed, wrong_numbers=tried)
+        if not await self._replace(event, pairing, counted):
             return False
         await self._limits.hit("number", account)
         if last and pairing.approver:
             await self._accounts.note("pairing.number_missed", pairing.approver, pairing.new_device)
-        raise _mismatch(missed)
+        raise _mismatch(counted)
 
-    def _refuse_repeated(self, pairing: Pairing, digits: str | None) -> None:
+    def _refuse_repeated_number(self, pairing: Pairing, digits: str | None) -> None:
         """Raises NUMBER_MISMATCH for a wrong number that has been counted. A client that lost the answer sends it
         again, and the same answer tells nobody anything new. The third one has ended the pairing."""
-        answerable = pairing.status is Status.APPROVED or pairing.misses == MAX_MISSES
-        if answerable and digits and self._tried(pairing, digits) in pairing.missed:
+        answerable = pairing.status is Status.APPROVED or pairing.failed_attempts == MAX_FAILED_ATTEMPTS
+        if answerable and digits and self._attempt_digest(pairing, digits) in pairing.wrong_numbers:
             raise _mismatch(pairing)
 
-    def _tried(self, pairing: Pairing, digits: str) -> str:
+    def _attempt_digest(self, pairing: Pairing, digits: str) -> str:
         return codes.base64url(codes.keyed_digest(self._key, "wrong-number", f"{pairing.id}:{digits}")[:16])
 
 
@@ -609,10 +612,12 @@ def not_found() -> Refused:
 
 
 def _mismatch(pairing: Pairing) -> Refused:
-    return Refused(Code.NUMBER_MISMATCH, "that is not the number", attemptsLeft=MAX_MISSES - pairing.misses)
+    return Refused(
+        Code.NUMBER_MISMATCH, "that is not the number", attemptsLeft=MAX_FAILED_ATTEMPTS - pairing.failed_attempts
+    )
 
 
-async def _is_over(count: Awaitable[None]) -> bool:
+async def is_over(count: Awaitable[None]) -> bool:
     """Whether a rate is used up, where that is no reason to refuse."""
     try:
         await count

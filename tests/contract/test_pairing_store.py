@@ -38,7 +38,7 @@ async def test_what_was_added_is_read_back_by_every_process(backend: Backend) ->
     before = await backend.now()
     added, now = await backend.stored(pairing)
     assert before <= now <= await backend.now()
-    assert added == pairing.begun_at(now)
+    assert added == pairing.started_at(now)
     for store in (backend.store, backend.other_store):
         loaded = await store.get(pairing.id)
         assert loaded is not None
@@ -70,7 +70,7 @@ async def test_a_swap_is_seen_by_every_process_and_true_once(backend: Backend) -
 
 
 async def test_a_swap_of_what_was_never_added_is_refused_and_adds_nothing(backend: Backend) -> None:
-    old = backend.pairing().begun_at(await backend.now())
+    old = backend.pairing().started_at(await backend.now())
     assert not await backend.store.replace(old, old.after(Event.DENY, old.created_at))
     assert await backend.store.get(old.id) is None
 

@@ -50,7 +50,7 @@ MUTANTS = (
     ),
     Mutant(
         "a login does not consume the pairing",
-        (("pairing/service.py", "if not await self._swap(Event.LOGIN, pairing, consumed):", "if False:"),),
+        (("pairing/service.py", "if not await self._replace(Event.LOGIN, pairing, consumed):", "if False:"),),
         RUSH,
     ),
     Mutant(
@@ -93,8 +93,8 @@ MUTANTS = (
         (
             (
                 "pairing/machine.py",
-                "    (Status.APPROVED, Event.MISS): Status.APPROVED,\n",
-                "    (Status.APPROVED, Event.MISS): Status.APPROVED,\n"
+                "    (Status.APPROVED, Event.WRONG_NUMBER): Status.APPROVED,\n",
+                "    (Status.APPROVED, Event.WRONG_NUMBER): Status.APPROVED,\n"
                 "    (Status.DENIED, Event.APPROVE): Status.APPROVED,\n",
             ),
         ),

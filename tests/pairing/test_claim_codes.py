@@ -11,7 +11,7 @@ import pytest
 
 from pairing_ws.core import codes
 from pairing_ws.core.devices import Approver
-from pairing_ws.pairing.claim_codes import KEPT_MS, is_kept, is_shown, kept_code, rotating_code, seed
+from pairing_ws.pairing.claim_codes import RESERVED_MS, is_reserved, is_shown, reserved_code, rotating_code, seed
 from pairing_ws.pairing.machine import Initiator, Pairing
 from pairing_ws.pairing.types import ByKey, BySecret
 
@@ -97,26 +97,26 @@ def test_a_pairing_without_rotation_has_its_one_code_for_all_its_life_and_no_oth
 
 
 def test_a_kept_code_holds_for_a_minute_and_for_its_holder_on_its_pairing() -> None:
-    until = BEGAN + KEPT_MS
+    until = BEGAN + RESERVED_MS
     by_key, other_key = by_session("one"), by_session("two")
     for holder, others in ((B, (by_key, BySecret("t" * 22))), (by_key, (B, other_key))):
-        code = kept_code(KEY, pairing(), holder, until)
-        assert is_kept(KEY, pairing(), code, holder, until - 1)
-        assert not is_kept(KEY, pairing(), code, holder, until)
-        assert not is_kept(KEY, pairing(pairing_id="other"), code, holder, BEGAN)
-        assert not any(is_kept(KEY, pairing(), code, other, BEGAN) for other in others)
+        code = reserved_code(KEY, pairing(), holder, until)
+        assert is_reserved(KEY, pairing(), code, holder, until - 1)
+        assert not is_reserved(KEY, pairing(), code, holder, until)
+        assert not is_reserved(KEY, pairing(pairing_id="other"), code, holder, BEGAN)
+        assert not any(is_reserved(KEY, pairing(), code, other, BEGAN) for other in others)
         _, _, mac = code.partition(".")
-        assert not is_kept(KEY, pairing(), f"{until + 1}.{mac}", holder, BEGAN)
+        assert not is_reserved(KEY, pairing(), f"{until + 1}.{mac}", holder, BEGAN)
 
 
 @pytest.mark.parametrize("text", ["", ".", "1.", "x.y", "-1.y", "٣.y", "1" * 400 + ".y", "1e9.y"])
 def test_what_only_looks_like_a_kept_code_is_none(text: str) -> None:
-    assert not is_kept(KEY, pairing(), text, B, BEGAN)
+    assert not is_reserved(KEY, pairing(), text, B, BEGAN)
 
 
 def test_a_kept_code_may_have_a_time_of_fifteen_digits_and_no_longer_one() -> None:
     for until, holds in ((10**15 - 1, True), (10**15, False)):
-        assert is_kept(KEY, pairing(), kept_code(KEY, pairing(), B, until), B, BEGAN) is holds
+        assert is_reserved(KEY, pairing(), reserved_code(KEY, pairing(), B, until), B, BEGAN) is holds
 
 
 def test_seeds_and_kept_codes_are_made_as_any_other_process_makes_them() -> None:
@@ -126,4 +126,4 @@ def test_seeds_and_kept_codes_are_made_as_any_other_process_makes_them() -> None
     assert seed(KEY, "an-id") == hmac_of("qr-seed:an-id")
     for holder, mark in ((by_session("one"), "session:one"), (B, f"secret:{codes.digest(B.secret)}")):
         made = codes.base64url(hmac_of(f"kept-code:an-id:5:{mark}")[:16])
-        assert kept_code(KEY, pairing(), holder, 5) == f"5.{made}"
+        assert reserved_code(KEY, pairing(), holder, 5) == f"5.{made}"

@@ -8,7 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pairing_ws.core.errors import Code, Refused
-from pairing_ws.pairing.machine import FINAL, TRANSITIONS, Event, Initiator, Pairing, Status, refusal
+from pairing_ws.pairing.machine import (
+    FINAL,
+    TRANSITIONS,
+    ApprovalWarning,
+    Event,
+    Initiator,
+    Pairing,
+    Status,
+    decode_pairing,
+    encode_pairing,
+    refusal,
+)
 
 NOW = 1_767_225_600_000
 OPEN = (Status.PENDING, Status.SCANNED, Status.APPROVED)
@@ -18,7 +29,7 @@ DRAWING = {
     (Status.PENDING, Event.CLAIM): Status.SCANNED,
     (Status.SCANNED, Event.APPROVE): Status.APPROVED,
     (Status.APPROVED, Event.LOGIN): Status.CONSUMED,
-    (Status.APPROVED, Event.MISS): Status.APPROVED,
+    (Status.APPROVED, Event.WRONG_NUMBER): Status.APPROVED,
     **{(status, Event.DENY): Status.DENIED for status in OPEN},
     **{(status, Event.CANCEL): Status.CANCELLED for status in OPEN},
     # Not in the drawing: the new device's page is left, and loaded again.
@@ -61,7 +72,7 @@ def a_pairing(status: Status = Status.PENDING, version: int = 1) -> Pairing:
 def test_a_pairing_that_begins_has_all_its_times_moved_and_nothing_else() -> None:
     # Of one that has been going on for a while, as tests have it.
     started = msgspec.structs.replace(a_pairing(), created_at=-5, expires_at=100)
-    assert started.begun_at(NOW) == msgspec.structs.replace(started, created_at=NOW - 5, expires_at=NOW + 100)
+    assert started.started_at(NOW) == msgspec.structs.replace(started, created_at=NOW - 5, expires_at=NOW + 100)
 
 
 def test_the_table_is_the_contracts_drawing() -> None:
@@ -74,7 +85,7 @@ def test_what_ends_a_pairing_is_what_the_contract_calls_final() -> None:
 
 
 def test_the_contract_says_something_about_every_state_and_every_event_a_client_can_send() -> None:
-    sent = {(status, event) for status, event in PAIRS if event not in (Event.MISS, Event.LEAVE, Event.RETURN)}
+    sent = {(status, event) for status, event in PAIRS if event not in (Event.WRONG_NUMBER, Event.LEAVE, Event.RETURN)}
     assert sent <= DRAWING.keys() | REFUSED_WITH.keys()
     assert not DRAWING.keys() & REFUSED_WITH.keys()
 
@@ -94,7 +105,7 @@ def test_any_other_event_is_refused_as_the_contract_says_and_changes_nothing(sta
     pairing = a_pairing(status)
     before = repr(pairing)
     with pytest.raises(Refused) as caught:
-        pairing.after(event, NOW, misses=9)
+        pairing.after(event, NOW, failed_attempts=9)
     if (status, event) in REFUSED_WITH:
         assert caught.value.code is REFUSED_WITH[status, event]
     assert repr(pairing) == before
@@ -167,3 +178,15 @@ def test_whatever_happens_versions_count_the_transitions_and_the_end_is_the_end(
         if pairing.final:
             assert after is pairing
         pairing = after
+
+
+def test_a_record_keeps_the_names_that_processes_of_the_last_version_write() -> None:
+    pairing = msgspec.structs.replace(
+        a_pairing(Status.APPROVED),
+        warnings=(ApprovalWarning.PLACE_DIFFERS,),
+        failed_attempts=1,
+        wrong_numbers=("digest",),
+    )
+    record = msgspec.json.decode(encode_pairing(pairing))
+    assert (record["doubts"], record["misses"], record["missed"]) == (["place_differs"], 1, ["digest"])
+    assert decode_pairing(encode_pairing(pairing)) == pairing

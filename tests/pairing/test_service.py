@@ -19,7 +19,7 @@ from pairing_ws.core.devices import Approver, NewDevice
 from pairing_ws.core.errors import Code, Refused, Unavailable
 from pairing_ws.core.network import Network, Place
 from pairing_ws.pairing.claim_codes import seed
-from pairing_ws.pairing.machine import Doubt, Event, Initiator, Pairing, Status, Verification, encode_pairing
+from pairing_ws.pairing.machine import ApprovalWarning, Event, Initiator, Pairing, Status, Verification, encode_pairing
 from pairing_ws.pairing.notifications import StateChanged
 from pairing_ws.pairing.service import PairingService, Policy
 from pairing_ws.pairing.types import ByKey, BySecret, Created, Holder, Role, View
@@ -575,7 +575,7 @@ async def test_the_policy_deny_lets_nobody_claim_from_another_network(ip: str) -
     assert (await world.now_is(created)).version == 1
     near = await world.new(NEIGHBOUR)
     view, _ = await world.service.claim(near.view.pairing.id, code_of(near), A, HERE)
-    assert view.pairing.doubts == ()
+    assert view.pairing.warnings == ()
 
 
 async def test_no_device_lets_itself_in() -> None:
@@ -605,17 +605,17 @@ async def test_of_two_claims_at_once_one_wins_and_a_forgotten_pairing_is_unknown
 # What the approver is warned of
 
 
-async def doubts(world: World, device: NewDevice = B, approver: ByKey = A) -> tuple[Doubt, ...]:
+async def warnings(world: World, device: NewDevice = B, approver: ByKey = A) -> tuple[ApprovalWarning, ...]:
     created = await world.new(device)
     view, _ = await world.service.claim(created.view.pairing.id, code_of(created), approver, HERE)
-    return view.pairing.doubts
+    return view.pairing.warnings
 
 
 async def test_another_network_is_a_doubt_unless_the_policy_looks_away_and_the_unknown_is_none() -> None:
-    assert await doubts(World()) == (Doubt.NETWORK_DIFFERS,)
-    assert await doubts(World(network="off")) == ()
-    assert await doubts(World(), NEIGHBOUR) == ()
-    assert await doubts(World(), NewDevice(code="laptop", name="Laptop", ip="2001:4860::1")) == ()
+    assert await warnings(World()) == (ApprovalWarning.NETWORK_DIFFERS,)
+    assert await warnings(World(network="off")) == ()
+    assert await warnings(World(), NEIGHBOUR) == ()
+    assert await warnings(World(), NewDevice(code="laptop", name="Laptop", ip="2001:4860::1")) == ()
 
 
 async def test_another_country_is_the_first_doubt_and_the_place_is_shown() -> None:
@@ -624,46 +624,46 @@ async def test_another_country_is_the_first_doubt_and_the_place_is_shown() -> No
     created = await world.new()
     view, _ = await world.service.claim(created.view.pairing.id, code_of(created), A, HERE)
     # One unknown place differs from nothing.
-    assert (view.pairing.place, view.pairing.doubts) == (there, (Doubt.NETWORK_DIFFERS,))
+    assert (view.pairing.place, view.pairing.warnings) == (there, (ApprovalWarning.NETWORK_DIFFERS,))
     world.places[HERE] = Place(country_code="FR")
-    assert await doubts(world) == (Doubt.NETWORK_DIFFERS,)
+    assert await warnings(world) == (ApprovalWarning.NETWORK_DIFFERS,)
     world.places[HERE] = Place(city="Nowhere")
-    assert await doubts(world) == (Doubt.NETWORK_DIFFERS,)
+    assert await warnings(world) == (ApprovalWarning.NETWORK_DIFFERS,)
     world.places[HERE] = Place(country_code="DE")
-    assert await doubts(world) == (Doubt.PLACE_DIFFERS, Doubt.NETWORK_DIFFERS)
+    assert await warnings(world) == (ApprovalWarning.PLACE_DIFFERS, ApprovalWarning.NETWORK_DIFFERS)
 
 
 async def test_who_is_asked_often_is_warned_and_others_are_not() -> None:
     world = World(network="off")
     world.rates.most["asked"] = 2
-    assert [await doubts(world) for _ in range(3)] == [(), (), (Doubt.MANY_REQUESTS,)]
-    assert await doubts(world, NEIGHBOUR) == (Doubt.MANY_REQUESTS,)
-    assert await doubts(world, B, by_key("bob")) == ()
+    assert [await warnings(world) for _ in range(3)] == [(), (), (ApprovalWarning.MANY_REQUESTS,)]
+    assert await warnings(world, NEIGHBOUR) == (ApprovalWarning.MANY_REQUESTS,)
+    assert await warnings(world, B, by_key("bob")) == ()
     assert world.rates.used("asked") == {"alice": 2, "bob": 1}
 
 
 async def test_an_origin_of_many_requests_is_a_doubt_unless_it_is_the_approvers_own_or_private() -> None:
     world = World(network="off")
-    assert await doubts(world) == ()
+    assert await warnings(world) == ()
     # Asking does not count it again: making the code did.
     assert world.rates.used("origin") == {THERE: 1}
     world.rates.most["origin"] = 2
-    assert await doubts(world) == (Doubt.MANY_REQUESTS,)
+    assert await warnings(world) == (ApprovalWarning.MANY_REQUESTS,)
     for _ in range(2):
         await world.new(NEIGHBOUR)
     await world.rates.hit("origin", "10.0.0.7")
     await world.rates.hit("origin", "10.0.0.7")
-    assert await doubts(world, NEIGHBOUR) == ()
-    assert await doubts(world, INDOORS) == ()
+    assert await warnings(world, NEIGHBOUR) == ()
+    assert await warnings(world, INDOORS) == ()
 
 
 async def test_a_new_device_that_scans_counts_as_an_origin_with_its_claim() -> None:
     world = World(network="off")
     world.rates.most["origin"] = 1
-    for expected in ((), (Doubt.MANY_REQUESTS,)):
+    for expected in ((), (ApprovalWarning.MANY_REQUESTS,)):
         created = await world.service.create(A, HERE)
         view, _ = await world.service.claim(created.view.pairing.id, code_of(created), B, THERE)
-        assert view.pairing.doubts == expected
+        assert view.pairing.warnings == expected
     assert world.rates.used("origin") == {THERE: 1}
 
 
@@ -723,7 +723,7 @@ async def test_a_kept_code_waits_a_minute_for_its_holder_alone(shown_by: str) ->
     created = await world.service.create(creator, THERE)
     holder: Holder = by_key("bob") if shown_by == "new device" else BySecret(OWN)
     pairing_id = created.view.pairing.id
-    kept = await world.service.keep(pairing_id, code_of(created), holder, HERE)
+    kept = await world.service.reserve_code(pairing_id, code_of(created), holder, HERE)
     assert (await world.now_is(created)).version == 1
     assert world.rates.used("claim") == {"user:bob" if isinstance(holder, ByKey) else HERE: 1}
 
@@ -734,7 +734,7 @@ async def test_a_kept_code_waits_a_minute_for_its_holder_alone(shown_by: str) ->
 
     world.clock.forward(seconds=59.999)
     assert await word(world.service.claim(pairing_id, code_of(created), A, HERE)) is Code.NOT_FOUND
-    assert await word(world.service.keep(pairing_id, kept, holder, HERE)) is Code.NOT_FOUND, "kept for ever"
+    assert await word(world.service.reserve_code(pairing_id, kept, holder, HERE)) is Code.NOT_FOUND, "kept for ever"
     other: Holder = by_key("eve") if isinstance(holder, ByKey) else BySecret(OWN + "x")
     assert await word(claim(other)) is Code.NOT_FOUND
     world.clock.forward(ms=1)
@@ -747,16 +747,18 @@ async def test_a_kept_code_waits_a_minute_for_its_holder_alone(shown_by: str) ->
 async def test_a_wrong_code_is_not_kept_nor_any_at_a_used_up_rate() -> None:
     world = World()
     created = await world.new()
-    assert await word(world.service.keep(created.view.pairing.id, "wrong", A, HERE)) is Code.NOT_FOUND
-    assert await word(world.service.keep("unknown", code_of(created), A, HERE)) is Code.NOT_FOUND
+    assert await word(world.service.reserve_code(created.view.pairing.id, "wrong", A, HERE)) is Code.NOT_FOUND
+    assert await word(world.service.reserve_code("unknown", code_of(created), A, HERE)) is Code.NOT_FOUND
     world.rates.most["claim"] = 2
-    assert await word(world.service.keep(created.view.pairing.id, code_of(created), A, HERE)) is Code.RATE_LIMITED
+    assert (
+        await word(world.service.reserve_code(created.view.pairing.id, code_of(created), A, HERE)) is Code.RATE_LIMITED
+    )
 
 
 async def test_a_kept_code_is_worth_nothing_to_a_new_device_without_a_secret() -> None:
     world = World(rotate=5_000)
     created = await world.service.create(A, HERE)
-    kept = await world.service.keep(created.view.pairing.id, code_of(created), BySecret(OWN), THERE)
+    kept = await world.service.reserve_code(created.view.pairing.id, code_of(created), BySecret(OWN), THERE)
     assert await word(world.service.claim(created.view.pairing.id, kept, B, THERE)) is Code.NOT_FOUND
 
 
@@ -1237,7 +1239,7 @@ async def test_a_device_that_showed_a_key_proves_it_once_per_login_and_before_th
     number = codes.verification_number(KEY, created.view.pairing.id)
     assert await word(world.log_in(created, "wrong", prove=Proofs(Code.INVALID_PROOF))) is Code.INVALID_PROOF
     assert await word(world.log_in(created, "wrong")) is Code.INVALID_PROOF, "no proof is none"
-    assert (await world.now_is(created)).misses == 0
+    assert (await world.now_is(created)).failed_attempts == 0
     proofs = Proofs()
     # A swap that was lost asks for no second proof: one request has one.
     wrong = wrong_numbers(created)[0]
@@ -1282,7 +1284,7 @@ async def test_the_third_wrong_number_ends_it_and_the_account_hears_of_it() -> N
         assert (miss.code, miss.extra) == (Code.NUMBER_MISMATCH, {"attemptsLeft": left})
         assert world.rates.used("number") == {"alice": 3 - left}
     pairing = await world.now_is(created)
-    assert (pairing.status, pairing.misses, pairing.version) == (Status.DENIED, 3, 6)
+    assert (pairing.status, pairing.failed_attempts, pairing.version) == (Status.DENIED, 3, 6)
     assert world.accounts.calls == [("pairing.number_missed", A.approver, B)]
     assert (counted("wrong number"), counted("deny")) == (before[0] + 2, before[1] + 1)
     number = codes.verification_number(KEY, created.view.pairing.id)
@@ -1311,10 +1313,10 @@ async def test_a_wrong_number_that_comes_again_counts_once_for_the_pairing_and_t
         miss = await refused(world.log_in(created, number))
         assert (miss.code, miss.extra) == (Code.NUMBER_MISMATCH, {"attemptsLeft": left})
     pairing = await world.now_is(created)
-    assert (pairing.misses, pairing.version, len(set(pairing.missed))) == (3, 6, 3)
+    assert (pairing.failed_attempts, pairing.version, len(set(pairing.wrong_numbers))) == (3, 6, 3)
     assert world.rates.used("number") == {"alice": 3}
     # What is stored says no number.
-    assert not {first, second, third} & set(pairing.missed)
+    assert not {first, second, third} & set(pairing.wrong_numbers)
 
 
 async def test_a_new_pairing_brings_the_account_no_new_numbers() -> None:

@@ -63,7 +63,7 @@ class RedisPairings:
                 await asyncio.gather(*(self._commands.ask(words[1], *words) for words in undo))
         if b"full" in refused:
             raise Full
-        return None if refused else Loaded(pairing.begun_at(answers[0]), answers[0])
+        return None if refused else Loaded(pairing.started_at(answers[0]), answers[0])
 
     async def get(self, pairing_id: str) -> Loaded | None:
         with translated():

@@ -12,7 +12,7 @@ from pairing_ws.accounts.service import unauthenticated
 from pairing_ws.core import codes
 from pairing_ws.core.errors import Code, Refused
 from pairing_ws.core.ports import Callback
-from pairing_ws.pairing.claim_codes import KEPT_MS
+from pairing_ws.pairing.claim_codes import RESERVED_MS
 from pairing_ws.pairing.types import ByKey, BySecret, Holder, View
 from pairing_ws.pairing.watcher import PairingWatcher, Read
 from pairing_ws.web.polling import number, tagged, wait_of, when_changed
@@ -108,8 +108,8 @@ async def keep(request: RequestContext) -> Response:
     if isinstance(holder, BySecret) and not codes.is_secret(holder.secret):
         # One that anybody could have would make the code anybody's.
         raise Refused(Code.BAD_REQUEST, codes.SHAPE_OF_SECRETS)
-    code = await request.services.pairings.keep(request.id, codes.normal_code(wanted.code), holder, request.ip)
-    return JsonResponse(KeptCode(code=code, expires_in=KEPT_MS // 1000))
+    code = await request.services.pairings.reserve_code(request.id, codes.normal_code(wanted.code), holder, request.ip)
+    return JsonResponse(KeptCode(code=code, expires_in=RESERVED_MS // 1000))
 
 
 async def claim_by_user_code(request: RequestContext) -> Response:

@@ -45,7 +45,7 @@ def pairing(view: View, kind: type[PairingView] = PairingView, **more: Any) -> P
     record = view.pairing
     if view.role is Role.APPROVER:
         more["new_device"] = _new_device(record)
-        more["warnings"] = [doubt.value for doubt in record.doubts] or UNSET
+        more["warnings"] = [each.value for each in record.warnings] or UNSET
         more["number"] = view.number or UNSET
         more["obstacle"] = view.obstacle.value if view.obstacle in OBSTACLES else UNSET
     if record.away:
