@@ -13,10 +13,12 @@ from prometheus_client import REGISTRY
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
-from pairing_ws.accounts import service as accounts
 from pairing_ws.accounts.monitor import LOOK_SECONDS, SessionMonitor
 from pairing_ws.accounts.passkeys import WebAuthnVerifier
+from pairing_ws.accounts.service import AccountService
 from pairing_ws.accounts.step_up import CHALLENGE_MS, StepUpService
+from pairing_ws.accounts.types import LoggedIn
+from pairing_ws.accounts.types import Policy as AccountPolicy
 from pairing_ws.adapters.audit_log import audit
 from pairing_ws.adapters.jwt.access_tokens import KeyRing
 from pairing_ws.adapters.jwt.dpop import DpopProofs
@@ -181,13 +183,13 @@ def build(
 
     push = push_service(settings, accounts_store.drop_push_token)
     monitor = SessionMonitor(accounts_store, clock, end_pairings_of_session, settings.refresh_key_seconds * 1000)
-    account_service = accounts.AccountService(
+    account_service = AccountService(
         accounts_store,
         bus,
         limits,
         push,
         tokens,
-        accounts.Policy(
+        AccountPolicy(
             auth_key=settings.auth_key_seconds * 1000,
             refresh_key=settings.refresh_key_seconds * 1000,
             session=settings.session_seconds * 1000,
@@ -207,7 +209,8 @@ def build(
         accounts_store,
         bus,
         limits,
-        account_service,
+        account_service.devices,
+        account_service.announce,
         webauthn,
         host_keys(settings, clock),
         settings.step_up_seconds * 1000,
@@ -215,10 +218,10 @@ def build(
         random,
         audit,
     )
-    pairings: pairing.PairingService[accounts.LoggedIn] = pairing.PairingService(
+    pairings: pairing.PairingService[LoggedIn] = pairing.PairingService(
         store,
         bus,
-        account_service,
+        account_service.logins,
         limits,
         push,
         places_database(settings, clock),
@@ -262,23 +265,23 @@ def _build_pairing_store(
     return bus, RedisPairings(commands, bus.verbs.ring), commands
 
 
-async def _tidy(account_service: accounts.AccountService) -> None:
+async def _tidy(account_service: AccountService) -> None:
     """Once an hour, throw away what nobody can ask for any more."""
     while True:
         try:
-            await account_service.tidy()
+            await account_service.operator.tidy()
         except Exception:
             # The next hour may be better; without it the database only grows.
             log.exception("tidy.failed")
         await asyncio.sleep(TIDY_SECONDS)
 
 
-async def _look_for_ended_sessions(account_service: accounts.AccountService) -> None:
+async def _look_for_ended_sessions(account_service: AccountService) -> None:
     """What a session may see ends with it within 5 s, even where nothing announced its end."""
     while True:
         await asyncio.sleep(LOOK_SECONDS)
         try:
-            await account_service.look_for_ended_sessions()
+            await account_service.sessions.look_for_ended_sessions()
         except Refused:
             # The database is away: every call says so, and no watcher is told anything meanwhile.
             continue

@@ -124,7 +124,7 @@ def invite(username: str, existing: bool, as_json: bool) -> None:
 
     The account is made if there is none of that name. Names are the same whatever their capitals.
     """
-    made = _with_accounts(lambda accounts: accounts.invite(username, existing=existing))
+    made = _with_accounts(lambda accounts: accounts.operator.invite(username, existing=existing))
     if as_json:
         print(
             json.dumps(
@@ -153,7 +153,7 @@ def list_users() -> None:
 
     Only accounts of older versions can have: each is meant by its name exactly as it is written here.
     """
-    found = _with_accounts(lambda accounts: accounts.users())
+    found = _with_accounts(lambda accounts: accounts.operator.users())
     alike = _names_alike(found)
     for user in found:
         state = "locked since " + iso(user.locked_at) if user.locked_at else "open"
@@ -173,7 +173,7 @@ def _names_alike(found: Iterable[User]) -> dict[str, list[str]]:
 @click.argument("username")
 def lock(username: str) -> None:
     """Refuse all logins, keys and refreshes of an account until it is unlocked."""
-    user = _with_accounts(lambda accounts: accounts.lock(username, locked=True))
+    user = _with_accounts(lambda accounts: accounts.operator.lock(username, locked=True))
     print(f"{user.username} is locked: all sessions are refused until `user unlock`.")
 
 
@@ -181,7 +181,7 @@ def lock(username: str) -> None:
 @click.argument("username")
 def unlock(username: str) -> None:
     """Let a locked account in again."""
-    user = _with_accounts(lambda accounts: accounts.lock(username, locked=False))
+    user = _with_accounts(lambda accounts: accounts.operator.lock(username, locked=False))
     print(f"{user.username} is open again.")
 
 
@@ -192,7 +192,7 @@ def delete(username: str, yes: bool) -> None:
     """Delete an account with its devices, sessions and activity."""
     if not yes:
         click.confirm(f"Delete {username!r} and all its devices?", abort=True)
-    user = _with_accounts(lambda accounts: accounts.delete_user(username))
+    user = _with_accounts(lambda accounts: accounts.operator.delete_user(username))
     print(f"{user.username} is deleted.")
 
 
@@ -331,7 +331,7 @@ async def _examine(components: Components) -> bool:
             for store, seconds in (await components.key_sharing.differing_servers(unmigrated=unmigrated)).items():
                 print(f"warning  {store}: a server was here {seconds} s ago that has other signing keys; {HINT}")
             if not unmigrated:
-                for names in _names_alike(await components.services.accounts.users()).values():
+                for names in _names_alike(await components.services.accounts.operator.users()).values():
                     if len(names) > 1:
                         several = ", ".join(map(repr, names))
                         print(f"warning  accounts: {several} differ in case alone; `user list` says more")

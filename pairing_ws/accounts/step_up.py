@@ -5,9 +5,10 @@ from typing import Any
 
 import msgspec
 
+from pairing_ws.accounts.announcements import Announcements, account_channel
+from pairing_ws.accounts.devices import Devices
 from pairing_ws.accounts.passkeys import Added, Host, Passkey, PasskeyStore, Purpose, WebAuthnVerifier
 from pairing_ws.accounts.ports import Activity, Session
-from pairing_ws.accounts.service import AccountService, account_channel
 from pairing_ws.core import codes
 from pairing_ws.core.audit import Audit, untold
 from pairing_ws.core.clock import SKEW_MS, Clock
@@ -32,7 +33,8 @@ class StepUpService:
         store: PasskeyStore,
         bus: Bus,
         limits: Limits,
-        accounts: AccountService,
+        devices: Devices,
+        announce: Announcements,
         webauthn: Callable[[], Awaitable[WebAuthnVerifier]],
         host: Host | None,
         within: int,
@@ -43,7 +45,8 @@ class StepUpService:
         self._store = store
         self._bus = bus
         self._limits = limits
-        self._accounts = accounts
+        self._devices = devices
+        self._announce = announce
         self._webauthn = webauthn
         self._host = host
         self._within = within
@@ -176,7 +179,7 @@ class StepUpService:
 
     async def remove_passkey(self, session: Session, passkey_id: str, ip: str) -> None:
         """Raises DEVICE_QUARANTINED, STEP_UP_REQUIRED and NOT_FOUND."""
-        self._accounts.refuse_quarantined(session)
+        self._devices.refuse_quarantined(session)
         if not await self._is_fresh(session):
             raise await self._required(session)
         line = self._line(session, "passkey.removed", ip, "")
@@ -191,7 +194,7 @@ class StepUpService:
         With the policy on not even that: a stolen session would bring a passkey of its own, and step up by it. With the
         policy off the session can approve without any, so that its first passkey gives it nothing.
         """
-        self._accounts.refuse_quarantined(session)
+        self._devices.refuse_quarantined(session)
         if await self._is_fresh(session):
             return False
         if self._within or await self._store.passkeys(session.user.id):
@@ -206,7 +209,7 @@ class StepUpService:
 
     async def _tell(self, session: Session, event: str) -> None:
         await self._bus.publish(account_channel(session.user.id))
-        self._accounts.push_event(event, session.user.id, session.device.id, exclude=session.device.id)
+        self._announce.push(event, session.user.id, session.device.id, exclude=session.device.id)
 
     def _told(self, event: str, session: Session, ip: str | None, **facts: str | int | None) -> None:
         self._audit(event, account=session.user.id, session=session.id, device=session.device.id, ip=ip, **facts)

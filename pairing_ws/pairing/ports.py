@@ -59,7 +59,7 @@ class PairingStore(Protocol):
 
 
 class Accounts(Protocol[SessionT_co]):
-    """What the story must know of accounts. `accounts.service.AccountService` is it."""
+    """What the story must know of accounts. `accounts.logins.Logins` is it."""
 
     def device_id(self, approver: Approver, device: NewDevice) -> str:
         """The id that this device has, or will have, in the approver's account."""
@@ -71,7 +71,7 @@ class Accounts(Protocol[SessionT_co]):
         """What `check_login` would raise. Raises Unavailable."""
 
     async def log_in(self, pairing_id: str, approver: Approver, device: NewDevice, secret: str) -> SessionT_co:
-        """Exactly one session for this pairing, however often called; see AccountService.log_in."""
+        """Exactly one session for this pairing, however often called; see `Logins.log_in`."""
 
     def expect(self, approver: Approver, milliseconds: int) -> None:
         """A new device waits that long for this approver. Should their session end meanwhile, by whatever, the story

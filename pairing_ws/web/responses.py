@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from pairing_ws.accounts.service import LoggedIn
+from pairing_ws.accounts.types import LoggedIn
 from pairing_ws.web.request.cookies import set_refresh_cookie
 from pairing_ws.web.services import Services
 from pairing_ws.web.wire import views

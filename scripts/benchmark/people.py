@@ -104,7 +104,7 @@ class Attempt:
 async def invites(settings: Settings, count: int) -> list[str]:
     """A code for the first device of each of so many new accounts, straight from the database."""
     async with build(settings).running() as services:
-        return [(await services.accounts.invite(f"person-{number}")).code for number in range(count)]
+        return [(await services.accounts.operator.invite(f"person-{number}")).code for number in range(count)]
 
 
 def _none(_: int) -> Mapping[str, str]:

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 
 from pairing_ws.accounts.monitor import SessionMonitor
 from pairing_ws.accounts.ports import Session
-from pairing_ws.accounts.service import AccountService, LoggedIn, Policy
+from pairing_ws.accounts.service import AccountService
+from pairing_ws.accounts.types import LoggedIn, Policy
 from pairing_ws.adapters.jwt.access_tokens import KeyRing
 from pairing_ws.adapters.jwt.key_file import make_key_file
 from pairing_ws.adapters.memory import MemoryBus
@@ -65,8 +66,8 @@ class World:
 
     async def by_invite(self, username: str = "alice", **of_device: str) -> Session:
         """A device of that account, logged in by an invite."""
-        made = await self.accounts.invite(username)
-        return await self.known(await self.accounts.accept_invite(made.code, device(**of_device), None))
+        made = await self.accounts.operator.invite(username)
+        return await self.known(await self.accounts.logins.accept_invite(made.code, device(**of_device), None))
 
     async def by_pairing(self, approver: Session, **of_device: str) -> Session:
         """A device that this one let in."""
@@ -74,12 +75,12 @@ class World:
 
     async def pair(self, approver: Session, new: NewDevice, pairing_id: str | None = None) -> LoggedIn:
         party, secret = as_approver(approver), secrets.token_urlsafe(32)
-        await self.accounts.check_login(party, new)
-        return await self.accounts.log_in(pairing_id or secrets.token_urlsafe(16), party, new, secret)
+        await self.accounts.logins.check_login(party, new)
+        return await self.accounts.logins.log_in(pairing_id or secrets.token_urlsafe(16), party, new, secret)
 
     async def known(self, given: LoggedIn) -> Session:
         """The session of a pair of keys; asking is the authKey's first use."""
-        return await self.accounts.authenticate(given.key_pair.auth_key)
+        return await self.accounts.sessions.authenticate(given.key_pair.auth_key)
 
     async def column(self, statement: str, **values: object) -> list[object]:
         """One column, as the database holds it."""

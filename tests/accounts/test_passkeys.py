@@ -60,7 +60,7 @@ async def test_a_credential_belongs_to_one_account(here: World, store: SqlPasske
 @pytest.mark.security(16)
 async def test_a_revoked_session_adds_nothing(here: World, store: SqlPasskeys) -> None:
     session = await here.by_invite()
-    await here.accounts.log_out(session, "")
+    await here.accounts.sessions.log_out(session, "")
     assert await adding(store, session, passkey(session)) is Added.ENDED
 
 
@@ -123,7 +123,7 @@ async def test_passkeys_and_challenges_go_with_their_user(here: World, store: Sq
     for session in (ada, bob):
         await adding(store, session, passkey(session))
         await store.put_challenge(session.id, Purpose.ADD, b"x", 100)
-    await here.accounts.delete_user("ada")
+    await here.accounts.operator.delete_user("ada")
     assert await here.column("SELECT user_id FROM passkeys") == [bob.user.id]
     assert await here.column("SELECT session_id FROM challenges") == [bob.id]
 
@@ -150,7 +150,7 @@ async def with_passkeys(here: World, store: SqlPasskeys) -> dict[str, Session]:
     made["stranger"] = await free.by_invite("bob")
     for name, session in made.items():
         await adding(store, session, passkey(session, name=name))
-    await free.accounts.log_out(made["third"], "")
+    await free.accounts.sessions.log_out(made["third"], "")
     return made
 
 
@@ -161,10 +161,10 @@ async def test_with_a_newcomer_and_all_that_it_let_in_go_the_passkeys_that_they_
 ) -> None:
     made = await with_passkeys(here, store)
     accounts = here.another(step_up=step_up).accounts
-    await accounts.revoke(made["owner"], made["newcomer"].device.id, "192.0.2.1", descendants=True)
+    await accounts.devices.revoke(made["owner"], made["newcomer"].device.id, "192.0.2.1", descendants=True)
     assert await names(store, made["owner"]) == {"owner"}
     assert await names(store, made["stranger"]) == {"stranger"}
-    lines = [each for each in await accounts.activity(made["owner"]) if each.event == "passkey.removed"]
+    lines = [each for each in await accounts.devices.activity(made["owner"]) if each.event == "passkey.removed"]
     assert {each.device_name for each in lines} == {"newcomer", "second", "third"}
     assert {(each.by_name, each.ip, each.device_id) for each in lines} == {
         (made["owner"].device.name, "192.0.2.1", made["owner"].device.id)
@@ -175,8 +175,8 @@ async def test_what_a_device_added_goes_even_if_it_and_all_it_let_in_have_left_a
     here: World, store: SqlPasskeys
 ) -> None:
     made = await with_passkeys(here, store)
-    await here.accounts.revoke_others(made["owner"], "")
-    await here.accounts.revoke(made["owner"], made["newcomer"].device.id, "", descendants=True)
+    await here.accounts.devices.revoke_others(made["owner"], "")
+    await here.accounts.devices.revoke(made["owner"], made["newcomer"].device.id, "", descendants=True)
     assert await names(store, made["owner"]) == {"owner"}
 
 
@@ -184,9 +184,9 @@ async def test_a_mere_log_out_takes_a_devices_passkeys_along_only_where_another_
     here: World, store: SqlPasskeys
 ) -> None:
     made = await with_passkeys(here, store)
-    await here.another(step_up=True).accounts.revoke(made["owner"], made["newcomer"].device.id, "")
+    await here.another(step_up=True).accounts.devices.revoke(made["owner"], made["newcomer"].device.id, "")
     assert await names(store, made["owner"]) == {"owner", "newcomer", "second", "third"}
-    await here.accounts.revoke(made["owner"], made["second"].device.id, "")
+    await here.accounts.devices.revoke(made["owner"], made["second"].device.id, "")
     assert await names(store, made["owner"]) == {"owner", "newcomer", "third"}
 
 
@@ -194,12 +194,12 @@ async def test_passkeys_stay_when_a_device_leaves_by_itself_and_when_all_others_
     here: World, store: SqlPasskeys
 ) -> None:
     made = await with_passkeys(here, store)
-    await here.accounts.revoke(made["second"], made["second"].device.id, "")
-    await here.accounts.revoke_others(made["owner"], "")
+    await here.accounts.devices.revoke(made["second"], made["second"].device.id, "")
+    await here.accounts.devices.revoke_others(made["owner"], "")
     everything = {"owner", "newcomer", "second", "third"}
     assert await names(store, made["owner"]) == everything
     # What it let in was let in by mistake, but it asks for itself.
-    await here.accounts.revoke(made["owner"], made["owner"].device.id, "", descendants=True)
+    await here.accounts.devices.revoke(made["owner"], made["owner"].device.id, "", descendants=True)
     assert await names(store, made["owner"]) == {"owner"}
 
 
@@ -210,6 +210,6 @@ async def test_nobody_adds_a_passkey_at_the_moment_of_being_logged_out_that_stay
         owner = await here.by_invite(f"user{round_}")
         bad = await here.another(quarantine=0).by_pairing(owner)
         calls: list[Awaitable[object]] = [adding(store, bad, passkey(bad)) for _ in range(6)]
-        calls.insert(2 * round_, here.another().accounts.revoke(owner, bad.device.id, "", descendants=True))
+        calls.insert(2 * round_, here.another().accounts.devices.revoke(owner, bad.device.id, "", descendants=True))
         await asyncio.gather(*calls)
         assert await store.passkeys(owner.user.id) == []

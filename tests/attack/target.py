@@ -186,8 +186,8 @@ async def accounts_in(folder: Path, count: int) -> AsyncIterator[list[str]]:
     parts = build(given)
     names = [f"attack-{number}" for number in range(1, count + 1)]
     try:
-        yield [(await parts.services.accounts.invite(name)).code for name in names]
+        yield [(await parts.services.accounts.operator.invite(name)).code for name in names]
     finally:
         for name in names:
-            await parts.services.accounts.delete_user(name)
+            await parts.services.accounts.operator.delete_user(name)
         await parts.database.close()

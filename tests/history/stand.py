@@ -168,7 +168,9 @@ async def phones(stand: Stand, line: Line, count: int) -> list[Party]:
     )
     parts = build(settings)
     try:
-        codes = [(await parts.services.accounts.invite(f"person-{number}")).code for number in range(1, count + 1)]
+        codes = [
+            (await parts.services.accounts.operator.invite(f"person-{number}")).code for number in range(1, count + 1)
+        ]
     finally:
         await parts.database.close()
     found = []

@@ -84,7 +84,7 @@ async def invite_in(folder: Path, username: str, clock: Clock = system_clock, da
     parts = build(settings_in(folder, **({"database_url": database_url} if database_url else {})), clock=clock)
     try:
         # Not `running`: the server has migrated the database, and this is called by the hundred.
-        return (await parts.services.accounts.invite(username)).code
+        return (await parts.services.accounts.operator.invite(username)).code
     finally:
         await parts.database.close()
 

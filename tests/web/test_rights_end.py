@@ -62,11 +62,11 @@ async def by_command_line(stores: Embedded, act: Callable[[AccountService], Awai
 
 
 async def lock(phone: Phone, _: Phone, stores: Embedded) -> None:
-    await by_command_line(stores, lambda accounts: accounts.lock(phone.keys["user"]["username"], locked=True))
+    await by_command_line(stores, lambda accounts: accounts.operator.lock(phone.keys["user"]["username"], locked=True))
 
 
 async def delete(phone: Phone, _: Phone, stores: Embedded) -> None:
-    await by_command_line(stores, lambda accounts: accounts.delete_user(phone.keys["user"]["username"]))
+    await by_command_line(stores, lambda accounts: accounts.operator.delete_user(phone.keys["user"]["username"]))
 
 
 async def revoke(phone: Phone, other: Phone, _: Embedded) -> None:

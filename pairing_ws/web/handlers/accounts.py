@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import msgspec
 from starlette.responses import Response
 
+from pairing_ws.accounts.devices import ACTIVITY_LINES
 from pairing_ws.accounts.passkeys import Passkey
 from pairing_ws.accounts.ports import Device, Position
-from pairing_ws.accounts.service import ACTIVITY_LINES, unauthenticated
+from pairing_ws.accounts.refusals import unauthenticated
 from pairing_ws.core import codes
 from pairing_ws.core.errors import Code, Refused
 from pairing_ws.pairing.watcher import Commands, Read, Send, Watcher
@@ -39,7 +40,9 @@ async def accept_invite(request: RequestContext) -> Response:
     if secret is not None and not codes.is_secret(secret):
         raise Refused(Code.BAD_REQUEST, codes.SHAPE_OF_SECRETS)
     device = request.device(wanted.device_key)
-    given = await request.services.accounts.accept_invite(codes.normal_code(wanted.code), device, secret, request.prove)
+    given = await request.services.accounts.logins.accept_invite(
+        codes.normal_code(wanted.code), device, secret, request.prove
+    )
     return key_pair(given, request.services, cookie=wanted.keys == "cookie")
 
 
@@ -60,7 +63,7 @@ async def refresh(request: RequestContext) -> Response:
     key = next(iter(cookies), None) if by_cookie else wanted.refresh_key
     if not key:
         raise unauthenticated()
-    given = await request.services.accounts.refresh(key, request.ip, request.prove)
+    given = await request.services.accounts.sessions.refresh(key, request.ip, request.prove)
     return key_pair(given, request.services, cookie=by_cookie)
 
 
@@ -69,7 +72,7 @@ async def log_out(request: RequestContext) -> Response:
     cookies = request.refresh_cookies
     if cookies:
         request.demand_own_origin()
-    await request.services.accounts.log_out(await request.session(), request.ip)
+    await request.services.accounts.sessions.log_out(await request.session(), request.ip)
     response = Response(status_code=204)
     if cookies:
         drop_refresh_cookie(response, request.services.settings)
@@ -106,7 +109,7 @@ async def devices(request: RequestContext) -> Response:
     accounts = request.services.accounts
 
     async def read(_: Read) -> Listed:
-        found = await accounts.devices_seen_by(session)
+        found = await accounts.devices.devices_seen_by(session)
         if found is None:
             # Since it was asked, the session has ended.
             raise unauthenticated()
@@ -118,10 +121,10 @@ async def devices(request: RequestContext) -> Response:
             request,
             wait,
             VersionWatcher(version),
-            lambda callback: [accounts.watch(session.user.id, session.id, callback)],
+            lambda callback: [accounts.sessions.watch(session.user.id, session.id, callback)],
             read,
         )
-    came_of = await accounts.descendants(session)
+    came_of = await accounts.devices.descendants(session)
     answer = views.devices(found, came_of, version, session.device.id, request.services.clock())
     # Weak, for when each was last seen is not part of it.
     return tagged(request, answer, f'W/"{version}"')
@@ -139,7 +142,7 @@ async def change_device(request: RequestContext) -> Response:
     name = None if wanted.name is None else label(wanted.name)
     if name == "":
         raise Refused(Code.BAD_REQUEST, "a name needs a visible character")
-    changed = await request.services.accounts.change_device(
+    changed = await request.services.accounts.devices.change_device(
         session,
         request.id,
         request.ip,
@@ -160,17 +163,17 @@ async def revoke_device(request: RequestContext) -> Response:
     except Refused as refused:
         if refused.code is not Code.UNAUTHENTICATED:
             raise
-        if await accounts.logged_out_device(request.auth_key or "") != request.id:
+        if await accounts.sessions.logged_out_device(request.auth_key or "") != request.id:
             raise
         # It has logged itself out before, and the answer got lost.
         return Response(status_code=204)
-    await accounts.revoke(session, request.id, request.ip, descendants=given == "true")
+    await accounts.devices.revoke(session, request.id, request.ip, descendants=given == "true")
     return Response(status_code=204)
 
 
 async def revoke_others(request: RequestContext) -> Response:
     """Log every other device of the account out."""
-    count = await request.services.accounts.revoke_others(await request.session(), request.ip)
+    count = await request.services.accounts.devices.revoke_others(await request.session(), request.ip)
     return JsonResponse(Revoked(revoked=count))
 
 
@@ -183,5 +186,5 @@ async def activity(request: RequestContext) -> Response:
         raise Refused(Code.BAD_REQUEST, "only is logins or other")
     position = Position(*map(int, before.split("-"))) if before else None
     logins = None if only is None else only == "logins"
-    lines = await request.services.accounts.activity(await request.session(), position, logins=logins)
+    lines = await request.services.accounts.devices.activity(await request.session(), position, logins=logins)
     return JsonResponse(views.activity_log(lines, ACTIVITY_LINES))

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
-from pairing_ws.accounts.service import unauthenticated
+from pairing_ws.accounts.refusals import unauthenticated
 from pairing_ws.core import codes
 from pairing_ws.core.errors import Code, Refused
 from pairing_ws.core.ports import Callback
@@ -81,11 +81,11 @@ async def _changed(request: RequestContext, pairing_id: str, holder: Holder, sin
     def subscriptions(callback: Callback) -> Iterator[AbstractAsyncContextManager[None]]:
         yield pairings.watch(pairing_id, callback)
         if approver:
-            yield accounts.watch(approver.user_id, approver.session_id, callback)
+            yield accounts.sessions.watch(approver.user_id, approver.session_id, callback)
 
     async def read(command: Read) -> View:
         view = await pairings.view_after_notification(pairing_id, holder, command.notification, command.known)
-        if approver and await accounts.reload_if_alive(approver.session_id, request.signed_by) is None:
+        if approver and await accounts.sessions.reload_if_alive(approver.session_id, request.signed_by) is None:
             # What is read after the end of a session is not for it any more.
             raise unauthenticated()
         return view

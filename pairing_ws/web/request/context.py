@@ -4,7 +4,7 @@ import msgspec
 from starlette.types import Receive, Scope
 
 from pairing_ws.accounts.ports import Session
-from pairing_ws.accounts.service import unauthenticated
+from pairing_ws.accounts.refusals import unauthenticated
 from pairing_ws.core import codes
 from pairing_ws.core.devices import Approver, NewDevice
 from pairing_ws.core.errors import Code, Refused
@@ -111,8 +111,8 @@ class RequestContext:
         return await self.authenticate(auth_key)
 
     async def authenticate(self, auth_key: str) -> Session:
-        """See `AccountService.authenticate`. `Authorization: DPoP` is for key-bound sessions only (RFC 9449, 7.1)."""
-        session = await self.services.accounts.authenticate(auth_key, self.prove)
+        """See `Sessions.authenticate`. `Authorization: DPoP` is for key-bound sessions only (RFC 9449, 7.1)."""
+        session = await self.services.accounts.sessions.authenticate(auth_key, self.prove)
         if session.key_thumbprint is None and any(
             value.lower().startswith("dpop ") for value in self.headers.all(b"authorization")
         ):
@@ -137,7 +137,7 @@ class RequestContext:
         approver = Approver(user_id=session.user.id, session_id=session.id, device_id=session.device.id, ip=self.ip)
         return ByKey(
             approver,
-            lambda: self.services.accounts.refuse_quarantined(session),
+            lambda: self.services.accounts.devices.refuse_quarantined(session),
             lambda: self.services.step_ups.require(session),
         )
 

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 from pairing_ws.accounts.passkeys import Passkey
 from pairing_ws.accounts.ports import Device, Session
-from pairing_ws.accounts.service import unauthenticated
+from pairing_ws.accounts.refusals import unauthenticated
 from pairing_ws.pairing.watcher import Commands, Read, Send, Watcher
 from pairing_ws.web.services import Services
 from pairing_ws.web.sockets.connection import Connection
@@ -75,14 +75,14 @@ class AccountNotifier(Notifier[Account, Change]):
         """Serve until the client is gone. Raises Refused while nothing has been sent."""
         session = self._session
         try:
-            async with self._services.accounts.watch(session.user.id, session.id, self.wake):
+            async with self._services.accounts.sessions.watch(session.user.id, session.id, self.wake):
                 self.carry_out(self.watcher.start(loop_time()))
                 await self.connection.until_gone()
         finally:
             self.stop()
 
     async def read(self, _: Read) -> Account:
-        devices = await self._services.accounts.devices_seen_by(self._session)
+        devices = await self._services.accounts.devices.devices_seen_by(self._session)
         if devices is None:
             raise unauthenticated()
         passkeys = await self._services.step_ups.passkeys(self._session)

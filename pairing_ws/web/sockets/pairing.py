@@ -1,7 +1,7 @@
 """The socket of one pairing."""
 
 from pairing_ws.accounts.ports import Session
-from pairing_ws.accounts.service import unauthenticated
+from pairing_ws.accounts.refusals import unauthenticated
 from pairing_ws.core import codes
 from pairing_ws.core.errors import Refused
 from pairing_ws.pairing.service import not_found
@@ -43,7 +43,9 @@ class PairingNotifier(Notifier[View, View]):
                     await self._open(started_at)
                     await self.connection.until_gone()
                 else:
-                    async with self._services.accounts.watch(self._session.user.id, self._session.id, self.wake):
+                    async with self._services.accounts.sessions.watch(
+                        self._session.user.id, self._session.id, self.wake
+                    ):
                         await self._open(started_at)
                         await self.connection.until_gone()
         finally:
@@ -75,7 +77,7 @@ class PairingNotifier(Notifier[View, View]):
     async def _demand_session(self) -> None:
         """After each read: what is read before the end of the session, it could still see."""
         session = self._session
-        if session and await self._services.accounts.reload_if_alive(session.id, session.signed_by) is None:
+        if session and await self._services.accounts.sessions.reload_if_alive(session.id, session.signed_by) is None:
             raise unauthenticated()
 
     async def send(self, message: View) -> None:

@@ -7,7 +7,7 @@ from msgspec import UNSET, UnsetType
 
 from pairing_ws.accounts import ports as accounts
 from pairing_ws.accounts.passkeys import Passkey
-from pairing_ws.accounts.service import LoggedIn
+from pairing_ws.accounts.types import LoggedIn
 from pairing_ws.core.clock import iso
 from pairing_ws.core.errors import Code
 from pairing_ws.core.network import Place

@@ -1,0 +1,201 @@
+"""How a session begins: by a pairing that was approved, or by an invite."""
+
+from pairing_ws.accounts import refresh_keys as keys
+from pairing_ws.accounts.announcements import Announcements
+from pairing_ws.accounts.key_pairs import KeyPairIssuer
+from pairing_ws.accounts.monitor import SessionMonitor
+from pairing_ws.accounts.ports import AccountStore, Activity, NewSession
+from pairing_ws.accounts.refusals import unauthenticated
+from pairing_ws.accounts.types import LoggedIn, Policy
+from pairing_ws.core import codes
+from pairing_ws.core.audit import Audit
+from pairing_ws.core.clock import Clock
+from pairing_ws.core.devices import Approver, NewDevice
+from pairing_ws.core.errors import Code, Refused, Unavailable
+from pairing_ws.core.network import block
+from pairing_ws.core.ports import Limits, Prove, unproved
+
+
+class Logins:
+    """It is the `pairing.ports.Accounts` of the pairing story. `here` names this process's clock."""
+
+    def __init__(
+        self,
+        store: AccountStore,
+        limits: Limits,
+        issuer: KeyPairIssuer,
+        announce: Announcements,
+        monitor: SessionMonitor,
+        policy: Policy,
+        clock: Clock,
+        random: codes.RandomBytes,
+        here: str,
+        audit: Audit,
+    ) -> None:
+        self._store = store
+        self._limits = limits
+        self._issuer = issuer
+        self._announce = announce
+        self._monitor = monitor
+        self._policy = policy
+        self._clock = clock
+        self._random = random
+        self._here = here
+        self._audit = audit
+
+    def device_id(self, approver: Approver, device: NewDevice) -> str:
+        return keys.device_id(approver.user_id, device.code)
+
+    async def check_login(self, approver: Approver, device: NewDevice) -> None:
+        """See `pairing.ports.Accounts`. Reads the database, never the cache: it is the last look before the keys."""
+        await self._store.check_session(
+            approver.user_id,
+            self.device_id(approver, device),
+            approver.session_id,
+            self._clock(),
+            self._policy.device_limit,
+        )
+
+    async def obstacle(self, approver: Approver, device: NewDevice) -> Refused | None:
+        """See `pairing.ports.Accounts`."""
+        try:
+            await self.check_login(approver, device)
+        except Unavailable:
+            raise
+        except Refused as refused:
+            # The new device's word for it: the approver is told that their own session is over.
+            return unauthenticated() if refused.code is Code.PAIRING_DENIED else refused
+        return None
+
+    async def log_in(self, pairing_id: str, approver: Approver, device: NewDevice, secret: str) -> LoggedIn:
+        """The one session of this pairing. Repeated with the same secret it gives the same pair for 30 s, as long as
+        neither key has been used; then raises PAIRING_CONSUMED."""
+        quarantine = self._policy.quarantine
+        return await self._begin(
+            f"pairing:{pairing_id}",
+            approver.user_id,
+            device,
+            secret,
+            Code.PAIRING_CONSUMED,
+            approver.session_id,
+            quarantine,
+        )
+
+    async def accept_invite(
+        self, code: str, device: NewDevice, secret: str | None, prove: Prove = unproved
+    ) -> LoggedIn:
+        """How the very first device gets in, and the way back. Repeatable like a login, if it came with a secret."""
+        address = block(device.ip)
+        await self._limits.check("claim", address)
+        invite = await self._store.invite(codes.digest(code))
+        expired = invite is not None and invite.used_at is None and self._clock() >= invite.expires_at
+        if invite is not None and not expired and device.key_thumbprint:
+            # Only now: a proof is remembered for a while, and strangers can make any number of them.
+            try:
+                await prove(device.key_thumbprint)
+            except Refused as refused:
+                # To fetch a nonce is no try of its own (RFC 9449, section 8), and has a bound of its own.
+                await self._limits.hit("nonce" if refused.code is Code.USE_DPOP_NONCE else "claim", address)
+                raise
+        await self._limits.hit("claim", address)
+        if invite is None:
+            raise Refused(Code.NOT_FOUND, "no such invite")
+        if expired:
+            raise Refused(Code.INVITE_EXPIRED, "the invite has expired; ask for a new one")
+        # Without a secret of its own nobody can repeat the answer: it is sealed for one that nobody knows.
+        secret = secret or codes.token(self._random, 32)
+        return await self._begin(
+            f"invite:{invite.code_hash}",
+            invite.user_id,
+            device,
+            secret,
+            Code.INVITE_USED,
+            None,
+            self._policy.quarantine,
+        )
+
+    async def _begin(
+        self,
+        origin: str,
+        user_id: str,
+        device: NewDevice,
+        secret: str,
+        spent: Code,
+        approved_by: str | None,
+        quarantine: int,
+    ) -> LoggedIn:
+        now = self._clock()
+        session_id = codes.token(self._random)
+        device_id = keys.device_id(user_id, device.code)
+        key = keys.new_family(self._random)
+        ends_at = now + self._policy.session
+        amr = "qr" if approved_by else "invite"
+        bound_to = device.key_thumbprint or None
+        key_pair = self._issuer.issue(user_id, session_id, device_id, amr, key, now, ends_at, bound_to)
+        started = await self._store.begin_session(
+            NewSession(
+                id=session_id,
+                user_id=user_id,
+                device_id=device_id,
+                origin=origin,
+                created_at=now,
+                idle_until=now + self._policy.refresh_key,
+                ends_at=ends_at,
+                family_hash=key.family_hash,
+                refresh_hash=key.hash,
+                sealed=keys.seal(key_pair, secret, self._random),
+                sealed_until=now + keys.GRACE_MS,
+                # Who has just been handed an invite was there; a scan shows only that the other device was.
+                verified_at=None if approved_by else now,
+                key_thumbprint=bound_to,
+            ),
+            device,
+            approved_by,
+            now + quarantine if quarantine else None,
+            self._policy.device_limit,
+        )
+        if started is not None:
+            self._audit(
+                "session.started",
+                account=user_id,
+                username=started.user.username,
+                session=session_id,
+                device=device_id,
+                device_name=device.name,
+                ip=device.ip,
+                amr=amr,
+                approved_by=approved_by,
+            )
+            # What is cached of the account's other sessions still holds: who approves next needs no new look.
+            await self._announce.changed(user_id, forget=started.ended_older)
+            if started.ended_older:
+                self._audit("session.replaced", account=user_id, session=session_id, device=device_id, ip=device.ip)
+                # What the device's older session could still approve; the new one has had no time to make any.
+                await self._announce.devices_ended([device_id])
+            self._announce.push("device.added", user_id, device_id, exclude=device_id)
+            return LoggedIn(key_pair, started.user, started.device, now)
+        before = await self._store.session_of_origin(origin)
+        # Of the key that this request has proved: a stolen secret alone gets no answer a second time.
+        same_key = before is not None and before.key_thumbprint == bound_to
+        if before and same_key and before.alive_at(now) and not before.user.locked_at:
+            repeated = keys.unseal(before.sealed, secret)
+            if repeated is not None and now < before.created_at + keys.grace(repeated.by, self._here):
+                return LoggedIn(repeated, before.user, before.device, now)
+        raise Refused(spent, "this has been used to log in already")
+
+    async def note(self, event: str, approver: Approver, device: NewDevice | None) -> None:
+        """See `pairing.ports.Accounts.note`."""
+        await self._store.note(
+            Activity(
+                user_id=approver.user_id,
+                at=self._clock(),
+                event=event,
+                device_id=approver.device_id,
+                device_name=device.name if device else None,
+                ip=device.ip if device else None,
+            )
+        )
+
+    def expect(self, approver: Approver, milliseconds: int) -> None:
+        """See `pairing.ports.Accounts.expect`."""
+        self._monitor.expect(approver, self._clock() + milliseconds)

@@ -1,0 +1,90 @@
+"""What the operator does with accounts, by the command line or an embedding app."""
+
+from collections.abc import Sequence
+
+from pairing_ws.accounts import names
+from pairing_ws.accounts.announcements import Announcements
+from pairing_ws.accounts.ports import AccountStore, Invite, User
+from pairing_ws.accounts.refusals import no_such_user
+from pairing_ws.accounts.types import NewInvite
+from pairing_ws.core import codes
+from pairing_ws.core.audit import Audit
+from pairing_ws.core.clock import Clock, iso
+from pairing_ws.core.errors import Code, Refused
+
+INVITE_MS = 15 * 60_000
+
+
+class Operator:
+    """`public_url` is where an invite's link leads."""
+
+    def __init__(
+        self,
+        store: AccountStore,
+        announce: Announcements,
+        public_url: str,
+        clock: Clock,
+        random: codes.RandomBytes,
+        audit: Audit,
+    ) -> None:
+        self._store = store
+        self._announce = announce
+        self._public_url = public_url
+        self._clock = clock
+        self._random = random
+        self._audit = audit
+
+    async def invite(self, username: str, *, existing: bool = False) -> NewInvite:
+        """A link that logs one device in, for 15 minutes, once. Makes the account if there is none of that name, but
+        with `existing`: then raises NOT_FOUND."""
+        name = names.written(username)
+        if not names.usable(name):
+            raise Refused(Code.BAD_REQUEST, "a user name is 1 to 64 printable characters")
+        now = self._clock()
+        code = codes.token(self._random, 24)
+        fresh = User(id=codes.token(self._random), username=name, display_name=name, created_at=now)
+        expires_at = now + INVITE_MS
+        invite = Invite(code_hash=codes.digest(code), user_id=fresh.id, expires_at=expires_at)
+        user = await self._store.add_invite(invite, fresh, existing=existing)
+        if user is None:
+            raise no_such_user()
+        if user.id == fresh.id:
+            self._audit("account.created", account=user.id, username=user.username)
+        self._audit("invite.created", account=user.id, username=user.username, expires_at=iso(expires_at))
+        url = f"{self._public_url}/join/invite#{code}"
+        return NewInvite(user, code, url, expires_at, is_new=user.id == fresh.id)
+
+    async def users(self) -> Sequence[User]:
+        return await self._store.users()
+
+    async def lock(self, username: str, *, locked: bool) -> User:
+        now = self._clock()
+        user = await self._changed_user(await self._store.lock(_existing_name(username), now if locked else None))
+        self._audit("account.locked" if locked else "account.unlocked", account=user.id, username=user.username)
+        if locked:
+            await self._announce.devices_ended([each.id for each in await self._store.devices(user.id, now)])
+        return user
+
+    async def delete_user(self, username: str) -> User:
+        # First nobody comes in any more, and what waits for this account ends.
+        await self.lock(username, locked=True)
+        user = await self._changed_user(await self._store.delete_user(_existing_name(username)))
+        self._audit("account.deleted", account=user.id, username=user.username)
+        return user
+
+    async def _changed_user(self, user: User | None) -> User:
+        if user is None:
+            raise no_such_user()
+        await self._announce.changed(user.id)
+        return user
+
+    async def tidy(self) -> None:
+        await self._store.tidy(self._clock())
+
+
+def _existing_name(username: str) -> str:
+    """A name that somebody may have: the database is never asked for one that it can't even spell."""
+    name = names.written(username)
+    if not names.usable(name):
+        raise no_such_user()
+    return name
