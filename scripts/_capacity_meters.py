@@ -55,7 +55,7 @@ class Redis:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        with self._client.monitor() as self._monitor:
+        with self._client.monitor() as self._monitor:  # type: ignore[no-untyped-call]
             yield
 
     def sent(self) -> tuple[int, int]:
@@ -73,7 +73,7 @@ class Redis:
 
     def message_us(self, messages: int, others: int, listeners: int) -> float:
         """CPU of one PUBLISH in µs: so many more processes are connected, of which so many watch this channel."""
-        links = [self._client.pubsub() for _ in range(others)]
+        links = [self._client.pubsub() for _ in range(others)]  # type: ignore[no-untyped-call]
         for number, link in enumerate(links):
             link.subscribe("capacity" if number < listeners else f"capacity-{number}")
             link.get_message(timeout=5)

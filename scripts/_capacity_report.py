@@ -137,7 +137,7 @@ def _peak(measured: Measured, login: Costs) -> dict[str, Costs]:
 
 def _peak_table(rows: Mapping[str, Costs], total: Costs, processes: int) -> str:
     lines = ["| cores, at a morning's peak | processes | Redis | PostgreSQL |", "|---|---:|---:|---:|"]
-    for what, costs in (rows | {"together, all busy": total}).items():
+    for what, costs in (dict(rows) | {"together, all busy": total}).items():
         lines.append(f"| {what} | " + " | ".join(f"{max(costs[part], 0):.2f}" for part in PARTS) + " |")
     rest = " | ".join(f"**{total[part] / BUSY:.1f}**" for part in ("redis", "sql"))
     lines.append(f"| **to have, {BUSY:.0%} busy** | **{processes}** | {rest} |")

@@ -85,7 +85,7 @@ export async function resume(/** @type {() => void} */ again, id = keptHere.get(
   }
 }
 
-function tellAway(way, { away, status }) {
+function tellAway(way, /** @type {Pairing} */ { away, status }) {
   const gone = away && ['scanned', 'approved'].includes(status);
   const text = 'The device has left this login. Unless it comes back within seconds, nobody gets in.';
   way.away.replaceChildren(...(gone ? [notice('caution', text)] : []));

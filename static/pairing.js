@@ -239,7 +239,7 @@ async function call(method, path, options = {}) {
 }
 
 /** One request, and what its answer says, if it is JSON. */
-async function request(method, url, dpop, { by = {}, body = undefined, signal = undefined, keepalive = false }) {
+async function request(method, url, dpop, { by = /** @type {any} */ ({}), body = undefined, signal = undefined, keepalive = false }) {
   const headers = { Accept: 'application/json', ...by.device };
   if (by.secret) headers['Pairing-Secret'] = by.secret;
   if (by.authKey) headers['Auth-Key'] = by.authKey;

@@ -11,7 +11,7 @@ const LOOKS = { ecc: 'medium', border: 4 };
  * @param {string} text
  */
 export function drawInto(svg, text) {
-  const modules = encodeQR(text, 'raw', LOOKS);
+  const modules = /** @type {boolean[][]} */ (encodeQR(text, 'raw', LOOKS));
   let dark = '';
   modules.forEach((row, y) => {
     for (let x = 0; x < row.length; x++) {

@@ -200,8 +200,7 @@ function* views(width, height) {
       yield { x, y, width: Math.min(1600, width - x), height: Math.min(1600, height - y), scale: 1 };
 }
 
-/** @param {View} view */
-function draw(canvas, source, { x, y, width, height, scale }) {
+function draw(canvas, source, /** @type {View} */ { x, y, width, height, scale }) {
   canvas.width = Math.max(1, Math.round(width * scale));
   canvas.height = Math.max(1, Math.round(height * scale));
   const context = canvas.getContext('2d', { willReadFrequently: true });

@@ -54,7 +54,7 @@ class Changer:
             assert await self._store.replace(old, new)
 
         numbers = (number % len(self._pairings) for number in range(count))
-        await paced(rate, (lambda number=number: replace(number) for number in numbers))
+        await paced(rate, (lambda number=number: replace(number) for number in numbers))  # type: ignore[misc]
         return sent
 
     async def publish(self, count: int, rate: float) -> Sent:
@@ -66,7 +66,7 @@ class Changer:
             sent.append((number, 0, clock()))
             await self._client.publish("bench", b"%d %b" % (number, padding))
 
-        await paced(rate, (lambda number=number: publish(number) for number in range(count)))
+        await paced(rate, (lambda number=number: publish(number) for number in range(count)))  # type: ignore[misc]
         return sent
 
     async def publish_bare(self, count: int, rate: float) -> Sent:
@@ -76,9 +76,10 @@ class Changer:
 
         async def publish(number: int) -> None:
             sent.append((number, -1, clock()))
-            self._wire.write(hiredis.pack_command(("PUBLISH", "bench-bare", b"%d %b" % (number, padding))))
+            packed = hiredis.pack_command(("PUBLISH", "bench-bare", b"%d %b" % (number, padding)))  # type: ignore[arg-type]
+            self._wire.write(packed)
 
-        await paced(rate, (lambda number=number: publish(number) for number in range(count)))
+        await paced(rate, (lambda number=number: publish(number) for number in range(count)))  # type: ignore[misc]
         return sent
 
 

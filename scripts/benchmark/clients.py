@@ -140,7 +140,7 @@ async def hammer(port: int, wanted: Sequence[bytes], clients: int, seconds: floa
     """How many answers so many clients got, and in which time."""
     loop = asyncio.get_running_loop()
     hammers: list[_Hammer] = [
-        (await loop.create_connection(lambda each=each: _Hammer(each), HOST, port))[1]
+        (await loop.create_connection(lambda each=each: _Hammer(each), HOST, port))[1]  # type: ignore[misc]
         for each, _ in zip(cycle(wanted), range(clients), strict=False)
     ]
     started = clock()

@@ -103,7 +103,8 @@ class Crowd:
         await confirmed
         bare = _Bare(self.noted_bare)
         await asyncio.get_running_loop().create_connection(lambda: bare, HOST, port)
-        bare.transport.write(hiredis.pack_command(("SUBSCRIBE", "bench-bare")))
+        packed = hiredis.pack_command(("SUBSCRIBE", "bench-bare"))  # type: ignore[arg-type]
+        bare.transport.write(packed)
         await bare.subscribed
 
     def noted_bare(self, number: int, now: float) -> None:

@@ -15,7 +15,7 @@ CROWDS = 3
 PUSHES_A_SECOND = 1500
 
 
-async def many(_: Collection[str], sizes: Sizes) -> Found:
+async def many(_wanted: Collection[str], sizes: Sizes) -> Found:
     async with standing() as stand:
         ours = stand.ours(WORKERS)
         attempts = await stand.attempts(ours, sizes.huge)

@@ -61,7 +61,7 @@ async def approve(server: Pool, attempts: Sequence[tuple[int, Attempt]], rate: f
         answer = await server.ask(wanted)
         return number, json.loads(answer)["version"], sent
 
-    return await paced(rate, (lambda each=each: approve(*each) for each in requests))
+    return await paced(rate, (lambda each=each: approve(*each) for each in requests))  # type: ignore[misc]
 
 
 async def pushing(chosen: Collection[str], sizes: Sizes) -> Found:

@@ -15,7 +15,7 @@ from benchmark.table import Found, Goal, Row
 IMPORTS = "import starlette, uvicorn, redis.asyncio, sqlalchemy.ext.asyncio"
 
 
-async def starting(_: Collection[str], sizes: Sizes) -> Found:
+async def starting(_wanted: Collection[str], sizes: Sizes) -> Found:
     ready: list[float] = []
     ready_cpu: list[float] = []
     imports: list[float] = []

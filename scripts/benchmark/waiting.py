@@ -172,7 +172,7 @@ class Crowded:
         requests = [each.polling() for each in self._attempts[:pollers]]
         rounds = max(1, round(self._sizes.idle / 5 / POLL_SECONDS))
         sent_before, started = pool.bytes, self._cpu(server)
-        await paced(pollers / POLL_SECONDS, (lambda each=each: pool.ask(each) for each in requests * rounds))
+        await paced(pollers / POLL_SECONDS, (lambda each=each: pool.ask(each) for each in requests * rounds))  # type: ignore[misc]
         return self._cost(server, started, pool.bytes - sent_before, pollers * rounds * POLL_SECONDS)
 
     async def idling(self, ours: Side) -> Cost:
