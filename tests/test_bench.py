@@ -14,9 +14,9 @@ def _scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_bare_server_has_our_servers_settings_but_for_what_we_made_of_uvicorns_protocols() -> None:
-    from benchmark import bare
+    from benchmark.bare import application, configuration
 
-    ours, theirs = vars(server_for(config.load(port=8000), bare.application).config), vars(bare.configuration(8000))
+    ours, theirs = vars(server_for(config.load(port=8000), application).config), vars(configuration(8000))
     assert {name for name in ours if ours[name] != theirs[name]} == {"http", "ws"}
 
 

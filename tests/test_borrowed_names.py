@@ -1,0 +1,217 @@
+"""The fence around foreign insides: every private name of a library that the package uses, why, and what it must do.
+
+What is not listed here is not used. What is listed has a test that fails when the library changes it. The libraries
+that the package leans on have upper bounds in pyproject.toml.
+"""
+
+import ast
+import asyncio
+import importlib
+import inspect
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import pytest
+import redis.asyncio
+from packaging.requirements import Requirement
+
+from tests.support.servers import RedisServer
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = sorted((ROOT / "pairing_ws").rglob("*.py"))
+MOST = 10
+
+
+class Borrowed(NamedTuple):
+    """`name` as the library has it, the file of ours that uses it, and why no public name does."""
+
+    name: str
+    file: str
+    why: str
+
+
+BORROWED = [
+    Borrowed(
+        "redis._parsers.base.BaseParser",
+        "pairing_ws/adapters/redis/connection.py",
+        "turns an error that Redis answers into redis-py's exception of that kind",
+    ),
+    Borrowed(
+        "redis.asyncio.Connection._writer",
+        "pairing_ws/adapters/redis/connection.py",
+        "the transport of a connection that redis-py has authenticated, to speak on it without a task per command",
+    ),
+    Borrowed(
+        "redis.asyncio.Connection._close",
+        "pairing_ws/adapters/redis/connection.py",
+        "forgets the transport: `disconnect` waits for a protocol that is no longer there",
+    ),
+    Borrowed(
+        "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol._start_asgi_task",
+        "pairing_ws/transport/http1.py",
+        "runs the application for a request as uvicorn does, with its context and its count of tasks",
+    ),
+]
+# Names with an underscore that the standard library documents.
+DOCUMENTED = {"_asdict", "_exit", "_fields", "_replace", "_value_"}
+# Alembic alone can import it.
+UNIMPORTABLE = {"pairing_ws/adapters/sql/migrations/env.py"}
+
+# What the package leans on beyond a few documented calls, so that a new release is tried before it is taken.
+BOUNDED = {
+    "asyncpg", "hiredis", "httptools", "limits", "msgspec", "pydantic", "redis", "sqlalchemy", "starlette", "uvicorn",
+    "uvloop", "websockets",
+}  # fmt: skip
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def module_of(path: Path) -> ModuleType:
+    return importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"))
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def imported(tree: ast.AST) -> dict[str, str]:
+    """What the file has imported from others' packages: the name in the file, the name in the package."""
+    found: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {each.asname or each.name.partition(".")[0]: each.name for each in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {each.asname or each.name: f"{node.module}.{each.name}" for each in node.names}
+    return {name: origin for name, origin in found.items() if not origin.startswith("pairing_ws")}
+
+
+def accessed(tree: ast.AST) -> Iterator[str]:
+    """Private names in imports, and private attributes, but of `self` and `cls`, that the file does not define."""
+    own = {each.attr for each in ast.walk(tree) if isinstance(each, ast.Attribute) and isinstance(each.ctx, ast.Store)}
+    own |= {each.name for each in ast.walk(tree) if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)}
+    own |= {
+        each.target.id
+        for each in ast.walk(tree)
+        if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
+    }
+    foreign = imported(tree)
+    for origin in foreign.values():
+        yield from (part for part in origin.split(".") if is_private(part))
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Attribute) or not is_private(node.attr):
+            continue
+        root = node.value
+        while isinstance(root, ast.Attribute | ast.Call | ast.Subscript):
+            root = root.func if isinstance(root, ast.Call) else root.value
+        is_foreign = isinstance(root, ast.Name) and root.id in foreign
+        is_self = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+        if is_foreign or (not is_self and node.attr not in own):
+            yield node.attr
+
+
+def inherited(module: ModuleType) -> Iterator[str]:
+    """Private names of foreign classes that their heirs in this module use or replace."""
+    for own in vars(module).values():
+        if not inspect.isclass(own) or own.__module__ != module.__name__:
+            continue
+        try:
+            source = inspect.getsource(own)
+        except (OSError, TypeError):
+            # Made at run time, as msgspec's are where they are generic.
+            continue
+        used = set(re.findall(r"\bself\.(_[a-z]\w*)|def (_[a-z]\w*)\(", source))
+        names = {name for pair in used for name in pair if name}
+        for base in own.__mro__:
+            package = base.__module__.partition(".")[0]
+            if package != "pairing_ws" and package not in sys.stdlib_module_names:
+                yield from names & private_names(base)
+
+
+def private_names(foreign: type) -> set[str]:
+    """That the class defines or sets on itself."""
+    try:
+        return set(re.findall(r"\b_[a-z]\w*", inspect.getsource(foreign)))
+    except (OSError, TypeError):
+        # Written in C.
+        return {name for name in vars(foreign) if is_private(name)}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_no_private_name_of_a_library_is_used_but_those_listed_here(path: Path) -> None:
+    listed = {
+        part for each in BORROWED if each.file == name_of(path) for part in each.name.split(".") if is_private(part)
+    }
+    found = set(accessed(ast.parse(path.read_text())))
+    if name_of(path) not in UNIMPORTABLE:
+        found |= set(inherited(module_of(path)))
+    assert found - DOCUMENTED == listed
+
+
+def test_there_are_few() -> None:
+    assert len(BORROWED) <= MOST
+    assert all(each.why for each in BORROWED)
+
+
+def requirements() -> Iterator[Requirement]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for each in [
+        *project["dependencies"],
+        *(one for many in project["optional-dependencies"].values() for one in many),
+    ]:
+        yield Requirement(each)
+
+
+def locked() -> dict[str, str]:
+    return dict(re.findall(r"^([a-z0-9-]+)==([^ ]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+
+
+def test_what_is_leaned_on_has_an_upper_bound() -> None:
+    bounded = {each.name for each in requirements() if any(one.operator == "<" for one in each.specifier)}
+    used = {each.name for each in requirements()}
+    assert BOUNDED & used <= bounded
+    # hiredis comes with redis.
+    assert BOUNDED - used <= {"hiredis"}
+
+
+def test_the_lock_holds_what_is_asked_for() -> None:
+    versions = locked()
+    for each in requirements():
+        assert each.specifier.contains(versions[each.name]), each
+
+
+def test_the_locks_name_no_index() -> None:
+    for name in ("requirements.lock", "tests/requirements.lock", "tests/javascript/package-lock.json"):
+        assert "://" not in (ROOT / name).read_text(), name
+
+
+# What each must do
+
+
+def test_an_error_of_redis_becomes_the_exception_of_its_kind() -> None:
+    from redis._parsers.base import BaseParser
+
+    assert isinstance(BaseParser.parse_error("NOSCRIPT No matching script"), redis.exceptions.NoScriptError)  # type: ignore[no-untyped-call]
+    assert isinstance(BaseParser.parse_error("MOVED 1 127.0.0.1:7001"), redis.exceptions.MovedError)  # type: ignore[no-untyped-call]
+
+
+async def test_a_connection_of_redis_has_a_writer_and_forgets_it_at_once(redis_server: RedisServer) -> None:
+    connection = redis.asyncio.Connection(host="127.0.0.1", port=redis_server.port)
+    await connection.connect()  # type: ignore[no-untyped-call]
+    assert isinstance(connection._writer, asyncio.StreamWriter)
+    transport = connection._writer.transport
+    connection._close()  # type: ignore[no-untyped-call]
+    assert connection._writer is None
+    assert transport.is_closing()
+
+
+def test_uvicorn_starts_the_application_by_a_method_of_its_own() -> None:
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+    assert list(inspect.signature(HttpToolsProtocol._start_asgi_task).parameters) == ["self", "cycle", "app"]
