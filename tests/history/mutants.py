@@ -34,34 +34,38 @@ async def _view(request: RequestContext, pairing_id: str, holder: Holder) -> Vie
 MUTANTS = (
     Mutant(
         "replace.lua does not compare versions",
-        (("adapters/lua/replace.lua", "stored[1] ~= ARGV[1]", "not stored[1]"),),
+        (("adapters/redis/scripts/replace.lua", "stored[1] ~= ARGV[1]", "not stored[1]"),),
         RUSH,
     ),
     Mutant(
         "a lost swap is taken for a won one",
-        (("pairing/service.py", "await self._store.replace(old, new)", "await self._store.replace(old, new) or True"),),
+        (("pairing/changes.py", "await self._store.replace(old, new)", "await self._store.replace(old, new) or True"),),
         RUSH,
     ),
     Mutant(
         "replace.lua does not look at the deadline",
-        (("adapters/lua/replace.lua", "now >= tonumber(stored[2])", "false"),),
+        (("adapters/redis/scripts/replace.lua", "now >= tonumber(stored[2])", "false"),),
         {"deadline": 1.0},
         ("link to Redis slow",),
     ),
     Mutant(
         "a login does not consume the pairing",
-        (("pairing/service.py", "if not await self._replace(Event.LOGIN, pairing, consumed):", "if False:"),),
+        (("pairing/login.py", "if not await self._changes.replace(Event.LOGIN, pairing, consumed):", "if False:"),),
         RUSH,
     ),
     Mutant(
         "the database lets a pairing begin two sessions",
         (
             (
-                "adapters/tables.py",
+                "adapters/sql/tables.py",
                 'sa.Column("origin", sa.String(80), nullable=False, unique=True)',
                 'sa.Column("origin", sa.String(80), nullable=False)',
             ),
-            ("adapters/sql.py", "if standing is None or standing.used:", "if standing is None:"),
+            (
+                "adapters/sql/account_store.py",
+                "if eligibility is None or eligibility.origin_is_used:",
+                "if eligibility is None:",
+            ),
         ),
         RUSH,
     ),
@@ -78,10 +82,10 @@ MUTANTS = (
         RUSH,
     ),
     Mutant(
-        "whoever claims second is in too",
+        "a second claimant is in too",
         (
             (
-                "pairing/service.py",
+                "pairing/views.py",
                 "pairing.approver is not None and pairing.approver.session_id == claimant.approver.session_id",
                 "pairing.approver is not None",
             ),

@@ -4,8 +4,8 @@ from pairing_ws.accounts.ports import Session
 from pairing_ws.accounts.refusals import unauthenticated
 from pairing_ws.core import codes
 from pairing_ws.core.errors import Refused
-from pairing_ws.pairing.service import not_found
 from pairing_ws.pairing.types import Holder, View
+from pairing_ws.pairing.views import not_found
 from pairing_ws.pairing.watcher import PairingWatcher, Read
 from pairing_ws.web.services import Services
 from pairing_ws.web.sockets.connection import Connection
