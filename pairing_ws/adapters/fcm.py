@@ -12,6 +12,8 @@ from google.auth.transport import Request, Response
 from google.oauth2 import service_account
 from prometheus_client import Counter
 
+from pairing_ws.adapters.outages import Outages, cause_of
+
 log = structlog.get_logger()
 
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
@@ -32,6 +34,11 @@ class FcmPush:
         from_file: Any = service_account.Credentials.from_service_account_file
         self._credentials = from_file(str(credentials_file), scopes=[SCOPE])
         self._url = f"{base_url.rstrip('/')}/v1/projects/{self._credentials.project_id}/messages:send"
+        self._server = httpx2.URL(self._url).netloc.decode()
+        self._outages = Outages(
+            lost=lambda server, cause: log.warning("push.failed", server=server, cause=cause),
+            back=lambda server, seconds: log.warning("push.back", server=server, seconds=seconds),
+        )
         self._unregistered = unregistered
         self._timeout = timeout
         self._client = httpx2.AsyncClient(timeout=timeout)
@@ -79,6 +86,7 @@ class FcmPush:
                 json={"message": {"token": address, "data": data, "android": {"priority": "high"}}},
                 headers={"Authorization": f"Bearer {await self._bearer()}"},
             )
+            self._outages.works(self._server)
             if answer.status_code == 200:
                 outcome = "sent"
             elif _is_unregistered(answer):
@@ -89,6 +97,9 @@ class FcmPush:
         except httpx2.TimeoutException:
             outcome = "timeout"
             log.warning("push.timeout")
+        except (httpx2.TransportError, google.auth.exceptions.TransportError) as error:
+            # The service can't be reached: said once, and once when it can be again.
+            self._outages.failed(self._server, cause_of(error))
         except Exception as error:
             # Best effort: whatever goes wrong here must not touch the pairing. The text may quote the address.
             log.warning("push.failed", error=type(error).__name__)
@@ -119,7 +130,9 @@ class _Transport(Request):
         try:
             answer = httpx2.request(method, url, content=body, headers=headers, timeout=timeout or self._timeout)
         except httpx2.HTTPError as error:
-            raise google.auth.exceptions.TransportError(error) from error  # type: ignore[no-untyped-call]
+            # Another server than that of the messages.
+            text = f"{httpx2.URL(url).host}: {cause_of(error)}"
+            raise google.auth.exceptions.TransportError(text) from error  # type: ignore[no-untyped-call]
         return _Answer(answer)
 
 

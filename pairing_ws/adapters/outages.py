@@ -46,15 +46,18 @@ def cause_of(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if not text and isinstance(error, TimeoutError):
         text = "no answer in time"
-    for each in (error, error.__cause__ or error.__context__):
-        why = ""
+    each: BaseException | None = error
+    why = ""
+    # Some libraries wrap what the system said twice.
+    while each and not why:
         if isinstance(each, ssl.SSLError):
             why = getattr(each, "verify_message", "") or str(each)
         elif isinstance(each, OSError) and (each.errno or 0) > 0:
             # asyncio says only that the call failed.
             why = os.strerror(each.errno or 0)
-        if why not in text:
-            text = f"{text} ({why})"
+        each = each.__cause__ or each.__context__
+    if why not in text:
+        text = f"{text} ({why})"
     return (text or type(error).__name__)[:MAX_CAUSE]
 
 

@@ -1,6 +1,7 @@
 """Push messages against a real local server that is token endpoint and FCM in one, and can be unkind."""
 
 import asyncio
+import dataclasses
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from prometheus_client import REGISTRY
 from starlette.responses import Response
+from structlog.testing import capture_logs
 
 from pairing_ws.adapters.fcm import FcmPush
 from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
@@ -180,9 +182,33 @@ async def test_a_refused_bearer_is_counted_and_asked_for_again(google: Google, t
         await pusher.sends("sent")
 
 
-async def test_an_unreachable_service_is_counted(google: Google, tmp_path: Path) -> None:
-    async with pushing(google, tmp_path, base_url=f"http://127.0.0.1:{free_port()}") as pusher:
-        await pusher.sends("failed")
+async def test_an_unreachable_service_is_counted_and_named_with_the_cause_once_and_when_it_is_back(
+    google: Google, tmp_path: Path
+) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}}}")
+        writer.write(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    port = free_port()
+    with capture_logs() as logs:
+        async with pushing(google, tmp_path, base_url=f"http://127.0.0.1:{port}") as pusher:
+            await pusher.sends("failed")
+            await pusher.sends("failed")
+            assert [(each["event"], each["server"]) for each in logs] == [("push.failed", f"127.0.0.1:{port}")]
+            assert "Connection refused" in logs[0]["cause"]
+            async with await asyncio.start_server(refuse, "127.0.0.1", port):
+                await pusher.sends("failed")
+    assert [each["event"] for each in logs] == ["push.failed", "push.back", "push.refused"]
+
+
+async def test_a_token_endpoint_that_cannot_be_reached_is_named(google: Google, tmp_path: Path) -> None:
+    elsewhere = dataclasses.replace(google, url=f"http://127.0.0.1:{free_port()}")
+    with capture_logs() as logs:
+        async with pushing(elsewhere, tmp_path, base_url=google.url) as pusher:
+            await pusher.sends("failed")
+    assert logs[0]["cause"].startswith("127.0.0.1: ")
+    assert "Connection refused" in logs[0]["cause"]
 
 
 async def test_an_end_does_not_wait_for_a_service_that_never_answers(google: Google, tmp_path: Path) -> None:
