@@ -28,6 +28,7 @@ from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
 from pairing_ws.adapters.places import places_database
 from pairing_ws.adapters.push import push_service
 from pairing_ws.adapters.rate_limits import RateLimits, rules
+from pairing_ws.adapters.sql.account_store import SqlAccounts
 from pairing_ws.adapters.sql.database import migrate, open_database, require_disk_space
 from pairing_ws.adapters.sql.executor import Database
 from pairing_ws.adapters.sql.passkey_store import SqlPasskeys
@@ -68,7 +69,7 @@ class Components:
     services: Services
     store: PairingStore
     bus: SubscriberRegistry
-    accounts_store: SqlPasskeys
+    accounts_store: SqlAccounts
     tokens: KeyRing
     key_sharing: KeySharing
     database: Database
@@ -165,7 +166,7 @@ def build(
     """The stories on the adapters that the settings ask for. Nothing is connected before `running`."""
     tokens = KeyRing(signing_keys(settings, clock), settings.public_url, clock)
     database = open_database(settings.database_url)
-    accounts_store = SqlPasskeys(database)
+    accounts_store = SqlAccounts(database)
     bus, store, commands = _build_pairing_store(settings, clock)
     limits = RateLimits(rules(settings), commands)
 
@@ -206,7 +207,7 @@ def build(
         audit,
     )
     step_ups = StepUpService(
-        accounts_store,
+        SqlPasskeys(database),
         bus,
         limits,
         account_service.devices,

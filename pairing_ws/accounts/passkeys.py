@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from pairing_ws.accounts.ports import Activity, Session, User
+from pairing_ws.accounts.ports import Activity, User
 
 
 class Passkey(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +63,8 @@ class PasskeyStore(Protocol):
     """Passkeys, challenges, and when a session was last verified. Every method is one transaction; any call raises
     Unavailable when the database is away."""
 
-    async def session(self, session_id: str) -> Session | None: ...
+    async def verified_at(self, session_id: str) -> int | None:
+        """When a person was last known to be there, in ms; None if never, or there is no such session."""
 
     async def passkeys(self, user_id: str) -> Sequence[Passkey]:
         """Oldest first."""
@@ -71,7 +72,8 @@ class PasskeyStore(Protocol):
     async def add_passkey(self, passkey: Passkey, session_id: str, limit: int, line: Activity, *, first: bool) -> Added:
         """Store it and write the line, or say why not. `first`: only as the account's first, however close the race."""
 
-    async def remove_passkey(self, user_id: str, passkey_id: str, line: Activity) -> Passkey | None: ...
+    async def remove_passkey(self, user_id: str, passkey_id: str, line: Activity) -> Passkey | None:
+        """Remove it and write the line under its name; what was removed, None if the account has no such passkey."""
 
     async def put_challenge(self, session_id: str, purpose: Purpose, challenge: bytes, expires_at: int) -> None:
         """It takes the place of the one that this session had for this purpose."""
@@ -97,13 +99,17 @@ class PasskeyStore(Protocol):
 class WebAuthnVerifier(Protocol):
     """The relying party's half of WebAuthn: what the browser is asked, and whether its answer holds."""
 
-    def creation_options(self, user: User, known: Sequence[Passkey], challenge: bytes) -> dict[str, Any]: ...
-    def request_options(self, known: Sequence[Passkey], challenge: bytes) -> dict[str, Any]: ...
+    def creation_options(self, user: User, known: Sequence[Passkey], challenge: bytes) -> dict[str, Any]:
+        """`PublicKeyCredentialCreationOptions` as JSON (WebAuthn 3, section 5.4), which excludes the known passkeys."""
+
+    def request_options(self, known: Sequence[Passkey], challenge: bytes) -> dict[str, Any]:
+        """`PublicKeyCredentialRequestOptions` as JSON (WebAuthn 3, section 5.5), for one of these passkeys."""
 
     def verify_registration(self, credential: dict[str, Any], challenge: bytes) -> RegisteredCredential | None:
         """None whatever is wrong with it: challenge, origin, relying party, no verified user, no sense."""
 
-    def credential_id(self, credential: dict[str, Any]) -> bytes: ...
+    def credential_id(self, credential: dict[str, Any]) -> bytes:
+        """The id that the browser's answer names; empty if it can't be read."""
 
     def verify_assertion(self, credential: dict[str, Any], challenge: bytes, public_key: bytes) -> int | None:
         """The authenticator's count of signatures, for the store to judge; None as above, or a wrong signature."""

@@ -192,15 +192,20 @@ class AccountStore(Protocol):
     async def check_session(self, user_id: str, device_id: str, approved_by: str, now: int, limit: int) -> None:
         """Raises what `begin_session` would if that session let this device in now. Changes nothing."""
 
-    async def session(self, session_id: str) -> Session | None: ...
+    async def session(self, session_id: str) -> Session | None:
+        """The session, whether it is alive or not; None once it was tidied away."""
+
     async def live_sessions(self, session_ids: Collection[str], now: int) -> Set[str]:
         """See `monitor.SessionStates`."""
 
     async def seen(self, session_ids: Collection[str], now: int, idle_until: int) -> None:
-        """The same."""
+        """See `monitor.SessionStates`."""
 
-    async def session_of_origin(self, origin: str) -> Session | None: ...
-    async def session_of_family(self, family_hash: str) -> Session | None: ...
+    async def session_of_origin(self, origin: str) -> Session | None:
+        """The one session that this pairing or invite began, alive or not."""
+
+    async def session_of_family(self, family_hash: str) -> Session | None:
+        """The one session whose refreshKeys have this digest of their family, alive or not."""
 
     async def rotate(self, rotation: Rotation) -> bool:
         """True for exactly one caller per `old_hash`; False also once the session is revoked."""
@@ -209,7 +214,9 @@ class AccountStore(Protocol):
         """Erase the repeatable answer that holds this refresh key, for one of its keys has been used, and store
         `retired`. Nothing changes if it was erased before."""
 
-    async def end_session(self, session_id: str, at: int, activity: Activity) -> None: ...
+    async def end_session(self, session_id: str, at: int, activity: Activity) -> None:
+        """End it for the reason in `activity.event`, drop its device's push address and write the line. Nothing changes
+        if it has ended before."""
 
     async def devices(self, user_id: str, now: int) -> Sequence[Device]:
         """The devices with a live session, oldest first."""
@@ -217,7 +224,8 @@ class AccountStore(Protocol):
     async def devices_seen_by(self, session_id: str, user_id: str, now: int) -> Sequence[Device] | None:
         """The same for who has that session; None once it has ended, or the account is locked."""
 
-    async def rename(self, user_id: str, device_id: str, name: str, activity: Activity) -> bool: ...
+    async def rename(self, user_id: str, device_id: str, name: str, activity: Activity) -> bool:
+        """Name the device and write the line. False, with nothing changed, if the account has no such device."""
 
     async def set_push_token(
         self, user_id: str, device_id: str, push_token: str, now: int, *, only_if_free: bool
@@ -225,7 +233,8 @@ class AccountStore(Protocol):
         """Also takes the address away from the account's other devices. If it is `only_if_free`, nothing changes where
         another one that is logged in has it."""
 
-    async def drop_push_token(self, push_token: str) -> None: ...
+    async def drop_push_token(self, push_token: str) -> None:
+        """Take the address away from every device of every account: the push service no longer knows it."""
 
     async def push_addresses(self, user_id: str, now: int, *, exclude: str) -> Sequence[str]:
         """Of the devices with a live session, all but that one."""
@@ -261,7 +270,8 @@ class AccountStore(Protocol):
     ) -> Sequence[Activity]:
         """The newest lines first: all, the logins alone, or all but the logins."""
 
-    async def note(self, activity: Activity) -> None: ...
+    async def note(self, activity: Activity) -> None:
+        """Write the line, unless its account is gone."""
 
     # Names are compared as by `names.compared`. Of several accounts that have shared one since before that, each has to
     # be written as it is: else BAD_REQUEST is raised.
@@ -270,10 +280,18 @@ class AccountStore(Protocol):
         """Store the invite for the user of that name, creating the user if there is none; the user as stored. With
         `existing` none is created: then None, and no invite is stored."""
 
-    async def invite(self, code_hash: str) -> Invite | None: ...
-    async def users(self) -> Sequence[User]: ...
-    async def lock(self, username: str, at: int | None) -> User | None: ...
-    async def delete_user(self, username: str) -> User | None: ...
+    async def invite(self, code_hash: str) -> Invite | None:
+        """The invite, whether it is used, expired or neither."""
+
+    async def users(self) -> Sequence[User]:
+        """Every account, by name."""
+
+    async def lock(self, username: str, at: int | None) -> User | None:
+        """Lock the account at that time, or unlock it (None); the user as stored, None if there is none of that name.
+        Its sessions stay: a locked account has none that is taken for alive."""
+
+    async def delete_user(self, username: str) -> User | None:
+        """Delete the account with all that belongs to it; who it was, None if there is none of that name."""
 
     async def tidy(self, now: int) -> None:
         """Drop what nobody can ask for any more: ended sessions, stale invites, old activity, sealed answers."""

@@ -65,8 +65,7 @@ class StepUpService:
         if self._is_recent(session.verified_at):
             return True
         # What we were given may be from a cache, and the step-up have been made at another process since.
-        current = await self._store.session(session.id)
-        return current is not None and self._is_recent(current.verified_at)
+        return self._is_recent(await self._store.verified_at(session.id))
 
     def _is_recent(self, verified_at: int | None) -> bool:
         # One further ahead than clocks may be apart is by a clock that has been set back since.

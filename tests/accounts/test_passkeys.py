@@ -76,7 +76,7 @@ async def test_of_twenty_uses_with_one_count_one_is_taken_and_the_others_are_cop
     assert await here.column("SELECT count FROM activity WHERE event = 'passkey.copied'") == [19]
     (stored,) = await store.passkeys(session.user.id)
     assert (stored.sign_count, stored.last_used_at) == (5, here.clock() + 7)
-    now = await store.session(session.id)
+    now = await here.store.session(session.id)
     assert now is not None
     assert now.verified_at == here.clock() + 7
     # One that counted does not stop counting.

@@ -2,17 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence, Set
-from typing import NamedTuple
 
 import msgspec
 from msgspec.structs import asdict
 
 from pairing_ws.accounts.names import compared
 from pairing_ws.accounts.ports import (
-    AT_WILL,
-    LINES_AT_WILL,
     LOGIN,
-    REPEATED_MS,
     Activity,
     Device,
     Invite,
@@ -25,6 +21,7 @@ from pairing_ws.accounts.ports import (
     User,
 )
 from pairing_ws.adapters.sql import statements as ask
+from pairing_ws.adapters.sql.account_rows import add_activity, lock_account, session_by_id
 from pairing_ws.adapters.sql.executor import (
     Conflict,
     Statement,
@@ -36,14 +33,13 @@ from pairing_ws.adapters.sql.executor import (
     single_write,
     write,
 )
+from pairing_ws.adapters.sql.login_eligibility import approver_gone, login_eligibility
 from pairing_ws.adapters.sql.statements import first_of, session_of, struct_of
 from pairing_ws.core.devices import NewDevice
 from pairing_ws.core.errors import Code, Refused
 
 DAY_MS = 86_400_000
 ACTIVITY_KEPT_MS = 90 * DAY_MS
-# What repeats itself is among the newest.
-LINES_COMPARED = 20
 # Before this is everything.
 NEWEST = Position(2**63 - 1, 2**63 - 1)
 NO_ADDRESS = {"push_kind": None, "push_address": None}
@@ -83,13 +79,13 @@ class SqlAccounts(Store):
         limit: int,
     ) -> StartedSession | None:
         now = session.created_at
-        user = self._lock_account(db, session.user_id)
+        user = lock_account(db, session.user_id)
         if user is None:
             raise Refused(Code.NOT_FOUND, "no such account")
         if user.locked_at is not None:
             raise Refused(Code.ACCOUNT_LOCKED, "the account is locked")
         # After the lock, and not with it: only now does everybody else stand still.
-        eligibility = self._eligibility(db, user.id, session.device_id, approved_by, now, limit, origin=session.origin)
+        eligibility = login_eligibility(db, user.id, session.device_id, approved_by, now, limit, origin=session.origin)
         if eligibility is None or eligibility.origin_is_used:
             return None
         if approved_by:
@@ -133,15 +129,15 @@ class SqlAccounts(Store):
         line = Activity(user_id=user.id, at=now, event=LOGIN, device_id=fresh.id, device_name=device.name, ip=device.ip)
         if eligibility.has_live_session:
             # It may have been another machine that has the same code.
-            self._note(db, msgspec.structs.replace(line, event="session.replaced"))
-        self._note(db, line)
+            add_activity(db, msgspec.structs.replace(line, event="session.replaced"))
+        add_activity(db, line)
         return StartedSession(user, fresh, bool(eligibility.has_unrevoked_session))
 
     @read
     def check_session(
         self, db: Transaction, user_id: str, device_id: str, approved_by: str, now: int, limit: int
     ) -> None:
-        eligibility = self._eligibility(db, user_id, device_id, approved_by, now, limit)
+        eligibility = login_eligibility(db, user_id, device_id, approved_by, now, limit)
         if eligibility is not None and eligibility.locked_at is not None:
             raise Refused(Code.ACCOUNT_LOCKED, "the account is locked")
         if eligibility is None:
@@ -149,37 +145,9 @@ class SqlAccounts(Store):
         eligibility.require_approver()
         eligibility.require_room(limit)
 
-    def _eligibility(
-        self,
-        db: Transaction,
-        user_id: str,
-        device_id: str,
-        approved_by: str | None,
-        now: int,
-        limit: int,
-        origin: str = "",
-    ) -> "LoginEligibility | None":
-        found = db.rows(
-            ask.LOGIN_ELIGIBILITY,
-            account=user_id,
-            device=device_id,
-            approved_by=approved_by,
-            now=now,
-            limit=limit,
-            origin=origin,
-        )
-        return LoginEligibility(*found[0]) if found else None
-
-    def _lock_account(self, db: Transaction, user_id: str) -> User | None:
-        """Have the account for oneself until the transaction ends; None if it is gone."""
-        return first_of(User, db.rows(ask.LOCK_ACCOUNT, account=user_id))
-
     @read
     def session(self, db: Transaction, session_id: str) -> Session | None:
-        return self._session(db, session_id)
-
-    def _session(self, db: Transaction, session_id: str) -> Session | None:
-        return session_of(db.rows(ask.SESSION, session=session_id))
+        return session_by_id(db, session_id)
 
     @read
     def live_sessions(self, db: Transaction, session_ids: Collection[str], now: int) -> Set[str]:
@@ -221,11 +189,11 @@ class SqlAccounts(Store):
 
     @write
     def end_session(self, db: Transaction, session_id: str, at: int, activity: Activity) -> None:
-        self._lock_account(db, activity.user_id)
+        lock_account(db, activity.user_id)
         why = activity.event.removeprefix("session.")
         for (device_id,) in db.rows(ask.END_SESSION, session=session_id, now=at, why=why):
             db.change(ask.DROP_PUSH_OF_DEVICE, device=device_id)
-            self._note(db, activity)
+            add_activity(db, activity)
 
     # Devices
 
@@ -241,17 +209,17 @@ class SqlAccounts(Store):
 
     @write
     def rename(self, db: Transaction, user_id: str, device_id: str, name: str, activity: Activity) -> bool:
-        self._lock_account(db, user_id)
+        lock_account(db, user_id)
         renamed = db.change(ask.RENAME, account=user_id, device=device_id, name=name) == 1
         if renamed:
-            self._note(db, activity)
+            add_activity(db, activity)
         return renamed
 
     @write
     def set_push_token(
         self, db: Transaction, user_id: str, device_id: str, push_token: str, now: int, *, only_if_free: bool
     ) -> None:
-        self._lock_account(db, user_id)
+        lock_account(db, user_id)
         if self._take_push_address(db, user_id, device_id, push_token, now, only_if_free=only_if_free):
             db.change(ask.SET_PUSH, account=user_id, device=device_id, address=push_token)
 
@@ -285,7 +253,7 @@ class SqlAccounts(Store):
         passkeys: bool,
     ) -> Sequence[str] | None:
         # First of all: who is let in from now on has an approver that is not among the revoked.
-        self._lock_account(db, user_id)
+        lock_account(db, user_id)
         names = {row[0]: row[1] for row in db.rows(ask.NAMES, account=user_id)}
         alive = self._live_devices(db, user_id, at)
         if device_id not in names:
@@ -303,13 +271,13 @@ class SqlAccounts(Store):
             if added_by in device_ids:
                 db.change(ask.DROP_PASSKEY, passkey=passkey_id)
                 line = msgspec.structs.replace(activity, event="passkey.removed", device_name=name)
-                self._note(db, line)
+                add_activity(db, line)
 
     @long_write
     def revoke_others(
         self, db: Transaction, user_id: str, except_device: str, at: int, activity: Activity
     ) -> Sequence[str]:
-        self._lock_account(db, user_id)
+        lock_account(db, user_id)
         ended = [each for each in self._live_devices(db, user_id, at) if each != except_device]
         self._revoke(db, ended, at, activity)
         return ended
@@ -333,7 +301,7 @@ class SqlAccounts(Store):
         if device_ids:
             db.change_each(ask.END_DEVICE, [{"device": each, "now": at, "why": "revoked"} for each in device_ids])
             db.change_each(ask.DROP_PUSH_OF_DEVICE, [{"device": each} for each in device_ids])
-            self._note(db, line)
+            add_activity(db, line)
 
     # Activity
 
@@ -354,35 +322,8 @@ class SqlAccounts(Store):
 
     @write
     def note(self, db: Transaction, line: Activity) -> None:
-        if self._lock_account(db, line.user_id):
-            self._note(db, line)
-
-    def _note(self, db: Transaction, line: Activity) -> None:
-        """By who has the account for itself."""
-        repeated = None if line.event == LOGIN else self._repeated(db, line)
-        if repeated:
-            said = {"its_name": line.device_name, "its_ip": line.ip, "its_by": line.by_name}
-            db.change(ask.REPEAT, line=repeated, now=line.at, **said)
-        else:
-            row = asdict(line)
-            del row["id"]
-            db.change(ask.NOTE, **row)
-
-    def _repeated(self, db: Transaction, line: Activity) -> int | None:
-        """The id of the line in which this one counts, if it gets none of its own."""
-        found = db.rows(
-            ask.LINES_SINCE,
-            account=line.user_id,
-            its_event=line.event,
-            device=line.device_id,
-            since=line.at - REPEATED_MS,
-            limit=LINES_COMPARED,
-        )
-        lines = [struct_of(Activity, row) for row in found]
-        said = (line.device_name, line.ip, line.by_name)
-        same = next((each.id for each in lines if (each.device_name, each.ip, each.by_name) == said), None)
-        full = line.event in AT_WILL and len(lines) >= LINES_AT_WILL
-        return lines[0].id if full and same is None else same
+        if lock_account(db, line.user_id):
+            add_activity(db, line)
 
     # Users and invites
 
@@ -448,39 +389,8 @@ class SqlAccounts(Store):
         return db.change(sweep, now=now, yesterday=now - DAY_MS, long_ago=now - ACTIVITY_KEPT_MS)
 
 
-class LoginEligibility(NamedTuple):
-    """Whether somebody may be let in. The columns of `statements.LOGIN_ELIGIBILITY`."""
-
-    locked_at: int | None
-    # The device whose session approved, if that still stands.
-    approver: str | None
-    # Counted up to the limit.
-    others: int
-    account_has_devices: bool
-    has_unrevoked_session: bool
-    origin_is_used: bool
-    # Whether it comes again while its last session is alive.
-    has_live_session: bool
-    # The device that let it in the last time.
-    parent_before: str | None
-    # By a person.
-    given_name: str | None
-
-    def require_approver(self) -> None:
-        if self.approver is None:
-            raise approver_gone()
-
-    def require_room(self, limit: int) -> None:
-        if limit and self.others >= limit:
-            raise Refused(Code.DEVICE_LIMIT, f"the account has {limit} devices; log one out first")
-
-
 def _padded(session_ids: Collection[str]) -> dict[str, str]:
     return dict(zip(ask.SESSION_IDS, [*session_ids, *[""] * len(ask.SESSION_IDS)], strict=False))
-
-
-def approver_gone() -> Refused:
-    return Refused(Code.PAIRING_DENIED, "the device that approved is no longer logged in")
 
 
 def _descendants(children: Mapping[str, Set[str]], root: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""The same store's other half: passkeys, challenges, and when a session was last verified."""
+"""Passkeys, challenges, and when a session was last verified."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,8 @@ from msgspec.structs import asdict, replace
 
 from pairing_ws.accounts.passkeys import Added, Passkey, Purpose
 from pairing_ws.accounts.ports import Activity
-from pairing_ws.adapters.sql.account_store import SqlAccounts
-from pairing_ws.adapters.sql.executor import Conflict, Statement, Transaction, Upsert, read, single_write, write
+from pairing_ws.adapters.sql.account_rows import add_activity, lock_account, session_by_id
+from pairing_ws.adapters.sql.executor import Conflict, Statement, Store, Transaction, Upsert, read, single_write, write
 from pairing_ws.adapters.sql.statements import columns_of, param, struct_of
 from pairing_ws.adapters.sql.tables import challenges, passkeys, sessions
 
@@ -36,6 +36,7 @@ USE_PASSKEY = Statement(
     passkeys.update().where(ITS_PASSKEY, GROWN).values(sign_count=param("count"), last_used_at=param("now"))
 )
 IS_THERE = Statement(sa.select(passkeys.c.id).where(ITS_PASSKEY))
+VERIFIED_AT = Statement(sa.select(sessions.c.verified_at).where(sessions.c.id == param("session")))
 VERIFY_SESSION = Statement(
     sessions.update()
     .where(
@@ -55,8 +56,13 @@ VERIFY_BY_HOST = Statement(
 )
 
 
-class SqlPasskeys(SqlAccounts):
+class SqlPasskeys(Store):
     """See `accounts.passkeys.PasskeyStore`. Takes its rows in the order of all the others."""
+
+    @read
+    def verified_at(self, db: Transaction, session_id: str) -> int | None:
+        found = db.rows(VERIFIED_AT, session=session_id)
+        return found[0][0] if found else None
 
     @read
     def passkeys(self, db: Transaction, user_id: str) -> Sequence[Passkey]:
@@ -72,8 +78,8 @@ class SqlPasskeys(SqlAccounts):
     def _add_passkey(
         self, db: Transaction, passkey: Passkey, session_id: str, limit: int, line: Activity, *, first: bool
     ) -> Added:
-        self._lock_account(db, passkey.user_id)
-        session = self._session(db, session_id)
+        lock_account(db, passkey.user_id)
+        session = session_by_id(db, session_id)
         if session is None or not session.alive_at(passkey.created_at):
             return Added.ENDED
         ((count,),) = db.rows(COUNT, account=passkey.user_id)
@@ -82,17 +88,17 @@ class SqlPasskeys(SqlAccounts):
         if count >= limit:
             return Added.FULL
         db.change(ADD_PASSKEY, **asdict(passkey))
-        self._note(db, line)
+        add_activity(db, line)
         return Added.DONE
 
     @write
     def remove_passkey(self, db: Transaction, user_id: str, passkey_id: str, line: Activity) -> Passkey | None:
-        self._lock_account(db, user_id)
+        lock_account(db, user_id)
         found = db.rows(REMOVE_PASSKEY, account=user_id, passkey=passkey_id)
         if not found:
             return None
         removed = struct_of(Passkey, found[0])
-        self._note(db, replace(line, device_name=removed.name))
+        add_activity(db, replace(line, device_name=removed.name))
         return removed
 
     # SQL and not Redis: a failover there can bring back what was taken, and one row per session and purpose needs
@@ -116,12 +122,12 @@ class SqlPasskeys(SqlAccounts):
     def use_passkey(
         self, db: Transaction, passkey: Passkey, sign_count: int, session_id: str, now: int, copied: Activity
     ) -> bool:
-        self._lock_account(db, passkey.user_id)
+        lock_account(db, passkey.user_id)
         if db.change(USE_PASSKEY, passkey=passkey.id, count=sign_count, now=now):
             db.change(VERIFY_SESSION, session=session_id, at=now)
             return True
         if db.rows(IS_THERE, passkey=passkey.id):
-            self._note(db, copied)
+            add_activity(db, copied)
         return False
 
     @single_write

@@ -1,6 +1,6 @@
-"""What is asked of the accounts' tables, statement by statement. Who asks them, and in which order, stands in `sql.py`.
+"""The statements on the accounts' tables. `account_store.py` runs them, and says in which order.
 
-Whoever reads a struct asks for its columns in the order of its fields.
+A statement that reads a struct selects its columns in the order of its fields.
 """
 
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ _APPROVER = sa.select(sessions.c.device_id).where(sessions.c.id == param("approv
 _OTHERS = (
     sa.select(sessions.c.device_id).where(OF_ACCOUNT, *ALIVE, ~OF_DEVICE).distinct().limit(param("limit", sa.Integer))
 ).subquery()
-# All that decides about a login, in one read: see `sql.LoginEligibility`.
+# All that decides about a login, in one read: see `login_eligibility.py`.
 LOGIN_ELIGIBILITY = Statement(
     sa.select(
         users.c.locked_at,
@@ -214,7 +214,7 @@ DROP_PUSH = Statement(_DROP_PUSH.where(devices.c.push_address == param("address"
 DROP_PUSH_OF_ACCOUNT = Statement(_DROP_PUSH.where(_MINE, devices.c.push_address == param("address")))
 DROP_PUSH_OF_DEVICE = Statement(_DROP_PUSH.where(devices.c.id == param("device")))
 
-# What passkeys are for stands in `sql_passkeys.py`; these go with a device.
+# What passkeys are for stands in `passkey_store.py`; these go with a device.
 PASSKEYS_ADDED = Statement(
     sa.select(passkeys.c.id, passkeys.c.name, passkeys.c.device_id).where(passkeys.c.user_id == param("account"))
 )

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that `database.migrate` hands over, inside its transaction."""
+"""Alembic's entry: runs the migrations on the connection that `database.migrate` passes, inside its transaction."""
 
 from alembic import context
 

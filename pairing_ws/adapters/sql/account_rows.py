@@ -1,0 +1,49 @@
+"""What the stores of accounts and passkeys both do with an account's rows, inside their transactions."""
+
+from msgspec.structs import asdict
+
+from pairing_ws.accounts.ports import AT_WILL, LINES_AT_WILL, LOGIN, REPEATED_MS, Activity, Session, User
+from pairing_ws.adapters.sql import statements as ask
+from pairing_ws.adapters.sql.executor import Transaction
+from pairing_ws.adapters.sql.statements import first_of, session_of, struct_of
+
+# A line that is repeated is among the newest.
+LINES_COMPARED = 20
+
+
+def lock_account(db: Transaction, user_id: str) -> User | None:
+    """Hold the account's row until the transaction ends; None if there is no such account."""
+    return first_of(User, db.rows(ask.LOCK_ACCOUNT, account=user_id))
+
+
+def session_by_id(db: Transaction, session_id: str) -> Session | None:
+    return session_of(db.rows(ask.SESSION, session=session_id))
+
+
+def add_activity(db: Transaction, line: Activity) -> None:
+    """Write the line, or count it in one that says the same. The caller holds the account's lock."""
+    repeated = None if line.event == LOGIN else _repeated_line(db, line)
+    if repeated:
+        said = {"its_name": line.device_name, "its_ip": line.ip, "its_by": line.by_name}
+        db.change(ask.REPEAT, line=repeated, now=line.at, **said)
+    else:
+        row = asdict(line)
+        del row["id"]
+        db.change(ask.NOTE, **row)
+
+
+def _repeated_line(db: Transaction, line: Activity) -> int | None:
+    """The id of the line in which this one counts, if it gets none of its own."""
+    found = db.rows(
+        ask.LINES_SINCE,
+        account=line.user_id,
+        its_event=line.event,
+        device=line.device_id,
+        since=line.at - REPEATED_MS,
+        limit=LINES_COMPARED,
+    )
+    lines = [struct_of(Activity, row) for row in found]
+    said = (line.device_name, line.ip, line.by_name)
+    same = next((each.id for each in lines if (each.device_name, each.ip, each.by_name) == said), None)
+    full = line.event in AT_WILL and len(lines) >= LINES_AT_WILL
+    return lines[0].id if full and same is None else same
