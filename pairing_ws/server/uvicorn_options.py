@@ -7,7 +7,7 @@ import functools
 from typing import Any
 
 from pairing_ws.config import settings as config
-from pairing_ws.transport.connection_limits import Room
+from pairing_ws.transport.connection_limits import ConnectionLimits
 from pairing_ws.transport.http1 import HttpProtocol
 from pairing_ws.transport.websocket import WebSocketProtocol
 from pairing_ws.web.security_headers import security_headers
@@ -17,16 +17,17 @@ def uvicorn_options(settings: config.Settings) -> dict[str, Any]:
     """Keyword arguments for `uvicorn.Config` and `uvicorn.run`, beside the application:
     `uvicorn.run(app, **uvicorn_options(settings))`.
 
-    Each call makes the connection limits of one process: one call per server. Options may be replaced by the caller's
-    (`{**uvicorn_options(settings), "port": 80}`), but `http` and `ws` only together, and at the price of the limits.
+    Each call makes the connection limits of one process: one call per server. The caller may replace options
+    (`{**uvicorn_options(settings), "port": 80}`), but `http` and `ws` only at the price of the limits. The options
+    `access_log`, `limit_concurrency`, `ws_per_message_deflate` and `reset_contextvars` have no effect beside these.
     """
     in_all, per_address = settings.most_connections
-    room = Room(per_address, in_all, settings.proxies)
+    limits = ConnectionLimits(per_address, in_all, settings.proxies)
     descriptors = config.descriptors()
     return {
         "host": settings.host,
         "port": settings.port,
-        "http": functools.partial(HttpProtocol, room, security_headers(settings)),
+        "http": functools.partial(HttpProtocol, limits, security_headers(settings)),
         "ws": WebSocketProtocol,
         "ws_max_size": 4096,
         "ws_ping_interval": 20.0,

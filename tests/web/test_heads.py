@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import ASGIApp
 
-from pairing_ws.transport.http1 import MAX_HEAD
+from pairing_ws.transport.request_limits import MAX_HEAD_BYTES
 from tests.processes.test_aborted import upgrade
 from tests.support.client import Api
 from tests.support.embedded import PLAIN_UVICORN, Embedded, embedded
@@ -53,8 +53,8 @@ def padded(size: int, fields: int = 1) -> bytes:
 
 @pytest.mark.parametrize("fields", [1, 8, 2000])
 async def test_headers_of_32_kib_are_read_and_larger_ones_are_refused(server: Server, fields: int) -> None:
-    assert (await ask(server, [padded(MAX_HEAD, fields)])).startswith(b"HTTP/1.1 200 ")
-    refused = await ask(server, [padded(MAX_HEAD + 1, fields)])
+    assert (await ask(server, [padded(MAX_HEAD_BYTES, fields)])).startswith(b"HTTP/1.1 200 ")
+    refused = await ask(server, [padded(MAX_HEAD_BYTES + 1, fields)])
     assert refused.startswith(b"HTTP/1.1 431 ")
     assert json.loads(refused.partition(b"\r\n\r\n")[2])["code"] == "headers_too_large"
 
@@ -82,7 +82,7 @@ async def test_a_head_without_end_is_cut_off_and_delays_nobody(server: Server, a
 
 async def test_a_socket_with_large_headers_is_refused_before_the_upgrade(server: Server, api: Api) -> None:
     device = await api.new_pairing()
-    assert b" 431 " in await ask(server, [upgrade(server, device.id, {"X-Large": "a" * MAX_HEAD})])
+    assert b" 431 " in await ask(server, [upgrade(server, device.id, {"X-Large": "a" * MAX_HEAD_BYTES})])
 
 
 async def test_a_head_without_end_behind_a_waiting_call_spoils_no_answer(server: Server, api: Api) -> None:

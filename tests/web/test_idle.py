@@ -8,8 +8,9 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from pairing_ws.transport.connection_limits import Room
-from pairing_ws.transport.http1 import HEAD_SECONDS, READ_SECONDS, HttpProtocol
+from pairing_ws.transport.connection_limits import ConnectionLimits
+from pairing_ws.transport.http1 import HttpProtocol
+from pairing_ws.transport.request_limits import HEAD_TIMEOUT, WRITE_TIMEOUT
 from pairing_ws.transport.websocket import WebSocketProtocol
 from tests.web.test_whole_answers import BODY, GET, LENGTH, UPGRADE, Transport, part, start
 
@@ -29,14 +30,16 @@ class Connection:
     """One client's, at a server that answers at once while `free`."""
 
     def __init__(self, clock: Clock) -> None:
-        config = uvicorn.Config(self._app, interface="asgi3", log_config=None, timeout_keep_alive=KEPT)
+        config = uvicorn.Config(
+            self._app, interface="asgi3", ws=WebSocketProtocol, log_config=None, timeout_keep_alive=KEPT
+        )
         config.load()
         self._clock = clock
         self._state = ServerState()
         self.free = asyncio.Event()
         self.free.set()
         self.transport = Transport()
-        self._protocol = HttpProtocol(Room(), {}, config, self._state, {})
+        self._protocol = HttpProtocol(ConnectionLimits(), {}, config, self._state, {})
         self._protocol.connection_made(self.transport)  # type: ignore[arg-type]
 
     @property
@@ -121,7 +124,7 @@ def test_whatever_begins_no_call_keeps_a_connection_for_no_longer_than_a_head() 
     async def story(connection: Connection) -> None:
         await connection.send(GET)
         await connection.send(b"\r\n")
-        await connection.wait(HEAD_SECONDS - 1)
+        await connection.wait(HEAD_TIMEOUT - 1)
         await connection.send(b"\r\n")
         assert connection.open
         await connection.wait(2)
@@ -134,7 +137,7 @@ def test_the_rest_of_a_call_that_has_its_answer_does_not_either() -> None:
     async def story(connection: Connection) -> None:
         await connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
         await connection.send(b"x")
-        await connection.wait(HEAD_SECONDS - 1)
+        await connection.wait(HEAD_TIMEOUT - 1)
         await connection.send(b"x")
         assert connection.open
         await connection.wait(2)
@@ -152,7 +155,7 @@ def test_who_sent_a_call_bit_by_bit_keeps_the_connection_behind_its_answer() -> 
         connection.free.set()
         await connection.wait(0)
         assert connection.transport.written[-1].endswith(BODY)
-        await connection.wait(2 * HEAD_SECONDS)
+        await connection.wait(2 * HEAD_TIMEOUT)
         assert connection.open
 
     on_a_turned_clock(story)
@@ -163,7 +166,7 @@ def test_a_call_behind_nonsense_is_answered_and_its_connection_stays() -> None:
         await connection.send(GET)
         await connection.send(b"\r\n")
         await connection.send(GET)
-        await connection.wait(2 * HEAD_SECONDS)
+        await connection.wait(2 * HEAD_TIMEOUT)
         assert connection.open
 
     on_a_turned_clock(story)
@@ -174,7 +177,7 @@ def test_who_begins_to_ask_at_the_last_moment_has_the_time_of_every_head() -> No
         await connection.send(GET)
         await connection.wait(KEPT - 1)
         await connection.send(GET[:10])
-        await connection.wait(HEAD_SECONDS - 1)
+        await connection.wait(HEAD_TIMEOUT - 1)
         assert connection.open
         await connection.wait(2)
         assert connection.transport.written[-1].startswith(b"HTTP/1.1 408 ")
@@ -200,7 +203,7 @@ def test_a_client_that_takes_nothing_of_its_answers_is_cut_off() -> None:
         await connection.send(GET)
         await connection.stop_reading()
         await connection.send(GET * 300)
-        await connection.wait(READ_SECONDS - 1)
+        await connection.wait(WRITE_TIMEOUT - 1)
         # Nothing is written for it meanwhile.
         assert len(connection.transport.written) == 1
         assert not connection.transport.aborted
@@ -216,7 +219,7 @@ def test_the_end_of_a_connection_waits_no_longer_for_a_client_that_reads_nothing
         await connection.stop_reading()
         await connection.send(b"\x00\x01")
         assert not connection.open
-        await connection.wait(READ_SECONDS + 1)
+        await connection.wait(WRITE_TIMEOUT + 1)
         assert connection.transport.aborted
 
     on_a_turned_clock(story)
@@ -228,10 +231,10 @@ def test_a_client_that_reads_on_in_time_gets_all_its_answers() -> None:
             await connection.send(GET)
             await connection.stop_reading()
             await connection.send(GET)
-            await connection.wait(READ_SECONDS - 1)
+            await connection.wait(WRITE_TIMEOUT - 1)
             await connection.read_on()
         assert b"".join(connection.transport.written).count(BODY) == 6
-        await connection.wait(READ_SECONDS + 1)
+        await connection.wait(WRITE_TIMEOUT + 1)
         assert connection.open
         assert not connection.transport.aborted
 
@@ -244,7 +247,7 @@ def test_a_socket_behind_answers_that_nobody_takes_is_cut_off_as_well() -> None:
         await connection.send(GET)
         await connection.stop_reading()
         await connection.send(UPGRADE)
-        await connection.wait(WebSocketProtocol.patience + 1)
+        await connection.wait(WebSocketProtocol.write_timeout + 1)
         assert connection.transport.aborted
 
     on_a_turned_clock(story)

@@ -9,7 +9,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from pairing_ws.transport.connection_limits import Room
+from pairing_ws.transport.connection_limits import ConnectionLimits
 from pairing_ws.transport.http1 import HttpProtocol
 from tests.web.test_whole_answers import Transport
 
@@ -17,7 +17,7 @@ Kind = Callable[[uvicorn.Config, ServerState, dict[str, Any]], HttpToolsProtocol
 
 
 def ours(*given: Any) -> HttpProtocol:
-    return HttpProtocol(Room(), {}, *given)
+    return HttpProtocol(ConnectionLimits(), {}, *given)
 
 
 async def told(kind: Kind, sent: bytes, root_path: str) -> tuple[list[Any], list[bytes]]:

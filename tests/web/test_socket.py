@@ -560,7 +560,7 @@ async def test_a_client_that_reads_nothing_delays_nobody(api: Api, server: Serve
 
 
 class Impatient(WebSocketProtocol):
-    patience = 1.0
+    write_timeout = 1.0
 
 
 @pytest.mark.security(27)

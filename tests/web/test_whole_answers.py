@@ -14,8 +14,12 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 from uvicorn.server import ServerState
 
-from pairing_ws.transport.connection_limits import Room
-from pairing_ws.transport.http1 import MAX_AHEAD, MAX_BESIDE, MOST_AHEAD, HttpProtocol, Lines
+from pairing_ws.transport.connection_limits import ConnectionLimits
+from pairing_ws.transport.http1 import HttpProtocol
+from pairing_ws.transport.request_cycle import RequestCycle
+from pairing_ws.transport.request_limits import MAX_OVERHEAD_BYTES, MAX_PIPELINED_BYTES, MAX_PIPELINED_REQUESTS
+from pairing_ws.transport.response_head import HeaderLineCache
+from pairing_ws.transport.websocket import WebSocketProtocol
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 AT_ONCE = b"GET /at-once HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -81,11 +85,13 @@ def part(body: bytes, *, more: bool = False) -> dict[str, Any]:
     return {"type": "http.response.body", "body": body, "more_body": more}
 
 
-def connected(app: App, room: Room | None = None) -> tuple[HttpProtocol, ServerState, Transport]:
-    config = uvicorn.Config(app, interface="asgi3", log_config=None, server_header=False, date_header=False)
+def connected(app: App, limits: ConnectionLimits | None = None) -> tuple[HttpProtocol, ServerState, Transport]:
+    config = uvicorn.Config(
+        app, interface="asgi3", ws=WebSocketProtocol, log_config=None, server_header=False, date_header=False
+    )
     config.load()
     state, transport = ServerState(), Transport()
-    protocol = HttpProtocol(room or Room(), SAFE, config, state, {})
+    protocol = HttpProtocol(limits or ConnectionLimits(), SAFE, config, state, {})
     protocol.connection_made(transport)  # type: ignore[arg-type]
     return protocol, state, transport
 
@@ -132,7 +138,7 @@ async def test_a_client_that_asks_on_before_the_answer_is_read_on_only_so_far() 
     protocol.data_received(GET.replace(b"Host", b"X: " + b"x" * 30_000 + b"\r\nHost"))
     protocol.data_received(GET.replace(b"Host", b"X: " + b"x" * 30_000 + b"\r\nHost"))
     assert not transport.paused
-    protocol.data_received(GET.replace(b"Host", b"X: " + b"x" * (MAX_AHEAD - 60_000) + b"\r\nHost"))
+    protocol.data_received(GET.replace(b"Host", b"X: " + b"x" * (MAX_PIPELINED_BYTES - 60_000) + b"\r\nHost"))
     assert transport.paused
     released.set()
     while state.tasks:
@@ -148,11 +154,11 @@ async def test_nobody_can_ask_for_any_number_of_answers_in_advance() -> None:
         await asyncio.Event().wait()
 
     protocol, state, transport = connected(app)
-    protocol.data_received(GET * (1 + MOST_AHEAD))
+    protocol.data_received(GET * (1 + MAX_PIPELINED_REQUESTS))
     assert not transport.closed
     protocol.data_received(GET * 10_000)
     assert transport.closed
-    assert len(protocol.pipeline) == MOST_AHEAD
+    assert sum(isinstance(each, RequestCycle) for each in gc.get_objects()) == 1 + MAX_PIPELINED_REQUESTS
     assert transport.written == []
     protocol.connection_lost(None)
     for task in state.tasks:
@@ -366,7 +372,7 @@ async def test_of_nonsense_without_end_no_more_is_read_than_of_anything_else() -
     protocol.data_received(GET)
     await app.begun.wait()
     protocol.data_received(b"\x00" * 1000)
-    protocol.data_received(b"\x00" * MAX_BESIDE)
+    protocol.data_received(b"\x00" * MAX_OVERHEAD_BYTES)
     assert not transport.closed
     protocol.data_received(b"\x00")
     assert transport.closed
@@ -377,11 +383,11 @@ async def test_of_nonsense_without_end_no_more_is_read_than_of_anything_else() -
 
 @pytest.mark.security(25)
 async def test_nonsense_leaves_one_line_in_the_log_at_the_most_for_all_of_a_minute_and_is_counted() -> None:
-    room = Room()
+    limits = ConnectionLimits()
     before = REGISTRY.get_sample_value("pairing_connections_cut_total", {"reason": "bad_request"}) or 0
     with capture_logs() as logged:
         for _ in range(1000):
-            protocol, _, transport = connected(answering(start(LENGTH), part(BODY)), room)
+            protocol, _, transport = connected(answering(start(LENGTH), part(BODY)), limits)
             protocol.data_received(b"\x00\x01")
             assert transport.closed
             protocol.connection_lost(None)
@@ -393,12 +399,12 @@ async def test_nonsense_leaves_one_line_in_the_log_at_the_most_for_all_of_a_minu
 
 @pytest.mark.security(22)
 def test_of_headers_neither_cookies_nor_any_number_of_them_are_remembered() -> None:
-    lines = Lines()
-    assert lines[b"set-cookie", b"key"] == b""
+    lines = HeaderLineCache()
+    assert lines[b"set-cookie", b"key"] == b"set-cookie: key\r\n"
     assert not lines
-    for number in range(3 * Lines.MOST):
+    for number in range(3 * HeaderLineCache.MAX_LINES):
         assert lines[b"X-Name", b"%d" % number] == b"x-name: %d\r\n" % number
-        assert len(lines) <= Lines.MOST
+        assert len(lines) <= HeaderLineCache.MAX_LINES
 
 
 @pytest.mark.parametrize("length", [b"4", b"6"])
