@@ -158,7 +158,7 @@ async def test_nobody_can_ask_for_any_number_of_answers_in_advance() -> None:
     assert not transport.closed
     protocol.data_received(GET * 10_000)
     assert transport.closed
-    assert sum(isinstance(each, RequestCycle) for each in gc.get_objects()) == 1 + MAX_PIPELINED_REQUESTS
+    assert sum(isinstance(each, RequestCycle) for each in gc.get_referrers(protocol)) == 1 + MAX_PIPELINED_REQUESTS
     assert transport.written == []
     protocol.connection_lost(None)
     for task in state.tasks:
