@@ -26,14 +26,11 @@ from pairing_ws.transport.request_limits import (
     MAX_PIPELINED_BYTES,
     MAX_PIPELINED_REQUESTS,
     WRITE_TIMEOUT,
-    RequestMeter,
 )
+from pairing_ws.transport.request_reader import RequestReader
 from pairing_ws.transport.response_head import Field, serialize_head
-from pairing_ws.transport.upgrade import handshake_refusal, is_handshake, without_offer
 from pairing_ws.transport.websocket import WebSocketProtocol
 from pairing_ws.web.problems import problem
-
-NO_REQUEST = "that is no request as RFC 9112 has it"
 
 
 class HttpProtocol(asyncio.Protocol):
@@ -44,10 +41,9 @@ class HttpProtocol(asyncio.Protocol):
     """
 
     __slots__ = (
-        "__weakref__", "_address", "_answered_at", "_app_state", "_body", "_config", "_expects_continue", "_fields",
-        "_header_timer", "_hosts", "_idle_timer", "_limits", "_loop", "_newest", "_parser", "_peers", "_pipeline",
-        "_pipelined", "_read_paused", "_refused", "_request", "_running", "_safe_headers", "_scheme", "_server",
-        "_state", "_target", "_writable", "_write_timer", "transport", "write_paused",
+        "__weakref__", "_address", "_answered_at", "_app_state", "_config", "_header_timer", "_idle_timer", "_limits",
+        "_loop", "_newest", "_peers", "_pipeline", "_pipelined", "_read_paused", "_reader", "_refused", "_running",
+        "_safe_headers", "_scheme", "_server", "_state", "_writable", "_write_timer", "transport", "write_paused",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -68,15 +64,7 @@ class HttpProtocol(asyncio.Protocol):
         self._state = server_state
         self._app_state = app_state
         self._loop = _loop or asyncio.get_running_loop()
-        self._parser = _parser_for(self)
-        self._request = RequestMeter()
-        # Of the head that is being read.
-        self._target = b""
-        self._fields: list[Field] = []
-        self._hosts = 0
-        self._expects_continue = False
-        # Of the present request's body, in this read.
-        self._body: list[bytes] = []
+        self._reader = RequestReader(self)
         # The one that the application answers, or has answered; the last one of all; and those that wait in between.
         self._running: RequestCycle | None = None
         self._newest: RequestCycle | None = None
@@ -111,22 +99,23 @@ class HttpProtocol(asyncio.Protocol):
             self.transport.close()
 
     def data_received(self, data: bytes) -> None:
-        request = self._request
-        request.start_read(len(data))
+        meter = self._reader.meter
+        meter.start_read(len(data))
         if self._refused:
             # Read on only to learn when the client ends the connection.
-            if request.count_discarded():
+            if meter.count_discarded():
                 self.transport.close()
             return
-        if not self._parse(data):
+        self._reader.feed(data)
+        if self._reader.stopped:
+            # Refused, or a WebSocket's from now on.
             return
-        self._pass_body_on()
-        is_too_large = request.end_read()
+        is_too_large = meter.end_read()
         if self.transport.is_closing():
             return
         if is_too_large:
-            self._refuse(Refused(Code.HEADERS_TOO_LARGE, HEADERS_TOO_LARGE))
-        elif self._header_timer is None and (request.in_head or self._is_answered):
+            self.refuse(Refused(Code.HEADERS_TOO_LARGE, HEADERS_TOO_LARGE))
+        elif self._header_timer is None and (meter.in_head or self._is_answered):
             # What begins no request, and the rest of one that has its response, does not keep a connection open.
             self._start_header_timer()
         if self._pipeline:
@@ -164,67 +153,54 @@ class HttpProtocol(asyncio.Protocol):
         else:
             self._newest.keep_alive = False
 
-    # What the parser calls
+    # What the reader calls
 
-    def on_message_begin(self) -> None:
-        self._target, self._fields, self._hosts, self._expects_continue = b"", [], 0, False
-        self._request.start_head()
+    @property
+    def takes_handshakes(self) -> bool:
+        """Behind a request that is still to be answered, no handshake is taken."""
+        kind = self._config.ws_protocol_class
+        return self._is_answered and isinstance(kind, type) and issubclass(kind, WebSocketProtocol)
 
-    def on_url(self, data: bytes) -> None:
-        self._target += data
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        # Fields behind the body are no headers, and no proxy has looked at them (RFC 9110, section 6.5.1).
-        if self._request.in_head:
-            # The parser leaves what is blank behind a value (section 5.5).
-            name, value = name.lower(), value.rstrip(b" \t")
-            self._fields.append((name, value))
-            if name == b"host":
-                self._hosts += 1
-            elif name == b"expect" and value.lower() == b"100-continue":
-                self._expects_continue = True
-
-    def on_headers_complete(self) -> None:
-        """Raises ValueError, which ends the parsing: of what follows, nothing is a request."""
+    def on_head_end(self) -> None:
         if self._header_timer:
             self._header_timer.cancel()
             self._header_timer = None
-        if self._request.is_head_too_large(self._target, self._fields):
-            self._refuse(Refused(Code.HEADERS_TOO_LARGE, HEADERS_TOO_LARGE))
-            raise ValueError("too large")
-        if self._parser.should_upgrade():
-            # Decided once the parser has returned.
-            return
-        version = self._parser.get_http_version()
-        if version not in ("1.0", "1.1") or self._hosts > 1 or (version == "1.1" and not self._hosts):
-            # RFC 9112, section 3.2: two readers could take it for two hosts' request.
-            raise ValueError("HTTP/1.1 with one Host, or HTTP/1.0")
+
+    def on_request(self, method: bytes, version: str, *, keep_alive: bool) -> None:
+        """Raises ValueError, which ends the parsing, for a target that is none, and for too many requests."""
         if len(self._pipeline) >= MAX_PIPELINED_REQUESTS:
             self._limits.log_cut("too_many_ahead")
             self.transport.close()
             raise ValueError("too many requests before their responses")
-        scope = self._scope(version)
-        self._request.in_head = False
-        cycle = RequestCycle(
-            self,
-            scope,
-            keep_alive=version != "1.0" and self._parser.should_keep_alive(),
-            # RFC 9110, section 10.1.1.
-            expects_continue=version != "1.0" and self._expects_continue,
+        scope, expects = self._scope(method, version), self._reader.expects_continue
+        self._enqueue(
+            RequestCycle(self, scope, keep_alive=keep_alive, expects_continue=expects), self._config.loaded_app
         )
-        self._enqueue(cycle, self._config.loaded_app)
 
-    def on_body(self, data: bytes) -> None:
-        self._request.count_body(len(data))
-        # Of chunks of one byte there can be 16,000 in a read: to join them costs a tenth of passing on each.
-        self._body.append(data)
+    def on_request_body(self, data: bytes) -> None:
+        if self._newest:
+            self._newest.feed_body(data)
 
-    def on_message_complete(self) -> None:
-        # Behind an offer of another protocol, only the head is complete.
-        if not self._request.in_head:
-            self._pass_body_on()
-            if self._newest:
-                self._newest.end_body()
+    def on_request_end(self) -> None:
+        if self._newest:
+            self._newest.end_body()
+
+    def on_handshake(self, rest: bytes) -> None:
+        """Raises ValueError for a target that is none."""
+        scope = self._scope(b"GET", "1.1")
+        # The handler of this connection from now on: this one holds no room, no timer, and no reference to itself.
+        self._release()
+        self._state.connections.discard(self)
+        kind: Any = self._config.ws_protocol_class
+        protocol: WebSocketProtocol = kind(self._config, self._state, self._app_state)
+        protocol.connection_made(self.transport)
+        self.transport.set_protocol(protocol)
+        if self.write_paused:
+            # By responses before it.
+            protocol.pause_writing()
+        protocol.start_handshake(scope)
+        if rest:
+            protocol.data_received(rest)
 
     # What a cycle calls
 
@@ -273,44 +249,9 @@ class HttpProtocol(asyncio.Protocol):
         else:
             self.transport.close()
 
-    def _parse(self, data: bytes) -> bool:
-        """False once it is a WebSocket's connection."""
-        parts: list[bytes | memoryview] = [data]
-        while parts and not self._refused:
-            part = parts.pop(0)
-            try:
-                self._parser.feed_data(part)
-            except httptools.HttpParserUpgrade as offer:
-                rest = memoryview(part)[offer.args[0] :]
-                method, version = self._parser.get_method(), self._parser.get_http_version()
-                # Behind a request that is still to be answered, no handshake is taken.
-                if self._is_answered and self._speaks_websocket and is_handshake(method, version, self._fields):
-                    if refused := handshake_refusal(self._fields):
-                        self._refuse(refused)
-                        return True
-                    try:
-                        scope = self._scope("1.1")
-                    except (ValueError, httptools.HttpParserError):
-                        self._refuse(Refused(Code.BAD_REQUEST, NO_REQUEST))
-                        return True
-                    self._open_websocket(scope, bytes(rest))
-                    return False
-                if method == b"CONNECT":
-                    # Parsed once more, it would be the same again.
-                    self._refuse(Refused(Code.METHOD_NOT_ALLOWED, "this is no proxy"))
-                    return True
-                # The parser takes all that follows for the other protocol's, and has no way back.
-                self._parser = _parser_for(self)
-                parts[:0] = [without_offer(method, self._target, version, self._fields), rest]
-            except httptools.HttpParserError:
-                self._pass_body_on()
-                self._refuse(Refused(Code.BAD_REQUEST, NO_REQUEST))
-                return True
-        return True
-
-    def _scope(self, version: str) -> Scope:
+    def _scope(self, method: bytes, version: str) -> Scope:
         """ASGI 3.0's connection scope. Raises ValueError for a target that is none."""
-        target, root = self._target, self._config.root_path
+        target, root = self._reader.target, self._config.root_path
         if target.startswith(b"/") and b"#" not in target:
             raw_path, _, query = target.partition(b"?")
         else:
@@ -324,12 +265,12 @@ class HttpProtocol(asyncio.Protocol):
             "server": self._server,
             "client": self._address,
             "scheme": self._scheme,
-            "method": self._parser.get_method().decode("ascii"),
+            "method": method.decode("ascii"),
             "root_path": root,
             "path": root + (unquote(path) if "%" in path else path),
             "raw_path": root.encode("ascii") + raw_path if root else raw_path,
             "query_string": query,
-            "headers": self._fields,
+            "headers": self._reader.fields,
             "state": self._app_state.copy(),
         }
 
@@ -350,36 +291,10 @@ class HttpProtocol(asyncio.Protocol):
         self._state.tasks.add(task)
         task.add_done_callback(self._state.tasks.discard)
 
-    def _pass_body_on(self) -> None:
-        if self._body:
-            if self._newest:
-                self._newest.feed_body(b"".join(self._body))
-            self._body.clear()
-
     @property
     def _is_answered(self) -> bool:
         """All that was asked."""
         return self._newest is None or self._newest.response_complete
-
-    @property
-    def _speaks_websocket(self) -> bool:
-        kind = self._config.ws_protocol_class
-        return isinstance(kind, type) and issubclass(kind, WebSocketProtocol)
-
-    def _open_websocket(self, scope: Scope, rest: bytes) -> None:
-        # The handler of this connection from now on: this one holds no room, no timer, and no reference to itself.
-        self._release()
-        self._state.connections.discard(self)
-        kind: Any = self._config.ws_protocol_class
-        protocol: WebSocketProtocol = kind(self._config, self._state, self._app_state)
-        protocol.connection_made(self.transport)
-        self.transport.set_protocol(protocol)
-        if self.write_paused:
-            # By responses before it.
-            protocol.pause_writing()
-        protocol.start_handshake(scope)
-        if rest:
-            protocol.data_received(rest)
 
     # What ends a connection
 
@@ -391,8 +306,8 @@ class HttpProtocol(asyncio.Protocol):
         if not self._is_answered:
             # A client that waits for a response may be late with its next request.
             self._start_header_timer()
-        elif self._request.in_head:
-            self._refuse(Refused(Code.REQUEST_TIMEOUT, f"headers have to be here within {HEAD_TIMEOUT:.0f} seconds"))
+        elif self._reader.meter.in_head:
+            self.refuse(Refused(Code.REQUEST_TIMEOUT, f"headers have to be here within {HEAD_TIMEOUT:.0f} seconds"))
         else:
             self.transport.close()
 
@@ -421,7 +336,8 @@ class HttpProtocol(asyncio.Protocol):
             self._header_timer = None
         self._stop_write_timer()
         self._leave_room()
-        self._parser = self._running = self._newest = None
+        self._reader.stop()
+        self._running = self._newest = None
         self._pipeline.clear()
 
     def _leave_room(self) -> None:
@@ -433,15 +349,15 @@ class HttpProtocol(asyncio.Protocol):
             self._limits.release(self, self._address[0] if self._address else None, self._peers)
             self._peers = None
 
-    def _refuse(self, refused: Refused) -> None:
+    def refuse(self, refused: Refused) -> None:
         """Answer the newest request with this, behind the responses to those before it, and end the connection."""
         if self.transport.is_closing() or self._refused:
             return
         self._limits.count_cut(refused.code.value)
         newest = self._newest
-        is_of_newest = not self._request.in_head and newest is not None and newest.more_body
+        is_of_newest = not self._reader.meter.in_head and newest is not None and newest.more_body
         if self._is_answered:
-            if self._request.in_head:
+            if self._reader.meter.in_head:
                 self._write_refusal(refused)
             # Else it is the rest of one that has its response.
             self.transport.close()
@@ -468,10 +384,3 @@ class HttpProtocol(asyncio.Protocol):
         answer = self._problem(refused)
         head, *_ = serialize_head(answer.status_code, [*self.default_headers, *answer.raw_headers], keep_alive=False)
         self.transport.write(head + bytes(answer.body))
-
-
-def _parser_for(protocol: HttpProtocol) -> Any:
-    parser = httptools.HttpRequestParser(protocol)
-    # What follows a request that asks for the end of the connection is no error: nobody reads it.
-    parser.set_dangerous_leniencies(lenient_data_after_close=True)
-    return parser
