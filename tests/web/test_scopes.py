@@ -13,7 +13,7 @@ from pairing_ws.transport.connection_limits import ConnectionLimits
 from pairing_ws.transport.http1 import HttpProtocol
 from tests.web.test_whole_answers import Transport
 
-Kind = Callable[[uvicorn.Config, ServerState, dict[str, Any]], HttpToolsProtocol]
+Kind = Callable[[uvicorn.Config, ServerState, dict[str, Any]], asyncio.Protocol]
 
 
 def ours(*given: Any) -> HttpProtocol:
