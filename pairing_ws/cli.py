@@ -128,7 +128,13 @@ def invite(username: str, existing: bool, as_json: bool) -> None:
     if as_json:
         print(
             json.dumps(
-                {"username": made.user.username, "code": made.code, "url": made.url, "expiresAt": iso(made.expires_at)}
+                {
+                    "username": made.user.username,
+                    "code": made.code,
+                    "url": made.url,
+                    "expiresAt": iso(made.expires_at),
+                    "newAccount": made.is_new,
+                }
             )
         )
         return

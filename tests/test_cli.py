@@ -95,7 +95,7 @@ def test_an_invite_as_json_has_exactly_the_contracts_keys(run: Run) -> None:
     done = run("invite", "zoë", "--json")
     assert (done.code, done.err) == (0, "")
     made = json.loads(done.out)
-    assert list(made) == ["username", "code", "url", "expiresAt"]
+    assert list(made) == ["username", "code", "url", "expiresAt", "newAccount"]
     assert made["username"] == "zoë"
     assert made["url"] == f"http://localhost:8000/join/invite#{made['code']}"
     assert len(made["code"]) >= 22
@@ -116,10 +116,11 @@ def test_an_invite_for_people_shows_link_code_and_expiry(run: Run) -> None:
 def test_an_invite_says_that_it_made_an_account_and_makes_none_if_asked_to(run: Run) -> None:
     assert "There was no account 'alice': a new account was made." in run("invite", "alice").out
     assert "new account" not in run("invite", "ALICE").out
+    assert [json.loads(run("invite", name, "--json").out)["newAccount"] for name in ("Alice", "alize")] == [False, True]
     done = run("invite", "alise", "--existing")
     assert (done.code, done.err) == (1, "pairing-ws: no such user (not_found)\n")
     assert run("invite", "Alice", "--existing").code == 0
-    assert [line.split("\t")[0] for line in run("user", "list").out.splitlines()] == ["alice"]
+    assert [line.split("\t")[0] for line in run("user", "list").out.splitlines()] == ["alice", "alize"]
 
 
 def test_accounts_that_older_versions_kept_apart_by_case_are_named_by_the_list_and_the_doctor(run: Run) -> None:
