@@ -6,22 +6,22 @@ import { button, claimed, h, icon, row, say } from './ui.js';
 import { isolated } from './words.js';
 
 const place = () => document.getElementById('alerts');
-/** Logins that were told here; the same device may come again, and that is news. @type {Set<string>} */
+/** Logins that were shown here; the same device may log in again, which is another event. @type {Set<string>} */
 const known = new Set();
 /** When a device was last told here. @type {Map<string, number>} */
 const toldAt = new Map();
-/** Devices that this page has just let in, and passkeys it removed, until the news of it arrives. @type {Map<string, number>} */
+/** Devices that this page has just let in, and passkeys it removed, until its event arrives. @type {Map<string, number>} */
 const expected = new Map();
-/** The news of a login come within this, or belong to another one. */
+/** The event of a login comes within this, or belongs to another one. */
 const LATE = 60_000;
-/** The same news by another tab come within this. */
+/** The same event by another tab comes within this. */
 const SAME = 2000;
 const recent = (/** @type {number | undefined} */ at) => at !== undefined && performance.now() - at < LATE;
 
 /** @param {() => void} [onChange]  the list of devices is no longer what it was */
 export function watchAlerts(onChange = () => {}) {
   const user = session.user()?.id;
-  /** What was told last, and when: the news come by the socket of each tab. @type {Map<string, number>} */
+  /** What was shown last, and when: each event comes by the socket of each tab. @type {Map<string, number>} */
   const heard = new Map();
   const which = ({ type, device, passkey }) => JSON.stringify([type, device?.id, device?.createdAt, passkey?.id]);
   const tell = (/** @type {any} */ event) => {
@@ -91,7 +91,7 @@ function drawAdded(device) {
   if (letInHere) return;
   toldAt.set(device.id, performance.now());
   const close = () => alert.remove();
-  // Not the name that a person gave: who has copied a device's code would come under it.
+  // Not the name that a person gave: an attacker who has copied a device's code would appear under it.
   const name = device.reportedName ?? device.name;
   const undo = async () => {
     await session.logOutDevice(device.id, { descendants: true });
@@ -112,9 +112,9 @@ function drawAdded(device) {
 
 function drawPasskey({ id, name, addedBy }) {
   const close = () => alert.remove();
-  // Without a proof: it may be that only who has to go could give one.
+  // Without a proof: perhaps only the intruder could give one.
   const undo = async () => {
-    // The news may be here before the answer.
+    // The event may be here before the answer.
     expected.set(id, performance.now());
     await session.logOutDevice(addedBy, { descendants: true });
     takeAway(id);
@@ -138,7 +138,7 @@ async function drawRemoved({ id, name }) {
   if (removedHere) return;
   const by = await session.withKey(listActivity).then(
     ({ activity }) => activity.find((line) => line.event === 'passkey.removed' && line.deviceName === name)?.byName,
-    // The news matter more than who made them.
+    // The event matters more than the device that caused it.
     () => undefined,
   );
   const alert = alarm(

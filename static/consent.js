@@ -1,11 +1,11 @@
-// The logged-in device's side after a scan: who asks, allow or deny, and what became of it.
+// The logged-in device's side after a scan: which device asks, allow or deny, and the result.
 
 import {
   approvePairing,
   denyPairing,
   isFinal,
   listDevices,
-  persist,
+  retryTransient,
   readPairing,
   root,
   watchPairing,
@@ -75,7 +75,7 @@ export function askForConsent(pairing, again, watch = watchPairing(pairing, sess
 export async function resume(/** @type {() => void} */ again, id = keptHere.get(DECIDING)) {
   if (!id) return false;
   try {
-    const pairing = await persist(() => session.withKey((authKey) => readPairing(id, { authKey })));
+    const pairing = await retryTransient(() => session.withKey((authKey) => readPairing(id, { authKey })));
     if (!pairing.newDevice) return false;
     askForConsent(pairing, again);
     return true;
@@ -86,9 +86,9 @@ export async function resume(/** @type {() => void} */ again, id = keptHere.get(
 }
 
 function tellAway(way, /** @type {Pairing} */ { away, status }) {
-  const gone = away && ['scanned', 'approved'].includes(status);
+  const left = away && ['scanned', 'approved'].includes(status);
   const text = 'The device has left this login. Unless it comes back within seconds, nobody gets in.';
-  way.away.replaceChildren(...(gone ? [notice('caution', text)] : []));
+  way.away.replaceChildren(...(left ? [notice('caution', text)] : []));
 }
 
 function draw(way) {
@@ -154,7 +154,7 @@ function drawCard(way) {
     {
       title: 'Let this device in?',
       mark: ['calm', 'lock'],
-      // Nothing that it says of itself: who is asked reads this first, and believes it.
+      // Nothing that the device says of itself: people read this first, and believe it.
       lead: h(
         'span',
         {},

@@ -1,6 +1,6 @@
 // The pages `/pair/{id}` and `/join/{id}`, where a system camera lands. Opening one changes nothing; a press may.
 
-import { claimPairing, isFleeting, keepCode, newSecret, persist, root } from './pairing.js';
+import { claimPairing, isRotating, reserveCode, newSecret, retryTransient, root } from './pairing.js';
 import { askForConsent, resume } from './consent.js';
 import { claimAndLogIn, drawLoggedIn, enter, goOn, offerInvite } from './log-in.js';
 import { readUrl } from './link.js';
@@ -39,8 +39,8 @@ session.events.addEventListener('signed-in', leave);
  * @returns {Promise<string>}
  */
 function waiting({ id, code: scanned }, withProof) {
-  if (!isFleeting(scanned)) return Promise.resolve(scanned);
-  const kept = persist(() => withProof((by) => keepCode(id, scanned, by))).then(({ code }) => code);
+  if (!isRotating(scanned)) return Promise.resolve(scanned);
+  const kept = retryTransient(() => withProof((by) => reserveCode(id, scanned, by))).then(({ code }) => code);
   kept.catch((error) => {
     // No press would help, so it is said at once. Whatever else went wrong is said after one.
     if (error.code === 'not_found')
@@ -70,7 +70,7 @@ function offerConsent({ id, code: scanned }) {
   const look = async () => {
     try {
       const code = await kept;
-      askForConsent(await persist(() => withProof((by) => claimPairing(id, code, by))), leave);
+      askForConsent(await retryTransient(() => withProof((by) => claimPairing(id, code, by))), leave);
     } catch (error) {
       if (canWait(error)) throw error;
       drawRefusal(explain(error));

@@ -9,7 +9,7 @@ import {
   isFinal,
   logIn,
   newSecret,
-  persist,
+  retryTransient,
   tellPresence,
   watchPairing,
 } from './pairing.js';
@@ -35,7 +35,7 @@ const SLOW = 2000;
 export async function claimAndLogIn(shown, again) {
   const { secret = newSecret() } = shown;
   const by = { secret, device: deviceHeaders() };
-  const pairing = await persist(() =>
+  const pairing = await retryTransient(() =>
     'id' in shown ? claimPairing(shown.id, shown.code, by) : claimTypedCode(shown.userCode, by),
   );
   follow({ pairing, secret, watch: watchPairing(pairing, { secret }), again });
@@ -88,7 +88,7 @@ function drawWaiting({ pairing, secret, watch, again }) {
   const giveUp = async () => {
     watch.stop();
     forget(pairing.id);
-    // Who has scanned can't take it back, only leave: it ends soon.
+    // The device that has scanned can't cancel, only leave: it ends soon.
     await (shown ? cancelPairing(pairing.id, { secret }) : tellPresence(pairing.id, secret, false)).catch(() => {});
     again();
   };
@@ -137,7 +137,7 @@ function drawNumber(way) {
       if (error.code !== 'number_mismatch') return drawProblem(error, way.again);
       const left = error.members.attemptsLeft;
       if (!left) {
-        // The news that the pairing was denied would say less.
+        // The event that the pairing was denied would say less.
         way.watch.stop();
         forget(way.pairing.id);
         return drawEndWith(MISSED.title, MISSED.text, way.again);
@@ -176,7 +176,7 @@ function drawNumber(way) {
 async function redeem(way, number = undefined) {
   // Stays when the login fails: its answer may be lost and its cookie not.
   session.markVisited();
-  const login = await persist(() => logIn(way.pairing.id, way.secret, { number }));
+  const login = await retryTransient(() => logIn(way.pairing.id, way.secret, { number }));
   way.watch.stop();
   forget(way.pairing.id);
   askIfThatIsYou(login, way.again);
@@ -188,7 +188,7 @@ export function offerInvite(code, again) {
     session.markVisited();
     try {
       const by = { secret: newSecret(), device: deviceHeaders() };
-      askIfThatIsYou(await persist(() => acceptInvite(code, by)), again);
+      askIfThatIsYou(await retryTransient(() => acceptInvite(code, by)), again);
     } catch (error) {
       if (canWait(error)) throw error;
       const known =

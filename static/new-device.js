@@ -37,7 +37,7 @@ const SLEPT = 5000;
 
 /** Codes that may still be scanned, the newest last. @type {Shown[]} */
 let shown = [];
-/** Changes when the page turns to something else; work begun before then is dropped. */
+/** Changes when the page turns to something else; work started before then is dropped. */
 let turn = 0;
 let began = 0;
 let lastTick = 0;

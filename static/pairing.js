@@ -101,14 +101,14 @@ export const createPairing = (/** @type {Credential} */ by, { qr = 'svg' } = {})
 export const claimPairing = (/** @type {string} */ id, /** @type {string} */ code, /** @type {Credential} */ by) =>
   introduce(`pairings/${encodeURIComponent(id)}/claim`, by, { code });
 
-/** Whether a scanned code is one of a picture that rotates: it has to be claimed with, or kept, within seconds. */
-export const isFleeting = (/** @type {string} */ code) => code.startsWith('~');
+/** Whether a scanned code is one of a picture that rotates: it has to be claimed with, or reserved, within seconds. */
+export const isRotating = (/** @type {string} */ code) => code.startsWith('~');
 
 /**
  * A code that can wait for a press, for as long as the answer says and for this holder alone. Changes nothing.
  * @returns {Promise<{code: string, expiresIn: number}>}
  */
-export const keepCode = (/** @type {string} */ id, /** @type {string} */ code, /** @type {Credential} */ by) =>
+export const reserveCode = (/** @type {string} */ id, /** @type {string} */ code, /** @type {Credential} */ by) =>
   call('POST', `pairings/${encodeURIComponent(id)}/keep`, { by: withoutDevice(by), body: { code } });
 
 /** @returns {Promise<Pairing>} */
@@ -195,7 +195,7 @@ export const stepUp = (
  * @param {number} [seconds]  the server hands a lost login out again for 30 s
  * @returns {Promise<T>}
  */
-export async function persist(attempt, seconds = 25) {
+export async function retryTransient(attempt, seconds = 25) {
   const end = performance.now() + seconds * 1000;
   for (let failures = 0; ; failures++) {
     try {
@@ -257,7 +257,7 @@ async function request(method, url, dpop, { by = /** @type {any} */ ({}), body =
       method,
       headers,
       body: content,
-      // It is to arrive though its page is gone by then.
+      // It has to arrive even if its page is closed by then.
       keepalive,
       signal: end.signal,
       cache: 'no-store',
@@ -291,10 +291,10 @@ class Watch {
   constructor(pairing, credential, handlers) {
     /** A newer state. @type {(pairing: Pairing) => void} */
     this.onPairing = () => {};
-    /** The way the news now come. @type {(transport: Transport) => void} */
+    /** The transport that is in use now. @type {(transport: Transport) => void} */
     this.onTransport = () => {};
     /**
-     * No more news although the pairing has not ended: `taken_over`, `not_found`, `unauthenticated`, `account_locked`,
+     * The watch stopped although the pairing has not ended: `taken_over`, `not_found`, `unauthenticated`, `account_locked`,
      * `foreign_origin`, `bad_request`.
      * @type {(code: string) => void}
      */
@@ -326,14 +326,14 @@ class Watch {
       this._stopped = true;
       return;
     }
-    this._socket = new LastingSocket(`pairings/${encodeURIComponent(pairing.id)}/socket`, credential, {
+    this._socket = new ReconnectingSocket(`pairings/${encodeURIComponent(pairing.id)}/socket`, credential, {
       greets: true,
       onMessage: (message) => {
         if (message.type !== 'pairing') return;
         this._stopPolling();
         this._report('socket');
         this._tellTime(message.pairing);
-        // Either it crossed with a newer answer, or the server has gone back: a read tells.
+        // Either it crossed with a newer answer, or the server has lost its last moments: a read tells.
         if (this._isBehind(message.pairing)) this.read();
         this.take(message.pairing);
       },
@@ -456,7 +456,7 @@ class Watch {
     if (this._poll || this._stopped) return;
     const { signal } = (this._poll = new AbortController());
     await sleep(pause, signal);
-    // The first answer comes at once and shows that polling works; the following ones wait for news.
+    // The first answer comes at once and shows that polling works; the following ones wait for a change.
     let longest = LONG_POLL;
     for (let failures = 0, wait = 0; !signal.aborted;) {
       const began = performance.now();
@@ -544,9 +544,9 @@ async function rotatingCode(key, step) {
 const ACCOUNT_POLL = 10_000;
 
 /**
- * The account's own news, for a logged-in device: `device.added`, `device.revoked`, `passkey.added`, `passkey.removed`.
- * `onPoll` asks for itself what there is: at the start, after each time that a socket came up (what happened before that
- * is told by none), and, while no socket brings the news and the page can be seen, at once and every 10 s.
+ * The account's events, for a logged-in device: `device.added`, `device.revoked`, `passkey.added`, `passkey.removed`.
+ * `onPoll` asks by itself for the present state: at the start, each time a socket has opened (nothing tells what happened
+ * before that), and, while no socket is open and the page can be seen, at once and every 10 s.
  * A socket that gave way to newer ones of the same device comes back when the page is looked at.
  * @param {LastingCredential} credential
  * @param {{
@@ -557,7 +557,7 @@ const ACCOUNT_POLL = 10_000;
  */
 export function watchAccount(credential, { onEvent, onPoll = () => {}, onStop = () => {} }) {
   let polling = undefined;
-  /** @type {LastingSocket | null} */
+  /** @type {ReconnectingSocket | null} */
   let socket = null;
   const poll = () => globalThis.document?.visibilityState !== 'hidden' && onPoll();
   const onDown = () => {
@@ -579,7 +579,7 @@ export function watchAccount(credential, { onEvent, onPoll = () => {}, onStop = 
     socket?.stop();
   };
   const connect = () =>
-    new LastingSocket('socket', credential, {
+    new ReconnectingSocket('socket', credential, {
       onMessage: onEvent,
       onUp,
       onDown,
@@ -611,10 +611,10 @@ const isTerminal = ({ http, code }) =>
   http === 401 || http === 404 || code === 'account_locked' || code === 'foreign_origin';
 
 /** One socket that comes back by itself: capped backoff with full jitter, and what the close codes ask for. */
-class LastingSocket {
+class ReconnectingSocket {
   /**
    * `onUp`: it has held for a while. `onDown` gets the pause (ms) that the server asked for before anything else is tried. `greets`: the server speaks
-   * as soon as it knows who asks.
+   * as soon as it knows the credential.
    */
   constructor(
     path,
@@ -639,7 +639,7 @@ class LastingSocket {
     this._connect();
   }
 
-  /** Connects anew and at once, whatever the present socket believes of itself. */
+  /** Connects again at once, even if the present socket seems to be open. */
   renew() {
     // One that is still connecting is as new as it gets, and has its limit.
     if (this._stopped || this._socket?.readyState === WebSocket.CONNECTING) return;
@@ -776,19 +776,19 @@ function sleep(ms, signal = undefined) {
 }
 
 /** @type {Set<() => void>} */
-const sleepers = new Set();
+const resumeListeners = new Set();
 /** Calls it whenever this device may have missed something: it slept, the page was hidden, or the network was away. */
-export function onWake(/** @type {() => void} */ sleeper) {
-  sleepers.add(sleeper);
+export function onWake(/** @type {() => void} */ listener) {
+  resumeListeners.add(listener);
   if (ticking === undefined) ticking = setInterval(lookAtClocks, 1000);
 }
-export function offWake(/** @type {() => void} */ sleeper) {
-  sleepers.delete(sleeper);
-  if (sleepers.size) return;
+export function offWake(/** @type {() => void} */ listener) {
+  resumeListeners.delete(listener);
+  if (resumeListeners.size) return;
   clearInterval(ticking);
   ticking = undefined;
 }
-const wakeAll = () => [...sleepers].forEach((sleeper) => sleeper());
+const wakeAll = () => [...resumeListeners].forEach((listener) => listener());
 
 /** A page that this much more time has passed for than its own clock counted has slept. */
 const SLEPT = 1000;

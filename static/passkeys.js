@@ -110,7 +110,7 @@ function drawPasskey({ id, name, createdAt, lastUsedAt, addedBy }) {
       // Somebody was faster.
       if (error.http !== 404) throw error;
     });
-  // Needs no proof: it may be that only who has to go could give one.
+  // Needs no proof: perhaps only the intruder could give one.
   const undone = () => {
     acknowledge(id);
     return session.logOutDevice(addedBy, { descendants: true });

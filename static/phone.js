@@ -7,7 +7,7 @@ import {
   createPairing,
   isFinal,
   listPairings,
-  persist,
+  retryTransient,
   readPairing,
   root,
   watchPairing,
@@ -31,7 +31,7 @@ const SHOWING = `pairing-showing:${root.pathname}`;
 enter({
   async loggedIn() {
     watchAlerts();
-    // Who comes by a link has turned to something else; what still waits is offered beside the reader.
+    // A person who comes by a link wants something else; what still waits is offered beside the reader.
     if (!reloaded() || (!(await resume(begin)) && !(await showAgain()))) drawLetIn();
   },
   async loggedOut() {
@@ -61,7 +61,7 @@ function drawLetIn() {
         title: 'This is an invitation',
         text: 'It logs a new device in. This one is logged in already, so it was not used.',
       });
-    const pairing = await persist(() =>
+    const pairing = await retryTransient(() =>
       session.withKey((authKey) =>
         code.kind === 'typed'
           ? claimTypedCode(code.userCode, { authKey })
@@ -146,7 +146,7 @@ async function showCode() {
   drawCode(await session.withKey((authKey) => createPairing({ authKey }, { qr: 'none' })));
 }
 
-/** After a reload: the same code, or who has scanned it meanwhile. @returns {Promise<boolean>} */
+/** After a reload: the same code, or the device that has scanned it meanwhile. @returns {Promise<boolean>} */
 async function showAgain() {
   try {
     const pairing = JSON.parse(keptHere.get(SHOWING) ?? 'null');
@@ -190,7 +190,7 @@ function drawCode(pairing, now = pairing) {
     notice(
       'caution',
       h('strong', {}, 'Show this code to nobody else and send it to nobody.'),
-      ' Whoever scans it asks to be let into your account.',
+      ' A device that scans it asks to be let into your account.',
     ),
     link.node,
     row(button('Cancel', cancel, { kind: 'plain' })),

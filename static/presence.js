@@ -1,5 +1,5 @@
 // The pairings that this tab waits for, as the new device: kept over a reload, and told when the page is left, so that
-// nobody at the other device waits for a page that is gone.
+// nobody at the other device waits for a page that was closed.
 
 import { keptHere } from './kept.js';
 import { root, tellPresence } from './pairing.js';

@@ -200,7 +200,7 @@ export function reader({ onCode, typedLabel }) {
     torchPlace.replaceChildren(torch);
   };
 
-  // No light and no work for a page that nobody sees; who comes back goes on.
+  // No light and no work for a page that nobody sees; a person who comes back goes on.
   const looked = () => {
     if (!panel.isConnected) {
       running?.abort();

@@ -56,7 +56,7 @@ export async function startCamera(video, { sought, signal, camera, onTexts, onFr
   const open = (which) => mediaDevices.getUserMedia({ video: { ...which, ...size }, audio: false });
   const anyCamera = { facingMode: { ideal: 'environment' } };
   const stream = await (camera
-    ? // It may be gone by now.
+    ? // It may have been removed by now.
       open({ deviceId: { exact: camera } }).catch((error) => {
         if (error.name !== 'OverconstrainedError' && error.name !== 'NotFoundError') throw error;
         return open(anyCamera);
@@ -262,7 +262,7 @@ const BEGINNINGS = [
 
 /** @param {Blob} file @returns {Promise<{kind: string, bytes: Uint8Array}>} */
 async function examine(file) {
-  // Not `Blob.arrayBuffer`, which browsers of 2020 lack. It fails if the file has gone meanwhile.
+  // Not `Blob.arrayBuffer`, which browsers of 2020 lack. It fails if the file was removed meanwhile.
   const bytes = new Uint8Array(await new Response(file).arrayBuffer().catch(() => new ArrayBuffer(0)));
   const beginning = String.fromCharCode(...bytes.subarray(0, 2000));
   return { kind: BEGINNINGS.find(([pattern]) => pattern.test(beginning))?.[1] ?? '', bytes };
@@ -385,7 +385,7 @@ async function inWorker() {
   };
 }
 
-/** Slower for whoever presses a button meanwhile, but it reads. */
+/** Slower when somebody presses a button meanwhile, but it reads. */
 async function inPage() {
   try {
     const { decode } = await within(LOAD_MS, () => import('./decoding.js'));

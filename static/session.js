@@ -73,7 +73,7 @@ export async function withKey(call) {
 }
 
 /**
- * Logs a device out. Nothing is wrong if it is gone already; what it has let in may still be there.
+ * Logs a device out. It is no error if it is logged out already; what it has let in may still be there.
  * @param {string} id
  * @param {{descendants?: boolean}} [options]
  */
@@ -86,7 +86,7 @@ export const logOutDevice = (id, options = {}) =>
 /** What a watch needs to stay authenticated. */
 export const credential = { authKey: (/** @type {string | undefined} */ stale) => authKeyFor(stale) };
 
-/** What a person has asked for is not done with the key of whoever has logged in meanwhile, in another tab. */
+/** What a person has asked for is not done with the key of a user who has logged in meanwhile, in another tab. */
 async function authKeyOf(person, stale = undefined) {
   const authKey = await authKeyFor(stale);
   if (person && keys?.user.id !== person) throw new ProblemError('unauthenticated', 401);

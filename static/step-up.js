@@ -57,7 +57,7 @@ const PROBLEMS = { NotAllowedError: 'passkey_cancelled', InvalidStateError: 'pas
 
 async function asked(/** @type {() => Promise<any>} */ ceremony) {
   try {
-    return spelt(await ceremony());
+    return asJson(await ceremony());
   } catch (error) {
     if (!(error instanceof DOMException)) throw error;
     throw new ProblemError(PROBLEMS[error.name] ?? 'passkey_unavailable', 0);
@@ -65,7 +65,7 @@ async function asked(/** @type {() => Promise<any>} */ ceremony) {
 }
 
 /** As `PublicKeyCredential.toJSON` spells it, which browsers before 2025 lack. */
-function spelt({ id, type, rawId, response }) {
+function asJson({ id, type, rawId, response }) {
   const parts = ['clientDataJSON', 'attestationObject', 'authenticatorData', 'signature', 'userHandle'];
   const spelled = parts.filter((part) => response[part]).map((part) => [part, text(response[part])]);
   const transports = response.getTransports?.();

@@ -158,7 +158,7 @@ export async function attempt(control, work) {
   }
 }
 
-/** Whoever asked too often is not sent away to come back by hand, unless it takes longer than this (s). */
+/** After a 429 the page waits and goes on by itself, unless it takes longer than this (s). */
 const WAITED_OUT = 300;
 
 /** A button's work throws such an error on, and is done again. */
@@ -290,7 +290,7 @@ const TRANSPORTS = {
   busy: 'The server asks for a pause. This page goes on by itself.',
 };
 
-/** Says by which way the news of a watch come. @param {import('./pairing.js').Transport} transport */
+/** Says by which transport a watch hears of changes. @param {import('./pairing.js').Transport} transport */
 export function connection(transport) {
   const text = h('span', {});
   const node = h('p', { class: 'connection' }, h('span', { class: 'dot' }), text);

@@ -70,7 +70,7 @@ const PROBLEMS = {
     'Not in the same network',
     'Here a device is let in only if it is in the same network as the one that allows it. Connect both to one network, then start again with a new code.',
   ],
-  account_locked: ['The account is locked', 'This account is locked. Ask whoever runs this server.'],
+  account_locked: ['The account is locked', 'This account is locked. Ask the people who run this server.'],
 };
 
 /** @param {any} error @returns {{title: string, text: string}} */
@@ -96,7 +96,7 @@ function stepUpRequired(methods) {
     return { title, text: 'This needs your passkey, which this browser cannot use. Do it with another device.' };
   return {
     title,
-    text: 'This needs a passkey, and your account has none. Ask whoever runs this server for an invitation, log out all your devices, log in with it and add a passkey under “Your devices” at once.',
+    text: 'This needs a passkey, and your account has none. Ask the people who run this server for an invitation, log out all your devices, log in with it and add a passkey under “Your devices” at once.',
   };
 }
 
@@ -125,7 +125,7 @@ export function warnings({ warnings: words = [], newDevice }) {
     many_requests: 'There have been unusually many such requests lately. Somebody may be trying until you say yes.',
     network_differs: 'It is in another network than this device. That is usual if one of them uses mobile data.',
   };
-  // Who is told of another country need not hear of the network, nor that it may mean nothing.
+  // Another country says more than another network, which may mean nothing.
   const told = words.filter((word) => word !== 'network_differs' || !words.includes('place_differs'));
   return {
     grave: told.some((word) => word !== 'network_differs'),

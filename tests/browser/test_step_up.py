@@ -123,7 +123,7 @@ async def test_without_any_passkey_the_person_is_told_what_to_do(strict_server: 
     # Nor can one be added that way.
     await page.goto(strict_server.url + "/devices")
     await page.get_by_role("button", name="Add a passkey").click()
-    await expect(page.get_by_role("alert")).to_contain_text("Ask whoever runs this server for an invitation")
+    await expect(page.get_by_role("alert")).to_contain_text("Ask the people who run this server for an invitation")
 
 
 async def press(button: Locator) -> None:
