@@ -42,6 +42,7 @@ from pairing_ws.core.devices import Approver
 from pairing_ws.core.errors import Refused
 from pairing_ws.pairing import service as pairing
 from pairing_ws.pairing.ports import PairingStore
+from pairing_ws.pairing.types import Policy as PairingPolicy
 from pairing_ws.web import pages
 from pairing_ws.web.application import Application
 from pairing_ws.web.asyncapi import asyncapi
@@ -226,7 +227,7 @@ def build(
         limits,
         push,
         places_database(settings, clock),
-        pairing.Policy(
+        PairingPolicy(
             ttl=settings.ttl_seconds * 1000,
             redeem=settings.redeem_seconds * 1000,
             verify=settings.verify,

@@ -43,7 +43,7 @@ class AbuseGuard:
         if device and is_public(device.ip):
             origin, reporter = block(device.ip), block(approver.ip)
             known = await is_over(self._limits.hit("reported_by", f"{approver.user_id} {origin}"))
-            # Who sits behind an address must not be able to close it for all the others there.
+            # A person behind an address must not be able to close it for all the others there.
             if known or pairing.network is Network.SAME:
                 return
             # Nor may several accounts of one person: those behind one address have one vote.
@@ -52,15 +52,15 @@ class AbuseGuard:
             await is_over(self._limits.hit("reported", origin))
 
     async def refuse_reported(self, approver: Approver | None, device: NewDevice | None, network: Network) -> None:
-        """Hidden is what comes from an origin that this approver's account has reported, or this device while it was in
-        quarantine, or that several accounts have from elsewhere."""
+        """Raises NOT_FOUND for a new device whose origin was reported: by this approver's account, by their device
+        while it was in quarantine, or by several accounts from elsewhere."""
         if approver and device and is_public(device.ip):
             origin = block(device.ip)
             reporters = (approver.user_id, approver.device_id)
             checks = (is_over(self._limits.check("reported_by", f"{each} {origin}")) for each in reporters)
             if any(await asyncio.gather(*checks)):
                 raise not_found()
-            # Behind a closed address its own people can go on letting their devices in.
+            # People behind a closed address can go on approving their own devices.
             if network is not Network.SAME and await is_over(self._limits.check("reported", origin)):
                 raise not_found()
 
@@ -74,8 +74,11 @@ class AbuseGuard:
         *,
         trusted: bool,
     ) -> tuple[ApprovalWarning, ...]:
-        """What the approver is to be warned of. Counts the claim that is about to happen; for the account only those of
-        `trusted` devices, or one in quarantine could make its owner used to the warning."""
+        """What the approver is to be warned of, the gravest first. Counts the claim that is about to happen.
+
+        For the account only claims of `trusted` devices count: one in quarantine could make its owner used to the
+        warning.
+        """
         here = self._places.of(approver.ip)
         countries = {each.country_code for each in (here, place) if each and each.country_code}
         ask = self._limits.hit if trusted else self._limits.check

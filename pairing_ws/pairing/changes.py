@@ -34,13 +34,16 @@ _AUDIT_EVENTS = {
 
 
 class Changes:
+    """The only writer of stored pairings, apart from `PairingStore.add`."""
+
     def __init__(self, store: PairingStore, accounts: Accounts[Any], audit: Audit) -> None:
         self._store = store
         self._accounts = accounts
         self._audit = audit
 
     async def replace(self, event: Event, old: Pairing, new: Pairing) -> bool:
-        """Whether `new` is stored; if not, somebody or time was first and the pairing has to be read again."""
+        """Whether `new` is stored. If not, another caller or the deadline was first: the pairing has to be read
+        again."""
         won = await self._store.replace(old, new)
         if won:
             self.record(event, new)
@@ -51,6 +54,7 @@ class Changes:
         return won
 
     def record(self, event: str, pairing: Pairing) -> None:
+        """Count the event and write it to the audit log."""
         _counter(event).inc()
         approver, device = pairing.approver, pairing.new_device
         self._audit(
@@ -65,9 +69,9 @@ class Changes:
         )
 
     async def end_all_of(self, device_ids: Sequence[str]) -> None:
-        """Deny whatever these devices could still approve: their keys have been revoked.
+        """Deny every pairing that these devices could still approve: their keys have been revoked.
 
-        Without the store that has to be left: who logs in is let in only if the approver's session stands.
+        While the store is away nothing is denied: a login needs the approver's session to be alive, too.
         """
         with suppress(Unavailable):
             await asyncio.gather(*map(self._end_all_of, device_ids))

@@ -10,8 +10,8 @@ from pairing_ws.pairing.types import ByKey, Holder
 # From the last moment that a picture is on show until its code arrives here: a camera that hesitates, a camera app's
 # link that has to be tapped, a page that loads on a slow phone. None of it gets faster when pictures change sooner.
 GRACE_MS = 10_000
-# How far the showing device may be ahead of the store's clock. It reckons from our answers, which arrive late, so it is
-# rather behind; whoever holds the seed gains no more than this by drawing early.
+# How far the showing device may be ahead of the store's clock. It counts from the server's answers, which arrive late,
+# so it is behind rather than ahead. A holder of the seed gains no more than this by drawing early.
 AHEAD_MS = 1_000
 # For a person who has landed on a page and not pressed yet: as long as a claim leaves to decide.
 RESERVED_MS = 60_000

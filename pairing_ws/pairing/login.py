@@ -17,6 +17,8 @@ MAX_FAILED_ATTEMPTS = 3
 
 
 class Logins(Generic[SessionT]):
+    """The last step of a pairing. `key` is the pepper of all derived codes."""
+
     def __init__(
         self, views: Views, changes: Changes, accounts: Accounts[SessionT], limits: Limits, key: bytes
     ) -> None:
@@ -34,10 +36,12 @@ class Logins(Generic[SessionT]):
         device_code: str | None = None,
         prove: Prove = unproved,
     ) -> SessionT:
-        """Exchange the approved pairing for keys: check, swap to consumed, then SQL, the judge of exactly once.
+        """Exchange the approved pairing for keys: check, swap to consumed, then the SQL transaction, which makes it
+        exactly one session.
 
-        Until the SQL transaction has committed, the same secret may come again and finish. A new device that has
-        shown a key has to prove it first.
+        Until that has committed, the same secret may come again and finish. A new device that has shown a key has to
+        prove it first. Raises NUMBER_REQUIRED, NUMBER_MISMATCH (with `attemptsLeft`), DEVICE_CHANGED, RATE_LIMITED,
+        what `prove` and the accounts raise, and what the state machine says.
         """
         proved = False
         while True:
@@ -52,7 +56,7 @@ class Logins(Generic[SessionT]):
                 self._refuse_repeated_number(pairing, codes.normal_number(number or ""))
                 raise refusal(pairing, Event.LOGIN)
             if device.key_thumbprint and not proved:
-                # Before the number: who has stolen the secret alone must not use up its tries.
+                # Before the number: a thief of the secret alone must not use up its attempts.
                 await prove(device.key_thumbprint)
                 proved = True
             if pairing.status is not Status.CONSUMED:
@@ -68,12 +72,12 @@ class Logins(Generic[SessionT]):
             return await self._accounts.log_in(pairing.id, approver, device, holder.secret)
 
     async def _number_is_right(self, pairing: Pairing, now: int, number: str | None) -> bool:
-        """True if it fits, False if the pairing changed meanwhile; a miss is counted, then raised."""
+        """True if it is; False if the pairing changed meanwhile. A wrong number is counted, then raised."""
         if number is None:
             raise Refused(Code.NUMBER_REQUIRED, "type the number that the other device shows")
         digits = codes.normal_number(number)
         if digits is None:
-            # A slip of the finger, and no guess: it costs no attempt.
+            # A typing error and no guess: it costs no attempt.
             raise _mismatch(pairing)
         self._refuse_repeated_number(pairing, digits)
         account = pairing.approver.user_id if pairing.approver else ""
@@ -95,7 +99,7 @@ class Logins(Generic[SessionT]):
 
     def _refuse_repeated_number(self, pairing: Pairing, digits: str | None) -> None:
         """Raises NUMBER_MISMATCH for a wrong number that has been counted. A client that lost the answer sends it
-        again, and the same answer tells nobody anything new. The third one has ended the pairing."""
+        again, and the same answer gives nothing away. The third wrong number has ended the pairing."""
         answerable = pairing.status is Status.APPROVED or pairing.failed_attempts == MAX_FAILED_ATTEMPTS
         if answerable and digits and self._attempt_digest(pairing, digits) in pairing.wrong_numbers:
             raise _mismatch(pairing)

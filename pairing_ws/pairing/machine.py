@@ -35,7 +35,7 @@ class Event(StrEnum):
 
 
 class Initiator(StrEnum):
-    """Who showed the QR code."""
+    """Which device showed the QR code."""
 
     NEW_DEVICE = "new_device"
     LOGGED_IN_DEVICE = "logged_in_device"

@@ -31,7 +31,7 @@ class PairingStore(Protocol):
         """Return if the store answers."""
 
     async def examine(self) -> None:
-        """Return if it also does all that a pairing needs: more than a ping, for who looks at it once."""
+        """Return if it also does all that a pairing needs: more than a ping, for a check that is made once."""
 
     async def add(self, pairing: Pairing, most: int = 0) -> Loaded | None:
         """Store a new pairing, whose times count from now, on the store's clock: the one that decides about it.
@@ -47,7 +47,9 @@ class PairingStore(Protocol):
     async def id_of_user_code(self, user_code_hash: str) -> str | None: ...
 
     async def replace(self, old: Pairing, new: Pairing) -> bool:
-        """The only write after `add`: swap `old` for `new` and ring the pairing's channel, in one atomic step.
+        """The only write after `add`: swap `old` for `new` and publish on the pairing's channel, in one atomic step.
+
+        The message is empty or says the new state: see `notifications`.
 
         False, with nothing changed, unless the stored version is `old`'s and `old`'s deadline has not passed on the
         store's clock. Of many callers with the same `old`, one gets True.

@@ -1,12 +1,27 @@
-"""Who asks, and what they are told: the types that the story and the edge exchange. Data only."""
+"""The parties of a pairing and the answers to them: the types that the story and the edge exchange. Data only."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
 from pairing_ws.core.devices import Approver
 from pairing_ws.core.errors import Code, Refused
 from pairing_ws.pairing.machine import Pairing
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The settings this story obeys. Times in milliseconds."""
+
+    ttl: int = 120_000
+    redeem: int = 60_000
+    verify: str = "remote"
+    rotate: int = 0
+    network: str = "warn"
+    max_live: int = 100_000
+    public_site: bool = False
+    public_url: str = "http://localhost:8000"
 
 
 class Role(StrEnum):
@@ -50,8 +65,8 @@ class BySecret(NamedTuple):
 
 
 class ByKey(NamedTuple):
-    """The caller proves to be a logged-in device. `refuse_approval` raises if it may not approve (yet), `step_up` if
-    nobody has lately proved to be there."""
+    """The caller proves to be a logged-in device. `refuse_approval` raises DEVICE_QUARANTINED if it may not approve
+    yet, `step_up` raises STEP_UP_REQUIRED if no person has lately proved to be there."""
 
     approver: Approver
     refuse_approval: Callable[[], None]
@@ -59,7 +74,7 @@ class ByKey(NamedTuple):
 
     @property
     def trusted(self) -> bool:
-        """Whether it speaks for its account: a device in quarantine may be somebody else's."""
+        """Whether it speaks for its account: a device in quarantine may be an intruder's."""
         try:
             self.refuse_approval()
         except Refused:

@@ -23,8 +23,8 @@ from pairing_ws.adapters.rate_limits import RateLimits
 from pairing_ws.core.clock import iso
 from pairing_ws.core.devices import Approver, NewDevice
 from pairing_ws.core.errors import Refused, Unavailable
-from pairing_ws.pairing.service import PairingService, Policy
-from pairing_ws.pairing.types import ByKey, BySecret
+from pairing_ws.pairing.service import PairingService
+from pairing_ws.pairing.types import ByKey, BySecret, Policy
 from tests.support.clock import FakeClock
 from tests.support.google import Google, credentials, new_key, standing_in
 from tests.support.servers import eventually, free_port

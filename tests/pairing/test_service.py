@@ -21,8 +21,8 @@ from pairing_ws.core.network import Network, Place
 from pairing_ws.pairing.claim_codes import seed
 from pairing_ws.pairing.machine import ApprovalWarning, Event, Initiator, Pairing, Status, Verification, encode_pairing
 from pairing_ws.pairing.notifications import StateChanged
-from pairing_ws.pairing.service import PairingService, Policy
-from pairing_ws.pairing.types import ByKey, BySecret, Created, Holder, Role, View
+from pairing_ws.pairing.service import PairingService
+from pairing_ws.pairing.types import ByKey, BySecret, Created, Holder, Policy, Role, View
 from tests.support.clock import FakeClock
 
 KEY = bytes(range(32))

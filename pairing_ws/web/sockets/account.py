@@ -77,7 +77,7 @@ class AccountNotifier(Notifier[Account, Change]):
         try:
             async with self._services.accounts.sessions.watch(session.user.id, session.id, self.wake):
                 self.carry_out(self.watcher.start(loop_time()))
-                await self.connection.until_gone()
+                await self.connection.until_disconnected()
         finally:
             self.stop()
 

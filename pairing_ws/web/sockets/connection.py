@@ -1,4 +1,4 @@
-"""One WebSocket right on ASGI. What a waiting device costs stands here and in `socket.py`: no layer is in between."""
+"""One WebSocket right on ASGI. What a waiting device costs stands in this folder: no layer is in between."""
 
 from contextlib import suppress
 
@@ -11,12 +11,12 @@ from pairing_ws.web.close_codes import CloseCode
 REFUSED_SECONDS = 1.0
 
 
-class Gone(Exception):
+class Disconnected(Exception):
     """The client, or this side's own close, has ended the socket."""
 
 
 class Connection:
-    """Raises Gone from whatever is asked of it once it has ended."""
+    """Every method but `close` raises Disconnected once the socket has ended."""
 
     __slots__ = ("_ended", "_receive", "_send")
 
@@ -35,8 +35,8 @@ class Connection:
         self._ended = True
         if "websocket.http.response" in scope.get("extensions", {}):
             await response(scope, self._receive, self._send)
-            # uvicorn logs an error for each that returns before the connection has ended, and strangers can make many.
-            # It says so once more than there are reasons: connect, refused, lost. Others may not.
+            # uvicorn logs an error for each application that returns before its connection has ended, and strangers can
+            # open many. Up to three messages come until then: connect, refused, lost. Other servers may send none.
             with suppress(TimeoutError):
                 async with Within(REFUSED_SECONDS):
                     for _ in range(3):
@@ -44,24 +44,24 @@ class Connection:
         else:
             await self._send({"type": "websocket.close"})
 
-    async def text(self) -> str:
+    async def receive_text(self) -> str:
         """The next message; "" for one that is no text."""
         received = await self._receive()
         if received["type"] == "websocket.disconnect":
             self._ended = True
-            raise Gone
+            raise Disconnected
         return str(received.get("text") or "")
 
-    async def until_gone(self) -> None:
-        """Messages are taken and dropped: uvicorn reads on only while somebody receives, and pings would go
-        unanswered."""
+    async def until_disconnected(self) -> None:
+        """Receive and drop messages: uvicorn reads on only while the application receives, and would answer no
+        pings."""
         receive = self._receive
         while (await receive())["type"] != "websocket.disconnect":
             pass
         self._ended = True
 
     async def send(self, text: str) -> None:
-        await self._tell({"type": "websocket.send", "text": text})
+        await self._send_or_raise({"type": "websocket.send", "text": text})
 
     async def close(self, code: CloseCode, reason: str) -> None:
         """Never raises: it may have ended already."""
@@ -70,12 +70,12 @@ class Connection:
             with suppress(OSError, RuntimeError):
                 await self._send({"type": "websocket.close", "code": int(code), "reason": reason})
 
-    async def _tell(self, message: Message) -> None:
+    async def _send_or_raise(self, message: Message) -> None:
         if self._ended:
-            raise Gone
+            raise Disconnected
         try:
             await self._send(message)
         except (OSError, RuntimeError):
-            # uvicorn's words for a client that has gone, and for a close of its own that nobody was told of.
+            # uvicorn raises these where the client is gone, and where it has closed the socket by itself.
             self._ended = True
-            raise Gone from None
+            raise Disconnected from None

@@ -23,7 +23,7 @@ from pairing_ws.pairing.watcher import (
 )
 from pairing_ws.web.close_codes import CloseCode
 from pairing_ws.web.problems import SHAPES
-from pairing_ws.web.sockets.connection import Connection, Gone
+from pairing_ws.web.sockets.connection import Connection, Disconnected
 from pairing_ws.web.wire.base import Json
 
 log = structlog.get_logger()
@@ -67,7 +67,7 @@ class Notifier(Generic[StateT, MessageT]):
         raise NotImplementedError
 
     async def send(self, message: MessageT) -> None:
-        """Raises Closing and Gone."""
+        """Raises Closing and Disconnected."""
         raise NotImplementedError
 
     async def announce(self, mark: str) -> None:
@@ -108,7 +108,7 @@ class Notifier(Generic[StateT, MessageT]):
                 commands = await self._results(commands)
         except Closing as closing:
             self.close(closing.code, closing.reason)
-        except Gone:
+        except Disconnected:
             self.close(CloseCode.INTERNAL_ERROR, "gone")
         except Exception:
             log.exception("socket.failed")

@@ -41,13 +41,13 @@ class PairingNotifier(Notifier[View, View]):
             async with self._services.pairings.watch(self._id, self.on_notification):
                 if self._session is None:
                     await self._open(started_at)
-                    await self.connection.until_gone()
+                    await self.connection.until_disconnected()
                 else:
                     async with self._services.accounts.sessions.watch(
                         self._session.user.id, self._session.id, self.wake
                     ):
                         await self._open(started_at)
-                        await self.connection.until_gone()
+                        await self.connection.until_disconnected()
         finally:
             self.stop()
 

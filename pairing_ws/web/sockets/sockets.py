@@ -28,7 +28,7 @@ from pairing_ws.web.request.context import RequestContext
 from pairing_ws.web.request.headers import RequestHeaders
 from pairing_ws.web.services import Services
 from pairing_ws.web.sockets.account import AccountNotifier
-from pairing_ws.web.sockets.connection import Connection, Gone
+from pairing_ws.web.sockets.connection import Connection, Disconnected
 from pairing_ws.web.sockets.notifier import Closing, send
 from pairing_ws.web.sockets.pairing import PairingNotifier
 from pairing_ws.web.wire.base import Json
@@ -95,8 +95,8 @@ class Sockets:
         except Closing as closing:
             await connection.close(closing.code, closing.reason)
         except Refused as error:
-            await self._turn_away(connection, error)
-        except Gone:
+            await self._refuse(connection, error)
+        except Disconnected:
             pass
         except Exception:
             # Left to the server it would end the connection without a close frame.
@@ -113,7 +113,7 @@ class Sockets:
         settings = self._services.settings
         refused = self._gate.refusal(scope, path, caller.headers)
         of_pairing = OF_PAIRING.fullmatch(path)
-        # What can be no id is an unknown one: closed as such, once it has said who it is.
+        # A malformed id is an unknown one: closed as such, once the client has authenticated.
         is_odd = of_pairing is not None and not codes.is_id(of_pairing[1])
         if refused and not (is_odd and refused.code is Code.NOT_FOUND):
             return refused
@@ -134,7 +134,7 @@ class Sockets:
         mine = self._per_device[session.device.id]
         mine.append(notifier)
         if len(mine) > SOCKETS_PER_DEVICE:
-            # Out at once: it takes a while to close, and meanwhile it would be told again in place of the next.
+            # Removed at once: to close takes a while, and meanwhile the next socket would close this one once more.
             mine.popleft().close(CloseCode.TAKEN_OVER, "too many sockets of this device")
         try:
             await notifier.run()
@@ -144,17 +144,17 @@ class Sockets:
                 if not mine:
                     del self._per_device[session.device.id]
 
-    async def _turn_away(self, connection: Connection, error: Refused) -> None:
+    async def _refuse(self, connection: Connection, error: Refused) -> None:
         shape = SHAPES[error.code]
         if shape.close == CloseCode.OVERLOADED:
-            await self._say(connection, RetryMessage(type="retry", retry_after=error.retry_after or 2))
+            await self._send_last(connection, RetryMessage(type="retry", retry_after=error.retry_after or 2))
         if nonce := error.extra.get("nonce"):
-            await self._say(connection, NonceMessage(type="nonce", nonce=nonce))
+            await self._send_last(connection, NonceMessage(type="nonce", nonce=nonce))
         await connection.close(shape.close, error.code.value)
 
-    async def _say(self, connection: Connection, last_words: Json) -> None:
-        with suppress(Gone, Closing):
-            await send(connection, last_words)
+    async def _send_last(self, connection: Connection, message: Json) -> None:
+        with suppress(Disconnected, Closing):
+            await send(connection, message)
 
     async def _credential(self, connection: Connection, caller: RequestContext) -> tuple[str | None, Session | None]:
         """The secret, or the session of the authKey: from the handshake's headers, else from the first message."""
@@ -162,7 +162,7 @@ class Sockets:
         if auth_key is None and secret is None:
             try:
                 async with Within(AUTH_SECONDS):
-                    message = await connection.text()
+                    message = await connection.receive_text()
             except TimeoutError:
                 raise Closing(CloseCode.UNAUTHENTICATED, "no credential within 5 seconds") from None
             try:
