@@ -50,6 +50,22 @@ async def test_a_handshake_opens_a_socket(server: Server, fields: bytes) -> None
     assert await status(server, PLAIN + fields) == 101
 
 
+@pytest.mark.parametrize("size", [1, 1000])
+async def test_frames_right_behind_the_handshake_are_read(server: Server, size: int) -> None:
+    """A client that does not wait for the answer, which RFC 6455, section 4.1 forbids, but a proxy may join them."""
+    close = b"\x88\x82\x00\x00\x00\x00\x03\xe8"
+    sent = PLAIN + b"\r\n" + close
+    async with asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        for start in range(0, len(sent), size):
+            writer.write(sent[start : start + size])
+            await asyncio.sleep(0)
+        head, _, frames = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+    assert head.startswith(b"HTTP/1.1 101 ")
+    assert frames == b"\x88\x02\x03\xe8"
+
+
 @pytest.mark.parametrize(
     "offer",
     [
