@@ -1,4 +1,4 @@
-"""Who is told when something happens to an account: other processes, its other devices, the pairing story, the log."""
+"""Announces what happened to an account: to other processes, its other devices, the pairing story and the audit log."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,7 +13,7 @@ DevicesEnded = Callable[[Sequence[str]], Awaitable[None]]
 
 
 class Announcements:
-    """`devices_ended` is told the ids of devices whose keys have just been revoked."""
+    """`devices_ended` gets the ids of devices whose keys have just been revoked."""
 
     def __init__(
         self,

@@ -90,7 +90,7 @@ class Devices:
         """End a device, and with `descendants` all that it let in, even if it has left itself.
 
         What it added as a passkey goes along, or the owner could be asked for a proof that only the revoked can give.
-        Not so by a mere log-out where approvals need a proof: nobody may be able to add another one. Raises NOT_FOUND
+        A mere log-out leaves them where approvals need a proof: the account might be left without any. Raises NOT_FOUND
         and DEVICE_QUARANTINED.
         """
         own = device_id == session.device.id

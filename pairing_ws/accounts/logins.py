@@ -63,7 +63,7 @@ class Logins:
         except Unavailable:
             raise
         except Refused as refused:
-            # The new device's word for it: the approver is told that their own session is over.
+            # That is what the new device is told: the approver's own session is over.
             return unauthenticated() if refused.code is Code.PAIRING_DENIED else refused
         return None
 
@@ -102,7 +102,7 @@ class Logins:
             raise Refused(Code.NOT_FOUND, "no such invite")
         if expired:
             raise Refused(Code.INVITE_EXPIRED, "the invite has expired; ask for a new one")
-        # Without a secret of its own nobody can repeat the answer: it is sealed for one that nobody knows.
+        # Without a secret of its own the answer can't be repeated: it is sealed for one that no client knows.
         secret = secret or codes.token(self._random, 32)
         return await self._begin(
             f"invite:{invite.code_hash}",

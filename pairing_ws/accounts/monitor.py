@@ -28,7 +28,7 @@ class SessionStates(Protocol):
 
     async def seen(self, session_ids: Collection[str], now: int, idle_until: int) -> None:
         """Their devices are there now, and they live until then unless they end otherwise. Of these, `MOST` at most, it
-        passes over what somebody else holds. Raises Unavailable."""
+        passes over locked rows. Raises Unavailable."""
 
 
 class SessionMonitor:
@@ -56,7 +56,7 @@ class SessionMonitor:
         return _Watching(self, session_id, wake, beside)
 
     def expect(self, approver: Approver, until: int) -> None:
-        """Somebody waits for this approver's answer until then (ms)."""
+        """A new device waits for this approver's answer until then (ms)."""
         before, _ = self._expected.get(approver.session_id, (0, approver))
         self._expected[approver.session_id] = max(before, until), approver
 
@@ -73,7 +73,7 @@ class SessionMonitor:
         """Find who has ended, and tell who depends on it. Raises Unavailable."""
         now = self._clock()
         if not 0 <= now - self._seen_at < self._seen_every:
-            # First, for a session that is in use has not run out, however long nobody looked.
+            # First, for a session that is in use has not run out, however long ago the last look was.
             self._seen_at = now
             for part in batched(list(self._watchers)):
                 await self._store.seen(part, now, now + self._idle)

@@ -66,7 +66,7 @@ class Operator:
         return user
 
     async def delete_user(self, username: str) -> User:
-        # First nobody comes in any more, and what waits for this account ends.
+        # First, so that no device can log in any more, and what waits for this account ends.
         await self.lock(username, locked=True)
         user = await self._changed_user(await self._store.delete_user(_existing_name(username)))
         self._audit("account.deleted", account=user.id, username=user.username)
@@ -83,7 +83,7 @@ class Operator:
 
 
 def _existing_name(username: str) -> str:
-    """A name that somebody may have: the database is never asked for one that it can't even spell."""
+    """The name as it is stored. Raises NOT_FOUND for one that no account can have: the database might not encode it."""
     name = names.written(username)
     if not names.usable(name):
         raise no_such_user()

@@ -13,7 +13,7 @@ from pairing_ws.accounts.ports import Activity, User
 
 
 class Passkey(msgspec.Struct, frozen=True, kw_only=True):
-    """A public key whose private half is in somebody's authenticator. `device_id` added it."""
+    """A public key whose private half is in a person's authenticator. `device_id` is the device that added it."""
 
     id: str
     user_id: str

@@ -253,10 +253,11 @@ class AccountStore(Protocol):
         """Log a device out: end its session, drop its push address. The ids of the devices that this ended.
 
         With `descendants` also every device that it let in, directly or not, at any of their logins, but not the one
-        that asks (`by`); then it may have left itself. None if the account has no such device. Whoever it let in is
-        either ended, or is not let in any more, however close the race. The activity is written with the device's id
-        and name, if anything ended. With `passkeys` those go that any of them has ever added, `by` apart, each with a
-        line of its own. Without `descendants` nothing changes for a device that has left: the call is repeated.
+        that asks (`by`); then it may have left itself. None if the account has no such device. Each device that it let
+        in is either ended, or is not let in any more, however close the race. The activity is written with the
+        device's id and name, if anything ended. With `passkeys` those are removed that any of these devices has ever
+        added, `by` apart, each with a line of its own. Without `descendants` nothing changes for a device that has
+        left: the call is repeated.
         """
 
     async def descendants(self, user_id: str) -> Mapping[str, Set[str]]:
@@ -294,7 +295,7 @@ class AccountStore(Protocol):
         """Delete the account with all that belongs to it; who it was, None if there is none of that name."""
 
     async def tidy(self, now: int) -> None:
-        """Drop what nobody can ask for any more: ended sessions, stale invites, old activity, sealed answers."""
+        """Drop what no call can ask for any more: ended sessions, stale invites, old activity, sealed answers."""
 
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ GRACE_MS = 30_000
 class RefreshKey(NamedTuple):
     """`family` stays for the session's life and tells an old key from an invented one; `value` changes each time.
 
-    Both are secret, so nobody can get a session revoked who never held one of its keys.
+    Both are secret, so that only a holder of one of its keys can get the session revoked.
     """
 
     family: str

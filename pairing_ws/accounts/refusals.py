@@ -12,7 +12,7 @@ END_REASONS = {
 
 
 def unauthenticated(why: str | None = None) -> Refused:
-    """One answer for every key that is missing, wrong or expired; who has a true one is told why its session ended."""
+    """One answer for every key that is missing, wrong or expired; a true one's holder learns why the session ended."""
     if why in END_REASONS:
         return Refused(Code.UNAUTHENTICATED, END_REASONS[why], reason=why)
     return Refused(Code.UNAUTHENTICATED, "no valid credential")

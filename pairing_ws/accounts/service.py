@@ -17,10 +17,10 @@ from pairing_ws.core.ports import Bus, Limits, Push
 
 
 class AccountService:
-    """`logins` begin sessions, `sessions` know them again, renew and end them, `devices` are for whoever is logged in,
-    `operator` is for the command line.
+    """`logins` begin sessions; `sessions` know them again, renew and end them; `devices` is what a logged-in device may
+    do; `operator` is for the command line.
 
-    `clock` gives milliseconds, `random` so many bytes. `devices_ended` is told the ids of devices whose keys have just
+    `clock` gives milliseconds, `random` so many bytes. `devices_ended` gets the ids of devices whose keys have just
     been revoked, `audit` every event that the audit log should have. `monitor` looks at the same `store`.
     """
 

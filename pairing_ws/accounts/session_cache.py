@@ -17,7 +17,7 @@ class SessionCache:
         self._accounts: dict[str, CachedSessions] = {}
 
     def of_account(self, user_id: str) -> CachedSessions:
-        """To be asked for before reading: if the account is forgotten meanwhile, nobody is given what was read."""
+        """To be asked for before reading: if the account is forgotten meanwhile, no later call uses what was read."""
         if len(self._accounts) > MAX_ACCOUNTS:
             self._accounts.clear()
         return self._accounts.setdefault(user_id, {})

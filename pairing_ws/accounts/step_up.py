@@ -25,7 +25,7 @@ MAX_PASSKEYS = 10
 class StepUpService:
     """`within` is how old a proof may be for an approval, in ms; 0: approvals need none.
 
-    `webauthn` loads the verifier, once somebody needs it.
+    `webauthn` loads the verifier, at its first use.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class StepUpService:
         self._random = random
         self._audit = audit
 
-    # Is somebody there?
+    # Require a recent proof
 
     async def require(self, session: Session) -> None:
         """Raises STEP_UP_REQUIRED, with what would do, unless the policy is off or the session was verified lately."""

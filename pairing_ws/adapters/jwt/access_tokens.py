@@ -174,7 +174,7 @@ class KeyRing:
             stamp = _stamp(self._path)
             if stamp == self._stamp and not self._failure:
                 return
-            # Whoever may read it by now: a key that was taken out in haste has to go.
+            # Without a look at its mode: a key that was taken out in haste has to go.
             found = KeySet.parse(self._path.read_bytes(), self._path)
         except (OSError, KeyFileError) as error:
             # What is loaded goes on working; only a start with such a file is refused.

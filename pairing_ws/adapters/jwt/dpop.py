@@ -42,7 +42,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """What a proof has to say. `iat` is demanded by the RFC and believed by nobody."""
+    """The claims that a proof needs (RFC 9449, section 4.2). `iat` is required there and not used here."""
 
     jti: Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]{1,256}\Z")]
     htm: str

@@ -48,9 +48,9 @@ NO_ADDRESS = {"push_kind": None, "push_address": None}
 class SqlAccounts(Store):
     """See `accounts.ports.AccountStore` for what each method promises.
 
-    Every transaction takes its rows in one order, so that none waits in a circle: the account, its sessions, its
-    devices. Whoever holds the account's row has the account for itself: devices are counted, let in and revoked one
-    after the other. A refresh goes without, for it changes what exists and makes nothing.
+    Every transaction takes its rows in one order, so that there is no deadlock: the account, its sessions, its devices.
+    A transaction that holds the account's row has the account for itself: devices are counted, let in and revoked one
+    after the other. A refresh does without it, for it only changes a row that exists.
     """
 
     @read
@@ -331,7 +331,7 @@ class SqlAccounts(Store):
         try:
             return await self._add_invite(invite, user, existing=existing)
         except Conflict:
-            # Somebody else has made the account at this moment.
+            # Another call has made the account at this moment.
             return await self._add_invite(invite, user, existing=existing)
 
     @write

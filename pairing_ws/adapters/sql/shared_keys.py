@@ -1,5 +1,8 @@
-"""Whether all servers on one database, or one Redis, have the same signing keys: each refuses what the others sign, if
-not, and both seem to be well. Every server leaves a fingerprint of its keys, and looks at those of the others."""
+"""Whether all servers on one database, or one Redis, have the same signing keys.
+
+Servers with different keys refuse what the others sign, though each of them seems to be well. Every server leaves a
+fingerprint of its keys and reads those of the others.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -33,8 +36,8 @@ _KEY = "key-rings"
 
 
 class Fingerprint(msgspec.Struct, frozen=True):
-    """A fingerprint of keys, which tells nothing of them. `ids` are the key ids, the one that signs first; `made` is
-    when that was made."""
+    """A fingerprint of a server's keys, which gives none of them away. `ids` are the key ids, the signing one first;
+    `made` is when that one was made (ms)."""
 
     pepper: str
     ids: tuple[str, ...]
@@ -138,7 +141,7 @@ class KeySharing:
 
     async def differing_servers(self, *, unmigrated: bool = False) -> dict[str, int]:
         """Where another server has other keys, and how many seconds ago it was last heard of. Changes nothing. What
-        can't be asked is left out (an `unmigrated` database): that it is away is told elsewhere."""
+        can't be asked is left out (an `unmigrated` database): other lines of the log say that it is away."""
         mine, now = Fingerprint.of(self._tokens.key_set), self._clock()
         found: dict[str, int] = {}
         for name, rings in self._stores.items():

@@ -1,5 +1,7 @@
-"""Whether another server runs on the same database without Redis. Each then keeps pairings of its own, and a device
-that reaches the other one is told that its pairing does not exist."""
+"""Whether another server runs on the same database without Redis.
+
+Each of the two then keeps pairings of its own. A device that reaches the other server gets 404 for its pairing.
+"""
 
 import asyncio
 import fcntl
@@ -27,7 +29,7 @@ async def watch_for_others(database_url: str) -> None:
     shared = False
     try:
         while True:
-            # A database that is away is told of elsewhere.
+            # Other lines of the log say that a database is away.
             with suppress(Exception):
                 alone = await lock.take()
                 if shared is alone:

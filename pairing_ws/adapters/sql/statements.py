@@ -16,7 +16,7 @@ from pairing_ws.adapters.sql.tables import activity, devices, invites, passkeys,
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
-# Few enough that nobody waits long for the one writer of SQLite, nor a row of PostgreSQL's.
+# Few enough that no call waits long for SQLite's one writer, or for a row of PostgreSQL's.
 TIDY_ROWS = 1000
 
 
@@ -48,10 +48,10 @@ PING = Statement(sa.select(1))
 
 # Begin a session
 
-# Not against those who merely refer to it: a foreign key's check would wait, and could close a circle.
+# Not against rows that merely refer to it: a foreign key's check would wait, and could deadlock.
 LOCK_ACCOUNT = Statement(USER.where(users.c.id == param("account")).with_for_update(key_share=True))
 _APPROVER = sa.select(sessions.c.device_id).where(sessions.c.id == param("approved_by"), *ALIVE).scalar_subquery()
-# No more are counted than matter: nobody waits because an account without a limit has thousands.
+# No more are counted than matter: an account without a limit may have thousands.
 _OTHERS = (
     sa.select(sessions.c.device_id).where(OF_ACCOUNT, *ALIVE, ~OF_DEVICE).distinct().limit(param("limit", sa.Integer))
 ).subquery()
@@ -98,7 +98,7 @@ LIVE_SESSIONS = Statement(
     .join_from(sessions, users, users.c.id == sessions.c.user_id)
     .where(sessions.c.id.in_([param(name) for name in SESSION_IDS]), *ALIVE, users.c.locked_at.is_(None))
 )
-# A row that somebody holds is passed over: it has its turn in a minute, and nobody waits in a circle.
+# A locked row is passed over: it has its turn in a minute, and there is no deadlock.
 _SESSIONS_SEEN = (
     sa.select(sessions.c.id)
     .where(
@@ -173,7 +173,7 @@ _WITH_SESSION = devices.c.id.in_(sa.select(sessions.c.device_id).where(OF_ACCOUN
 DEVICES = Statement(
     sa.select(*columns_of(Device, devices)).where(_MINE, _WITH_SESSION).order_by(devices.c.created_at, devices.c.id)
 )
-# There is one live session per device: whoever logs in again ends the one before.
+# A device has one live session: its next login ends the one before.
 DEVICES_AND_SESSIONS = Statement(
     sa.select(sessions.c.id, *columns_of(Device, devices))
     .join_from(devices, sessions, sessions.c.device_id == devices.c.id)
@@ -278,7 +278,7 @@ DELETE_USER = Statement(users.delete().where(users.c.id == param("account")))
 
 
 def _sweep(change: Any, key: sa.Column[Any], which: sa.ColumnElement[bool]) -> Statement:
-    """Apply it to some such rows, passing over those that somebody holds: another process sweeps too, and a row held
+    """Apply it to some such rows, passing over locked ones: another process sweeps too, and a row locked
     now is swept in an hour."""
     some = sa.select(key).where(which).limit(TIDY_ROWS).with_for_update(skip_locked=True)
     return Statement(change.where(key.in_(some)))
