@@ -101,6 +101,25 @@ async def test_who_gives_up_waiting_in_the_line_has_written_nothing(
 
 
 @pytest.mark.security(29)
+async def test_a_single_statement_whose_caller_gives_up_writes_nothing_on_whichever_thread_it_waits(
+    store: SqlAccounts, file: Path
+) -> None:
+    # One of these many writes the WAL back first, for which it goes to another thread.
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        for _ in range(100):
+            other.execute("BEGIN IMMEDIATE")
+            write = asyncio.create_task(store.forget_sealed("its", "key", ()))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            write.cancel()
+            await asyncio.sleep(0)
+            other.execute("COMMIT")
+            await asyncio.wait([write])
+            assert write.cancelled()
+    assert written(file) == [("sealed",)]
+
+
+@pytest.mark.security(29)
 async def test_reading_waits_for_no_writer(store: SqlAccounts, file: Path, somebody_else: sqlite3.Connection) -> None:
     writing = asyncio.create_task(store.note(NOTE))
     assert [each.id for each in await store.users()] == ["alice"]

@@ -62,18 +62,20 @@ class SqliteDatabase:
             return await self._run_on_loop(work)
 
     async def single_write(self, work: Callable[[Transaction], T]) -> T:
-        return await self._short_write(work)
+        return await self._short_write(work, work)
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
-        return await self._short_write(partial(_in_transaction, work))
+        return await self._short_write(work, partial(_in_transaction, work))
 
-    async def _short_write(self, work: "Callable[[_SqliteTransaction], T]") -> T:
+    async def _short_write(
+        self, work: Callable[[Transaction], T], work_on_loop: "Callable[[_SqliteTransaction], T]"
+    ) -> T:
         with self._outage.translate_errors():
             async with Within(TRANSACTION_SECONDS), self._write_lock():
                 self._writes += 1
                 if self._writes % _WRITES_PER_CHECKPOINT:
-                    return await self._run_on_loop(work)
-                return await self._run_in_thread(partial(_checkpoint_then, work))
+                    return await self._run_on_loop(work_on_loop)
+                return await self._write_in_thread(work)
 
     async def long_read(self, work: Callable[[Transaction], T]) -> T:
         with self._outage.translate_errors():
@@ -82,7 +84,7 @@ class SqliteDatabase:
     async def long_write(self, work: Callable[[Transaction], T]) -> T:
         with self._outage.translate_errors():
             async with Within(TRANSACTION_SECONDS), self._write_lock():
-                return await self._run_in_thread(partial(_checkpoint_then, partial(_in_transaction, work)))
+                return await self._write_in_thread(work)
 
     async def run(self, work: Callable[[sa.Connection], T]) -> T:
         def in_transaction() -> T:
@@ -138,6 +140,10 @@ class SqliteDatabase:
         if self._on_loop is None:
             self._on_loop = _SqliteTransaction(self._connect(0))
         return self._on_loop
+
+    async def _write_in_thread(self, work: Callable[[Transaction], T]) -> T:
+        # In a transaction even if it is one statement: it may be cancelled while it waits for another process's lock.
+        return await self._run_in_thread(partial(_checkpoint_then, partial(_in_transaction, work)))
 
     async def _run_in_thread(self, work: Callable[["_SqliteTransaction"], T]) -> T:
         if self._threads is None:
