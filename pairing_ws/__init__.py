@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pairing_ws.app import create_app
-    from pairing_ws.config.settings import load as load_settings
+    from pairing_ws.config.environment import load as load_settings
     from pairing_ws.server.uvicorn_options import uvicorn_options
 
 __all__ = ["__version__", "create_app", "load_settings", "uvicorn_options"]
@@ -24,7 +24,7 @@ __version__ = "0.1.0"
 # In which module each is, and under which name.
 _LAZY = {
     "create_app": ("app", "create_app"),
-    "load_settings": ("config.settings", "load"),
+    "load_settings": ("config.environment", "load"),
     "uvicorn_options": ("server.uvicorn_options", "uvicorn_options"),
 }
 

@@ -24,8 +24,10 @@ from pairing_ws.adapters.jwt import key_file
 from pairing_ws.adapters.sql.database import check_database, is_up_to_date, migrate
 from pairing_ws.adapters.sql.shared_keys import HINT
 from pairing_ws.app import Components, build
+from pairing_ws.config import environment
 from pairing_ws.config import settings as config
 from pairing_ws.config.database_url import DatabaseAddress
+from pairing_ws.config.warnings import warnings
 from pairing_ws.core.clock import iso, system_clock
 from pairing_ws.core.errors import Refused, Unavailable
 from pairing_ws.server import supervisor
@@ -106,9 +108,9 @@ def _let_go_of_output() -> None:
 @click.option("--demo", is_flag=True, help="For trying it out: http on a local network, no quarantine for new devices.")
 def serve(host: str, port: int | None, workers: int | None, demo: bool) -> None:
     """Run the server. Migrates the database first; stops within 10 s of SIGTERM, telling open sockets to reconnect."""
-    settings = config.load(host=host, port=port, workers=workers, demo=demo or None)
+    settings = environment.load(host=host, port=port, workers=workers, demo=demo or None)
     configure(settings.log_format, settings.log_level)
-    for warning in config.warnings(settings):
+    for warning in warnings(settings):
         log.warning("settings.doubtful", hint=warning)
     # Here, so that what is wrong with key file, database or push credentials is one clear line.
     _prepare(settings)
@@ -212,7 +214,7 @@ def upgrade() -> None:
 @signing_keys.command("list")
 def list_keys() -> None:
     """Print every signing key's id and when it was made, one a line, the one that signs first."""
-    for each in _key_set(config.load()).keys:
+    for each in _key_set(environment.load()).keys:
         print(f"{each['kid']}\t{iso(each.get('made', 0))}")
 
 
@@ -268,10 +270,10 @@ def doctor() -> None:
     """Check settings, key file, database and Redis, and say what `serve` or a login would refuse. Exit code 1 then."""
     settings = _settings()
     print("ok       settings")
-    for warning in config.warnings(settings):
+    for warning in warnings(settings):
         print(f"warning  {warning}")
     try:
-        config.load(host="0.0.0.0")
+        environment.load(host="0.0.0.0")
     except config.SettingsError as error:
         print(f"note     beyond this machine `serve` would refuse: {error}")
     try:
@@ -346,7 +348,7 @@ async def _examine(components: Components) -> bool:
 
 def _settings() -> config.Settings:
     """For a command that builds the program: its result is for people, and its log only for those who ask for one."""
-    settings = config.load()
+    settings = environment.load()
     configure(settings.log_format, settings.log_level if "log_level" in settings.model_fields_set else "warning")
     return settings
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pairing_ws.config import settings as config
+from pairing_ws.config import environment
 from pairing_ws.server.worker import server_for
 
 
@@ -16,7 +16,7 @@ def _scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_bare_server_has_our_servers_settings_but_for_what_we_made_of_uvicorns_protocols() -> None:
     from benchmark.bare import application, configuration
 
-    ours, theirs = vars(server_for(config.load(port=8000), application).config), vars(configuration(8000))
+    ours, theirs = vars(server_for(environment.load(port=8000), application).config), vars(configuration(8000))
     assert {name for name in ours if ours[name] != theirs[name]} == {"http", "ws"}
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pairing_ws.config import settings as config
+from pairing_ws.config.environment import environment_name, load, unknown_variables
 from pairing_ws.config.redis_url import RedisAddress
-from pairing_ws.config.settings import Settings, SettingsError, environment_name
+from pairing_ws.config.settings import Settings, SettingsError
 
 Set = Callable[..., None]
 
@@ -31,12 +31,12 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Set:
 
 def complaint(**overrides: object) -> str:
     with pytest.raises(SettingsError) as caught:
-        config.load(**overrides)
+        load(**overrides)
     return str(caught.value)
 
 
 def test_the_defaults_are_the_contracts() -> None:
-    settings = config.load()
+    settings = load()
     assert (settings.redis_url, settings.database_url) == (None, "sqlite:///pairing.db")
     assert (settings.port, settings.workers, settings.public_url) == (8000, 1, "http://localhost:8000")
     assert (settings.ttl_seconds, settings.redeem_seconds, settings.verify) == (120, 60, "remote")
@@ -56,7 +56,7 @@ def test_the_defaults_are_the_contracts() -> None:
 
 def test_settings_come_from_the_environment_and_the_command_line_wins(environment: Set) -> None:
     environment(PORT="9000", pairing_ttl_seconds="30", PAIRING_VERIFY="always", WEB_CONCURRENCY="")
-    settings = config.load(port=9001, workers=None)
+    settings = load(port=9001, workers=None)
     assert (settings.port, settings.ttl_seconds, settings.verify, settings.workers) == (9001, 30, "always", 1)
     assert settings.public_url == "http://localhost:9001"
 
@@ -81,7 +81,7 @@ def test_settings_come_from_the_environment_and_the_command_line_wins(environmen
 )
 def test_an_address_in_any_of_its_usual_forms_is_taken_as_it_is(environment: Set, name: str, value: str) -> None:
     environment(**{name: value})
-    settings = config.load()
+    settings = load()
     assert value in (settings.redis_url, settings.database_url, settings.public_url, settings.fcm_url)
 
 
@@ -90,7 +90,7 @@ def test_lists_are_separated_by_commas(environment: Set) -> None:
         PAIRING_ALLOWED_ORIGINS="https://a.example, https://b.example:8443,",
         PAIRING_TRUSTED_PROXIES="10.0.0.0/8,::1",
     )
-    settings = config.load()
+    settings = load()
     # The pages of the product itself are never shut out.
     assert settings.allowed_origins == (settings.public_origin, "https://a.example", "https://b.example:8443")
     assert [str(each) for each in settings.proxies] == ["10.0.0.0/8", "::1/128"]
@@ -101,7 +101,7 @@ def test_lists_are_separated_by_commas(environment: Set) -> None:
 )
 def test_every_limit_is_turned_off_by_zero(environment: Set, name: str) -> None:
     environment(**{f"PAIRING_LIMIT_{name}": "0"})
-    assert getattr(config.load(), f"limit_{name.lower()}") in ("0", 0)
+    assert getattr(load(), f"limit_{name.lower()}") in ("0", 0)
 
 
 def test_an_authority_of_ones_own_needs_no_key_identifiers_on_any_python() -> None:
@@ -229,16 +229,16 @@ def test_a_wrong_setting_stops_with_its_name_and_what_it_should_be(
 
 @pytest.mark.security(31)
 def test_a_picture_rotates_only_where_pages_can_reckon_and_the_typed_code_needs_a_number(environment: Set) -> None:
-    assert config.load().qr_rotate_seconds == 0
+    assert load().qr_rotate_seconds == 0
     for seconds in ("0", "3", "5", "60"):
         environment(PAIRING_QR_ROTATE_SECONDS=seconds)
-        assert config.load().qr_rotate_seconds == int(seconds)
+        assert load().qr_rotate_seconds == int(seconds)
     environment(PAIRING_PUBLIC_URL="http://192.168.1.2:8000")
     assert "https" in complaint(demo=True)
     environment(PAIRING_PUBLIC_URL="https://login.example.com", PAIRING_VERIFY="never")
     assert "PAIRING_VERIFY=remote or always" in complaint()
     environment(PAIRING_VERIFY="always")
-    assert config.load().qr_rotate_seconds == 60
+    assert load().qr_rotate_seconds == 60
 
 
 @pytest.mark.security(34)
@@ -303,7 +303,7 @@ def test_a_password_in_an_address_is_never_printed(environment: Set, name: str, 
 
 def test_a_password_is_not_in_a_settings_own_picture_of_itself(environment: Set) -> None:
     environment(REDIS_URL=f"redis://:{PASSWORD}@localhost/0", DATABASE_URL=f"postgresql://u:{PASSWORD}@localhost/p")
-    settings = config.load()
+    settings = load()
     assert PASSWORD not in repr(settings)
     assert PASSWORD not in str(settings)
 
@@ -316,7 +316,7 @@ def test_several_workers_need_redis_and_the_complaint_says_why(environment: Set)
     assert text.startswith("WEB_CONCURRENCY")
     assert "REDIS_URL" in text
     environment(REDIS_URL="redis://localhost")
-    assert config.load(workers=2).workers == 2
+    assert load(workers=2).workers == 2
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "pairing.internal"])
@@ -325,12 +325,12 @@ def test_listening_beyond_loopback_needs_a_public_https_address(environment: Set
     environment(PAIRING_PUBLIC_URL="http://login.example.com")
     assert complaint(host=host).startswith("PAIRING_PUBLIC_URL should be https")
     environment(PAIRING_PUBLIC_URL="https://login.example.com/")
-    assert config.load(host=host).public_url == "https://login.example.com"
+    assert load(host=host).public_url == "https://login.example.com"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
 def test_listening_on_loopback_needs_no_address(host: str) -> None:
-    assert config.load(host=host).public_url == "http://localhost:8000"
+    assert load(host=host).public_url == "http://localhost:8000"
 
 
 @pytest.mark.parametrize("url", ["https://login.example.com", "http://login.example.com", "http://8.8.8.8:8000"])
@@ -345,30 +345,30 @@ def test_a_demo_on_a_public_address_is_refused(environment: Set, url: str) -> No
 @pytest.mark.parametrize("url", ["http://192.168.1.7:8000", "http://localhost:9000", "http://laptop.local:8000"])
 def test_a_demo_on_a_local_network_may_use_http_and_has_no_quarantine(environment: Set, url: str) -> None:
     environment(PAIRING_PUBLIC_URL=url)
-    settings = config.load(demo=True, host="0.0.0.0")
+    settings = load(demo=True, host="0.0.0.0")
     assert settings.quarantine_seconds == 0
 
 
 def test_a_demo_keeps_a_quarantine_that_was_asked_for(environment: Set) -> None:
     environment(PAIRING_QUARANTINE_SECONDS="5")
-    assert config.load(demo=True).quarantine_seconds == 5
+    assert load(demo=True).quarantine_seconds == 5
 
 
 def test_a_demo_and_the_address_to_listen_on_come_from_the_command_line_alone(environment: Set) -> None:
     environment(PAIRING_DEMO="1", PAIRING_HOST="0.0.0.0")
-    settings = config.load()
+    settings = load()
     assert (settings.demo, settings.host, settings.quarantine_seconds) == (False, "127.0.0.1", 3600)
-    assert config.unknown_variables() == ["PAIRING_DEMO", "PAIRING_HOST"]
+    assert unknown_variables() == ["PAIRING_DEMO", "PAIRING_HOST"]
 
 
 def test_a_misspelt_setting_is_found(environment: Set) -> None:
     environment(PAIRING_TTL="60", PAIRING_VERIFY="always")
-    assert config.unknown_variables() == ["PAIRING_TTL"]
+    assert unknown_variables() == ["PAIRING_TTL"]
 
 
 def test_the_origin_of_the_public_address_is_the_one_a_browser_would_send(environment: Set) -> None:
     environment(PAIRING_PUBLIC_URL="https://Login.Example.com:443/pairing/")
-    settings = config.load()
+    settings = load()
     assert settings.allowed_origins == ("https://login.example.com",)
     assert settings.public_url == "https://login.example.com/pairing"
 
@@ -385,16 +385,16 @@ def test_the_origin_of_the_public_address_is_the_one_a_browser_would_send(enviro
 )  # fmt: skip
 def test_origins_of_apps_and_extensions_are_allowed_beside_the_public_one(environment: Set, origin: str) -> None:
     environment(PAIRING_ALLOWED_ORIGINS=origin)
-    assert config.load().allowed_origins == ("http://localhost:8000", origin)
+    assert load().allowed_origins == ("http://localhost:8000", origin)
 
 
 def test_settings_do_not_change(environment: Set) -> None:
     with pytest.raises(ValueError, match="frozen"):
-        config.load().port = 1  # type: ignore[misc]
+        load().port = 1  # type: ignore[misc]
 
 
 def test_settings_for_the_tls_of_redis_need_tls(environment: Set) -> None:
     environment(PAIRING_REDIS_TLS_VERIFY="false", REDIS_URL="redis://localhost")
     assert "PAIRING_REDIS_TLS_VERIFY needs a REDIS_URL with TLS" in complaint()
     environment(PAIRING_REDIS_TLS_VERIFY="false", REDIS_URL="rediss://localhost")
-    assert not config.load().redis_tls_verify
+    assert not load().redis_tls_verify

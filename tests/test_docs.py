@@ -12,7 +12,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from pairing_ws.app import create_app
-from pairing_ws.config.settings import Settings, environment_name, load
+from pairing_ws.config.environment import environment_name, load
+from pairing_ws.config.settings import Settings
 from pairing_ws.core.audit import EVENTS
 from pairing_ws.core.errors import Code
 from pairing_ws.pairing.machine import FINAL, TRANSITIONS, Status

@@ -8,7 +8,7 @@ import pytest
 
 import pairing_ws
 from pairing_ws.app import create_app
-from pairing_ws.config.settings import load
+from pairing_ws.config.environment import load
 from pairing_ws.server.uvicorn_options import uvicorn_options
 from tests.support.servers import RedisServer, clean_environment, run_cli
 
@@ -17,11 +17,11 @@ START = """
 import asyncio, sys
 from pairing_ws.server.startup import load
 load("cli")
-from pairing_ws.config import settings as config
+from pairing_ws.config import environment
 from pairing_ws.server import logging as log
 from pairing_ws.server import supervisor, worker
 async def start():
-    app = worker.create_app(config.load(demo=True))
+    app = worker.create_app(environment.load(demo=True))
     async with app.router.lifespan_context(app):
         print(*sys.modules)
 log.configure()

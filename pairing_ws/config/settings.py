@@ -1,25 +1,17 @@
-"""Settings: what an operator can choose, from the environment and only from there. Nothing else reads `os.environ`."""
+"""Settings: what an operator can choose, checked each by itself and together."""
 
 import ipaddress
 import os
-import re
-import resource
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 import limits
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from pairing_ws.config.addresses import Network, is_local, is_loopback, is_origin, origin_of, web_address
 from pairing_ws.config.database_url import DatabaseAddress
-
-PREFIX = "PAIRING_"
-_METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-# Neither a user nor a wildcard; an IPv6 address in brackets.
-_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?")
-_PATH = re.compile(r"[A-Za-z0-9/._~-]*")
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from pairing_ws.config.process import descriptors
 
 
 class SettingsError(Exception):
@@ -50,19 +42,6 @@ def _plain(name: str, default: Any, description: str) -> Any:
     """A setting without our prefix, for platforms set it under this very name."""
     # Redis and database addresses hold passwords: they are in no picture of the settings.
     return Field(default, validation_alias=name, description=description, repr=not name.endswith("_URL"))
-
-
-def _web_address(value: str) -> str:
-    """An http(s) address as a browser spells it. Raises ValueError."""
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or parts.query or parts.fragment or not _HOST.fullmatch(parts.netloc):
-        raise ValueError
-    if not _PATH.fullmatch(parts.path):
-        raise ValueError
-    host = (parts.hostname or "").lower()
-    default = parts.port is None or parts.port == {"http": 80, "https": 443}[parts.scheme]
-    bracketed = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{bracketed}{'' if default else f':{parts.port}'}{parts.path.rstrip('/')}"
 
 
 class Settings(BaseModel):
@@ -193,7 +172,7 @@ class Settings(BaseModel):
     @classmethod
     def _check_address(cls, value: str) -> str:
         try:
-            return _web_address(value) if value else value
+            return web_address(value) if value else value
         except ValueError:
             raise ValueError("should be an address such as https://login.example.com") from None
 
@@ -201,7 +180,7 @@ class Settings(BaseModel):
     @classmethod
     def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for origin in value:
-            if not _is_origin(origin):
+            if not is_origin(origin):
                 raise ValueError(
                     "should be exact origins such as https://app.example.com or capacitor://localhost, to the letter"
                     f" as the browser sends them, not {origin!r}"
@@ -293,13 +272,13 @@ class Settings(BaseModel):
             if not self.secure_cookies:
                 raise _wrong(
                     "PAIRING_QR_ROTATE_SECONDS",
-                    "needs an https PAIRING_PUBLIC_URL, or localhost: elsewhere browsers don't let a page reckon codes",
+                    "needs an https PAIRING_PUBLIC_URL, or localhost: elsewhere browsers let no page compute codes",
                 )
             if self.verify == "never":
                 raise _wrong(
                     "PAIRING_QR_ROTATE_SECONDS",
                     "needs PAIRING_VERIFY=remote or always: the typed code beside the picture doesn't rotate, and only"
-                    " the number stops whoever passes it on",
+                    " the number stops a person who passes it on",
                 )
         # The product's own pages are always among them.
         origins = dict.fromkeys((self.public_origin, *self.allowed_origins))
@@ -338,7 +317,7 @@ class Settings(BaseModel):
 
     @property
     def public_origin(self) -> str:
-        return _origin(urlsplit(self.public_url))
+        return origin_of(urlsplit(self.public_url))
 
     @property
     def has_public_address(self) -> bool:
@@ -356,167 +335,14 @@ class Settings(BaseModel):
         return tuple(ipaddress.ip_network(network) for network in self.trusted_proxies)
 
 
-def load(**overrides: Any) -> Settings:
-    """The settings of this process, `overrides` (command line options) first. Raises SettingsError."""
-    # An empty variable is as good as none, and capitals don't matter.
-    variables = {name.upper(): value for name, value in os.environ.items() if value}
-    given = {name: variables[variable] for name, variable in _variables().items() if variable in variables}
-    _leave_foreign_home()
-    try:
-        return Settings(**given | {name: value for name, value in overrides.items() if value is not None})
-    except ValidationError as error:
-        raise SettingsError("\n".join(_explain(each) for each in error.errors())) from None
-
-
-def _leave_foreign_home() -> None:
-    """The driver of PostgreSQL looks for passwords and certificates in the home folder, as libpq does, but fails where
-    libpq passes over: in another user's. Below this one there is nothing, and nothing to be refused."""
-    home = os.path.expanduser("~")
-    try:
-        for name in (".pgpass", ".pg_service.conf", ".postgresql/postgresql.key"):
-            with suppress(FileNotFoundError, NotADirectoryError):
-                os.stat(f"{home}/{name}")
-    except PermissionError:
-        os.environ["HOME"] = os.devnull
-
-
-def unknown_variables() -> list[str]:
-    """Variables that look like settings and are none: most likely misspelt."""
-    known = _variables().values()
-    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
-
-
-def warnings(settings: Settings) -> list[str]:
-    """What can be used, and would silently do what an operator hardly wants. `serve` and `doctor` tell the same."""
-    https = urlsplit(settings.public_url).scheme == "https"
-    # A name or a certificate for it can't be an address's: WebAuthn has no relying party there.
-    no_passkeys = not settings.secure_cookies or _is_address(settings.public_host)
-    found = {
-        "PAIRING_TRUSTED_PROXIES names none, and PAIRING_PUBLIC_URL is https: all that comes through the proxy where"
-        " TLS ends has the proxy's address, so no network differs and all devices share their limits": (
-            https and not is_loopback(settings.public_host) and not settings.proxies
-        ),
-        "PAIRING_NETWORK_POLICY is deny, and PAIRING_TRUSTED_PROXIES names none: all that comes through a proxy has the"
-        " proxy's address": (
-            settings.network_policy == "deny" and settings.has_public_address and not settings.proxies
-        ),
-        "PAIRING_TRUSTED_PROXIES trusts every address: whoever asks may choose the address that they seem to have": any(
-            network.prefixlen == 0 for network in settings.proxies
-        ),
-        "PAIRING_PUBLIC_URL is plain http: what is sent can be read on the way, and browsers make no keys of devices": (
-            not settings.secure_cookies and not settings.demo
-        ),
-        "PAIRING_REDIS_TLS_VERIFY is false: whoever gets between may answer in place of Redis": (
-            not settings.redis_tls_verify
-        ),
-        "PAIRING_QUARANTINE_SECONDS is 0: a device that was just let in can let in others at once": (
-            settings.quarantine_seconds == 0 and not settings.demo
-        ),
-        "PAIRING_STEP_UP_SECONDS asks for a passkey, which PAIRING_PUBLIC_URL can't have (it needs https and a name),"
-        " or for the host application's word, and PAIRING_HOST_KEY_FILE names no key: only who has just accepted an"
-        " invite can approve": settings.step_up_seconds > 0 and settings.host_key_file is None and no_passkeys,
-        "PAIRING_SESSION_SECONDS is less than PAIRING_REFRESH_KEY_SECONDS: every session ends by then, used or not": (
-            settings.session_seconds < settings.refresh_key_seconds
-        ),
-    }
-    misspelt = [f"{name} is no setting; is it misspelt?" for name in unknown_variables()]
-    return misspelt + [text for text, there in found.items() if there]
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def _variables() -> dict[str, str]:
-    """Which variable sets which field: none sets what the command line alone may."""
-    return {name: environment_name(name) for name, field in Settings.model_fields.items() if not field.exclude}
-
-
-def share_metrics(folder: str) -> None:
-    """Processes started from now on keep their metrics there: prometheus_client has no other way to know."""
-    os.environ[_METRICS_FOLDER] = folder
-
-
-def shared_metrics() -> str | None:
-    """The folder in which several processes keep their metrics, if they do."""
-    return os.environ.get(_METRICS_FOLDER) or None
-
-
-def descriptors() -> int:
-    """How many files and connections this process may have open; 0 if as many as it likes."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 0 if soft == resource.RLIM_INFINITY else soft
-
-
 def _least(*limits: int) -> int:
     """Of those that are limits; 0 is none."""
     return min((each for each in limits if each), default=0)
 
 
-def environment_name(field: str) -> str:
-    alias = Settings.model_fields[field].validation_alias
-    return alias if isinstance(alias, str) else f"{PREFIX}{field.upper()}"
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def is_local(host: str) -> bool:
-    """Loopback, a private address, or a name that only a local network knows (RFC 6762)."""
-    if is_loopback(host) or host.endswith(".local"):
-        return True
-    try:
-        return not ipaddress.ip_address(host).is_global
-    except ValueError:
-        return False
-
-
-# Of an app or an extension (RFC 6454): a scheme of its own, and a host, which may be one dot (Electron).
-_APP_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://[A-Za-z0-9._~-]+(:[0-9]{1,5})?")
-# Pages below these have no origin of their own that would tell one from another, or are no pages.
-_NO_ORIGINS = frozenset({"http", "https", "ws", "wss", "file", "data", "blob", "about", "javascript", "ftp"})
-
-
-def _is_origin(text: str) -> bool:
-    """Whether it is what some browser sends as `Origin`, to the letter, and stands for one page or app."""
-    app = _APP_ORIGIN.fullmatch(text)
-    if app and app[1] not in _NO_ORIGINS:
-        return True
-    try:
-        return text == _origin(urlsplit(_web_address(text)))
-    except ValueError:
-        return False
-
-
-def _origin(parts: SplitResult) -> str:
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-class _Wrong(ValueError):
+class NamedComplaint(ValueError):
     """A complaint that names its setting itself."""
 
 
-def _wrong(name: str, text: str) -> _Wrong:
-    return _Wrong(f"{name} {text}")
-
-
-def _explain(error: Any) -> str:
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if isinstance(error.get("ctx", {}).get("error"), _Wrong):
-        return message
-    name = str(error["loc"][0]) if error["loc"] else "settings"
-    field = name if name not in Settings.model_fields else environment_name(name)
-    known = field if field.isupper() else f"{PREFIX}{field.upper()}"
-    # Redis and database addresses hold passwords.
-    given = "" if known.endswith(("_URL", "_KEYS")) else f" (it is {error.get('input')!r})"
-    return f"{known} {message[0].lower()}{message[1:]}{given}"
+def _wrong(name: str, text: str) -> NamedComplaint:
+    return NamedComplaint(f"{name} {text}")

@@ -16,6 +16,7 @@ import structlog
 from prometheus_client.multiprocess import mark_process_dead
 
 from pairing_ws import __version__
+from pairing_ws.config import process
 from pairing_ws.config import settings as config
 from pairing_ws.server import startup
 from pairing_ws.server.listening import bind, bind_again
@@ -44,7 +45,7 @@ def run(settings: config.Settings) -> None:
         serve_alone(settings, sockets[0], functools.partial(_log_ready, settings, sockets[0]))
         return
     with tempfile.TemporaryDirectory(prefix="pairing-metrics-") as folder:
-        config.share_metrics(folder)
+        process.share_metrics(folder)
         Supervisor(settings, sockets, folder).run()
 
 

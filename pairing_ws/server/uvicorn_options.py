@@ -6,6 +6,7 @@ Why not uvicorn's defaults: see `transport/__init__.py` for the connections. The
 import functools
 from typing import Any
 
+from pairing_ws.config import process
 from pairing_ws.config import settings as config
 from pairing_ws.transport.connection_limits import ConnectionLimits
 from pairing_ws.transport.http1 import HttpProtocol
@@ -23,7 +24,7 @@ def uvicorn_options(settings: config.Settings) -> dict[str, Any]:
     """
     in_all, per_address = settings.most_connections
     limits = ConnectionLimits(per_address, in_all, settings.proxies)
-    descriptors = config.descriptors()
+    descriptors = process.descriptors()
     return {
         "host": settings.host,
         "port": settings.port,

@@ -8,7 +8,7 @@ from typing import Protocol
 import structlog
 from prometheus_client import Counter, Gauge
 
-from pairing_ws.config.settings import Network
+from pairing_ws.config.addresses import Network
 from pairing_ws.core.network import block, is_in
 
 log = structlog.get_logger()

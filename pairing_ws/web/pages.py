@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from pairing_ws.config.settings import is_local
+from pairing_ws.config.addresses import is_local
 from pairing_ws.core.errors import Code, Refused
 from pairing_ws.web.problems import SHAPES, problem
 from pairing_ws.web.request.headers import RequestHeaders

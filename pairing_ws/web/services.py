@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pairing_ws.accounts.service import AccountService
 from pairing_ws.accounts.step_up import StepUpService
 from pairing_ws.accounts.types import LoggedIn
-from pairing_ws.config.settings import Network, Settings
+from pairing_ws.config.addresses import Network
+from pairing_ws.config.settings import Settings
 from pairing_ws.core import codes
 from pairing_ws.core.clock import Clock
 from pairing_ws.core.ports import Proofs

@@ -18,7 +18,8 @@ from redis.asyncio import Redis
 from benchmark.clients import HOST, Pool
 from benchmark.helper import ROOT, Helper, helping
 from benchmark.people import Attempt, accept, invites
-from pairing_ws.config.settings import Settings, environment_name, load
+from pairing_ws.config.environment import environment_name, load
+from pairing_ws.config.settings import Settings
 from tests.support.servers import Process, RedisServer, clean_environment, free_port, wait_for
 
 PUBLIC_URL = "http://localhost:8000"

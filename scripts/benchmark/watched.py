@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from pairing_ws.config import environment
 from pairing_ws.config import settings as config
 from pairing_ws.server import worker
 from pairing_ws.server.logging import configure
@@ -43,7 +44,7 @@ def application(settings: config.Settings) -> Starlette:
 
 
 def main() -> None:
-    settings = config.load(port=int(sys.argv[1]))
+    settings = environment.load(port=int(sys.argv[1]))
     configure()
     worker.return_on_signals()
     worker.server_for(settings, functools.partial(application, settings)).run()

@@ -15,7 +15,7 @@ import httpx2
 import websockets
 
 from pairing_ws.app import build
-from pairing_ws.config.settings import load
+from pairing_ws.config.environment import load
 from tests.support.client import Api, NewDevice, Phone, device_headers, socket
 
 Party = TypeVar("Party", Phone, NewDevice)

@@ -160,12 +160,12 @@ IN_A_FOREIGN_HOME = """
 import asyncio, os, sys
 import asyncpg, sqlalchemy.dialects.postgresql.asyncpg
 from pairing_ws import cli
-from pairing_ws.config import settings as config
+from pairing_ws.config import environment
 from pairing_ws.adapters.sql.database import migrate
 if os.getuid() == 0:
     os.setgroups([])
     os.setuid(65534)
-asyncio.run(migrate(config.load().database_url))
+asyncio.run(migrate(environment.load().database_url))
 """
 
 

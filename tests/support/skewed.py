@@ -10,7 +10,7 @@ from typing import Any
 import uvicorn
 
 from pairing_ws.app import create_app
-from pairing_ws.config import settings as config
+from pairing_ws.config import environment
 from pairing_ws.core.clock import system_clock
 from pairing_ws.server.logging import configure
 from pairing_ws.server.uvicorn_options import uvicorn_options
@@ -40,7 +40,7 @@ class SkewedServer(Server):
 
 def main(ahead: Path) -> None:
     configure()
-    settings = config.load()
+    settings = environment.load()
     app = create_app(settings, clock=lambda: system_clock() + round(float(ahead.read_text()) * 1000))
     uvicorn.run(app, **uvicorn_options(settings))
 

@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.responses import Response
 
-from pairing_ws.config import settings as config
+from pairing_ws.config import process
 from pairing_ws.core.errors import Code, Refused, Unavailable
 from pairing_ws.core.network import parse
 from pairing_ws.web.request.context import RequestContext
@@ -54,7 +54,7 @@ class Operation:
         return Response(await self._told(), media_type=CONTENT_TYPE_LATEST)
 
     async def _told(self) -> bytes:
-        folder = config.shared_metrics()
+        folder = process.shared_metrics()
         if not folder:
             return generate_latest(self._registry)
         for _ in range(RETRIES):

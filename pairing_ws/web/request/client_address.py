@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice
 
-from pairing_ws.config.settings import Network
+from pairing_ws.config.addresses import Network
 from pairing_ws.core.network import is_in, parse
 from pairing_ws.web.request.headers import RequestHeaders
 

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 
 from starlette.types import Scope
 
-from pairing_ws.config.settings import Network
+from pairing_ws.config.addresses import Network
 from pairing_ws.core.network import parse
 
 # What proxies make: hexadecimal numbers and UUIDs.

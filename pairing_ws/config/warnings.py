@@ -1,0 +1,44 @@
+"""What can be used, and would silently do what an operator hardly wants."""
+
+from urllib.parse import urlsplit
+
+from pairing_ws.config.addresses import is_address, is_loopback
+from pairing_ws.config.environment import unknown_variables
+from pairing_ws.config.settings import Settings
+
+
+def warnings(settings: Settings) -> list[str]:
+    """A line for each; `serve` logs them, `doctor` prints them."""
+    https = urlsplit(settings.public_url).scheme == "https"
+    # A name or a certificate for it can't be an address's: WebAuthn has no relying party there.
+    no_passkeys = not settings.secure_cookies or is_address(settings.public_host)
+    found = {
+        "PAIRING_TRUSTED_PROXIES names none, and PAIRING_PUBLIC_URL is https: all that comes through the proxy where"
+        " TLS ends has the proxy's address, so no network differs and all devices share their limits": (
+            https and not is_loopback(settings.public_host) and not settings.proxies
+        ),
+        "PAIRING_NETWORK_POLICY is deny, and PAIRING_TRUSTED_PROXIES names none: all that comes through a proxy has the"
+        " proxy's address": (
+            settings.network_policy == "deny" and settings.has_public_address and not settings.proxies
+        ),
+        "PAIRING_TRUSTED_PROXIES trusts every address: any client may choose the address that it seems to have": any(
+            network.prefixlen == 0 for network in settings.proxies
+        ),
+        "PAIRING_PUBLIC_URL is plain http: what is sent can be read on the way, and browsers make no keys of devices": (
+            not settings.secure_cookies and not settings.demo
+        ),
+        "PAIRING_REDIS_TLS_VERIFY is false: anybody in between may answer in place of Redis": (
+            not settings.redis_tls_verify
+        ),
+        "PAIRING_QUARANTINE_SECONDS is 0: a device that was just let in can let in others at once": (
+            settings.quarantine_seconds == 0 and not settings.demo
+        ),
+        "PAIRING_STEP_UP_SECONDS asks for a passkey, which PAIRING_PUBLIC_URL can't have (it needs https and a name),"
+        " or for the host application's word, and PAIRING_HOST_KEY_FILE names no key: only who has just accepted an"
+        " invite can approve": settings.step_up_seconds > 0 and settings.host_key_file is None and no_passkeys,
+        "PAIRING_SESSION_SECONDS is less than PAIRING_REFRESH_KEY_SECONDS: every session ends by then, used or not": (
+            settings.session_seconds < settings.refresh_key_seconds
+        ),
+    }
+    misspelt = [f"{name} is no setting; is it misspelt?" for name in unknown_variables()]
+    return misspelt + [text for text, there in found.items() if there]
