@@ -27,8 +27,8 @@ def keys() -> Keys:
 
 def test_servers_with_one_file_share_their_keys_and_those_with_a_file_each_do_not(keys: Keys) -> None:
     mine = Fingerprint.of(keys.first)
-    assert mine.shares(Fingerprint.of(keys.first), keys.clock())
-    assert not mine.shares(Fingerprint.of(KeySet.new(keys.clock)), keys.clock())
+    assert mine.accepts(Fingerprint.of(keys.first), keys.clock())
+    assert not mine.accepts(Fingerprint.of(KeySet.new(keys.clock)), keys.clock())
 
 
 def test_a_rotation_or_a_removal_may_take_its_time_to_reach_all_but_not_for_ever(keys: Keys) -> None:
@@ -37,11 +37,11 @@ def test_a_rotation_or_a_removal_may_take_its_time_to_reach_all_but_not_for_ever
     removed = Fingerprint.of(keys.first.without(old.ids[0], keys.clock))
     for before, after in ((old, new), (old, removed)):
         soon, later = after.made + OVERLAP_MS - 1, after.made + OVERLAP_MS
-        assert before.shares(after, soon)
-        assert after.shares(before, soon)
+        assert before.accepts(after, soon)
+        assert after.accepts(before, soon)
         # A copy of the file that nobody has changed since.
-        assert not before.shares(after, later)
-        assert not after.shares(before, later)
+        assert not before.accepts(after, later)
+        assert not after.accepts(before, later)
 
 
 def test_a_fingerprint_tells_nothing_of_the_keys(keys: Keys) -> None:

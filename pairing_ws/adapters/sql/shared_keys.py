@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 LOOK_SECONDS = 60.0
 # A server that has not been heard of for so long is gone; clocks may be a minute apart.
-GONE_MS = 180_000
+ABSENT_MS = 180_000
 # How long a new key may take to reach all servers: a mounted secret takes minutes, a deploy one server after the other.
 OVERLAP_MS = 600_000
 KEPT_MS = 400 * 86_400_000
@@ -48,7 +48,7 @@ class Fingerprint(msgspec.Struct, frozen=True):
         ids = tuple(str(each["kid"]) for each in keys.keys)
         return cls(codes.digest(f"pairing_ws pepper {keys.pepper}"), ids, int(keys.keys[0].get("made", 0)))
 
-    def shares(self, other: "Fingerprint", at: int) -> bool:
+    def accepts(self, other: "Fingerprint", at: int) -> bool:
         """Whether a server with this ring and one that had the other `at` that time take what each other signs; where
         one is only late to hear of a new key, they do."""
         if self.pepper != other.pepper:
@@ -57,23 +57,23 @@ class Fingerprint(msgspec.Struct, frozen=True):
         return late or (self.ids[0] in other.ids and other.ids[0] in self.ids)
 
 
-class Seen(NamedTuple):
-    ring: Fingerprint
+class PublishedFingerprint(NamedTuple):
+    fingerprint: Fingerprint
     at: int
 
 
 class Fingerprints(Protocol):
-    async def leave(self, ring: Fingerprint, now: int) -> None:
+    async def publish(self, fingerprint: Fingerprint, now: int) -> None:
         """Say that a server with this ring is here now."""
 
-    async def seen(self, since: int) -> Sequence[Seen]:
-        """The rings of the servers that were here since then."""
+    async def published_since(self, since: int) -> Sequence[PublishedFingerprint]:
+        """The fingerprints of the servers that were here since then."""
 
 
-_SEE = Upsert(key_rings, ["id"])
-_SEEN = Statement(sa.select(key_rings.c.ring, key_rings.c.seen_at).where(key_rings.c.seen_at >= param("since")))
+_PUBLISH = Upsert(key_rings, ["id"])
+_PUBLISHED = Statement(sa.select(key_rings.c.ring, key_rings.c.seen_at).where(key_rings.c.seen_at >= param("since")))
 _DROP = Statement(key_rings.delete().where(key_rings.c.seen_at < param("before")))
-_LIVE = Statement(
+_LIVE_SESSIONS = Statement(
     sa.select(sa.func.count()).where(sessions.c.revoked_at.is_(None), sessions.c.idle_until > param("now"))
 )
 
@@ -82,18 +82,18 @@ class SqlFingerprints(Store):
     """See `Fingerprints`."""
 
     @write
-    def leave(self, db: Transaction, ring: Fingerprint, now: int) -> None:
-        text = msgspec.json.encode(ring)
-        db.change(_SEE, id=codes.digest(text.decode()), ring=text, seen_at=now)
+    def publish(self, db: Transaction, fingerprint: Fingerprint, now: int) -> None:
+        text = msgspec.json.encode(fingerprint)
+        db.change(_PUBLISH, id=codes.digest(text.decode()), ring=text, seen_at=now)
         db.change(_DROP, before=now - KEPT_MS)
 
     @read
-    def seen(self, db: Transaction, since: int) -> Sequence[Seen]:
-        return [Seen(_decode(ring), at) for ring, at in db.rows(_SEEN, since=since)]
+    def published_since(self, db: Transaction, since: int) -> Sequence[PublishedFingerprint]:
+        return [PublishedFingerprint(_decode(fingerprint), at) for fingerprint, at in db.rows(_PUBLISHED, since=since)]
 
     @read
     def sessions(self, db: Transaction, now: int) -> int:
-        [(count,)] = db.rows(_LIVE, now=now)
+        [(count,)] = db.rows(_LIVE_SESSIONS, now=now)
         return int(count)
 
 
@@ -103,24 +103,24 @@ class RedisFingerprints:
     def __init__(self, commands: "Commands") -> None:
         self._commands = commands
 
-    async def leave(self, ring: Fingerprint, now: int) -> None:
+    async def publish(self, fingerprint: Fingerprint, now: int) -> None:
         # Not needed without Redis, whose modules are 80 ms of a start.
         from pairing_ws.adapters.redis.client import translated
 
         ask = self._commands.ask
         with translated():
             await asyncio.gather(
-                ask(_KEY, "ZADD", _KEY, now, msgspec.json.encode(ring)),
-                ask(_KEY, "ZREMRANGEBYSCORE", _KEY, "-inf", now - 2 * GONE_MS),
-                ask(_KEY, "PEXPIRE", _KEY, 2 * GONE_MS),
+                ask(_KEY, "ZADD", _KEY, now, msgspec.json.encode(fingerprint)),
+                ask(_KEY, "ZREMRANGEBYSCORE", _KEY, "-inf", now - 2 * ABSENT_MS),
+                ask(_KEY, "PEXPIRE", _KEY, 2 * ABSENT_MS),
             )
 
-    async def seen(self, since: int) -> Sequence[Seen]:
+    async def published_since(self, since: int) -> Sequence[PublishedFingerprint]:
         from pairing_ws.adapters.redis.client import translated
 
         with translated():
             found = await self._commands.ask(_KEY, "ZRANGE", _KEY, since, "+inf", "BYSCORE", "WITHSCORES")
-        return [Seen(_decode(ring), int(at)) for ring, at in found]
+        return [PublishedFingerprint(_decode(fingerprint), int(at)) for fingerprint, at in found]
 
 
 _decode = msgspec.json.Decoder(Fingerprint).decode
@@ -144,11 +144,15 @@ class KeySharing:
         can't be asked is left out (an `unmigrated` database): other lines of the log say that it is away."""
         mine, now = Fingerprint.of(self._tokens.key_set), self._clock()
         found: dict[str, int] = {}
-        for name, rings in self._stores.items():
-            if unmigrated and rings is self._sql:
+        for name, store in self._stores.items():
+            if unmigrated and store is self._sql:
                 continue
             try:
-                others = [each.at for each in await rings.seen(now - GONE_MS) if not mine.shares(each.ring, each.at)]
+                others = [
+                    each.at
+                    for each in await store.published_since(now - ABSENT_MS)
+                    if not mine.accepts(each.fingerprint, each.at)
+                ]
             except Refused:
                 continue
             if others:
@@ -160,25 +164,25 @@ class KeySharing:
         await self._compare_with_sessions()
         while True:
             try:
-                await self.look()
+                await self.check()
             except Exception:
                 log.exception("keys.look_failed")
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         found = await self.differing_servers()
         for name in sorted(found.keys() - self._differing):
             log.error("keys.not_shared", store=name, seconds_ago=found[name], hint=HINT)
         for name in sorted(self._differing - found.keys()):
             log.warning("keys.shared", store=name)
         self._differing = set(found)
-        await self._leave()
+        await self._publish()
 
-    async def _leave(self) -> None:
+    async def _publish(self) -> None:
         mine, now = Fingerprint.of(self._tokens.key_set), self._clock()
-        for rings in self._stores.values():
+        for store in self._stores.values():
             try:
-                await rings.leave(mine, now)
+                await store.publish(mine, now)
             except Refused:
                 continue
 
@@ -186,8 +190,8 @@ class KeySharing:
         """Keys that no server here has had, beside sessions that were given others: a file that was lost."""
         mine, now = Fingerprint.of(self._tokens.key_set), self._clock()
         try:
-            before = await self._sql.seen(0)
-            if not before or any(each.ring.pepper == mine.pepper for each in before):
+            before = await self._sql.published_since(0)
+            if not before or any(each.fingerprint.pepper == mine.pepper for each in before):
                 return
             live = await self._sql.sessions(now)
         except Refused:

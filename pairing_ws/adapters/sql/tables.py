@@ -162,7 +162,7 @@ key_rings = sa.Table(
     "key_rings",
     metadata,
     sa.Column("id", sa.String(44), primary_key=True),
-    # As JSON, see `shared_keys.Ring`.
+    # As JSON, see `shared_keys.Fingerprint`.
     sa.Column("ring", sa.LargeBinary, nullable=False),
     sa.Column("seen_at", sa.BigInteger, nullable=False),
 )
