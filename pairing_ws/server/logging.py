@@ -1,4 +1,4 @@
-"""How this process logs: one event a line, as JSON where nobody watches. No secret is ever handed to a logger."""
+"""How this process logs: one event a line, as JSON unless it is a terminal. No secret is ever handed to a logger."""
 
 import logging
 import sys
@@ -32,12 +32,12 @@ def configure(form: str = "auto", level: str = "info") -> None:
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        # What is not told costs next to nothing.
+        # A line below the level costs next to nothing.
         wrapper_class=structlog.make_filtering_bound_logger(least),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler()
-    # Both renderers escape control characters: what a stranger sends can't forge a line.
+    # Both renderers escape control characters: what a client sends can't forge a line.
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.processors.format_exc_info],
@@ -53,7 +53,7 @@ def configure(form: str = "auto", level: str = "info") -> None:
 
 
 def say(text: str) -> None:
-    """A line for the operator, on standard error. A full disk behind it stops nobody."""
+    """A line for the operator, on standard error. A full disk behind it raises nothing."""
     with suppress(OSError):
         print(text, file=sys.stderr)
 

@@ -1,4 +1,4 @@
-"""The options under which uvicorn serves the application with all of its limits: for `serve`, and for whoever runs it.
+"""The options under which uvicorn serves the application with all of its limits: for `serve`, and for embedders.
 
 Why not uvicorn's defaults: see `transport/__init__.py` for the connections. The rest is set for the reasons given here.
 """

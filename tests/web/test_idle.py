@@ -102,7 +102,7 @@ def test_a_connection_ends_when_nothing_has_been_asked_since_the_last_answer() -
     on_a_turned_clock(story)
 
 
-def test_a_call_that_takes_longer_than_that_is_answered_and_the_time_begins_anew() -> None:
+def test_a_call_that_takes_longer_than_that_is_answered_and_the_time_starts_again() -> None:
     async def story(connection: Connection) -> None:
         await connection.send(GET)
         connection.free.clear()
