@@ -101,7 +101,7 @@ class WebSocketProtocol(asyncio.Protocol):
         task.add_done_callback(self._state.tasks.discard)
 
     def data_received(self, data: bytes) -> None:
-        if self._phase in (Phase.CONNECTING, Phase.DENYING):
+        if self._phase is not Phase.OPEN and self._is_connecting:
             self._early += data
             if len(self._early) > self._config.ws_max_size:
                 self._pause_reading()
@@ -116,7 +116,7 @@ class WebSocketProtocol(asyncio.Protocol):
         has_failed = not is_valid or frames.parser_exc is not None
         output = b"".join(frames.data_to_send())
         # Pongs to a client that takes nothing would stay in memory. Only the latest ping needs one (RFC 6455, 5.5.3).
-        if output and (not self._is_write_paused or has_failed or frames.close_rcvd):
+        if output and (self._write_timer is None or has_failed or frames.close_rcvd):
             self._transport.write(output)
         if has_failed or frames.close_rcvd:
             close = frames.close_sent if has_failed else frames.close_rcvd
@@ -139,7 +139,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._state.connections.discard(self)
-        self._end(1006 if self._phase in (Phase.CONNECTING, Phase.DENYING) else 1005)
+        self._end(1006 if self._is_connecting else 1005)
         self._phase = Phase.ENDED
         self._early = b""
         self._stop_timer()
@@ -235,7 +235,7 @@ class WebSocketProtocol(asyncio.Protocol):
             log.exception("Exception in ASGI application")
             self._fail_handshake()
         else:
-            if self._phase in (Phase.CONNECTING, Phase.DENYING):
+            if self._is_connecting:
                 log.error("ASGI callable returned without completing handshake.")
                 self._fail_handshake()
             elif result is not None:
@@ -258,16 +258,18 @@ class WebSocketProtocol(asyncio.Protocol):
         message = self._messages.popleft()
         if not self._messages:
             self._messages = None
-            if self._phase not in (Phase.CONNECTING, Phase.DENYING):
+            if not self._is_connecting:
                 self._resume_reading()
         return message
 
     async def send(self, message: Message) -> None:
         """Raises ClientDisconnected once the connection has ended, and RuntimeError for a message out of order."""
-        if self._is_write_paused and self._writable:
+        if self._write_timer is not None and self._writable:
             await self._writable.wait()
         kind, phase = message["type"], self._phase
-        if phase is Phase.CONNECTING and kind == "websocket.accept":
+        if phase is Phase.OPEN and kind == "websocket.send":
+            self._send(message)
+        elif phase is Phase.CONNECTING and kind == "websocket.accept":
             self._accept(message)
         elif phase is Phase.CONNECTING and kind == "websocket.close":
             self._write_response(403, [], b"")
@@ -279,16 +281,6 @@ class WebSocketProtocol(asyncio.Protocol):
             parts.append(message.get("body", b""))
             if not message.get("more_body", False):
                 self._write_response(start["status"], [*start.get("headers", ())], b"".join(parts))
-        elif phase is Phase.OPEN and kind == "websocket.send":
-            text = message.get("text")
-            try:
-                if text is not None:
-                    self._frames.send_text(text.encode())
-                else:
-                    self._frames.send_binary(message["bytes"])
-            except InvalidState:
-                raise ClientDisconnected from None
-            self._flush()
         elif phase is Phase.OPEN and kind == "websocket.close":
             if not self._transport.is_closing():
                 self._close(message.get("code", 1000), Phase.CLOSING, message.get("reason") or "")
@@ -300,6 +292,17 @@ class WebSocketProtocol(asyncio.Protocol):
                 raise ClientDisconnected
         else:
             raise RuntimeError(f"Unexpected ASGI message '{kind}'")
+
+    def _send(self, message: Message) -> None:
+        text = message.get("text")
+        try:
+            if text is not None:
+                self._frames.send_text(text.encode())
+            else:
+                self._frames.send_binary(message["bytes"])
+        except InvalidState:
+            raise ClientDisconnected from None
+        self._flush()
 
     def _accept(self, message: Message) -> None:
         if self._transport.is_closing():
@@ -324,7 +327,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._transport.close()
 
     def _fail_handshake(self) -> None:
-        if self._phase in (Phase.CONNECTING, Phase.DENYING):
+        if self._is_connecting:
             self._write_response(500, [(b"content-type", b"text/plain")], b"Internal Server Error")
 
     def _close(self, code: int, phase: Phase, reason: str = "") -> None:
@@ -356,8 +359,8 @@ class WebSocketProtocol(asyncio.Protocol):
         self._transport.write(b"".join(self._frames.data_to_send()))
 
     @property
-    def _is_write_paused(self) -> bool:
-        return self._write_timer is not None
+    def _is_connecting(self) -> bool:
+        return self._phase in (Phase.CONNECTING, Phase.DENYING)
 
     def _pause_reading(self) -> None:
         if not self._read_paused:
