@@ -109,7 +109,9 @@ class Client:
 class OpenSocket(Client):
     def __init__(self, world: World, *, approver: bool = False) -> None:
         super().__init__("websocket.disconnect")
-        services: Any = SimpleNamespace(pairings=world, accounts=world, random=lambda size: bytes(size))
+        services: Any = SimpleNamespace(
+            pairings=world, accounts=SimpleNamespace(sessions=world), random=lambda size: bytes(size)
+        )
         session: Any = SimpleNamespace(id="S", user=SimpleNamespace(id="U"), signed_by="") if approver else None
         notifier = PairingNotifier(Connection(self.receive, self.send), services, "A" * 22, BySecret("s"), session)
         self.task = asyncio.create_task(notifier.run())
