@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 import structlog
 from prometheus_client import REGISTRY
@@ -20,11 +19,12 @@ from pairing_ws.accounts.step_up import CHALLENGE_MS, StepUpService
 from pairing_ws.accounts.types import LoggedIn
 from pairing_ws.accounts.types import Policy as AccountPolicy
 from pairing_ws.adapters.audit_log import audit
+from pairing_ws.adapters.backend import Backend
 from pairing_ws.adapters.jwt.access_tokens import KeyRing
 from pairing_ws.adapters.jwt.dpop import DpopProofs
 from pairing_ws.adapters.jwt.host_assertions import host_keys
 from pairing_ws.adapters.jwt.key_file import signing_keys
-from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
+from pairing_ws.adapters.memory import memory_backend
 from pairing_ws.adapters.places import places_database
 from pairing_ws.adapters.push import push_service
 from pairing_ws.adapters.rate_limits import RateLimits, rules
@@ -53,10 +53,6 @@ from pairing_ws.web.openapi import openapi
 from pairing_ws.web.services import Services
 from pairing_ws.web.sockets.sockets import PATHS, Sockets, not_upgraded
 from pairing_ws.web.wire.operation import Health, PublicKeys
-
-if TYPE_CHECKING:
-    from pairing_ws.adapters.redis.client import Commands
-    from pairing_ws.adapters.redis.pubsub import RedisBus
 
 log = structlog.get_logger()
 
@@ -168,8 +164,8 @@ def build(
     tokens = KeyRing(signing_keys(settings, clock), settings.public_url, clock)
     database = open_database(settings.database_url)
     accounts_store = SqlAccounts(database)
-    bus, store, commands = _build_pairing_store(settings, clock)
-    limits = RateLimits(rules(settings), commands)
+    bus, store, counters, fingerprints = _build_backend(settings, clock)
+    limits = RateLimits(rules(settings), counters)
 
     async def end_pairings(device_ids: Sequence[str]) -> None:
         await pairings.end_all_of(device_ids)
@@ -241,30 +237,21 @@ def build(
         tokens.pepper,
         audit,
     )
-    proofs = DpopProofs(settings.public_url, tokens.pepper, clock, commands)
+    proofs = DpopProofs(settings.public_url, tokens.pepper, clock, counters)
     services = Services(settings, pairings, account_service, step_ups, proofs, settings.proxies, clock, random, Drain())
-    key_sharing = KeySharing(tokens, SqlFingerprints(database), commands, clock)
+    key_sharing = KeySharing(tokens, SqlFingerprints(database), fingerprints, clock)
     opened = [bus, push] if isinstance(push, AbstractAsyncContextManager) else [bus]
     return Components(services, store, bus, accounts_store, tokens, key_sharing, database, opened)
 
 
-def _build_pairing_store(
-    settings: Settings, clock: Clock
-) -> "tuple[MemoryBus | RedisBus, PairingStore, Commands | None]":
-    """What lives for minutes, and where its rates are counted."""
+def _build_backend(settings: Settings, clock: Clock) -> Backend:
+    """Where lives what lasts for minutes, and where rates are counted."""
     if settings.redis_url is None:
-        memory_bus = MemoryBus()
-        return memory_bus, MemoryPairings(memory_bus, clock), None
-    # Not needed without Redis: 80 ms of a start.
-    from pairing_ws.adapters.redis.client import Commands
-    from pairing_ws.adapters.redis.pairing_store import RedisPairings
-    from pairing_ws.adapters.redis.pubsub import RedisBus
-    from pairing_ws.adapters.redis.topology import servers_at
+        return memory_backend(clock)
+    # Not needed without Redis.
+    from pairing_ws.adapters.redis.backend import redis_backend
 
-    servers = servers_at(settings.redis_url, settings.redis_ca_file, verified=settings.redis_tls_verify)
-    commands = Commands(servers)
-    bus = RedisBus(servers, commands)
-    return bus, RedisPairings(commands, bus.verbs.ring), commands
+    return redis_backend(settings.redis_url, settings.redis_ca_file, verified=settings.redis_tls_verify)
 
 
 async def _tidy(account_service: AccountService) -> None:

@@ -19,11 +19,10 @@ from types import ModuleType
 from typing import Any, ClassVar, NamedTuple
 
 import pytest
-import redis.asyncio
 import uvicorn
 from packaging.requirements import Requirement
 
-from tests.support.servers import RedisServer, wait_for
+from tests.support.servers import wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted((ROOT / "pairing_ws").rglob("*.py"))
@@ -38,23 +37,7 @@ class Borrowed(NamedTuple):
     why: str
 
 
-BORROWED = [
-    Borrowed(
-        "redis._parsers.base.BaseParser",
-        "pairing_ws/adapters/redis/connection.py",
-        "turns an error that Redis answers into redis-py's exception of that kind",
-    ),
-    Borrowed(
-        "redis.asyncio.Connection._writer",
-        "pairing_ws/adapters/redis/connection.py",
-        "the transport of a connection that redis-py has authenticated, to speak on it without a task per command",
-    ),
-    Borrowed(
-        "redis.asyncio.Connection._close",
-        "pairing_ws/adapters/redis/connection.py",
-        "forgets the transport: `disconnect` waits for a protocol that is no longer there",
-    ),
-]
+BORROWED: list[Borrowed] = []
 # Names with an underscore that the standard library documents.
 DOCUMENTED = {"_asdict", "_exit", "_fields", "_replace", "_value_"}
 # Alembic alone can import it.
@@ -62,7 +45,7 @@ UNIMPORTABLE = {"pairing_ws/adapters/sql/migrations/env.py"}
 
 # What the package leans on beyond a few documented calls, so that a new release is tried before it is taken.
 BOUNDED = {
-    "asyncpg", "hiredis", "httptools", "limits", "msgspec", "pydantic", "redis", "sqlalchemy", "starlette", "uvicorn",
+    "asyncpg", "hiredis", "httptools", "limits", "msgspec", "pydantic", "sqlalchemy", "starlette", "uvicorn",
     "uvloop", "websockets",
 }  # fmt: skip
 
@@ -174,8 +157,7 @@ def test_what_is_leaned_on_has_an_upper_bound() -> None:
     bounded = {each.name for each in requirements() if any(one.operator == "<" for one in each.specifier)}
     used = {each.name for each in requirements()}
     assert BOUNDED & used <= bounded
-    # hiredis comes with redis.
-    assert BOUNDED - used <= {"hiredis"}
+    assert used >= BOUNDED
 
 
 def test_the_lock_holds_what_is_asked_for() -> None:
@@ -190,23 +172,6 @@ def test_the_locks_name_no_index() -> None:
 
 
 # What each must do
-
-
-def test_an_error_of_redis_becomes_the_exception_of_its_kind() -> None:
-    from redis._parsers.base import BaseParser
-
-    assert isinstance(BaseParser.parse_error("NOSCRIPT No matching script"), redis.exceptions.NoScriptError)  # type: ignore[no-untyped-call]
-    assert isinstance(BaseParser.parse_error("MOVED 1 127.0.0.1:7001"), redis.exceptions.MovedError)  # type: ignore[no-untyped-call]
-
-
-async def test_a_connection_of_redis_has_a_writer_and_forgets_it_at_once(redis_server: RedisServer) -> None:
-    connection = redis.asyncio.Connection(host="127.0.0.1", port=redis_server.port)
-    await connection.connect()  # type: ignore[no-untyped-call]
-    assert isinstance(connection._writer, asyncio.StreamWriter)
-    transport = connection._writer.transport
-    connection._close()  # type: ignore[no-untyped-call]
-    assert connection._writer is None
-    assert transport.is_closing()
 
 
 class Told(asyncio.Protocol):

@@ -2,14 +2,13 @@
 
 import os
 import resource
-import ssl
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pairing_ws.config.environment import environment_name, load, unknown_variables
-from pairing_ws.config.redis_url import RedisAddress
+from pairing_ws.config.redis_url import RedisAddress, TlsOptions
 from pairing_ws.config.settings import Settings, SettingsError
 
 Set = Callable[..., None]
@@ -104,11 +103,35 @@ def test_every_limit_is_turned_off_by_zero(environment: Set, name: str) -> None:
     assert getattr(load(), f"limit_{name.lower()}") in ("0", 0)
 
 
-def test_an_authority_of_ones_own_needs_no_key_identifiers_on_any_python() -> None:
-    """Python 3.13 asks for them by default."""
-    options = RedisAddress.parse("rediss://host?ssl_ca_certs=/etc/ca.crt").options
-    assert options["ssl_exclude_verify_flags"] == [ssl.VerifyFlags.VERIFY_X509_STRICT]
-    assert "ssl_exclude_verify_flags" not in RedisAddress.parse("rediss://host").options
+def test_options_of_the_url_go_before_the_settings_for_the_tls_of_redis() -> None:
+    said = RedisAddress.parse("rediss://host?ssl_ca_certs=/a.crt&ssl_cert_reqs=optional&ssl_check_hostname=yes")
+    assert said.trusting(Path("/b.crt"), verified=False).tls == said.tls == TlsOptions("/a.crt", "optional", True)
+    platforms = RedisAddress.parse("rediss://host")
+    assert platforms.trusting(None, verified=True).tls == TlsOptions()
+    assert platforms.trusting(Path("/b.crt"), verified=False).tls == TlsOptions("/b.crt", "none", False)
+    assert RedisAddress.parse("redis://host").trusting(Path("/b.crt"), verified=False).tls is None
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://user:p%40ss@host/3", ("user", "p@ss", 3)),
+        ("redis://:p%2Fss@host", ("", "p/ss", 0)),
+        ("redis://host/1?db=2&username=u&password=p%2520", ("u", "p%20", 2)),
+        ("redis+sentinel://:one@a,b/main/4?sentinel_password=two", ("", "one", 4)),
+        ("unix://:pass@/run/my%20redis.sock?db=1", ("", "pass", 1)),
+    ],
+)
+def test_the_credentials_and_the_database_of_a_redis_are_read_from_its_url(
+    url: str, expected: tuple[str, str, int]
+) -> None:
+    address = RedisAddress.parse(url)
+    assert (address.username, address.password, address.database) == expected
+    assert address.tls is None
+    assert address.path == ("/run/my redis.sock" if url.startswith("unix") else "")
+
+
+def test_an_option_that_only_redis_py_knows_is_refused() -> None:
     with pytest.raises(ValueError, match="redis://"):
         RedisAddress.parse("rediss://host?ssl_exclude_verify_flags=VERIFY_X509_STRICT")
 

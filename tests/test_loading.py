@@ -39,7 +39,7 @@ FOR_OTHERS = {
     "httpx2": "pushes",
     "maxminddb": "places",
 }
-FOR_REDIS = {"redis": "Redis", "pairing_ws.adapters.redis.pairing_store": "Redis"}
+FOR_REDIS = {"hiredis": "Redis", "pairing_ws.adapters.redis.pairing_store": "Redis"}
 
 
 def loaded(folder: Path, **environment: str) -> set[str]:

@@ -1,19 +1,23 @@
 """Everything short-lived in this process's memory: for one worker, and for tests."""
 
 import heapq
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from pairing_ws.adapters.subscribers import SubscriberRegistry
+from pairing_ws.adapters.backend import Backend, MessageBus
 from pairing_ws.core.clock import Clock
 from pairing_ws.pairing.machine import Pairing
 from pairing_ws.pairing.ports import Full, Loaded, pairing_channel
 
 # A finished pairing can be read this long, then it is unknown.
 AFTERLIFE_MS = 300_000
+# So many counters and marks are kept before it is seen which of them are over.
+MOST_UNSWEPT = 1024
 
 
-class MemoryBus(SubscriberRegistry):
-    """A bus whose every ring arrives, because it never leaves the process."""
+class MemoryBus(MessageBus):
+    """A bus whose every message arrives, because it never leaves the process."""
 
     async def publish(self, channel: str, message: str = "") -> None:
         self.dispatch(channel, message)
@@ -110,3 +114,65 @@ class MemoryPairings:
 
 def _leaves_at(pairing: Pairing) -> int:
     return (pairing.finished_at or pairing.expires_at) + AFTERLIFE_MS
+
+
+class _Window(NamedTuple):
+    """Times are ms on the timer."""
+
+    start: int
+    counted: int
+    before: int
+    forgotten_at: int
+
+
+class MemoryCounters:
+    """See `ports.SharedCounters`. `timer` (seconds) is never set: by a clock that is, a mark could be forgotten too
+    soon. No method awaits between reading and writing, so each is atomic."""
+
+    def __init__(self, timer: Callable[[], float] = time.monotonic) -> None:
+        self._timer = timer
+        self._windows: dict[str, _Window] = {}
+        self._marks: dict[str, int] = {}
+        self._sweep_at = MOST_UNSWEPT
+
+    async def count(self, key: str, most: int, window_ms: int, *, counted: bool = True) -> int:
+        """See `ports.SharedCounters.count`. The same window as in `redis/scripts/count.lua`."""
+        now = self._now()
+        start, count, before, _ = self._windows.get(key) or _Window(now, 0, 0, 0)
+        if now >= start + 2 * window_ms:
+            start, count, before = now, 0, 0
+        elif now >= start + window_ms:
+            start, count, before = start + window_ms, 0, count
+        left = start + window_ms - now
+        if before * left // window_ms + count >= most:
+            return left if count >= most else (before * left - (most - count) * window_ms) // before + 1
+        if counted:
+            self._windows[key] = _Window(start, count + 1, before, start + 2 * window_ms)
+            self._sweep(now)
+        return 0
+
+    async def mark(self, key: str, ttl_ms: int) -> bool:
+        """See `ports.SharedCounters.mark`."""
+        now = self._now()
+        if self._marks.get(key, now) > now:
+            return False
+        self._marks[key] = now + ttl_ms
+        self._sweep(now)
+        return True
+
+    def _now(self) -> int:
+        return round(self._timer() * 1000)
+
+    def _sweep(self, now: int) -> None:
+        """Forget what is over, each time that there is twice as much as was left."""
+        if len(self._windows) + len(self._marks) < self._sweep_at:
+            return
+        self._windows = {key: window for key, window in self._windows.items() if window.forgotten_at > now}
+        self._marks = {key: until for key, until in self._marks.items() if until > now}
+        self._sweep_at = max(MOST_UNSWEPT, 2 * (len(self._windows) + len(self._marks)))
+
+
+def memory_backend(clock: Clock) -> Backend:
+    """For one process. Pairings follow `clock`."""
+    bus = MemoryBus()
+    return Backend(bus, MemoryPairings(bus, clock), MemoryCounters(), None)

@@ -1,18 +1,12 @@
-"""Rates per key, by the `limits` library: counted in process memory, or in Redis for all processes together."""
+"""Rates per key: which there are, and what is said when one is used up. `SharedCounters` count them."""
 
-import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from limits import RateLimitItem, parse
-from limits.aio.storage import MemoryStorage, Storage
-from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 from pairing_ws.config.settings import Settings
 from pairing_ws.core.errors import Code, Refused, Unavailable
-
-if TYPE_CHECKING:
-    from pairing_ws.adapters.redis.client import Commands
+from pairing_ws.core.ports import SharedCounters
 
 # Rates that are no settings. An account's report hides an origin from it for a day, three accounts' reports within an
 # hour, from as many addresses, close it for all, and a pairing is reported once. Renames leave a line in the activity,
@@ -46,18 +40,11 @@ def rules(settings: Settings) -> dict[str, str]:
 
 
 class RateLimits:
-    """`rules`: name → rate such as `120/minute`, or "0" for none. `commands` counts them in Redis, for all processes
-    together. See `ports.Limits`."""
+    """`rules`: name → rate such as `120/minute`, or "0" for none. See `ports.Limits`."""
 
-    def __init__(self, rules: Mapping[str, str], commands: "Commands | None") -> None:
+    def __init__(self, rules: Mapping[str, str], counters: SharedCounters) -> None:
         self._rules: dict[str, RateLimitItem] = {name: parse(rate) for name, rate in rules.items() if rate != "0"}
-        storage: Storage = MemoryStorage()
-        if commands:
-            # Not needed without Redis, whose modules are 80 ms of a start.
-            from pairing_ws.adapters.redis.counters import CommandsStorage
-
-            storage = CommandsStorage(commands)
-        self._strategy = SlidingWindowCounterRateLimiter(storage)
+        self._counters = counters
 
     async def hit(self, rule: str, key: str) -> None:
         """See `ports.Limits.hit`."""
@@ -71,12 +58,12 @@ class RateLimits:
         rate = self._rules.get(rule)
         if rate is None:
             return
+        # A rate that the operator changes begins with nothing counted.
+        name = f"limits:{rate.amount}/{rate.get_expiry()}:{rule}:{key}"
         try:
-            allowed = await (self._strategy.hit if counted else self._strategy.test)(rate, rule, key)
-            if allowed:
-                return
-            window = await self._strategy.get_window_stats(rate, rule, key)
+            wait_ms = await self._counters.count(name, rate.amount, rate.get_expiry() * 1000, counted=counted)
         except Unavailable as error:
             raise Unavailable("the rate limiter") from error
-        wait = max(1, round(window.reset_time - time.time()))
-        raise Refused(Code.RATE_LIMITED, "too many requests; slow down", retry_after=wait)
+        if wait_ms:
+            wait = max(1, round(wait_ms / 1000))
+            raise Refused(Code.RATE_LIMITED, "too many requests; slow down", retry_after=wait)

@@ -309,7 +309,7 @@ class Settings(BaseModel):
     def _redis_by_tls(self) -> bool:
         from pairing_ws.config.redis_url import RedisAddress
 
-        return self.redis_url is not None and RedisAddress.parse(self.redis_url).tls
+        return self.redis_url is not None and RedisAddress.parse(self.redis_url).tls is not None
 
     @property
     def public_host(self) -> str:

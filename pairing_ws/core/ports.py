@@ -34,6 +34,21 @@ class Push(Protocol):
         """The same for all of them, which are asked for in the background, and only if messages are sent at all."""
 
 
+class SharedCounters(Protocol):
+    """Counts and marks that all processes share. Raises Unavailable when the store is away."""
+
+    async def count(self, key: str, most: int, window_ms: int, *, counted: bool = True) -> int:
+        """Count one for this key, unless that makes more than `most` within the last `window_ms`, by a sliding window:
+        what the window before had counts by the share of it that is not over.
+
+        0 if there was room, else in how many ms there is, with nothing counted. With `counted=False` nothing is counted
+        in either case. Of many callers at once no more get room than there is.
+        """
+
+    async def mark(self, key: str, ttl_ms: int) -> bool:
+        """True for the first caller with this key; for others not before `ttl_ms` are over."""
+
+
 class Limits(Protocol):
     """Rates per key over all processes. Raises Unavailable when the counters are away: callers then refuse."""
 

@@ -19,7 +19,7 @@ def load(name: str) -> ModuleType:
         return import_module(f"pairing_ws.{name}")
     finally:
         gc.freeze()
-        # What is loaded later, such as redis-py, is no garbage either: 15 ms.
+        # What is loaded later, such as an adapter, is no garbage either: 15 ms.
         gc.set_threshold(*GC_THRESHOLDS)
         gc.enable()
 

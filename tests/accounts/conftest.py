@@ -18,7 +18,7 @@ from pairing_ws.accounts.service import AccountService
 from pairing_ws.accounts.types import LoggedIn, Policy
 from pairing_ws.adapters.jwt.access_tokens import KeyRing
 from pairing_ws.adapters.jwt.key_file import make_key_file
-from pairing_ws.adapters.memory import MemoryBus
+from pairing_ws.adapters.memory import MemoryBus, MemoryCounters
 from pairing_ws.adapters.push import NoPush
 from pairing_ws.adapters.rate_limits import RateLimits
 from pairing_ws.adapters.sql.account_store import SqlAccounts
@@ -102,7 +102,16 @@ def world(database: Database, tokens: KeyRing, clock: FakeClock, policy: Policy)
 
     monitor = SessionMonitor(store, clock, session_ended, policy.refresh_key)
     accounts = AccountService(
-        store, bus, RateLimits({}, None), NoPush(), tokens, policy, clock, secrets.token_bytes, devices_ended, monitor
+        store,
+        bus,
+        RateLimits({}, MemoryCounters()),
+        NoPush(),
+        tokens,
+        policy,
+        clock,
+        secrets.token_bytes,
+        devices_ended,
+        monitor,
     )
     return World(database, store, accounts, clock, ended, policy, tokens, bus)
 

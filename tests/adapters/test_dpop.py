@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
-from pairing_ws.adapters.jwt.dpop import NONCE_SECONDS, REMEMBERED_MS, SKEW_SECONDS, DpopProofs
-from pairing_ws.adapters.redis.client import Commands
-from pairing_ws.adapters.redis.topology import servers_at
+from pairing_ws.adapters.jwt.dpop import NONCE_SECONDS, SKEW_SECONDS, DpopProofs
+from pairing_ws.adapters.memory import MemoryCounters
+from pairing_ws.adapters.redis.backend import topology_at
+from pairing_ws.adapters.redis.client import RedisClient
+from pairing_ws.adapters.redis.counters import RedisCounters
 from pairing_ws.core.errors import Code, Refused
 from tests.support.clock import FakeClock
 from tests.support.keys import DeviceKey
@@ -18,9 +20,9 @@ PEPPER = b"p" * 32
 KEY = DeviceKey()
 
 
-def proofs(clock: FakeClock, pepper: bytes = PEPPER, commands: Commands | None = None) -> DpopProofs:
+def proofs(clock: FakeClock, pepper: bytes = PEPPER) -> DpopProofs:
     """Their timer is the clock as it is now: unlike this it is never set."""
-    return DpopProofs(PUBLIC_URL, pepper, clock, commands, lambda: clock() / 1000)
+    return DpopProofs(PUBLIC_URL, pepper, clock, MemoryCounters(lambda: clock() / 1000))
 
 
 def demand(
@@ -76,20 +78,10 @@ async def test_a_proof_is_remembered_for_as_long_as_any_process_could_take_it() 
     assert await code_of(demand(verifier, nonce, proof=proof)) == Code.USE_DPOP_NONCE
 
 
-async def test_what_is_remembered_is_forgotten_again() -> None:
-    clock = FakeClock()
-    verifier = proofs(clock)
-    for _ in range(3):
-        for _ in range(5):
-            assert await code_of(demand(verifier, verifier.nonce())) is None
-        assert len(verifier._seen) == 5
-        clock.forward(ms=REMEMBERED_MS)
-
-
 @pytest.mark.security(37)
 async def test_a_proof_stays_used_though_the_clock_is_set_forward_and_back_again() -> None:
     clock = FakeClock()
-    verifier = DpopProofs(PUBLIC_URL, PEPPER, clock, None)
+    verifier = DpopProofs(PUBLIC_URL, PEPPER, clock, MemoryCounters())
     nonce = verifier.nonce()
     proof = KEY.proof("GET", f"{PUBLIC_URL}/x", nonce)
     assert await code_of(demand(verifier, nonce, proof=proof)) is None
@@ -135,9 +127,11 @@ async def test_an_address_is_compared_with_the_public_one(url: str, path: str, f
 @pytest.mark.security(26)
 @pytest.mark.parametrize("method", ["POST", "PATCH", "GET", "HEAD", "DELETE"])
 async def test_while_redis_is_away_a_proof_counts_only_for_reading_and_taking_away(method: str) -> None:
-    servers = servers_at(f"redis://127.0.0.1:{free_port()}/0")
-    verifier = proofs(FakeClock(), commands=Commands(servers))
+    topology = topology_at(f"redis://127.0.0.1:{free_port()}/0")
+    client = RedisClient(topology)
+    verifier = DpopProofs(PUBLIC_URL, PEPPER, FakeClock(), RedisCounters(client))
     proof = KEY.proof(method, f"{PUBLIC_URL}/x", verifier.nonce())
     told = [await code_of(verifier.verify([proof], method, "/x", KEY.jkt, None)) for _ in range(2)]
     assert told == ([Code.UNAVAILABLE] * 2 if method in ("POST", "PATCH") else [None, Code.INVALID_PROOF])
-    await servers.aclose()
+    await client.aclose()
+    await topology.aclose()

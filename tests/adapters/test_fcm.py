@@ -17,7 +17,7 @@ from starlette.responses import Response
 from structlog.testing import capture_logs
 
 from pairing_ws.adapters.fcm import FcmPush
-from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
+from pairing_ws.adapters.memory import MemoryBus, MemoryCounters, MemoryPairings
 from pairing_ws.adapters.places import NoPlaces
 from pairing_ws.adapters.rate_limits import RateLimits
 from pairing_ws.core.clock import iso
@@ -258,7 +258,7 @@ async def test_whatever_the_push_service_does_the_approval_stands_and_is_told_to
             MemoryPairings(bus, clock),
             bus,
             Anybody(),
-            RateLimits({}, None),
+            RateLimits({}, MemoryCounters()),
             pusher.push,
             NoPlaces(),
             Policy(verify="never"),

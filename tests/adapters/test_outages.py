@@ -1,4 +1,4 @@
-"""What the log says of servers that are away: cause and address, no password, once, and once when it is over."""
+"""What the log says of topology that are away: cause and address, no password, once, and once when it is over."""
 
 from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from pairing_ws.adapters.outages import Outages, cause_in_sql
-from pairing_ws.adapters.redis.client import Commands
+from pairing_ws.adapters.redis.backend import topology_at
+from pairing_ws.adapters.redis.client import RedisClient
 from pairing_ws.adapters.redis.pubsub import RedisBus
-from pairing_ws.adapters.redis.topology import servers_at
 from pairing_ws.adapters.sql.account_store import SqlAccounts
 from pairing_ws.adapters.sql.database import open_database
 from pairing_ws.core.errors import Unavailable
@@ -33,12 +33,12 @@ def of(logs: Logs, event: str) -> Logs:
 
 
 async def ask(url: str, times: int = 3) -> None:
-    commands = Commands(servers_at(url))
+    client = RedisClient(topology_at(url))
     for _ in range(times):
         with pytest.raises((Exception, TimeoutError)):
-            await commands.ask("key", "GET", "key")
-    await commands.aclose()
-    await commands._servers.aclose()
+            await client.execute("key", "GET", "key")
+    await client.aclose()
+    await client._topology.aclose()
 
 
 async def test_a_redis_that_refuses_connections_is_named_with_its_address_once(logs: Logs) -> None:
@@ -87,17 +87,17 @@ async def test_sentinels_and_a_cluster_that_are_away_are_named_each_with_its_cau
 
 async def test_when_redis_is_back_the_log_says_so_of_commands_and_of_the_link(logs: Logs, tmp_path: Path) -> None:
     redis = RedisServer(tmp_path)
-    servers = servers_at(redis.url)
-    commands = Commands(servers)
-    async with RedisBus(servers, commands) as bus, bus.watch(["channel"], lambda _: None):
-        await commands.ask("key", "GET", "key")
+    topology = topology_at(redis.url)
+    client = RedisClient(topology)
+    async with RedisBus(topology, client) as bus, bus.watch(["channel"], lambda _: None):
+        await client.execute("key", "GET", "key")
         redis.stop()
         for _ in range(3):
             with pytest.raises((Exception, TimeoutError)):
-                await commands.ask("key", "GET", "key")
+                await client.execute("key", "GET", "key")
         await eventually(lambda: of(logs, "bus.link_lost"), "the link's loss")
         redis.start()
-        await commands.ask("key", "GET", "key")
+        await client.execute("key", "GET", "key")
         await eventually(lambda: of(logs, "bus.link_back"), "the link's return")
     redis.stop()
     server = f"127.0.0.1:{redis.port}"
@@ -180,8 +180,8 @@ async def test_a_certificate_that_nobody_knows_is_taken_by_settings_of_our_own_t
     redis_kinds: Callable[[str], Kind],
 ) -> None:
     url, _, authority = redis_kinds("tls").url.partition("?ssl_ca_certs=")
-    for servers in (servers_at(url, Path(authority)), servers_at(url, verified=False)):
-        commands = Commands(servers)
-        assert await commands.ask("key", "GET", "unknown") is None
-        await commands.aclose()
-        await servers.aclose()
+    for topology in (topology_at(url, Path(authority)), topology_at(url, verified=False)):
+        client = RedisClient(topology)
+        assert await client.execute("key", "GET", "unknown") is None
+        await client.aclose()
+        await topology.aclose()

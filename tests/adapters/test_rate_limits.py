@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from pairing_ws.adapters.memory import MemoryCounters
 from pairing_ws.adapters.rate_limits import RateLimits
-from pairing_ws.adapters.redis.client import Commands
-from pairing_ws.adapters.redis.topology import servers_at
+from pairing_ws.adapters.redis.backend import topology_at
+from pairing_ws.adapters.redis.client import RedisClient
+from pairing_ws.adapters.redis.counters import RedisCounters
 from pairing_ws.core.errors import Code, Refused, Unavailable
 from tests.support.servers import RedisServer
 
@@ -19,20 +21,22 @@ Make = Callable[..., RateLimits]
 
 
 @asynccontextmanager
-async def process(url: str) -> AsyncIterator[Commands]:
-    servers = servers_at(url)
-    yield Commands(servers)
-    await servers.aclose()
+async def process(url: str) -> AsyncIterator[RedisCounters]:
+    topology = topology_at(url)
+    client = RedisClient(topology)
+    yield RedisCounters(client)
+    await client.aclose()
+    await topology.aclose()
 
 
 @pytest.fixture(params=["memory", "redis"])
 async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
     """Makes the limits of one process. Rates in days: no window ends during a test."""
     if request.param == "memory":
-        yield lambda **rules: RateLimits(rules, None)
+        yield lambda **rules: RateLimits(rules, MemoryCounters())
     else:
-        async with process(request.getfixturevalue("redis_server").url) as commands:
-            yield lambda **rules: RateLimits(rules, commands)
+        async with process(request.getfixturevalue("redis_server").url) as counters:
+            yield lambda **rules: RateLimits(rules, counters)
 
 
 @pytest.fixture
@@ -98,15 +102,15 @@ async def test_a_key_may_be_anything_an_address_or_a_client_can_be(make: Make, k
 
 async def test_processes_count_together_over_redis(redis_server: RedisServer, key: str) -> None:
     async with AsyncExitStack() as stack:
-        commands = [await stack.enter_async_context(process(redis_server.url)) for _ in range(3)]
-        processes = [RateLimits({"create": "10/day"}, each) for each in commands]
+        counters = [await stack.enter_async_context(process(redis_server.url)) for _ in range(3)]
+        processes = [RateLimits({"create": "10/day"}, each) for each in counters]
         assert await refusals([processes[n % 3].hit("create", key) for n in range(30)]) == 20
 
 
 async def test_counters_that_are_away_are_unavailable_never_open_and_come_back(tmp_path: Path, key: str) -> None:
     server = RedisServer(tmp_path)
-    async with process(server.url) as commands:
-        limits = RateLimits({"create": "2/day"}, commands)
+    async with process(server.url) as counters:
+        limits = RateLimits({"create": "2/day"}, counters)
         await limits.hit("create", key)
         server.stop()
         for call in (limits.hit, limits.check):
@@ -120,8 +124,8 @@ async def test_counters_that_are_away_are_unavailable_never_open_and_come_back(t
 
 async def test_every_counter_in_redis_has_a_time_to_live(tmp_path: Path, key: str) -> None:
     server = RedisServer(tmp_path)
-    async with process(server.url) as commands:
-        limits = RateLimits({"create": "2/minute", "number": "1/hour"}, commands)
+    async with process(server.url) as counters:
+        limits = RateLimits({"create": "2/minute", "number": "1/hour"}, counters)
         await limits.hit("create", key)
         await limits.hit("number", key)
     async with Redis.from_url(server.url) as redis:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from pairing_ws.adapters.memory import MemoryBus, MemoryPairings
-from pairing_ws.adapters.redis.client import Commands
+from pairing_ws.adapters.redis.backend import topology_at
+from pairing_ws.adapters.redis.client import RedisClient
 from pairing_ws.adapters.redis.pairing_store import RedisPairings
 from pairing_ws.adapters.redis.pubsub import RedisBus
-from pairing_ws.adapters.redis.topology import servers_at
 from pairing_ws.core.devices import Approver
 from pairing_ws.core.ports import Bus
 from pairing_ws.pairing.machine import Event, Initiator, Pairing
@@ -101,10 +101,10 @@ class Ear:
 @asynccontextmanager
 async def one_process(url: str) -> AsyncIterator[tuple[RedisPairings, RedisBus]]:
     """What one process has on that Redis."""
-    servers = servers_at(url)
-    commands = Commands(servers)
-    async with RedisBus(servers, commands) as bus:
-        yield RedisPairings(commands, bus.verbs.ring), bus
+    topology = topology_at(url)
+    client = RedisClient(topology)
+    async with RedisBus(topology, client) as bus:
+        yield RedisPairings(client, bus.commands.publish), bus
 
 
 @asynccontextmanager

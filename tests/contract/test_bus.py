@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from pairing_ws.adapters.redis.pubsub import pause
+from pairing_ws.adapters.redis.subscriptions import backoff_seconds
 from pairing_ws.core.errors import Unavailable
 from pairing_ws.core.ports import Bus
 from pairing_ws.pairing.machine import Event
@@ -249,4 +249,4 @@ async def test_a_bus_that_starts_before_redis_does_listens_once_it_is_there(tmp_
 
 
 def test_a_link_is_tried_again_however_often_it_has_failed() -> None:
-    assert all(0 < pause(failures) <= 2 for failures in (0, 1, 1100, 10**9))
+    assert all(0 < backoff_seconds(failures) <= 2 for failures in (0, 1, 1100, 10**9))

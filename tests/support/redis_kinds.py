@@ -139,7 +139,7 @@ class Secured(Single):
             "password": PASSWORD,
             "ssl": True,
             "ssl_ca_certs": str(authority),
-            # The authority has no key identifiers, as many private ones: see `redis_address.py`.
+            # The authority has no key identifiers, as many private ones: see `ssl_context`.
             "ssl_exclude_verify_flags": [ssl.VerifyFlags.VERIFY_X509_STRICT],
         }
         self.nodes.append(Node(folder, *tls, *files, "--tls-ca-cert-file", str(authority), *users, port=port))

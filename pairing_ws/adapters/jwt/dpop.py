@@ -8,10 +8,9 @@ import base64
 import binascii
 import hashlib
 import hmac
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -20,12 +19,11 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 from pairing_ws.adapters.jwt.access_tokens import MAX_TOKEN, read_header
+from pairing_ws.adapters.memory import MemoryCounters
 from pairing_ws.core import codes
 from pairing_ws.core.clock import SKEW_MS, Clock
 from pairing_ws.core.errors import Code, Refused, Unavailable
-
-if TYPE_CHECKING:
-    from pairing_ws.adapters.redis.client import Commands
+from pairing_ws.core.ports import SharedCounters
 
 HEADER = frozenset({"alg", "typ", "jwk"})
 PUBLIC = ("crv", "kty", "x", "y")
@@ -53,24 +51,22 @@ class Claims(msgspec.Struct, frozen=True):
 
 
 class DpopProofs:
-    """See `ports.Proofs`. With `commands`, all processes together take a proof once. `timer` (seconds) is never set:
-    by a clock that is, a proof could be forgotten while its nonce is good."""
+    """See `ports.Proofs`. All processes that share `counters` take a proof once; `alone` counts for this process while
+    those are away."""
 
     def __init__(
         self,
         public_url: str,
         pepper: bytes,
         clock: Clock,
-        commands: "Commands | None",
-        timer: Callable[[], float] = time.monotonic,
+        counters: SharedCounters,
+        alone: SharedCounters | None = None,
     ) -> None:
         self._public_url = public_url
         self._pepper = pepper
         self._clock = clock
-        self._commands = commands
-        self._timer = timer
-        # digest → until when; all live equally long, so the oldest are in front.
-        self._seen: dict[str, float] = {}
+        self._counters = counters
+        self._alone = alone or MemoryCounters()
 
     def nonce(self) -> str:
         at = (self._clock() // 1000).to_bytes(5)
@@ -125,24 +121,13 @@ class DpopProofs:
 
     async def _is_first(self, digest: str, method: str) -> bool:
         """True for one caller."""
-        if self._commands:
-            # Not needed without Redis, whose modules are 80 ms of a start.
-            from pairing_ws.adapters.redis.client import translated
-
-            key = f"proof:{digest}"
-            try:
-                with translated():
-                    return bool(await self._commands.ask(key, "SET", key, 1, "PX", REMEMBERED_MS, "NX"))
-            except Unavailable:
-                if method not in ALLOWED_WITHOUT_REDIS:
-                    raise
-        now = self._timer()
-        while self._seen and self._seen[oldest := next(iter(self._seen))] <= now:
-            del self._seen[oldest]
-        if digest in self._seen:
-            return False
-        self._seen[digest] = now + REMEMBERED_MS / 1000
-        return True
+        key = f"proof:{digest}"
+        try:
+            return await self._counters.mark(key, REMEMBERED_MS)
+        except Unavailable:
+            if method not in ALLOWED_WITHOUT_REDIS:
+                raise
+            return await self._alone.mark(key, REMEMBERED_MS)
 
 
 def _key_of(jwk: Any) -> ECKey:

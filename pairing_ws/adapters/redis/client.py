@@ -1,4 +1,4 @@
-"""How commands and scripts reach the right server of Redis: redirections, and what to do when one is away."""
+"""How commands and scripts reach the right server of Redis: redirections, and what to do when a server is away."""
 
 import asyncio
 import hashlib
@@ -10,42 +10,18 @@ from typing import Any
 
 import hiredis
 import structlog
-from redis.asyncio.connection import Connection
-from redis.exceptions import (
-    AskError,
-    ClusterDownError,
-    MovedError,
-    NoScriptError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-)
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from pairing_ws.adapters.outages import Outages, cause_of
-from pairing_ws.adapters.redis.connection import Asked, Line
-from pairing_ws.adapters.redis.topology import Servers, name_of
+from pairing_ws.adapters.redis.connection import name_of
+from pairing_ws.adapters.redis.errors import Ask, ClusterDown, ConnectionLost, Moved, NoScript, ReadOnly, ReplyError
+from pairing_ws.adapters.redis.pipeline import PendingCommand, PipelinedConnection
+from pairing_ws.adapters.redis.topology import Topology
 from pairing_ws.adapters.subscribers import stop
-from pairing_ws.core.errors import Unavailable
 
 log = structlog.get_logger()
 
-# Of a script that is new to the server, of keys that are or were on their way: seen to in here.
-_USUAL = (NoScriptError, MovedError, AskError)
-
-
-class translated:
-    """Raises Unavailable in place of the driver's errors, which `Commands` has logged."""
-
-    # No generator of contextlib's: that takes 1.7 µs instead of 0.4, on each trip.
-    __slots__ = ()
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, RedisError | OSError | TimeoutError):
-            raise Unavailable("the pairing store") from error
+# A script that is new to the server, a key that was moved: handled here, and nothing to report.
+_USUAL = (NoScript, Moved)
 
 
 class Script:
@@ -58,165 +34,168 @@ class Script:
 
 
 def script(name: str) -> Script:
-    """From `lua/`."""
+    """The script in this file of `scripts/`."""
     return Script(resources.files("pairing_ws.adapters.redis").joinpath("scripts", name).read_text())
 
 
-class Commands:
-    """Sends each command to the server that its key has its home at, on one line per server, however many ask.
+class RedisClient:
+    """Sends each command to the server that serves its key, on one connection per server, however many callers.
 
-    Commands for one key are executed in the order in which they were asked for. A command is sent once; only one that
-    its server refused as not its own is sent again, to the right one.
+    Commands for one key are executed in the order of the calls. A command is sent once. Only one that its server
+    refused as not its own is sent again, to the right server.
     """
 
-    def __init__(self, servers: Servers) -> None:
-        self._servers = servers
-        self._lines: dict[str, Line] = {}
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
+        self._connections: dict[str, PipelinedConnection] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._outages = Outages(
             lambda server, cause: log.warning("redis.failed", server=server, cause=cause),
             lambda server, seconds: log.warning("redis.back", server=server, after_seconds=seconds),
         )
 
-    def ask(self, key: str, *words: Any) -> asyncio.Future[Any]:
-        """The answer to come, of the server where `key` has its home. It raises RedisError, OSError or TimeoutError."""
-        return self._start(Asked(key, words))
+    def execute(self, key: str, *words: Any) -> asyncio.Future[Any]:
+        """The answer to a command, from the server of `key`. It raises RedisError, OSError or TimeoutError, the last
+        after `COMMAND_TIMEOUT`."""
+        return self._start(PendingCommand(key, words))
 
-    def run(self, script: Script, keys: Sequence[str], *arguments: Any) -> asyncio.Future[Any]:
-        """The script's answer to come; a Redis that does not know it (new, or flushed) is told. All keys share one
-        home. Raises as `ask`."""
+    def run_script(self, script: Script, keys: Sequence[str], *arguments: Any) -> asyncio.Future[Any]:
+        """The script's answer. All keys have to live on one server. A Redis that does not know the script (a new one,
+        or one that was flushed) is sent its text. Raises as `execute`."""
         words = (len(keys), *keys, *arguments)
-        return self._start(Asked(keys[0], ("EVALSHA", script.sha, *words), ("EVAL", script.text, *words)))
+        return self._start(PendingCommand(keys[0], ("EVALSHA", script.sha, *words), ("EVAL", script.text, *words)))
 
     @property
     def sharded(self) -> bool:
-        """Whether keys have different homes, so that a script can have but one."""
-        return self._servers.sharded
+        """Whether keys live on different servers, so that a script can have only one."""
+        return self._topology.sharded
 
-    async def run_over(self, script: Script, keys: Sequence[str], *arguments: Any) -> Sequence[Any]:
-        """Run it once with all keys, or if sharded with each; the answers in their order. Raises as `ask`."""
+    async def run_script_for_each(self, script: Script, keys: Sequence[str], *arguments: Any) -> Sequence[Any]:
+        """Run it once with all keys; if sharded, once with each. The answers in that order. Raises as `execute`."""
         if self.sharded:
-            return await asyncio.gather(*(self.run(script, [key], *arguments) for key in keys))
-        return [await self.run(script, keys, *arguments)]
+            return await asyncio.gather(*(self.run_script(script, [key], *arguments) for key in keys))
+        return [await self.run_script(script, keys, *arguments)]
 
-    def _start(self, asked: Asked) -> asyncio.Future[Any]:
-        if self._servers.found:
-            self._send(asked)
+    def _start(self, command: PendingCommand) -> asyncio.Future[Any]:
+        if self._topology.is_discovered:
+            self._send(command)
         else:
-            self._in_background(self._find_first([asked]))
-        return asked.answer
+            self._in_background(self._send_after_refresh([command]))
+        return command.answer
 
     async def ping(self) -> None:
-        """Return once any server answers: while one shard is away, the others are still worth coming for."""
-        if not self._servers.found:
-            await self._servers.refresh()
-        homes = self._servers.homes
-        pings = [Asked("", ("PING",)) for _ in homes]
-        for ping, home in zip(pings, homes, strict=True):
-            self._line(home).ask(ping)
+        """Return once any server answers: while one shard is away, the others are still of use. Raises as
+        `execute`."""
+        if not self._topology.is_discovered:
+            await self._topology.refresh()
+        nodes = self._topology.nodes
+        pings = [PendingCommand("", ("PING",)) for _ in nodes]
+        for ping, node in zip(pings, nodes, strict=True):
+            self._connection_to(node).execute(ping)
         answers = await asyncio.gather(*(ping.answer for ping in pings), return_exceptions=True)
         failures = [answer for answer in answers if isinstance(answer, BaseException)]
         if len(failures) == len(answers):
-            raise failures[0] if failures else ClusterDownError("no server is known")
+            raise failures[0] if failures else ClusterDown("no server is known")
 
     async def examine(self, script: Script) -> None:
-        """Run the script on every server, with one key where they are many: a single one, which has all keys, gets
-        several. Raises what the first of those that fail says."""
-        await self._servers.refresh()
+        """Run the script on every server: with one key where there are several servers, with two where one has all
+        keys. Raises the first failure."""
+        await self._topology.refresh()
         # Of a few hundred keys, each server has some.
-        names = [f"examined:{number}" for number in range(100 * len(self._servers.homes))]
-        one_of_each = {self._servers.home(name): name for name in names}
-        await self.run_over(script, list(one_of_each.values()) if self.sharded else names[:2])
+        names = [f"examined:{number}" for number in range(100 * len(self._topology.nodes))]
+        one_of_each = {self._topology.node_for_key(name): name for name in names}
+        await self.run_script_for_each(script, list(one_of_each.values()) if self.sharded else names[:2])
 
     async def aclose(self) -> None:
+        """Fail what is under way and close every connection. The topology stays open."""
         for task in list(self._tasks):
             await stop(task)
-        for line in list(self._lines.values()):
-            await line.aclose()
+        for connection in list(self._connections.values()):
+            await connection.aclose()
 
-    async def _find_first(self, asked: Sequence[Asked]) -> None:
+    async def _send_after_refresh(self, commands: Sequence[PendingCommand]) -> None:
         try:
-            await self._servers.refresh()
+            await self._topology.refresh()
         except Exception as error:
-            # Whatever it was, nobody may be left waiting.
-            for each in asked:
+            # Whatever it was, no caller may be left waiting.
+            for each in commands:
                 each.fail(error)
             return
         except asyncio.CancelledError:
-            for each in asked:
+            for each in commands:
                 each.answer.cancel()
             raise
-        for each in asked:
+        for each in commands:
             self._send(each)
 
-    def _send(self, asked: Asked) -> None:
+    def _send(self, command: PendingCommand) -> None:
         try:
-            home = self._servers.home(asked.key)
+            node = self._topology.node_for_key(command.key)
         except Exception as error:
-            asked.fail(error)
+            command.fail(error)
         else:
-            self._line(home).ask(asked)
+            self._connection_to(node).execute(command)
 
-    def _line(self, home: str) -> Line:
-        line = self._lines.get(home)
-        if line is None or line.ended:
-            self._end_idle_lines()
-            line = self._lines[home] = Line(
-                partial(self._open, home), partial(self._redirect, home), partial(self._note_loss, home)
+    def _connection_to(self, node: str) -> PipelinedConnection:
+        connection = self._connections.get(node)
+        if connection is None or connection.closed:
+            self._close_idle_connections()
+            connection = self._connections[node] = PipelinedConnection(
+                partial(self._connect, node), partial(self._redirect, node), partial(self._on_lost, node)
             )
-        return line
-
-    async def _open(self, home: str) -> Connection:
-        connection = await self._servers.open(home)
-        self._outages.works(self._servers.name(home))
         return connection
 
-    def _end_idle_lines(self) -> None:
-        """To servers that have no keys any more."""
-        for home in self._lines.keys() - self._servers.homes:
-            if self._lines[home].idle:
-                self._lines.pop(home).end(RedisConnectionError("it has no keys any more"))
+    async def _connect(self, node: str) -> asyncio.Transport:
+        transport = await self._topology.connect(node)
+        self._outages.works(self._topology.display_name(node))
+        return transport
 
-    def _redirect(self, home: str, refusals: Sequence[tuple[Asked, Exception]]) -> None:
-        """To the key's new home, or with the script's text, for what was refused was not executed; the others learn why
-        they were."""
-        lost: list[Asked] = []
-        for asked, error in refusals:
-            if isinstance(error, NoScriptError) and asked.instead:
-                # From the beginning: a newcomer serves it only when the old home has sent it there.
-                asked.packed, asked.instead = hiredis.pack_command(asked.instead), ()
-                asked.redirected = False
-                self._send(asked)
-            elif asked.redirected or not isinstance(error, AskError | ReadOnlyError):
-                asked.fail(error)
+    def _close_idle_connections(self) -> None:
+        """To servers that no longer have keys."""
+        for node in self._connections.keys() - self._topology.nodes:
+            if self._connections[node].idle:
+                self._connections.pop(node).close(ConnectionLost("it has no keys any more"))
+
+    def _redirect(self, node: str, refusals: Sequence[tuple[PendingCommand, Exception]]) -> None:
+        """Send what a server refused, and so did not execute, to the key's new server, or with the script's text. For
+        the rest the caller gets the error."""
+        unplaced: list[PendingCommand] = []
+        for command, error in refusals:
+            if isinstance(error, NoScript) and command.fallback:
+                # From the beginning: a server that the key is moving to serves it only after a redirection.
+                command.packed, command.fallback = hiredis.pack_command(command.fallback), ()
+                command.redirected = False
+                self._send(command)
+            elif command.redirected or not isinstance(error, Moved | ReadOnly):
+                command.fail(error)
             else:
-                asked.redirected = True
-                # A MovedError is an AskError, too. Without a host it only says that it is not here.
-                if isinstance(error, AskError) and error.host:
-                    newcomer = not isinstance(error, MovedError)
-                    self._line(name_of(error.host, error.port)).ask(asked, newcomer=newcomer)
+                command.redirected = True
+                # Without a host the server only says that the key is elsewhere.
+                if isinstance(error, Moved) and error.address[0]:
+                    self._connection_to(name_of(error.address)).execute(command, asking=isinstance(error, Ask))
                 else:
-                    lost.append(asked)
-        self._report(home, [error for _, error in refusals])
-        if lost:
-            self._in_background(self._find_first(lost))
-        elif any(_is_away(error) or isinstance(error, MovedError) for _, error in refusals):
-            self._in_background(self._look_again())
+                    unplaced.append(command)
+        self._report(node, [error for _, error in refusals])
+        if unplaced:
+            self._in_background(self._send_after_refresh(unplaced))
+        elif any(_is_outdated(error) for _, error in refusals):
+            self._in_background(self._refresh())
 
-    def _report(self, home: str, errors: Sequence[Exception]) -> None:
-        """Of what a server refuses (it is full, a replica, or these are not this user's commands), say the first."""
-        refused = [each for each in errors if isinstance(each, ResponseError) and not isinstance(each, _USUAL)]
+    def _report(self, node: str, errors: Sequence[Exception]) -> None:
+        """Log the first of a server's refusals: it is full, a replica, or the user may not send such commands."""
+        refused = [each for each in errors if isinstance(each, ReplyError) and not isinstance(each, _USUAL)]
         if refused:
-            log.warning("redis.refused", server=self._servers.name(home), error=str(refused[0]), commands=len(refused))
+            name = self._topology.display_name(node)
+            log.warning("redis.refused", server=name, error=str(refused[0]), commands=len(refused))
 
-    def _note_loss(self, home: str, error: Exception) -> None:
-        self._outages.failed(self._servers.name(home), cause_of(error))
-        self._in_background(self._look_again())
+    def _on_lost(self, node: str, error: Exception) -> None:
+        self._outages.failed(self._topology.display_name(node), cause_of(error))
+        self._in_background(self._refresh())
 
-    async def _look_again(self) -> None:
-        """A server failed: perhaps another one has its place."""
+    async def _refresh(self) -> None:
+        """A server failed: perhaps another one has taken its place."""
         with suppress(Exception):
-            await self._servers.refresh()
+            await self._topology.refresh()
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -224,5 +203,7 @@ class Commands:
         task.add_done_callback(self._tasks.discard)
 
 
-def _is_away(error: Exception) -> bool:
-    return isinstance(error, ClusterDownError) or not isinstance(error, ResponseError)
+def _is_outdated(error: Exception) -> bool:
+    """Whether the map of servers may be."""
+    moved = isinstance(error, Moved) and not isinstance(error, Ask)
+    return moved or isinstance(error, ClusterDown) or not isinstance(error, ReplyError)

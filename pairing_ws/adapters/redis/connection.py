@@ -1,233 +1,284 @@
-"""Connections to one Redis server at a time. What may live here: how bytes come and go; no keys, no homes, no channels.
+"""One connection to one Redis server: how it is opened, greeted and ended, and how bytes become replies (RESP3).
 
-redis-py opens each, with its TLS, credentials and greeting; then its transport is taken over, for what redis-py does
-per command and per message costs four times as much CPU as all of this.
+`open_transport` connects and logs in. What then lives on the connection is a subclass of `RespConnection`: commands of
+everybody (`pipeline`), subscriptions (`subscriptions`). `RequestConnection` asks one thing at a time: the greeting, and
+the rare questions of a topology.
 """
 
 import asyncio
+import socket
+import ssl
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from typing import Any, cast
 
 import hiredis
-from redis._parsers.base import BaseParser
-from redis.asyncio.connection import Connection
-from redis.exceptions import ConnectionError as RedisConnectionError
 
-# From asking to answer, connecting included.
-COMMAND_SECONDS = 4.0
-# So many commands go at once, for the server to begin with them while this process makes the next ones: with all of a
-# tick in one write, each waited for the other (an eighth of all polls, a sixth of all creations).
-TOGETHER = 12
-_ASKING = hiredis.pack_command(("ASKING",))
+from pairing_ws.adapters.redis.errors import ConnectionLost, RedisError, ReplyError, error_of
+from pairing_ws.config.redis_url import TlsOptions
+
+# How a connection is shown by CLIENT LIST.
+CLIENT_NAME = "pairing_ws"
+# So many commands go out in one write. The server then begins with them while this process makes the next ones: with
+# all commands of a tick in one write, each waited for the other (an eighth of all polls, a sixth of all creations).
+MAX_BATCH = 12
+# A peer that has vanished without a word is noticed by TCP after 30 s + 3 * 5 s, if nothing notices it sooner.
+_KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
 _INCOMPLETE = object()
 
-Connect = Callable[[], Awaitable[Connection]]
+# A host and a port, or the path of a Unix socket.
+Address = tuple[str, int] | str
+# Words of bytes, text or numbers.
+Command = tuple[Any, ...]
+Connect = Callable[[], Awaitable[asyncio.Transport]]
 
 
-class Wire(asyncio.Protocol):
-    """One connection's life: it begins with `connect` and ends once, whoever ends it. What one event-loop tick writes
-    goes out by the dozen. A subclass is told what is `heard`, errors of the server included, and when it `is_over`.
-    """
+@dataclass(frozen=True)
+class Login:
+    """How a connection is made and greeted. `connect_timeout` counts for socket and TLS, `reply_timeout` for each
+    request of a `RequestConnection`, in seconds."""
 
-    def __init__(self, connect: Connect) -> None:
-        self._loop = asyncio.get_running_loop()
-        # Not written yet.
-        self._due: list[bytes] = []
-        self._connection: Connection | None = None
-        self._transport: asyncio.Transport | None = None
-        self._reader = hiredis.Reader(replyError=BaseParser.parse_error, notEnoughData=_INCOMPLETE)
-        self.ended = False
-        self._connecting = asyncio.create_task(self._open(connect), name="redis-connect")
+    connect_timeout: float
+    reply_timeout: float
+    username: str = ""
+    password: str = ""
+    database: int = 0
+    tls: TlsOptions | None = None
 
-    def heard(self, reply: Any) -> None:
-        raise NotImplementedError
+    @property
+    def greeting(self) -> list[Command]:
+        """The first commands of a connection."""
+        hello: Command = ("HELLO", 3)
+        if self.username or self.password:
+            hello += ("AUTH", self.username or "default", self.password)
+        hello += ("SETNAME", CLIENT_NAME)
+        return [hello, ("SELECT", self.database)] if self.database else [hello]
 
-    def heard_all(self) -> None:
-        """Of what came together."""
 
-    def is_over(self, error: Exception) -> None:
-        raise NotImplementedError
+def new_reader() -> hiredis.Reader:
+    """Gives `_INCOMPLETE` until a reply is whole, errors as RedisError."""
+    return hiredis.Reader(replyError=error_of, notEnoughData=_INCOMPLETE)
 
-    def write(self, packed: bytes) -> None:
-        """In the order of the calls; while it connects, what is written waits. May end it."""
-        if not self._due and self._transport:
-            self._loop.call_soon(self._write)
-        self._due.append(packed)
-        if len(self._due) == TOGETHER and self._transport:
-            self._write()
 
-    def end(self, error: Exception) -> None:
-        if self.ended:
-            return
-        self.ended = True
-        if self._transport:
-            self._transport.abort()
-        if self._connection:
-            # Its `disconnect` would wait for a protocol that is no longer there, its `__del__` complain.
-            self._connection._close()  # type: ignore[no-untyped-call]
-        self.is_over(error)
+def name_of(address: Address) -> str:
+    """The address as people write it."""
+    if isinstance(address, str):
+        return address
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-    async def aclose(self) -> None:
-        self.end(RedisConnectionError("the process ends"))
-        self._connecting.cancel()
-        await asyncio.wait([self._connecting])
 
-    async def _open(self, connect: Connect) -> None:
-        try:
-            connection = await connect()
-        except Exception as error:
-            self.end(error)
-            return
-        writer = connection._writer
-        if self.ended or writer is None:
-            await connection.disconnect(nowait=True)
-            self.end(RedisConnectionError("it was closed at once"))
-            return
-        # Kept, for who throws it away closes it.
-        self._connection = connection
-        self._transport = writer.transport  # type: ignore[assignment]
-        writer.transport.set_protocol(self)
-        self._write()
+def ssl_context(options: TlsOptions) -> ssl.SSLContext:
+    """Python's own, changed where the options say so. To be made for each connection: a file may have been renewed
+    since. Raises OSError if a file can't be read."""
+    context = ssl.create_default_context()
+    context.check_hostname = options.check_hostname and options.verify != "none"
+    context.verify_mode = ssl.VerifyMode[f"CERT_{options.verify.upper()}"]
+    if options.ca_file:
+        # From 3.13 on Python takes no authority without key identifiers, and many private ones have none.
+        context.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT
+        context.load_verify_locations(options.ca_file)
+    if options.certificate_file:
+        context.load_cert_chain(options.certificate_file, options.key_file or None)
+    return context
 
-    def _write(self) -> None:
-        if self.ended or self._transport is None or not self._due:
-            return
-        due, self._due = self._due, []
-        try:
-            self._transport.write(b"".join(due))
-        except RuntimeError as error:
-            # uvloop's word for a connection that was closed a moment ago.
-            self.end(RedisConnectionError(str(error)))
+
+class RequestConnection(asyncio.Protocol):
+    """A connection that is asked now and then. Requests may overlap; replies come in their order."""
+
+    def __init__(self) -> None:
+        self._reader = new_reader()
+        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self.transport: asyncio.Transport
+
+    async def request(self, *commands: Command) -> list[Any]:
+        """The replies to these commands. Raises the first error among them, or ConnectionLost."""
+        if self.transport.is_closing():
+            raise ConnectionLost("the server closed the connection")
+        replies = [asyncio.get_running_loop().create_future() for _ in commands]
+        self._waiting.extend(replies)
+        self.transport.write(b"".join(map(hiredis.pack_command, commands)))
+        return await asyncio.gather(*replies)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's do not inherit from it.
+        self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         try:
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not _INCOMPLETE:
-                self.heard(reply)
+                waiting = self._waiting.popleft()
+                if waiting.done():
+                    continue
+                if isinstance(reply, RedisError):
+                    waiting.set_exception(reply)
+                else:
+                    waiting.set_result(reply)
         except (hiredis.ProtocolError, LookupError, ValueError) as error:
-            # It is not what was asked for.
-            self.end(RedisConnectionError(repr(error)))
-        self.heard_all()
+            # Not Redis, or not what was asked for.
+            self.transport.abort()
+            self._fail(error)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.end(error or RedisConnectionError("the server closed the connection"))
+        self._fail(error)
+
+    def _fail(self, error: Exception | None) -> None:
+        for each in self._waiting:
+            if not each.done():
+                each.set_exception(ConnectionLost(repr(error) if error else "the server closed the connection"))
+        self._waiting.clear()
 
 
-class Asked:
-    """A command, packed, and the answer to come before `deadline` on the event loop's clock.
+async def open_connection(address: Address, login: Login) -> RequestConnection:
+    """Connect and log in. Raises RedisError, OSError or TimeoutError, and leaves nothing open then."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(login.connect_timeout):
+            if isinstance(address, str):
+                _, connection = await loop.create_unix_connection(RequestConnection, address)
+            else:
+                tls = ssl_context(login.tls) if login.tls else None
+                _, connection = await loop.create_connection(RequestConnection, *address, ssl=tls)
+    except TimeoutError:
+        raise TimeoutError(f"no connection to {name_of(address)} in time") from None
+    except OSError as error:
+        raise ConnectionLost(f"no connection to {name_of(address)}: {error.strerror or error}") from error
+    try:
+        if not isinstance(address, str):
+            _keep_alive(connection.transport.get_extra_info("socket"))
+        async with asyncio.timeout(login.reply_timeout):
+            await connection.request(*login.greeting)
+    except BaseException as error:
+        connection.transport.abort()
+        if isinstance(error, RuntimeError):
+            # uvloop's word for a connection that was closed a moment ago.
+            raise ConnectionLost(str(error)) from error
+        raise
+    return connection
 
-    `instead` is for a server that does not know its script; `redirected`, that another one has refused it; `sent_at`,
-    when it came to its present line.
+
+async def open_transport(address: Address, login: Login) -> asyncio.Transport:
+    """As `open_connection`, for a protocol that takes the connection over by `set_protocol`, before it awaits."""
+    return (await open_connection(address, login)).transport
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE:
+        # Not every system has each of them.
+        if option := getattr(socket, name, None):
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+class RequestConnections:
+    """Keeps a `RequestConnection` to each address that is asked."""
+
+    def __init__(self, login: Login) -> None:
+        self._login = login
+        self._connections: dict[Address, RequestConnection] = {}
+
+    async def request(self, address: Address, *commands: Command) -> list[Any]:
+        """The replies to these commands. Raises the first error among them, RedisError, OSError or TimeoutError."""
+        connection = self._connections.get(address)
+        if connection is None or connection.transport.is_closing():
+            connection = self._connections[address] = await open_connection(address, self._login)
+        try:
+            async with asyncio.timeout(self._login.reply_timeout):
+                return await connection.request(*commands)
+        except BaseException as error:
+            if not isinstance(error, ReplyError):
+                # An answer may still come, which would be taken for the next one's.
+                connection.transport.abort()
+            raise
+
+    def keep(self, addresses: Collection[Address]) -> None:
+        """Close the connections to all others."""
+        for address in self._connections.keys() - set(addresses):
+            self._connections.pop(address).transport.abort()
+
+
+class RespConnection(asyncio.Protocol):
+    """One connection's life: it begins with `connect` and ends once, whichever side ends it.
+
+    What is written while it connects waits. A subclass is called with each reply, errors of the server included
+    (`on_reply`), after each batch of them (`on_batch_end`), and at the end (`on_closed`).
     """
 
-    __slots__ = ("answer", "deadline", "instead", "key", "packed", "redirected", "sent_at")
+    def __init__(self, connect: Connect) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._unwritten: list[bytes] = []
+        self._transport: asyncio.Transport | None = None
+        self._reader = new_reader()
+        self.closed = False
+        self._connecting = asyncio.create_task(self._open(connect), name="redis-connect")
 
-    def __init__(self, key: str, words: tuple[Any, ...], instead: tuple[Any, ...] = ()) -> None:
-        loop = asyncio.get_running_loop()
-        self.key = key
-        self.packed = hiredis.pack_command(words)
-        self.instead = instead
-        self.answer: asyncio.Future[Any] = loop.create_future()
-        self.sent_at = loop.time()
-        self.deadline = self.sent_at + COMMAND_SECONDS
-        self.redirected = False
+    def on_reply(self, reply: Any) -> None:
+        raise NotImplementedError
 
-    def fail(self, error: Exception) -> None:
-        # Done is one whose caller was cancelled.
-        if not self.answer.done():
-            self.answer.set_exception(error)
+    def on_batch_end(self) -> None:
+        """After all replies that came together."""
 
+    def on_closed(self, error: Exception) -> None:
+        raise NotImplementedError
 
-class Line(Wire):
-    """For commands, of all who ask. They are answered in their order, and a caller that is cancelled leaves it clean.
+    def write(self, packed: bytes) -> None:
+        """In the order of the calls; what one tick of the event loop writes goes out in batches. May close it."""
+        if not self._unwritten and self._transport:
+            self._loop.call_soon(self._flush)
+        self._unwritten.append(packed)
+        if len(self._unwritten) == MAX_BATCH and self._transport:
+            self._flush()
 
-    Once the server has let a command's deadline pass, the line ends, and all commands under way fail with it; `lost` is
-    then told why. What the server answers with an error is handed to `refused` instead of the
-    caller.
-    """
-
-    def __init__(
-        self,
-        connect: Connect,
-        refused: Callable[[Sequence[tuple[Asked, Exception]]], None],
-        lost: Callable[[Exception], None],
-    ) -> None:
-        super().__init__(connect)
-        self._refused = refused
-        self._lost = lost
-        self._refusals: list[tuple[Asked, Exception]] = []
-        # The oldest first; None stands for an answer that nobody wants.
-        self._under_way: deque[Asked | None] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def idle(self) -> bool:
-        return not self._under_way
-
-    def ask(self, asked: Asked, *, newcomer: bool = False) -> None:
-        """Of a `newcomer`, which the key is on its way to, with the word that it serves such keys on. Not once the line
-        has ended."""
-        asked.sent_at = self._loop.time()
-        if asked.deadline <= asked.sent_at:
-            asked.fail(_late())
+    def close(self, error: Exception) -> None:
+        """At once, and only the first time. Nothing more is read or written."""
+        if self.closed:
             return
-        if newcomer:
-            self._under_way.append(None)
-            self.write(_ASKING)
-        self._under_way.append(asked)
-        self.write(asked.packed)
-        if self.ended:
-            # Either write may have found the connection dead.
-            asked.fail(RedisConnectionError("the connection was closed a moment ago"))
+        self.closed = True
+        if self._transport:
+            self._transport.abort()
+        self.on_closed(error)
+
+    async def aclose(self) -> None:
+        """Close it and wait for its task."""
+        self.close(ConnectionLost("the process ends"))
+        self._connecting.cancel()
+        await asyncio.wait([self._connecting])
+
+    async def _open(self, connect: Connect) -> None:
+        try:
+            transport = await connect()
+        except Exception as error:
+            self.close(error)
             return
-        if self._timer is None or asked.deadline < self._timer.when():
-            self._set_timer(asked.deadline)
-
-    def heard(self, reply: Any) -> None:
-        asked = self._under_way.popleft()
-        if asked is None or asked.answer.done():
+        if self.closed or transport.is_closing():
+            transport.abort()
+            self.close(ConnectionLost("it was closed at once"))
             return
-        if isinstance(reply, Exception):
-            self._refusals.append((asked, reply))
-        else:
-            asked.answer.set_result(reply)
+        self._transport = transport
+        transport.set_protocol(self)
+        self._flush()
 
-    def heard_all(self) -> None:
-        if self._refusals:
-            refusals, self._refusals = self._refusals, []
-            self._refused(refusals)
+    def _flush(self) -> None:
+        if self.closed or self._transport is None or not self._unwritten:
+            return
+        unwritten, self._unwritten = self._unwritten, []
+        try:
+            self._transport.write(b"".join(unwritten))
+        except RuntimeError as error:
+            # uvloop's word for a connection that was closed a moment ago.
+            self.close(ConnectionLost(str(error)))
 
-    def is_over(self, error: Exception) -> None:
-        if self._timer:
-            self._timer.cancel()
-        left = [asked for asked in self._under_way if asked]
-        self._under_way.clear()
-        for asked in left:
-            asked.fail(error)
-        if left:
-            self._lost(error)
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not _INCOMPLETE:
+                self.on_reply(reply)
+        except (hiredis.ProtocolError, LookupError, ValueError) as error:
+            # It is not what was asked for.
+            self.close(ConnectionLost(repr(error)))
+        self.on_batch_end()
 
-    def _set_timer(self, deadline: float) -> None:
-        if self._timer:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(deadline, self._look_at_time)
-
-    def _look_at_time(self) -> None:
-        self._timer = None
-        now = self._loop.time()
-        waiting = [asked for asked in self._under_way if asked and not asked.answer.done()]
-        for asked in waiting:
-            if asked.deadline <= now and now - asked.sent_at >= COMMAND_SECONDS / 2:
-                self.end(_late())
-                return
-            if asked.deadline <= now:
-                # Another server has taken its time; this one is not to blame, nor are those who ask it.
-                asked.fail(_late())
-        first = min((asked.deadline for asked in waiting if not asked.answer.done()), default=None)
-        if first is not None:
-            self._set_timer(first)
-
-
-def _late() -> Exception:
-    return TimeoutError("no answer in time")
+    def connection_lost(self, error: Exception | None) -> None:
+        self.close(error or ConnectionLost("the server closed the connection"))

@@ -1,29 +1,22 @@
-"""Where rates are counted in Redis, for all processes together. They are made and asked in `limits.py`."""
+"""Redis: what all processes count together. Each counter and each mark is one key with a time to live."""
 
-from collections.abc import Sequence
-from typing import Any
-
-from limits.aio.storage import RedisStorage
-
-from pairing_ws.adapters.redis.client import Commands, Script, translated
+from pairing_ws.adapters.redis.client import RedisClient, script
+from pairing_ws.adapters.redis.errors import raising_unavailable
 
 
-class CommandsStorage(RedisStorage):
-    """The library's counters and scripts over our own lines, to every kind of Redis."""
+class RedisCounters:
+    """See `ports.SharedCounters`."""
 
-    def __init__(self, commands: Commands) -> None:
-        self._commands = commands
-        super().__init__("redis://", implementation="redispy", key_prefix="limits")
+    def __init__(self, client: RedisClient) -> None:
+        self._client = client
+        self._count = script("count.lua")
 
-    def configure_bridge(self) -> None:
-        """The library's hook: its scripts are registered at, and called through, what the bridge gets here."""
-        self.bridge.connection_getter = lambda _: self  # type: ignore[attr-defined]
+    async def count(self, key: str, most: int, window_ms: int, *, counted: bool = True) -> int:
+        """See `ports.SharedCounters.count`. Redis's own clock decides."""
+        with raising_unavailable():
+            return int(await self._client.run_script(self._count, [key], most, window_ms, int(counted)))
 
-    def register_script(self, text: bytes) -> Any:
-        script = Script(text.decode())
-
-        async def run(keys: Sequence[str], arguments: Sequence[object]) -> Any:
-            with translated():
-                return await self._commands.run(script, keys, *arguments)
-
-        return run
+    async def mark(self, key: str, ttl_ms: int) -> bool:
+        """See `ports.SharedCounters.mark`."""
+        with raising_unavailable():
+            return bool(await self._client.execute(key, "SET", key, 1, "PX", ttl_ms, "NX"))

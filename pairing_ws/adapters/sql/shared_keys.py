@@ -6,7 +6,7 @@ fingerprint of its keys and reads those of the others.
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 import sqlalchemy as sa
@@ -21,9 +21,6 @@ from pairing_ws.core import codes
 from pairing_ws.core.clock import Clock
 from pairing_ws.core.errors import Refused
 
-if TYPE_CHECKING:
-    from pairing_ws.adapters.redis.client import Commands
-
 log = structlog.get_logger()
 
 LOOK_SECONDS = 60.0
@@ -32,7 +29,6 @@ ABSENT_MS = 180_000
 # How long a new key may take to reach all servers: a mounted secret takes minutes, a deploy one server after the other.
 OVERLAP_MS = 600_000
 KEPT_MS = 400 * 86_400_000
-_KEY = "key-rings"
 
 
 class Fingerprint(msgspec.Struct, frozen=True):
@@ -97,46 +93,17 @@ class SqlFingerprints(Store):
         return int(count)
 
 
-class RedisFingerprints:
-    """See `Fingerprints`."""
-
-    def __init__(self, commands: "Commands") -> None:
-        self._commands = commands
-
-    async def publish(self, fingerprint: Fingerprint, now: int) -> None:
-        # Not needed without Redis, whose modules are 80 ms of a start.
-        from pairing_ws.adapters.redis.client import translated
-
-        ask = self._commands.ask
-        with translated():
-            await asyncio.gather(
-                ask(_KEY, "ZADD", _KEY, now, msgspec.json.encode(fingerprint)),
-                ask(_KEY, "ZREMRANGEBYSCORE", _KEY, "-inf", now - 2 * ABSENT_MS),
-                ask(_KEY, "PEXPIRE", _KEY, 2 * ABSENT_MS),
-            )
-
-    async def published_since(self, since: int) -> Sequence[PublishedFingerprint]:
-        from pairing_ws.adapters.redis.client import translated
-
-        with translated():
-            found = await self._commands.ask(_KEY, "ZRANGE", _KEY, since, "+inf", "BYSCORE", "WITHSCORES")
-        return [PublishedFingerprint(_decode(fingerprint), int(at)) for fingerprint, at in found]
-
-
 _decode = msgspec.json.Decoder(Fingerprint).decode
 
 
 class KeySharing:
     """`stores`: by the name that people know each by."""
 
-    def __init__(self, tokens: KeyRing, sql: SqlFingerprints, commands: "Commands | None", clock: Clock) -> None:
+    def __init__(self, tokens: KeyRing, sql: SqlFingerprints, shared: Fingerprints | None, clock: Clock) -> None:
         self._tokens = tokens
         self._sql = sql
         self._clock = clock
-        self._stores: dict[str, Fingerprints] = {
-            "database": sql,
-            **({"Redis": RedisFingerprints(commands)} if commands else {}),
-        }
+        self._stores: dict[str, Fingerprints] = {"database": sql, **({"Redis": shared} if shared else {})}
         self._differing: set[str] = set()
 
     async def differing_servers(self, *, unmigrated: bool = False) -> dict[str, int]:

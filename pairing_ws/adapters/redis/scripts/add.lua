@@ -1,5 +1,5 @@
 -- A new pairing under all the keys given, or under none: its record, its user code, the index of live pairings and that
--- of its approver's device. In a Cluster, where they have different homes, each is given by itself.
+-- of its approver's device. In a Cluster, where they live on different servers, each is given by itself.
 -- KEYS, in any order: pairing:…, user-code:…, live-pairings, open-of:…. ARGV: id, time to live of an index (ms), the
 -- most live pairings (0: any number), time to live of the user code (ms), version, deadline and record (times in both
 -- count from now, in ms), time to live after the deadline (ms).

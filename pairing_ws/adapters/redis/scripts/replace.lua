@@ -1,9 +1,9 @@
--- Compare-and-set with the deadline on Redis's own clock, the bell, which says the clock and the new record, and the
+-- Compare-and-set with the deadline on Redis's own clock, the message, which has that clock and the new record, and the
 -- indexes, in one step.
 -- KEYS: pairing, also its channel; then live-pairings, and open-of:… if an entry has to come or go. In a Cluster, where
--- indexes have other homes, the pairing alone. ARGV: old version, new version, new record, new deadline (ms), time to
--- live after the deadline (ms), "1" if the new state is final, the command that rings, id, time to live of an index
--- (ms). Answers 1, or 0 with nothing changed.
+-- indexes live on other servers, the pairing alone. ARGV: old version, new version, new record, new deadline (ms), time
+-- to live after the deadline (ms), "1" if the new state is final, the command that publishes, id, time to live of an
+-- index (ms). Answers 1, or 0 with nothing changed.
 local pairing, live, open = KEYS[1], KEYS[2], KEYS[3]
 local stored = redis.call('HMGET', pairing, 'version', 'deadline')
 if stored[1] ~= ARGV[1] then
