@@ -232,6 +232,13 @@ def test_removing_the_only_key_makes_a_new_one_and_an_unknown_one_is_refused_wit
     assert again.err == f"pairing-ws: there is no signing key {second!r}; there are: {left}\n"
 
 
+def test_an_id_that_begins_with_a_dash_is_an_id_and_no_option(run: Run) -> None:
+    run("keys", "rotate")
+    refused = run("keys", "remove", "-kF3")
+    assert refused.code == 1
+    assert refused.err.startswith("pairing-ws: there is no signing key '-kF3'; there are: ")
+
+
 def test_keys_of_the_environment_are_used_and_what_they_should_become_is_printed(run: Run) -> None:
     value = run("keys", "make").out.strip()
     rotated = run("keys", "rotate", PAIRING_SIGNING_KEYS=value)

@@ -1,0 +1,104 @@
+"""`doctor`: what `serve` or a login would refuse, and what would silently go wrong."""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import click
+
+from pairing_ws.adapters.jwt import key_file
+from pairing_ws.adapters.sql.database import check_database, is_up_to_date
+from pairing_ws.adapters.sql.shared_keys import HINT
+from pairing_ws.app import Components, build
+from pairing_ws.cli.accounts import names_alike
+from pairing_ws.cli.program import command_settings
+from pairing_ws.config.database_url import DatabaseAddress
+from pairing_ws.config.environment import load
+from pairing_ws.config.settings import SettingsError
+from pairing_ws.config.warnings import warnings
+from pairing_ws.core.errors import Refused, Unavailable
+from pairing_ws.server.listening import check_address
+
+
+@click.command()
+def doctor() -> None:
+    """Check settings, key file, database and Redis, and say what `serve` or a login would refuse. Exit code 1 then."""
+    settings = command_settings()
+    print("ok       settings")
+    for warning in warnings(settings):
+        print(f"warning  {warning}")
+    try:
+        load(host="0.0.0.0")
+    except SettingsError as error:
+        print(f"note     beyond this machine `serve` would refuse: {error}")
+    try:
+        check_address(settings)
+    except SettingsError as error:
+        print(f"note     `serve` would be refused just now: {error}; perhaps it runs")
+    with tempfile.TemporaryDirectory() as scratch:
+        # What is missing is not made now: `doctor` may run as another user than `serve`.
+        bad = False
+        if settings.signing_keys:
+            key_file.KeySet.parse(settings.signing_keys, "PAIRING_SIGNING_KEYS")
+            print("ok       PAIRING_SIGNING_KEYS")
+        elif settings.signing_key_file.exists():
+            key_file.read_key_file(settings.signing_key_file)
+            exposed = key_file.exposure(settings.signing_key_file)
+            print(f"warning  {exposed}" if exposed else f"ok       {settings.signing_key_file}")
+        else:
+            bad |= _can_not_be_made(settings.signing_key_file)
+            settings = settings.model_copy(update={"signing_key_file": Path(scratch) / "keys.json"})
+        file = DatabaseAddress.parse(settings.database_url).file
+        if file and not file.exists():
+            bad |= _can_not_be_made(file)
+            settings = settings.model_copy(update={"database_url": f"sqlite:///{scratch}/pairing.db"})
+        bad |= asyncio.run(_examine(build(settings)))
+    if bad:
+        raise SystemExit(1)
+
+
+def _can_not_be_made(file: Path) -> bool:
+    folder = file.absolute().parent
+    if folder.is_dir() and os.access(folder, os.W_OK):
+        print(f"ok       {file} will be made on first start")
+        return False
+    print(f"refused  {file} can't be made: no folder to write to")
+    return True
+
+
+async def _examine(components: Components) -> bool:
+    """Whether a store can't be used."""
+    bad = False
+    settings = components.services.settings
+    checks: list[tuple[str, Callable[[], Awaitable[object]]]] = [
+        ("database", lambda: check_database(settings.database_url)),
+        ("Redis" if settings.redis_url else "process memory", components.store.examine),
+    ]
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(components.database.close)
+        # Nobody has entered it, and yet it has connections to close.
+        stack.push_async_exit(components.bus)
+        for name, check in checks:
+            try:
+                await check()
+                print(f"ok       {name}")
+            except Refused as refused:
+                bad = True
+                # What the store itself said. Drivers quote addresses, no passwords.
+                reason = f" ({refused.__cause__})" if isinstance(refused, Unavailable) and refused.__cause__ else ""
+                print(f"refused  {name}: {refused.detail}{reason}")
+        if not bad:
+            for warning in await components.bus.warnings():
+                print(f"warning  Redis: {warning}")
+            unmigrated = not await is_up_to_date(components.database)
+            for store, seconds in (await components.key_sharing.differing_servers(unmigrated=unmigrated)).items():
+                print(f"warning  {store}: a server was here {seconds} s ago that has other signing keys; {HINT}")
+            if not unmigrated:
+                for names in names_alike(await components.services.accounts.operator.users()).values():
+                    if len(names) > 1:
+                        several = ", ".join(map(repr, names))
+                        print(f"warning  accounts: {several} differ in case alone; `user list` says more")
+    return bad
