@@ -54,7 +54,10 @@ def _log_ready(settings: config.Settings, sockets: list[socket.socket]) -> None:
     log.info(
         "server.ready",
         url=settings.public_url,
-        listening=["{}:{}".format(*each.getsockname()) for each in sockets],
+        listening=[
+            "{}:{}".format(f"[{host}]" if ":" in host else host, port)
+            for host, port, *_ in (each.getsockname() for each in sockets)
+        ],
         workers=settings.workers,
         version=__version__,
         pid=os.getpid(),

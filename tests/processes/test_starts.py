@@ -109,12 +109,19 @@ def test_the_unspecified_ipv6_address_takes_ipv4_as_well_however_many_workers(
 ) -> None:
     port = free_port()
     env = {"REDIS_URL": redis_server.url, "WEB_CONCURRENCY": str(workers), "PAIRING_PUBLIC_URL": "https://a.example"}
-    server = subprocess.Popen(
-        [*CLI, "serve", "--host", "::", "--port", str(port)], cwd=tmp_path, env=clean_environment() | env
-    )
+    with (tmp_path / "log").open("wb") as file:
+        server = subprocess.Popen(
+            [*CLI, "serve", "--host", "::", "--port", str(port)],
+            cwd=tmp_path,
+            env=clean_environment() | env,
+            stderr=file,
+        )
     try:
         wait_for(lambda: answers("::1", port) == 200, "the server")
         assert answers("127.0.0.1", port) == 200
+        wait_for(lambda: "server.ready" in (tmp_path / "log").read_text(), "the line that says so")
+        # As it is written in a URL, RFC 3986.
+        assert f'"listening": ["[::]:{port}"' in (tmp_path / "log").read_text()
     finally:
         server.terminate()
         server.wait(15)
