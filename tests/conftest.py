@@ -14,6 +14,29 @@ from tests.support.servers import RedisServer, Server, running
 
 pytest_plugins = ["tests.evidence"]
 
+TESTS = Path(__file__).resolve().parent
+
+
+# By what a test needs; `slow` by the file, for it is its subjects that take their time.
+BY_FIXTURE = {"browser": {"browser"}, "nginx": {"nginx", "site"}, "postgres": {"postgres_server"}}
+SLOW = (
+    "fuzz/test_openapi", "fuzz/test_pairings", "processes/test_aborted", "processes/test_attack",
+    "processes/test_patience", "processes/test_redis_kinds", "processes/test_rolling_deploy",
+    "processes/test_slow_link", "processes/test_wakeups", "processes/test_workers", "web/test_letting_go",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        for marker, names in BY_FIXTURE.items():
+            if fixtures & names or f"{marker}ql" in item.nodeid:
+                item.add_marker(marker)
+        if item.path.is_relative_to(TESTS / "browser"):
+            item.add_marker("browser")
+        if str(item.path.relative_to(TESTS).with_suffix("")) in SLOW:
+            item.add_marker("slow")
+
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:

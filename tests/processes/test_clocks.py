@@ -15,6 +15,7 @@ import websockets
 from tests.processes.conftest import Pair, at, refusal
 from tests.processes.test_step_up import HOST, STEP_UP, word
 from tests.support.client import Api, Phone
+from tests.support.embedded import fresh_phone, invite_in
 from tests.support.keys import BoundDevice
 from tests.support.limits import NO_LIMITS
 from tests.support.servers import RedisServer
@@ -69,7 +70,7 @@ async def phone(pair: Pair) -> Phone:
 @pytest.fixture
 async def fast_phone(pair: Pair) -> Phone:
     """Logged in at the one that is ahead."""
-    return await pair.two.log_in_by_invite(pair.servers[1].invite(f"fast-{time.monotonic_ns()}"))
+    return await fresh_phone(pair.two, pair.servers[1].folder)
 
 
 @pytest.fixture(params=["slow", "fast"])
@@ -96,7 +97,7 @@ async def test_account_sockets_open_at_both_with_keys_of_either(pair: Pair, eith
             await socket.send(json.dumps({"type": "auth", "authKey": either.keys["authKey"]}))
             # It is told of what happens, so it was let in.
             name = f"Renamed at {server.port}"
-            other = await pair.one.log_in_by_invite(pair.servers[0].invite(either.keys["user"]["username"]), name=name)
+            other = await fresh_phone(pair.one, pair.servers[0].folder, either.keys["user"]["username"], name=name)
             message = json.loads(await socket.recv())
             assert (message["type"], message["device"]["name"]) == ("device.added", name)
             await other.api.http.delete("/sessions/current", headers=other.headers)
@@ -147,7 +148,7 @@ async def test_a_key_bound_device_proves_its_key_at_both(pair: Pair) -> None:
         apis = (pair.one, pair.two)
         server = pair.servers[accepting]
         device = BoundDevice(apis[accepting], server.public_url)
-        await device.accept(server.invite(f"bound-{time.monotonic_ns()}"))
+        await device.accept(await invite_in(server.folder, f"bound-{time.monotonic_ns()}"))
         there = replace(device, api=apis[other])
         assert (await device.get("/me")).status_code == 200
         # With the nonce of the one at the other.
