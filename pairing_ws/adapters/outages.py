@@ -14,7 +14,7 @@ _QUOTES_NOTHING = ("08", "25", "28", "3D", "40", "53", "55", "57", "58")
 
 
 class Outages:
-    """Of one kind: whether each server works, as told by whoever uses it. `lost` gets server and cause, `back` server
+    """Of one kind: whether each server works, as its clients tell. `lost` gets server and cause, `back` server
     and seconds."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Who let a device in before, which its record forgets when it logs in anew; and by which device a line was caused.
+"""Who let a device in before, which its record forgets when it logs in again; and by which device a line was caused.
 
 Of logins from before there is what the records hold.
 """
