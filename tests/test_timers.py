@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pairing_ws.core.timing_wheel import GRAIN, Timers, Within
+from pairing_ws.core.timing_wheel import TICK_SECONDS, Timeout, Timers
 
 
 class Handle:
@@ -67,7 +67,7 @@ def test_a_timer_rings_once_not_before_its_time_and_a_grain_late_at_the_most(loo
     for step in range(1, 76 * 1000):
         loop.turn_to(1000 + step / 1000)
     assert len(rung) == 6
-    assert all(0 <= late <= GRAIN + 0.001 for late in rung)
+    assert all(0 <= late <= TICK_SECONDS + 0.001 for late in rung)
     assert not loop.waiting
 
 
@@ -75,9 +75,9 @@ def test_a_timer_that_is_set_later_for_an_earlier_time_rings_first(loop: Loop, t
     rung: list[str] = []
     timers.call_later(10, lambda: rung.append("late"))
     timers.call_later(1, lambda: rung.append("early"))
-    loop.turn_to(1001 + GRAIN)
+    loop.turn_to(1001 + TICK_SECONDS)
     assert rung == ["early"]
-    loop.turn_to(1010 + GRAIN)
+    loop.turn_to(1010 + TICK_SECONDS)
     assert rung == ["early", "late"]
 
 
@@ -96,7 +96,7 @@ def test_a_cancelled_timer_does_not_ring_and_neither_does_one_that_another_cance
         a.cancel()
 
     a, b = timers.call_later(1, first), timers.call_later(1, second)
-    loop.turn_to(1001 + GRAIN)
+    loop.turn_to(1001 + TICK_SECONDS)
     assert rung == ["one of two"]
     # It has rung, or was cancelled: there is nothing left of either.
     a.cancel()
@@ -127,10 +127,10 @@ def test_any_number_of_timers_waits_on_one_of_the_event_loops(loop: Loop, timers
 
 async def test_what_is_not_done_within_its_time_is_cancelled_and_says_so() -> None:
     with pytest.raises(TimeoutError):
-        async with Within(0):
+        async with Timeout(0):
             await asyncio.Event().wait()
     # And nothing of it is left in the task.
-    async with Within(60):
+    async with Timeout(60):
         await asyncio.sleep(0)
 
 
@@ -138,7 +138,7 @@ async def test_who_is_cancelled_by_somebody_else_is_not_told_of_a_time_limit() -
     begun = asyncio.Event()
 
     async def wait() -> None:
-        async with Within(60):
+        async with Timeout(60):
             begun.set()
             await asyncio.Event().wait()
 
@@ -150,7 +150,7 @@ async def test_who_is_cancelled_by_somebody_else_is_not_told_of_a_time_limit() -
 
 
 async def test_who_is_cancelled_and_out_of_time_at_once_is_cancelled() -> None:
-    limit = Within(60)
+    limit = Timeout(60)
 
     async def wait() -> None:
         async with limit:
@@ -165,7 +165,7 @@ async def test_who_is_cancelled_and_out_of_time_at_once_is_cancelled() -> None:
 
 
 async def test_a_time_limit_can_be_ended_before_its_time_any_number_of_times() -> None:
-    limit = Within(60)
+    limit = Timeout(60)
 
     async def wait() -> str:
         try:
@@ -199,7 +199,7 @@ async def test_a_time_limit_and_a_timer_leave_no_garbage_for_the_collector() -> 
     try:
         for seconds in (1, 2):
             for _ in range(owners):
-                async with Within(60):
+                async with Timeout(60):
                     pass
                 owner = Owner(timers)
                 if seconds == 1:
@@ -213,5 +213,5 @@ async def test_a_time_limit_and_a_timer_leave_no_garbage_for_the_collector() -> 
 
 async def test_a_failure_of_its_own_passes_through_a_time_limit() -> None:
     with pytest.raises(KeyError):
-        async with Within(60):
+        async with Timeout(60):
             raise KeyError

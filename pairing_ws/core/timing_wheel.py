@@ -1,6 +1,6 @@
 """Many timers on few of the event loop's: each of uvloop's own takes 4 µs to set and cancel, one of these 0.7.
 
-They ring up to `GRAIN` late, and are for limits: most are cancelled before their time.
+They call back up to `TICK_SECONDS` late, and are for limits: most are cancelled before their time.
 """
 
 import asyncio
@@ -10,68 +10,68 @@ from collections.abc import Callable
 from types import TracebackType
 
 # In seconds; a power of two, for its multiples to be exact.
-GRAIN = 1 / 16
+TICK_SECONDS = 1 / 16
 
 
 class Timer:
-    __slots__ = ("_ring", "_together")
+    __slots__ = ("_callback", "_same_tick")
 
-    def __init__(self, together: set["Timer"], ring: Callable[[], object]) -> None:
-        self._together = together
-        self._ring: Callable[[], object] | None = ring
-        together.add(self)
+    def __init__(self, same_tick: set["Timer"], callback: Callable[[], object]) -> None:
+        self._same_tick = same_tick
+        self._callback: Callable[[], object] | None = callback
+        same_tick.add(self)
 
     def cancel(self) -> None:
-        """Without effect on one that has rung."""
-        self._together.discard(self)
-        # Most belong to what they ring, and would be garbage that only a collection finds.
-        self._ring = None
+        """Without effect after its callback was called."""
+        self._same_tick.discard(self)
+        # Most timers belong to what they call, and would be garbage that only a collection finds.
+        self._callback = None
 
-    def ring(self) -> None:
-        ring, self._ring = self._ring, None
-        if ring:
-            ring()
+    def fire(self) -> None:
+        callback, self._callback = self._callback, None
+        if callback:
+            callback()
 
 
 class Timers:
-    """Of one event loop. Those of the same grain of time share one of its timers."""
+    """The timers of one event loop. Those of the same tick share one of its own timers."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        # By the number of their grain.
+        # By the number of their tick.
         self._due: dict[int, set[Timer]] = {}
-        self._grains: list[int] = []
+        self._ticks: list[int] = []
         self._next: asyncio.TimerHandle | None = None
 
-    def call_later(self, seconds: float, ring: Callable[[], object]) -> Timer:
-        grain = int((self._loop.time() + seconds) / GRAIN) + 1
-        together = self._due.get(grain)
-        if together is None:
-            together = self._due[grain] = set()
-            heapq.heappush(self._grains, grain)
-            if self._grains[0] == grain:
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        tick = int((self._loop.time() + seconds) / TICK_SECONDS) + 1
+        same_tick = self._due.get(tick)
+        if same_tick is None:
+            same_tick = self._due[tick] = set()
+            heapq.heappush(self._ticks, tick)
+            if self._ticks[0] == tick:
                 self._wait()
-        return Timer(together, ring)
+        return Timer(same_tick, callback)
 
     def _wait(self) -> None:
         if self._next:
             self._next.cancel()
-        self._next = self._loop.call_at(self._grains[0] * GRAIN, self._look) if self._grains else None
+        self._next = self._loop.call_at(self._ticks[0] * TICK_SECONDS, self._on_tick) if self._ticks else None
 
-    def _look(self) -> None:
-        grains, now = self._grains, self._loop.time()
-        while grains and grains[0] * GRAIN <= now:
-            together = self._due.pop(heapq.heappop(grains))
+    def _on_tick(self) -> None:
+        ticks, now = self._ticks, self._loop.time()
+        while ticks and ticks[0] * TICK_SECONDS <= now:
+            same_tick = self._due.pop(heapq.heappop(ticks))
             # One by one, for each may cancel others.
-            while together:
-                self._ring(together.pop())
+            while same_tick:
+                self._fire(same_tick.pop())
         self._wait()
 
-    def _ring(self, timer: Timer) -> None:
+    def _fire(self, timer: Timer) -> None:
         try:
-            timer.ring()
+            timer.fire()
         except Exception as error:
-            # As the event loop does: the others are to ring all the same.
+            # As the event loop does: the others are called all the same.
             self._loop.call_exception_handler({"message": "a timer failed", "exception": error})
 
 
@@ -86,15 +86,15 @@ _here = _Here()
 
 
 def timers() -> Timers:
-    """Those of the running event loop."""
+    """The timers of the running event loop."""
     loop = asyncio.get_running_loop()
     if _here.loop is not loop:
         _here.loop, _here.timers = loop, Timers(loop)
     return _here.timers
 
 
-class Within:
-    """`async with Within(seconds)`: what `asyncio.timeout` is, on these timers. Raises TimeoutError."""
+class Timeout:
+    """`async with Timeout(seconds)`: what `asyncio.timeout` is, on these timers. Raises TimeoutError."""
 
     __slots__ = ("_before", "_over", "_seconds", "_task", "_timer")
 
@@ -113,7 +113,7 @@ class Within:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         self._timer.cancel()
-        # Somebody else may have cancelled the task as well, and then it is to end.
+        # Another caller may have cancelled the task as well; then it has to end.
         if self._over and self._task.uncancel() <= self._before and kind is asyncio.CancelledError:
             raise TimeoutError from error
 

@@ -11,7 +11,7 @@ from starlette.types import Receive
 
 from pairing_ws.core.errors import Code, Refused, Unavailable
 from pairing_ws.core.ports import Callback
-from pairing_ws.core.timing_wheel import Within
+from pairing_ws.core.timing_wheel import Timeout
 from pairing_ws.pairing.notifications import decode_notification
 from pairing_ws.pairing.watcher import READ_AGAIN, ArmTimer, Close, MessageT, Read, Send, StateT, Watcher
 from pairing_ws.web.request.context import RequestContext
@@ -100,7 +100,7 @@ class Waiting:
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._due = False
-        self._within: Within | None = None
+        self._within: Timeout | None = None
 
     def wake(self, _: str = "") -> None:
         self._due = True
@@ -111,7 +111,7 @@ class Waiting:
         """Until woken, at once if that has happened since the last time, or until so many seconds are over. Raises
         ClientDisconnect."""
         if not self._due:
-            self._within = Within(seconds)
+            self._within = Timeout(seconds)
             try:
                 async with self._within:
                     while (await self._receive())["type"] != "http.disconnect":

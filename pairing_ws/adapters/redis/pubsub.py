@@ -14,7 +14,7 @@ from pairing_ws.adapters.redis.subscriptions import CHECK_INTERVAL, PLAIN, SHARD
 from pairing_ws.adapters.redis.topology import Topology
 from pairing_ws.adapters.subscribers import stop
 from pairing_ws.core.errors import Unavailable
-from pairing_ws.core.timing_wheel import Within
+from pairing_ws.core.timing_wheel import Timeout
 
 log = structlog.get_logger()
 
@@ -83,7 +83,7 @@ class RedisBus(MessageBus):
         if not self._nodes.keys() >= set(new):
             self._wake_keeper.set()
         try:
-            async with Within(CONFIRM_TIMEOUT):
+            async with Timeout(CONFIRM_TIMEOUT):
                 for channel in channels:
                     # Shielded: other subscribers of the channel await the same confirmation.
                     await asyncio.shield(self._confirmed[channel])

@@ -21,7 +21,7 @@ from sqlalchemy.pool import NullPool
 
 from pairing_ws.adapters.sql.executor import TRANSACTION_SECONDS, Outage, Statement, Transaction
 from pairing_ws.config.database_url import DatabaseAddress
-from pairing_ws.core.timing_wheel import Within
+from pairing_ws.core.timing_wheel import Timeout
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class SqliteDatabase:
         self, work: Callable[[Transaction], T], work_on_loop: "Callable[[_SqliteTransaction], T]"
     ) -> T:
         with self._outage.translate_errors():
-            async with Within(TRANSACTION_SECONDS), self._write_lock():
+            async with Timeout(TRANSACTION_SECONDS), self._write_lock():
                 self._writes += 1
                 if self._writes % _WRITES_PER_CHECKPOINT:
                     return await self._run_on_loop(work_on_loop)
@@ -83,7 +83,7 @@ class SqliteDatabase:
 
     async def long_write(self, work: Callable[[Transaction], T]) -> T:
         with self._outage.translate_errors():
-            async with Within(TRANSACTION_SECONDS), self._write_lock():
+            async with Timeout(TRANSACTION_SECONDS), self._write_lock():
                 return await self._write_in_thread(work)
 
     async def run(self, work: Callable[[sa.Connection], T]) -> T:

@@ -6,7 +6,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from pairing_ws.core.errors import Code, Refused
-from pairing_ws.core.timing_wheel import Within
+from pairing_ws.core.timing_wheel import Timeout
 from pairing_ws.web.request.context import RequestContext
 from pairing_ws.web.request.strict_json import BodyT, decode
 
@@ -21,7 +21,7 @@ async def read_body(request: RequestContext, kind: type[BodyT]) -> BodyT:
     Raises BAD_REQUEST, UNSUPPORTED_MEDIA_TYPE, TOO_LARGE and REQUEST_TIMEOUT, and ClientDisconnect.
     """
     try:
-        async with Within(BODY_SECONDS):
+        async with Timeout(BODY_SECONDS):
             raw = await _received(request.receive)
     except TimeoutError:
         raise Refused(Code.REQUEST_TIMEOUT, f"the body has to be here within {BODY_SECONDS:.0f} seconds") from None

@@ -5,7 +5,7 @@ from contextlib import suppress
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from pairing_ws.core.timing_wheel import Within
+from pairing_ws.core.timing_wheel import Timeout
 from pairing_ws.web.close_codes import CloseCode
 
 REFUSED_SECONDS = 1.0
@@ -38,7 +38,7 @@ class Connection:
             # uvicorn logs an error for each application that returns before its connection has ended, and strangers can
             # open many. Up to three messages come until then: connect, refused, lost. Other servers may send none.
             with suppress(TimeoutError):
-                async with Within(REFUSED_SECONDS):
+                async with Timeout(REFUSED_SECONDS):
                     for _ in range(3):
                         await self._receive()
         else:

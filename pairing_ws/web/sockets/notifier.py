@@ -7,7 +7,7 @@ import msgspec
 import structlog
 
 from pairing_ws.core.errors import Code, Refused
-from pairing_ws.core.timing_wheel import Timer, Within, timers
+from pairing_ws.core.timing_wheel import Timeout, Timer, timers
 from pairing_ws.pairing.notifications import decode_notification
 from pairing_ws.pairing.watcher import (
     READ_AGAIN,
@@ -145,7 +145,7 @@ def loop_time() -> float:
 async def send(connection: Connection, message: Json) -> None:
     """Raises Closing if the client does not read."""
     try:
-        async with Within(SEND_SECONDS):
+        async with Timeout(SEND_SECONDS):
             await connection.send(msgspec.json.encode(message).decode())
     except TimeoutError:
         raise Closing(CloseCode.INTERNAL_ERROR, "not reading") from None

@@ -18,7 +18,7 @@ from pairing_ws.core import codes
 from pairing_ws.core.errors import Code, Refused
 from pairing_ws.core.json_depth import is_deep
 from pairing_ws.core.network import block
-from pairing_ws.core.timing_wheel import Within
+from pairing_ws.core.timing_wheel import Timeout
 from pairing_ws.pairing.types import BySecret
 from pairing_ws.web.close_codes import CloseCode
 from pairing_ws.web.gate import RequestGate
@@ -161,7 +161,7 @@ class Sockets:
         auth_key, secret = caller.credentials()
         if auth_key is None and secret is None:
             try:
-                async with Within(AUTH_SECONDS):
+                async with Timeout(AUTH_SECONDS):
                     message = await connection.receive_text()
             except TimeoutError:
                 raise Closing(CloseCode.UNAUTHENTICATED, "no credential within 5 seconds") from None
