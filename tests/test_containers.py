@@ -18,6 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from pairing_ws.config import settings as config
+from pairing_ws.config.environment import environment_name, load
 from tests.support.servers import Process, clean_environment, free_port, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -150,11 +151,11 @@ def test_every_variable_of_a_server_is_a_setting_and_together_they_pass(
     for variable in set(os.environ) - set(clean_environment()):
         monkeypatch.delenv(variable)
     environment = COMPOSE["services"][name]["environment"]
-    known = {environment.environment_name(field) for field in config.Settings.model_fields}
+    known = {environment_name(field) for field in config.Settings.model_fields}
     assert environment.keys() <= known
     for variable, value in environment.items():
         monkeypatch.setenv(variable, str(value))
-    loaded = environment.load(host="0.0.0.0")
+    loaded = load(host="0.0.0.0")
     assert loaded.has_public_address
     assert GIVEN["REDIS_PASSWORD"] in (loaded.redis_url or "")
     assert GIVEN["POSTGRES_PASSWORD"] in loaded.database_url

@@ -67,7 +67,8 @@ async def test_an_application_that_mounts_this_one_gets_the_limits_by_uvicorn_op
         return Starlette(routes=[Mount("/", app)])
 
     with embedded(tmp_path, wrap=mounted, options=options) as server:
-        answer = await ask(server, [padded(200_000)])
+        # In one read: of what is closed on unread data, the kernel would drop the answer.
+        answer = await ask(server, [padded(MAX_HEAD_BYTES + 1000)])
     assert answer.startswith(b"HTTP/1.1 200 " if options else b"HTTP/1.1 431 ")
 
 

@@ -16,7 +16,7 @@ from tests.web.conftest import NewPhone, refusal
 async def test_the_command_line_prints_an_invite_that_works_once(api: Api, server: Server) -> None:
     done = server.cli("invite", "iris", "--json")
     made = json.loads(done.stdout)
-    assert made.keys() == {"username", "code", "url", "expiresAt"}
+    assert made.keys() == {"username", "code", "url", "expiresAt", "newAccount"}
     assert made["url"] == f"{server.public_url}/join/invite#{made['code']}"
     answer = await api.http.post("/invites/accept", json={"code": made["code"]}, headers=device_headers())
     assert answer.status_code == 200
