@@ -17,7 +17,8 @@ def test_the_bare_server_has_our_servers_settings_but_for_what_we_made_of_uvicor
     from benchmark.bare import application, configuration
 
     ours, theirs = vars(server_for(environment.load(port=8000), application).config), vars(configuration(8000))
-    assert {name for name in ours if ours[name] != theirs[name]} == {"http", "ws"}
+    # The backlog follows how many descriptors there are on this machine.
+    assert {name for name in ours if ours[name] != theirs[name]} - {"backlog"} == {"http", "ws"}
 
 
 def test_a_row_says_whether_a_number_is_as_it_must_be_and_as_it_should_be() -> None:

@@ -270,7 +270,8 @@ def test_a_picture_rotates_only_where_pages_can_reckon_and_the_typed_code_needs_
     [
         (1024, {}, (682, 341), (511, 341)),
         (256, {}, (170, 85), (127, 85)),
-        (4096, {}, (2730, 1000), (2047, 1000)),
+        (4096, {}, (3328, 1000), (3128, 1000)),
+        (20_000, {}, (19_232, 1000), (19_032, 1000)),
         (1024, {"limit_all_connections": 100}, (100, 50), (75, 50)),
         (1024, {"limit_connections": 0, "limit_sockets": 0}, (682, 0), (511, 0)),
         (1024, {"limit_connections": 7, "limit_sockets": 8, "limit_all_sockets": 9}, (682, 7), (9, 8)),

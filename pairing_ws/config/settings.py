@@ -44,6 +44,11 @@ def _plain(name: str, default: Any, description: str) -> Any:
     return Field(default, validation_alias=name, description=description, repr=not name.endswith("_URL"))
 
 
+# Of a process that has many descriptors; one that has few leaves a third of them, and a quarter of its connections.
+SPARE_DESCRIPTORS = 768
+CONNECTIONS_FOR_CALLS = 200
+
+
 class Settings(BaseModel):
     """All settings, checked. Durations are in seconds. `demo` and `host` come from the command line alone."""
 
@@ -158,7 +163,7 @@ class Settings(BaseModel):
         1000, description="open connections without a socket per address and process; trusted proxies have no limit"
     )
     limit_all_connections: Count = Field(
-        0, description="open connections per process, sockets included; 0: two thirds of its descriptor limit"
+        0, description="open connections per process, sockets included; 0: its descriptor limit, less 768 or a third"
     )
     limit_pairings: Count = Field(
         100_000, description="live pairings in total, a tenth of them reserved for logged-in devices"
@@ -289,10 +294,10 @@ class Settings(BaseModel):
     def most_connections(self) -> tuple[int, int]:
         """Of one process: how many at once in all, and from one address. 0 is no limit.
 
-        The descriptors that are left are for stores, and for the files that answers are read from. No address has more
-        than half: it would shut out all others.
+        The descriptors that are left are for stores, for the files that answers are read from, and for what is accepted
+        before it is counted (uvicorn's `backlog`). No address has more than half: it would shut out all others.
         """
-        of_descriptors = descriptors() * 2 // 3
+        of_descriptors = max(descriptors() * 2 // 3, descriptors() - SPARE_DESCRIPTORS)
         in_all = _least(of_descriptors, self.limit_all_connections)
         return in_all, _least(self.limit_connections, in_all // 2) if self.limit_connections else 0
 
@@ -301,7 +306,7 @@ class Settings(BaseModel):
         """The same for sockets, which leave some connections to calls."""
         in_all, _ = self.most_connections
         return (
-            _least(self.limit_all_sockets, in_all * 3 // 4),
+            _least(self.limit_all_sockets, max(in_all * 3 // 4, in_all - CONNECTIONS_FOR_CALLS)),
             _least(self.limit_sockets, in_all // 2) if self.limit_sockets else 0,
         )
 

@@ -34,8 +34,8 @@ def uvicorn_options(settings: config.Settings) -> dict[str, Any]:
         "ws_ping_interval": 20.0,
         "ws_ping_timeout": 20.0,
         "ws_per_message_deflate": False,
-        # As many may be accepted before one of them is looked at.
-        "backlog": min(2048, max(descriptors // 8, 16)) if descriptors else 2048,
+        # As many may be accepted before one of them is counted: fewer than the descriptors that are spared.
+        "backlog": min(512, max(descriptors // 8, 16)) if descriptors else 2048,
         "log_config": None,
         # uvicorn's prints query strings, and costs time and memory per request.
         "access_log": False,
