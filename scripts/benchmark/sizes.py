@@ -25,6 +25,6 @@ class Sizes:
     settle: float
 
 
-FULL = Sizes(5000, 19_000, 5000, 50_000, 5, 2.5, 60, 50, 7, 200, 1)
+FULL = Sizes(5000, 18_500, 5000, 50_000, 5, 2.5, 60, 50, 7, 200, 1)
 # Shows that it works, no more.
 SHORT = Sizes(100, 300, 200, 600, 1, 0.5, 1, 1, 1, 20, 0.2)
