@@ -13,6 +13,7 @@ LAYERS: tuple[dict[str, str], ...] = (
     {"cli": "the command line", "server": "processes, start and end"},
     {"transport": "HTTP and WebSocket connections", "app": "composition root: builds and joins the rest"},
     {"web": "the edge: calls and sockets", "adapters": "one outside thing each: Redis, SQL, JWT, …"},
+    {"oauth": "what applications may get"},
     {"pairing": "the story of minutes", "accounts": "the story of years"},
     {"config": "the only reader of the environment", "core": "values that every room may know"},
 )
