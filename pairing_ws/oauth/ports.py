@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from pairing_ws.accounts.ports import Retired, User
+from pairing_ws.accounts.ports import Activity, Retired, User
 
 
 class Algorithm(StrEnum):
@@ -116,7 +116,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """A client's session, an "app with access": the `sid` of its id_tokens.
 
     One that is `offline` outlives the login that consented to it, until that device is revoked; another one ends with
-    that login. `alive` says whether account, login and grant all stood when it was read. The rest is as in
+    that login. `login_until` is when that login ends by itself, 0 once it has ended. The rest is as in
     `accounts.ports.Session`.
     """
 
@@ -137,14 +137,23 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     amr: tuple[str, ...]
     acr: str | None
     refresh_hash: str
-    alive: bool
+    login_until: int
     retired: tuple[Retired, ...] = ()
     sealed: bytes | None = None
     sealed_until: int = 0
     key_thumbprint: str | None = None
     ended_at: int | None = None
-    # `revoked`, `logged_out`, `reused` (a code or refresh token came again), `device_revoked`, `locked`, `deleted`.
+    # `revoked`, `logged_out`, `replaced` (the device's code came again), `reused` (a code or refresh token did),
+    # `key_reused` (the login's refreshKey did), `device_revoked`, `locked`, `limit`. Of a deleted account or client
+    # none is left.
     ended_why: str | None = None
+
+    def alive_at(self, now: int) -> bool:
+        """Whether account, login and grant all stand."""
+        until = min(self.idle_until, self.ends_at)
+        if not self.offline:
+            until = min(until, self.login_until)
+        return self.ended_at is None and self.user.locked_at is None and now < until
 
 
 class GrantRotation(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,11 +171,13 @@ class GrantRotation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogoutNotice(msgspec.Struct, frozen=True, kw_only=True):
-    """A logout token that a client is owed (Back-Channel Logout 1.0). It stays until it is delivered or a day old."""
+    """A logout token that a client is owed (Back-Channel Logout 1.0). It stays until it is delivered or a day old, even
+    if account and client are gone by then. `attempts` have failed before."""
 
     id: int
     client_id: str
     uri: str
+    alg: Algorithm
     user_id: str
     grant_id: str
     created_at: int
@@ -200,10 +211,12 @@ class GrantStore(Protocol):
     """
 
     async def begin(self, grant: NewGrant, limit: int) -> Grant | None:
-        """Store it. None, with nothing changed, if one of that origin exists: of many callers at once one gets it.
+        """Store it, and write `app.added` into the activity. None, with nothing changed, if one of
+        that origin exists: of many callers at once one gets it.
 
-        Raises Refused: PAIRING_DENIED when the login that consented no longer stands, ACCOUNT_LOCKED. If the account
-        then has more than `limit` live grants, the ones that were used longest ago end.
+        Raises Refused: PAIRING_DENIED when the login that consented no longer stands or the client was removed,
+        ACCOUNT_LOCKED. If the account then has more than `limit` live grants (0: no limit), the ones that were used
+        longest ago end.
         """
 
     async def get(self, grant_id: str) -> Grant | None:
@@ -220,10 +233,10 @@ class GrantStore(Protocol):
     async def forget_sealed(self, grant_id: str, refresh_hash: str, retired: tuple[Retired, ...]) -> None:
         """Erase the repeatable answer that holds this refresh token, for something of it has been used."""
 
-    async def end(self, grant_id: str, why: str, at: int) -> bool:
-        """False, with nothing changed, if it has ended before or is unknown."""
+    async def end(self, grant_id: str, why: str, at: int, line: Activity | None = None) -> bool:
+        """End it and write the line. False, with nothing changed, if it has ended before or is unknown."""
 
-    async def live_of_user(self, user_id: str) -> Sequence[Grant]:
+    async def live_of_user(self, user_id: str, now: int) -> Sequence[Grant]:
         """The newest first."""
 
     async def touch(self, grant_id: str, at: int, ip: str) -> None:
@@ -235,8 +248,8 @@ class GrantStore(Protocol):
     async def consented(self, user_id: str, client_id: str) -> frozenset[str]:
         """The scopes that this person has let this client have."""
 
-    async def consent(self, user_id: str, client_id: str, scopes: Sequence[str], at: int) -> None:
-        """Add them to what is remembered."""
+    async def consent(self, user_id: str, client_id: str, scopes: Sequence[str], device_id: str, at: int) -> None:
+        """Add them to what is remembered, until that device is revoked. Nothing, if account or client are gone."""
 
     async def forget_consent(self, user_id: str, client_id: str) -> None: ...
 
