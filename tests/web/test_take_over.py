@@ -6,19 +6,27 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from pairing_ws.pairing.machine import Initiator, Pairing
 from pairing_ws.pairing.notifications import StateChanged, Takeover
 from pairing_ws.pairing.types import BySecret, Role, View
 from pairing_ws.web.close_codes import CloseCode
 from pairing_ws.web.sockets.connection import Connection
+from pairing_ws.web.sockets.openings import Openings
 from pairing_ws.web.sockets.pairing import PairingNotifier
 from tests.support.servers import eventually
 
 
 class Pairings:
-    """A store and a bus, whose subscriptions wait for a word from the test. Its clock is the event loop's."""
+    """A store and a bus, whose subscriptions wait for a word from the test, as the clock does (seconds).
+
+    One process's sockets; `others` makes those of another one.
+    """
 
     def __init__(self) -> None:
+        self.time = 1000.0
+        self.openings = self.others()
         self.watching: list[Callable[[str], None]] = []
         self.confirmed: list[asyncio.Event] = []
         self.published: list[str] = []
@@ -37,8 +45,11 @@ class Pairings:
         finally:
             self.watching.remove(callback)
 
+    def others(self) -> Openings:
+        return Openings(bytes, lambda: self.time)
+
     async def _view(self, id_: str, _: BySecret) -> View:
-        now = int(asyncio.get_running_loop().time() * 1000)
+        now = int(self.time * 1000)
         pairing = Pairing(
             id=id_,
             initiator=Initiator.NEW_DEVICE,
@@ -63,9 +74,19 @@ class Client:
         self.closed: int | None = None
         self.told = asyncio.Event()
         self.gone = asyncio.Event()
-        services: Any = SimpleNamespace(pairings=pairings, random=lambda size: bytes(size))
-        notifier = PairingNotifier(Connection(self.receive, self.send), services, "A" * 22, BySecret("secret"), None)
+        services: Any = SimpleNamespace(pairings=pairings)
+        connection = Connection(self.receive, self.send)
+        notifier = PairingNotifier(connection, services, pairings.openings, "A" * 22, BySecret("secret"), None)
         self.task = asyncio.create_task(notifier.run())
+
+    @classmethod
+    async def open(cls, pairings: Pairings) -> "Client":
+        """One that has had its first answer."""
+        client = cls(pairings)
+        await eventually(lambda: pairings.confirmed, "its subscription")
+        pairings.confirmed.pop().set()
+        await client.told.wait()
+        return client
 
     async def receive(self) -> dict[str, Any]:
         await self.gone.wait()
@@ -88,8 +109,8 @@ class Client:
 async def test_the_socket_that_opened_last_stays_though_the_other_one_began_to_hear_later() -> None:
     pairings = Pairings()
     older = Client(pairings)
-    # Notes count milliseconds.
-    await asyncio.sleep(0.005)
+    await asyncio.sleep(0)
+    pairings.time += 0.005
     newer = Client(pairings)
     await asyncio.sleep(0)
     for each, confirmed in ((newer, pairings.confirmed[1]), (older, pairings.confirmed[0])):
@@ -103,28 +124,52 @@ async def test_the_socket_that_opened_last_stays_though_the_other_one_began_to_h
 
 async def test_a_socket_whose_first_answer_comes_back_late_is_no_older_by_that() -> None:
     pairings = Pairings()
-    older = Client(pairings)
-    await asyncio.sleep(0)
-    pairings.confirmed[0].set()
-    await older.told.wait()
-    await asyncio.sleep(0.005)
+    older = await Client.open(pairings)
+    pairings.time += 0.005
     view = pairings.view
 
     async def late(id_: str, holder: BySecret) -> View:
         read = await view(id_, holder)
-        await asyncio.sleep(0.05)
+        pairings.time += 0.05
         return read
 
     pairings.view = late
-    newer = Client(pairings)
-    # It subscribes once it has been judged.
-    await eventually(lambda: len(pairings.confirmed) == 2, "its subscription")
-    pairings.confirmed[1].set()
-    await newer.told.wait()
+    newer = await Client.open(pairings)
     await asyncio.wait_for(older.task, 10)
     assert older.closed == CloseCode.TAKEN_OVER
     assert newer.closed is None
     await newer.leave()
+
+
+@pytest.mark.parametrize("seconds", [0, 0.0001, 0.001, -0.3], ids=str)
+async def test_the_newer_socket_takes_over_though_the_stores_clock_has_hardly_moved_or_went_back_a_little(
+    seconds: float,
+) -> None:
+    pairings = Pairings()
+    sockets = [await Client.open(pairings)]
+    for _ in range(3):
+        pairings.time += seconds
+        sockets.append(await Client.open(pairings))
+        await asyncio.wait_for(sockets[-2].task, 10)
+        assert [each.closed for each in sockets] == [CloseCode.TAKEN_OVER] * (len(sockets) - 1) + [None]
+    await sockets[-1].leave()
+
+
+async def test_marks_follow_a_clock_that_is_set_so_that_other_processes_take_over_afterwards() -> None:
+    pairings = Pairings()
+    here, there = pairings.openings, pairings.others()
+
+    def opened(openings: Openings) -> str:
+        pairings.time += 0.002
+        opening = openings.begin()
+        pairings.time += 0.01
+        return openings.mark(opening, openings.waited(opening), int(pairings.time * 1000))
+
+    for seconds in (60, -60, 0):
+        pairings.time += seconds
+        marks = [opened(each) for each in (here, there, there, here, there, here, here)]
+        assert marks == sorted(marks)
+        assert len(set(marks)) == len(marks)
 
 
 async def test_a_socket_whose_client_has_gone_before_it_could_be_told_takes_nothing_over() -> None:

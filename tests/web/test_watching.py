@@ -20,6 +20,7 @@ from pairing_ws.web.close_codes import CloseCode
 from pairing_ws.web.drain import Drain
 from pairing_ws.web.polling import when_changed
 from pairing_ws.web.sockets.connection import Connection
+from pairing_ws.web.sockets.openings import Openings
 from pairing_ws.web.sockets.pairing import PairingNotifier
 from tests.support.servers import eventually
 
@@ -113,7 +114,8 @@ class OpenSocket(Client):
             pairings=world, accounts=SimpleNamespace(sessions=world), random=lambda size: bytes(size)
         )
         session: Any = SimpleNamespace(id="S", user=SimpleNamespace(id="U"), signed_by="") if approver else None
-        notifier = PairingNotifier(Connection(self.receive, self.send), services, "A" * 22, BySecret("s"), session)
+        connection, openings = Connection(self.receive, self.send), Openings(services.random)
+        notifier = PairingNotifier(connection, services, openings, "A" * 22, BySecret("s"), session)
         self.task = asyncio.create_task(notifier.run())
 
     async def leave(self) -> None:

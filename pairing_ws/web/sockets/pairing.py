@@ -10,6 +10,7 @@ from pairing_ws.pairing.watcher import PairingWatcher, Read
 from pairing_ws.web.services import Services
 from pairing_ws.web.sockets.connection import Connection
 from pairing_ws.web.sockets.notifier import Notifier, loop_time, send
+from pairing_ws.web.sockets.openings import Opening, Openings
 from pairing_ws.web.wire import views
 from pairing_ws.web.wire.messages import PairingMessage
 
@@ -17,21 +18,28 @@ from pairing_ws.web.wire.messages import PairingMessage
 class PairingNotifier(Notifier[View, View]):
     """Tells one party of its pairing. `session` is the approver's; None where the holder is the new device."""
 
-    __slots__ = ("_holder", "_id", "_services", "_session")
+    __slots__ = ("_holder", "_id", "_openings", "_services", "_session")
     watcher: PairingWatcher
 
     def __init__(
-        self, connection: Connection, services: Services, pairing_id: str, holder: Holder, session: Session | None
+        self,
+        connection: Connection,
+        services: Services,
+        openings: Openings,
+        pairing_id: str,
+        holder: Holder,
+        session: Session | None,
     ) -> None:
         super().__init__(connection, PairingWatcher())
         self._services = services
+        self._openings = openings
         self._id = pairing_id
         self._holder = holder
         self._session = session
 
     async def run(self) -> None:
         """Serve until the client is gone. Raises Refused while nothing has been sent."""
-        started_at = loop_time()
+        opening = self._openings.begin()
         if not codes.is_id(self._id):
             # Nothing is subscribed to at a length that a stranger has chosen.
             raise not_found()
@@ -40,23 +48,24 @@ class PairingNotifier(Notifier[View, View]):
         try:
             async with self._services.pairings.watch(self._id, self.on_notification):
                 if self._session is None:
-                    await self._open(started_at)
+                    await self._open(opening)
+                    del opening
                     await self.connection.until_disconnected()
                 else:
                     async with self._services.accounts.sessions.watch(
                         self._session.user.id, self._session.id, self.wake
                     ):
-                        await self._open(started_at)
+                        await self._open(opening)
+                        del opening
                         await self.connection.until_disconnected()
         finally:
             self.stop()
 
-    async def _open(self, started_at: float) -> None:
-        pairings = self._services.pairings
+    async def _open(self, opening: Opening) -> None:
         # Not the way back from the store: a socket that waits for that opened no earlier by it.
-        waited = int((loop_time() - started_at) * 1000)
-        view = await pairings.view(self._id, self._holder)
-        opened_at = view.now - waited
+        waited = self._openings.waited(opening)
+        view = await self._services.pairings.view(self._id, self._holder)
+        mark = self._openings.mark(opening, waited, view.now)
         try:
             await self._demand_session()
         except Refused as refused:
@@ -65,7 +74,7 @@ class PairingNotifier(Notifier[View, View]):
             commands = self.watcher.opened(view, loop_time())
         await self.work(commands)
         if self._session is None:
-            await self.work(self.watcher.take_over(f"{opened_at:015}:{codes.token(self._services.random)}"))
+            await self.work(self.watcher.take_over(mark))
 
     async def read(self, command: Read) -> View:
         view = await self._services.pairings.view_after_notification(

@@ -30,6 +30,7 @@ from pairing_ws.web.services import Services
 from pairing_ws.web.sockets.account import AccountNotifier
 from pairing_ws.web.sockets.connection import Connection, Disconnected
 from pairing_ws.web.sockets.notifier import Closing, send
+from pairing_ws.web.sockets.openings import Openings
 from pairing_ws.web.sockets.pairing import PairingNotifier
 from pairing_ws.web.wire.base import Json
 from pairing_ws.web.wire.messages import AuthMessage, NonceMessage, RetryMessage
@@ -60,6 +61,7 @@ class Sockets:
         self._services = services
         self._in_all, self._per_ip = services.settings.most_sockets
         self._open = 0
+        self._openings = Openings(services.random)
         self._gate = RequestGate(services.settings)
         self._per_address: Counter[str] = Counter()
         self._per_device: defaultdict[str, deque[AccountNotifier]] = defaultdict(deque)
@@ -86,7 +88,7 @@ class Sockets:
                 holder = caller.as_approver(session) if session else BySecret(secret or "")
                 # Not by a match, which would be kept as long as the socket waits.
                 pairing_id = path.split("/")[-2]
-                notifier = PairingNotifier(connection, self._services, pairing_id, holder, session)
+                notifier = PairingNotifier(connection, self._services, self._openings, pairing_id, holder, session)
                 del secret, caller, holder, pairing_id
                 await notifier.run()
             else:
