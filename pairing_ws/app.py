@@ -164,7 +164,7 @@ def build(
     tokens = KeyRing(signing_keys(settings, clock), settings.public_url, clock)
     database = open_database(settings.database_url)
     accounts_store = SqlAccounts(database)
-    bus, store, counters, fingerprints = _build_backend(settings, clock)
+    bus, store, _codes, counters, fingerprints = _build_backend(settings, clock)
     limits = RateLimits(rules(settings), counters)
 
     async def end_pairings(device_ids: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pairing_ws.adapters.subscribers import SubscriberRegistry
 from pairing_ws.core.ports import Bus, SharedCounters
+from pairing_ws.oauth.ports import CodeStore
 from pairing_ws.pairing.ports import PairingStore
 
 if TYPE_CHECKING:
@@ -19,5 +20,6 @@ class Backend(NamedTuple):
 
     bus: MessageBus
     pairings: PairingStore
+    codes: CodeStore
     counters: SharedCounters
     fingerprints: "Fingerprints | None"

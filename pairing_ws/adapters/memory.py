@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pairing_ws.adapters.backend import Backend, MessageBus
 from pairing_ws.core.clock import Clock
+from pairing_ws.oauth.ports import AuthorizationCode
 from pairing_ws.pairing.machine import Pairing
 from pairing_ws.pairing.ports import Full, Loaded, pairing_channel
 
@@ -116,6 +117,25 @@ def _leaves_at(pairing: Pairing) -> int:
     return (pairing.finished_at or pairing.expires_at) + AFTERLIFE_MS
 
 
+class MemoryCodes:
+    """See `oauth.ports.CodeStore`. No method awaits, so each is atomic."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        # All live about equally long: the oldest are in front.
+        self._codes: dict[str, tuple[int, AuthorizationCode]] = {}
+
+    async def keep(self, digest: str, code: AuthorizationCode, ttl_ms: int) -> None:
+        now = self._clock()
+        while self._codes and self._codes[oldest := next(iter(self._codes))][0] <= now:
+            del self._codes[oldest]
+        self._codes[digest] = (now + ttl_ms, code)
+
+    async def get(self, digest: str) -> AuthorizationCode | None:
+        until, code = self._codes.get(digest, (0, None))
+        return code if self._clock() < until else None
+
+
 class _Window(NamedTuple):
     """Times are ms on the timer."""
 
@@ -175,4 +195,4 @@ class MemoryCounters:
 def memory_backend(clock: Clock) -> Backend:
     """For one process. Pairings follow `clock`."""
     bus = MemoryBus()
-    return Backend(bus, MemoryPairings(bus, clock), MemoryCounters(), None)
+    return Backend(bus, MemoryPairings(bus, clock), MemoryCodes(clock), MemoryCounters(), None)

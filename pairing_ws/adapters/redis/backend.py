@@ -5,6 +5,7 @@ from pathlib import Path
 from pairing_ws.adapters.backend import Backend
 from pairing_ws.adapters.redis.client import RedisClient
 from pairing_ws.adapters.redis.cluster import ClusterTopology
+from pairing_ws.adapters.redis.code_store import RedisCodes
 from pairing_ws.adapters.redis.counters import RedisCounters
 from pairing_ws.adapters.redis.fingerprints import RedisFingerprints
 from pairing_ws.adapters.redis.pairing_store import RedisPairings
@@ -29,4 +30,4 @@ def redis_backend(url: str, authority: Path | None = None, *, verified: bool = T
     client = RedisClient(topology)
     bus = RedisBus(topology, client)
     pairings = RedisPairings(client, bus.commands.publish)
-    return Backend(bus, pairings, RedisCounters(client), RedisFingerprints(client))
+    return Backend(bus, pairings, RedisCodes(client), RedisCounters(client), RedisFingerprints(client))

@@ -1,0 +1,54 @@
+"""Every error that a client of OAuth can meet, by the RFCs' words. The story raises them; `web/oauth/errors.py` alone
+knows their form on the wire."""
+
+from enum import StrEnum
+
+
+class Error(StrEnum):
+    """Values of `error`: RFC 6749 (sections 4.1.2.1 and 5.2), 6750, 7009, 8628 and 9449."""
+
+    INVALID_REQUEST = "invalid_request"
+    INVALID_CLIENT = "invalid_client"
+    INVALID_GRANT = "invalid_grant"
+    INVALID_SCOPE = "invalid_scope"
+    UNAUTHORIZED_CLIENT = "unauthorized_client"
+    UNSUPPORTED_GRANT_TYPE = "unsupported_grant_type"
+    INVALID_TOKEN = "invalid_token"  # noqa: S105 - a word of RFC 6750
+    INSUFFICIENT_SCOPE = "insufficient_scope"
+    INVALID_DPOP_PROOF = "invalid_dpop_proof"
+    USE_DPOP_NONCE = "use_dpop_nonce"
+    SERVER_ERROR = "server_error"
+    TEMPORARILY_UNAVAILABLE = "temporarily_unavailable"
+
+
+class OAuthError(Exception):
+    """A request was refused; nothing was changed, unless its raiser says so.
+
+    `error` is the stable word, one of `Error` or an extension's. `description` is for people, in printable ASCII
+    without quotes and backslashes (RFC 6749, section 5.2), and holds no secret. `challenge` is a scheme of
+    `WWW-Authenticate`, where the caller tried to authenticate by it, or should; `nonce` is what the next DPoP proof has
+    to hold.
+    """
+
+    def __init__(
+        self, error: str, description: str, *, status: int = 400, challenge: str = "", nonce: str | None = None
+    ) -> None:
+        super().__init__(error, description)
+        self.error = error
+        self.description = description
+        self.status = status
+        self.challenge = challenge
+        self.nonce = nonce
+
+
+def invalid_request(description: str) -> OAuthError:
+    return OAuthError(Error.INVALID_REQUEST, description)
+
+
+def invalid_grant(description: str) -> OAuthError:
+    return OAuthError(Error.INVALID_GRANT, description)
+
+
+def invalid_client(description: str) -> OAuthError:
+    """Always 401: RFC 6749 demands it of who came by `Authorization`, and lets others have it."""
+    return OAuthError(Error.INVALID_CLIENT, description, status=401, challenge="Basic")
