@@ -5,6 +5,7 @@ from pairing_ws.accounts.announcements import Announcements
 from pairing_ws.accounts.key_pairs import KeyPairIssuer
 from pairing_ws.accounts.monitor import SessionMonitor
 from pairing_ws.accounts.ports import AccountStore, Activity, NewSession
+from pairing_ws.accounts.refresh_keys import KeyPair
 from pairing_ws.accounts.refusals import unauthenticated
 from pairing_ws.accounts.types import LoggedIn, Policy
 from pairing_ws.core import codes
@@ -178,7 +179,7 @@ class Logins:
         # Of the key that this request has proved: a stolen secret alone gets no answer a second time.
         same_key = before is not None and before.key_thumbprint == bound_to
         if before and same_key and before.alive_at(now) and not before.user.locked_at:
-            repeated = keys.unseal(before.sealed, secret)
+            repeated = keys.unseal(before.sealed, secret, KeyPair)
             if repeated is not None and now < before.created_at + keys.grace(repeated.by, self._here):
                 return LoggedIn(repeated, before.user, before.device, now)
         raise Refused(spent, "this has been used to log in already")

@@ -2,7 +2,7 @@
 
 import hashlib
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from pairing_ws.accounts.ports import Retired, Session
+from pairing_ws.accounts.ports import Retired
 from pairing_ws.core.clock import SKEW_MS
 from pairing_ws.core.codes import RandomBytes, digest, matches, token
 
@@ -57,6 +57,22 @@ def new_family(random: RandomBytes) -> RefreshKey:
     return RefreshKey(token(random), token(random, 32))
 
 
+class Rotating(Protocol):
+    """What a session (`ports.Session`) or a client's grant (`oauth.ports.Grant`) remembers of its refresh keys."""
+
+    @property
+    def refresh_hash(self) -> str: ...
+
+    @property
+    def retired(self) -> tuple[Retired, ...]: ...
+
+    @property
+    def sealed(self) -> bytes | None: ...
+
+    @property
+    def sealed_until(self) -> int: ...
+
+
 class RefreshOutcome(Enum):
     ROTATE = "the current key"
     REPEAT = "exchanged, its successor unused"
@@ -64,7 +80,7 @@ class RefreshOutcome(Enum):
     STOLEN = "exchanged, its successor in use for longer"
 
 
-def classify(session: Session, key: RefreshKey, now: int, here: str) -> RefreshOutcome:
+def classify(session: Rotating, key: RefreshKey, now: int, here: str) -> RefreshOutcome:
     """What a key of this session's family deserves (RFC 9700, section 4.14.2). `here` names this process's clock."""
     if matches(str(key), session.refresh_hash):
         return RefreshOutcome.ROTATE
@@ -76,7 +92,7 @@ def classify(session: Session, key: RefreshKey, now: int, here: str) -> RefreshO
     return RefreshOutcome.STOLEN
 
 
-def retire(session: Session, key: RefreshKey, now: int, here: str) -> tuple[Retired, ...]:
+def retire(session: Rotating, key: RefreshKey, now: int, here: str) -> tuple[Retired, ...]:
     before = successor_used(session, now, here)
     return (*(old for old in before if _is_late(old, now, here)), Retired(key.hash, now, here))
 
@@ -90,7 +106,7 @@ def _is_late(old: Retired, now: int, here: str) -> bool:
     return now < old.at + grace(old.by, here)
 
 
-def successor_used(session: Session, now: int, here: str) -> tuple[Retired, ...]:
+def successor_used(session: Rotating, now: int, here: str) -> tuple[Retired, ...]:
     """What is remembered of exchanged keys once a key of the session's newest answer has been used."""
     if session.sealed is None or not session.retired:
         return session.retired
@@ -108,21 +124,24 @@ class KeyPair(msgspec.Struct, frozen=True):
     by: str = ""
 
 
-def seal(key_pair: KeyPair, secret: str, random: RandomBytes) -> bytes:
+Answer = TypeVar("Answer", bound=msgspec.Struct)
+
+
+def seal(answer: msgspec.Struct, secret: str, random: RandomBytes) -> bytes:
     """AES-256-GCM under a key derived from what the client presented; only who presents it again can read it."""
     nonce = random(12)
-    return nonce + AESGCM(_sealing_key(secret)).encrypt(nonce, msgspec.msgpack.encode(key_pair), None)
+    return nonce + AESGCM(_sealing_key(secret)).encrypt(nonce, msgspec.msgpack.encode(answer), None)
 
 
-def unseal(sealed: bytes | None, secret: str) -> KeyPair | None:
-    """The answer, or None if there is none or it was sealed for another secret."""
+def unseal(sealed: bytes | None, secret: str, kind: type[Answer]) -> Answer | None:
+    """The answer, of the kind that was sealed, or None if there is none or it was sealed for another secret."""
     if not sealed:
         return None
     try:
         plain = AESGCM(_sealing_key(secret)).decrypt(sealed[:12], sealed[12:], None)
     except InvalidTag:
         return None
-    return msgspec.msgpack.decode(plain, type=KeyPair)
+    return msgspec.msgpack.decode(plain, type=kind)
 
 
 def _sealing_key(secret: str) -> bytes:

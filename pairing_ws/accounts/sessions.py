@@ -147,7 +147,7 @@ class Sessions:
                     continue
                 return renewed
             if outcome is RefreshOutcome.REPEAT:
-                key_pair = keys.unseal(session.sealed, str(key))
+                key_pair = keys.unseal(session.sealed, str(key), KeyPair)
                 if key_pair is not None:
                     return LoggedIn(
                         self._with_valid_auth_key(session, key_pair, now), session.user, session.device, now

@@ -10,7 +10,7 @@ import pytest
 
 from pairing_ws.accounts.monitor import SEEN_MS
 from pairing_ws.accounts.ports import Session
-from pairing_ws.accounts.refresh_keys import RefreshKey, unseal
+from pairing_ws.accounts.refresh_keys import KeyPair, RefreshKey, unseal
 from pairing_ws.accounts.session_cache import SESSION_CACHE_MS
 from pairing_ws.accounts.types import LoggedIn
 from pairing_ws.core.errors import Code, Refused
@@ -80,8 +80,8 @@ async def test_what_is_kept_for_a_repetition_opens_with_the_key_that_was_exchang
     (sealed,) = await here.column("SELECT sealed FROM sessions WHERE sealed IS NOT NULL")
     kept = [await here.column(f"SELECT {name} FROM sessions") for name in ("retired", "refresh_hash", "family_hash")]
     assert isinstance(sealed, bytes)
-    assert unseal(sealed, first.key_pair.refresh_key) == second.key_pair
-    assert unseal(sealed, second.key_pair.refresh_key) is None
+    assert unseal(sealed, first.key_pair.refresh_key, KeyPair) == second.key_pair
+    assert unseal(sealed, second.key_pair.refresh_key, KeyPair) is None
     for answer in (first.key_pair, second.key_pair):
         for secret in (answer.auth_key, *answer.refresh_key.split(".")):
             assert secret not in f"{sealed!r} {kept}"
