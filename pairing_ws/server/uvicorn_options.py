@@ -11,7 +11,7 @@ from pairing_ws.config import settings as config
 from pairing_ws.transport.connection_limits import ConnectionLimits
 from pairing_ws.transport.http1 import HttpProtocol
 from pairing_ws.transport.websocket import WebSocketProtocol
-from pairing_ws.web.security_headers import security_headers
+from pairing_ws.web.gate import security_headers
 
 
 def uvicorn_options(settings: config.Settings) -> dict[str, Any]:
