@@ -110,7 +110,7 @@ class StepUpService:
         copied = self._line(session, "passkey.copied", ip, passkey.name)
         if sign_count is None or not await self._store.use_passkey(passkey, sign_count, session.id, now, copied):
             raise self._refused(session, "webauthn", ip)
-        self._told("session.stepped_up", session, ip, method="webauthn")
+        self._report("session.stepped_up", session, ip, method="webauthn")
         return now
 
     async def by_host(self, session: Session, token: str) -> int:
@@ -125,7 +125,7 @@ class StepUpService:
         at = min(asserted_at, now)
         if not self._is_recent(at) or not await self._store.verify_session(session.id, at, asserted_at):
             raise self._refused(session, "host")
-        self._told("session.stepped_up", session, None, method="host")
+        self._report("session.stepped_up", session, None, method="host")
         return at
 
     def expires_in(self, verified_at: int) -> int:
@@ -172,7 +172,7 @@ class StepUpService:
             raise await self._required(session)
         if added is not Added.DONE:
             raise Refused(Code.PASSKEY_REFUSED, added.value)
-        self._told(line.event, session, ip, passkey=name)
+        self._report(line.event, session, ip, passkey=name)
         await self._tell(session, line.event)
         return passkey
 
@@ -184,7 +184,7 @@ class StepUpService:
         line = self._line(session, "passkey.removed", ip, "")
         if await self._store.remove_passkey(session.user.id, passkey_id, line) is None:
             raise Refused(Code.NOT_FOUND, "no such passkey in this account")
-        self._told(line.event, session, ip, passkey=passkey_id)
+        self._report(line.event, session, ip, passkey=passkey_id)
         await self._tell(session, line.event)
 
     async def _only_as_first(self, session: Session) -> bool:
@@ -210,12 +210,12 @@ class StepUpService:
         await self._bus.publish(account_channel(session.user.id))
         self._announce.push(event, session.user.id, session.device.id, exclude=session.device.id)
 
-    def _told(self, event: str, session: Session, ip: str | None, **facts: str | int | None) -> None:
+    def _report(self, event: str, session: Session, ip: str | None, **facts: str | int | None) -> None:
         self._audit(event, account=session.user.id, session=session.id, device=session.device.id, ip=ip, **facts)
 
     def _refused(self, session: Session, method: str, ip: str | None = None) -> Refused:
         """One answer for every proof that does not hold."""
-        self._told("session.step_up_refused", session, ip, method=method)
+        self._report("session.step_up_refused", session, ip, method=method)
         return Refused(
             Code.STEP_UP_REFUSED, "that is no valid proof for this session; ask for new options and try again"
         )

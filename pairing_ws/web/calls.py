@@ -22,18 +22,18 @@ from pairing_ws.web.wire.accounts import (
     Revoked,
     SteppedUp,
 )
-from pairing_ws.web.wire.pairings import ClaimedPairing, CreatedPairing, KeptCode, OpenPairings, PairingView
+from pairing_ws.web.wire.pairings import ClaimedPairing, CreatedPairing, OpenPairings, PairingView, ReservedCode
 from pairing_ws.web.wire.requests import (
     AcceptRequest,
     ClaimRequest,
     CreateRequest,
     DenyRequest,
     DeviceRequest,
-    KeepRequest,
     LoginRequest,
     PasskeyRequest,
     PresenceRequest,
     RefreshRequest,
+    ReserveCodeRequest,
     StepUpRequest,
     UserCodeRequest,
 )
@@ -91,7 +91,7 @@ CALLS: tuple[Call, ...] = (
         answer_headers=("ETag",),
     ),
     Call(
-        "POST", f"{API}/pairings/{{id}}/keep", pairings.keep, 200, KeptCode, KeepRequest,
+        "POST", f"{API}/pairings/{{id}}/keep", pairings.reserve_code, 200, ReservedCode, ReserveCodeRequest,
         proofs=(KEY, SECRET), refusals=(Code.NOT_FOUND,),
     ),
     Call(

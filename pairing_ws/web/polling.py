@@ -22,9 +22,9 @@ MAX_WAIT_SECONDS = 30
 MAX_DIGITS = 9
 
 
-def number(caller: RequestContext, name: str, limit: int | None = None) -> int | None:
+def number(request: RequestContext, name: str, limit: int | None = None) -> int | None:
     """A whole number from the query string; None if it is not there."""
-    given = caller.query(name)
+    given = request.query(name)
     if given is None:
         return None
     if not given.isascii() or not given.isdigit() or len(given) > MAX_DIGITS:
@@ -34,20 +34,20 @@ def number(caller: RequestContext, name: str, limit: int | None = None) -> int |
     return int(given)
 
 
-def wait_of(caller: RequestContext) -> int | None:
-    return number(caller, "wait", MAX_WAIT_SECONDS)
+def wait_of(request: RequestContext) -> int | None:
+    return number(request, "wait", MAX_WAIT_SECONDS)
 
 
-def tagged(caller: RequestContext, answer: Any, etag: str) -> Response:
+def tagged(request: RequestContext, answer: Any, etag: str) -> Response:
     """The answer, or 304 if the client has it."""
-    known = caller.headers.first(b"if-none-match")
+    known = request.headers.first(b"if-none-match")
     if known and etag.removeprefix("W/") in [tag.strip().removeprefix("W/") for tag in known.split(",")]:
         return Response(status_code=304, headers={"ETag": etag})
     return JsonResponse(answer, 200, (b"etag", etag.encode()))
 
 
 async def when_changed(
-    caller: RequestContext,
+    request: RequestContext,
     seconds: int,
     watcher: Watcher[StateT, MessageT],
     subscriptions: Callable[[Callback], Iterable[AbstractAsyncContextManager[None]]],
@@ -57,7 +57,7 @@ async def when_changed(
     ends: the shell of a long poll. Raises what `read` raises, and ClientDisconnect."""
     clock = asyncio.get_running_loop().time
     end = clock() + seconds
-    waiting, drain = Waiting(caller.receive), caller.services.drain
+    waiting, drain = Waiting(request.receive), request.services.drain
 
     def on_notification(message: str) -> None:
         # Never anything to begin with: what comes meanwhile waits for `done`.

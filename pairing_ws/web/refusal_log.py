@@ -18,15 +18,15 @@ class RefusalLog:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._quiet_until: dict[Code, float] = {}
-        self._untold: dict[Code, int] = {}
+        self._unlogged: dict[Code, int] = {}
 
     def note(self, code: Code, status: int) -> None:
         now = self._clock()
         if now < self._quiet_until.get(code, 0.0):
-            self._untold[code] = self._untold.get(code, 0) + 1
+            self._unlogged[code] = self._unlogged.get(code, 0) + 1
             return
         self._quiet_until[code] = now + WINDOW_SECONDS
-        facts = {"code": code.value, "status": status, "since_last": self._untold.pop(code, 0) + 1}
+        facts = {"code": code.value, "status": status, "since_last": self._unlogged.pop(code, 0) + 1}
         if status >= 500:
             log.warning("call.unavailable", **facts)
         else:

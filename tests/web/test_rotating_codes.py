@@ -45,7 +45,7 @@ async def scan(api: Api, pairing: dict[str, Any], code: str, headers: dict[str, 
     return await api.http.post(f"/pairings/{pairing['id']}/claim", json={"code": code}, headers=headers)
 
 
-async def keep(api: Api, pairing: dict[str, Any], code: str, headers: dict[str, str]) -> httpx2.Response:
+async def reserve(api: Api, pairing: dict[str, Any], code: str, headers: dict[str, str]) -> httpx2.Response:
     return await api.http.post(f"/pairings/{pairing['id']}/keep", json={"code": code}, headers=headers)
 
 
@@ -166,7 +166,7 @@ async def test_a_kept_code_claims_a_minute_later_in_both_directions(api: Api, ph
         (device.pairing, phone.headers, phone.headers),
         (shown, SECRET, device_headers() | SECRET),
     ]:
-        answer = await keep(api, pairing, code_after(pairing, 0), proof)
+        answer = await reserve(api, pairing, code_after(pairing, 0), proof)
         assert answer.status_code == 200
         assert answer.headers["cache-control"] == "no-store"
         assert answer.json().keys() == {"code", "expiresIn"}
@@ -184,7 +184,7 @@ async def test_keeping_changes_nothing_and_tells_nobody(api: Api, phone: Phone) 
     async with socket(api.url.replace("http", "ws"), shown["id"], authKey=phone.keys["authKey"]) as waiting:
         await told(waiting)
         for _ in range(3):
-            assert (await keep(api, shown, code_of(shown), SECRET)).status_code == 200
+            assert (await reserve(api, shown, code_of(shown), SECRET)).status_code == 200
         assert (await phone.get(f"/pairings/{shown['id']}")).json() == before
         await phone.deny(shown["id"])
         assert (await told(waiting))["version"] == 2
@@ -196,14 +196,14 @@ async def test_a_kept_code_is_worth_nothing_to_another_on_another_pairing_or_lat
 ) -> None:
     other = await fresh_phone(api, rotating.folder, clock=clock)
     device, second, shown = await api.new_pairing(), await api.new_pairing(), await phone.show_code()
-    mine = (await keep(api, device.pairing, code_of(device.pairing), phone.headers)).json()["code"]
-    joining = (await keep(api, shown, code_of(shown), SECRET)).json()["code"]
+    mine = (await reserve(api, device.pairing, code_of(device.pairing), phone.headers)).json()["code"]
+    joining = (await reserve(api, shown, code_of(shown), SECRET)).json()["code"]
     clock.forward(seconds=16)
     assert refusal(await scan(api, device.pairing, mine, other.headers)) == UNKNOWN
     assert refusal(await scan(api, second.pairing, mine, phone.headers)) == UNKNOWN
     for headers in (device_headers(), device_headers() | {"Pairing-Secret": "b" * 22}):
         assert refusal(await scan(api, shown, joining, headers)) == UNKNOWN
-    assert refusal(await keep(api, device.pairing, mine, phone.headers)) == UNKNOWN
+    assert refusal(await reserve(api, device.pairing, mine, phone.headers)) == UNKNOWN
     clock.forward(seconds=44)
     assert refusal(await scan(api, device.pairing, mine, phone.headers)) == UNKNOWN
     assert refusal(await scan(api, shown, joining, device_headers() | SECRET)) == UNKNOWN
@@ -212,22 +212,22 @@ async def test_a_kept_code_is_worth_nothing_to_another_on_another_pairing_or_lat
 async def test_what_is_not_in_the_picture_any_more_is_not_kept(api: Api, phone: Phone, clock: FakeClock) -> None:
     device = await api.new_pairing()
     clock.forward(seconds=15)
-    wrong = await keep(api, device.pairing, "~" + "A" * 22, phone.headers)
+    wrong = await reserve(api, device.pairing, "~" + "A" * 22, phone.headers)
     for code in (code_of(device.pairing), code_after(device.pairing, 20)):
-        answer = await keep(api, device.pairing, code, phone.headers)
+        answer = await reserve(api, device.pairing, code, phone.headers)
         assert refusal(answer) == UNKNOWN
         assert answer.content == wrong.content
-    unknown = await keep(api, {"id": "x" * 22}, code_after(device.pairing, 15), phone.headers)
+    unknown = await reserve(api, {"id": "x" * 22}, code_after(device.pairing, 15), phone.headers)
     assert unknown.content == wrong.content
 
 
 async def test_who_keeps_has_to_prove_something_that_nobody_else_has(api: Api, phone: Phone) -> None:
     shown = await phone.show_code()
-    assert refusal(await keep(api, shown, code_of(shown), device_headers())) == (401, "unauthenticated")
+    assert refusal(await reserve(api, shown, code_of(shown), device_headers())) == (401, "unauthenticated")
     for weak in ("", "short"):
-        assert refusal(await keep(api, shown, code_of(shown), {"Pairing-Secret": weak})) == (400, "bad_request")
+        assert refusal(await reserve(api, shown, code_of(shown), {"Pairing-Secret": weak})) == (400, "bad_request")
     both = phone.headers | SECRET
-    assert refusal(await keep(api, shown, code_of(shown), both)) == (400, "bad_request")
+    assert refusal(await reserve(api, shown, code_of(shown), both)) == (400, "bad_request")
 
 
 async def test_keeping_counts_as_a_claim(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -236,5 +236,5 @@ async def test_keeping_counts_as_a_claim(tmp_path_factory: pytest.TempPathFactor
         async with Api(server.url) as api:
             phone, device = await fresh_phone(api, server.folder, clock=server.clock), await api.new_pairing()
             for _ in range(2):
-                assert (await keep(api, device.pairing, "~" + "A" * 22, phone.headers)).status_code == 404
-            assert refusal(await keep(api, device.pairing, code_of(device.pairing), phone.headers))[0] == 429
+                assert (await reserve(api, device.pairing, "~" + "A" * 22, phone.headers)).status_code == 404
+            assert refusal(await reserve(api, device.pairing, code_of(device.pairing), phone.headers))[0] == 429

@@ -51,9 +51,9 @@ class Operation:
         peer = parse(request.access_control_ip)
         if readers == "off" or (readers == "private" and (peer is None or peer.is_global)):
             raise Refused(Code.NOT_FOUND, "no such page")
-        return Response(await self._told(), media_type=CONTENT_TYPE_LATEST)
+        return Response(await self._exposition(), media_type=CONTENT_TYPE_LATEST)
 
-    async def _told(self) -> bytes:
+    async def _exposition(self) -> bytes:
         folder = process.shared_metrics()
         if not folder:
             return generate_latest(self._registry)

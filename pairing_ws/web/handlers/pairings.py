@@ -20,14 +20,14 @@ from pairing_ws.web.request.body import read_body
 from pairing_ws.web.request.context import RequestContext
 from pairing_ws.web.responses import JsonResponse, key_pair
 from pairing_ws.web.wire import views
-from pairing_ws.web.wire.pairings import KeptCode, OpenPairings
+from pairing_ws.web.wire.pairings import OpenPairings, ReservedCode
 from pairing_ws.web.wire.requests import (
     ClaimRequest,
     CreateRequest,
     DenyRequest,
-    KeepRequest,
     LoginRequest,
     PresenceRequest,
+    ReserveCodeRequest,
     UserCodeRequest,
 )
 
@@ -101,15 +101,15 @@ async def claim(request: RequestContext) -> Response:
     return _claimed(*await pairings.claim(request.id, codes.normal_code(wanted.code), claimant, request.ip, secret))
 
 
-async def keep(request: RequestContext) -> Response:
+async def reserve_code(request: RequestContext) -> Response:
     """Get a code that can wait for a press, for 60 s and for the asker alone. Changes nothing."""
-    wanted = await read_body(request, KeepRequest)
+    wanted = await read_body(request, ReserveCodeRequest)
     holder = await request.holder()
     if isinstance(holder, BySecret) and not codes.is_secret(holder.secret):
         # One that anybody could have would make the code anybody's.
         raise Refused(Code.BAD_REQUEST, codes.SHAPE_OF_SECRETS)
     code = await request.services.pairings.reserve_code(request.id, codes.normal_code(wanted.code), holder, request.ip)
-    return JsonResponse(KeptCode(code=code, expires_in=RESERVED_MS // 1000))
+    return JsonResponse(ReservedCode(code=code, expires_in=RESERVED_MS // 1000))
 
 
 async def claim_by_user_code(request: RequestContext) -> Response:

@@ -69,11 +69,11 @@ class Sockets:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse before the upgrade, or accept; and close with the code of whatever ends it."""
         connection = Connection(receive, send)
-        caller = RequestContext(scope, receive, RequestHeaders(scope), self._services)
-        path, address = path_of(scope), block(caller.ip)
-        refused = self._refusal(scope, caller, path, address)
+        request = RequestContext(scope, receive, RequestHeaders(scope), self._services)
+        path, address = path_of(scope), block(request.ip)
+        refused = self._refusal(scope, request, path, address)
         if refused:
-            await connection.deny(scope, self._gate.secured(problem(refused), caller.headers))
+            await connection.deny(scope, self._gate.secured(problem(refused), request.headers))
             return
         self._open += 1
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in scope.get("subprotocols", []) else None
@@ -83,16 +83,16 @@ class Sockets:
         OPEN.inc()
         try:
             await connection.accept(subprotocol)
-            secret, session = await self._credential(connection, caller)
+            secret, session = await self._credential(connection, request)
             if path != OF_ACCOUNT:
-                holder = caller.as_approver(session) if session else BySecret(secret or "")
+                holder = request.as_approver(session) if session else BySecret(secret or "")
                 # Not by a match, which would be kept as long as the socket waits.
                 pairing_id = path.split("/")[-2]
                 notifier = PairingNotifier(connection, self._services, self._openings, pairing_id, holder, session)
-                del secret, caller, holder, pairing_id
+                del secret, request, holder, pairing_id
                 await notifier.run()
             else:
-                del caller
+                del request
                 await self._serve_account(connection, session)
         except Closing as closing:
             await connection.close(closing.code, closing.reason)
@@ -111,9 +111,9 @@ class Sockets:
             if not self._per_address[address]:
                 del self._per_address[address]
 
-    def _refusal(self, scope: Scope, caller: RequestContext, path: str, address: str) -> Refused | None:
+    def _refusal(self, scope: Scope, request: RequestContext, path: str, address: str) -> Refused | None:
         settings = self._services.settings
-        refused = self._gate.refusal(scope, path, caller.headers)
+        refused = self._gate.refusal(scope, path, request.headers)
         of_pairing = OF_PAIRING.fullmatch(path)
         # A malformed id is an unknown one: closed as such, once the client has authenticated.
         is_odd = of_pairing is not None and not codes.is_id(of_pairing[1])
@@ -121,7 +121,7 @@ class Sockets:
             return refused
         if path != OF_ACCOUNT and not of_pairing:
             return Refused(Code.NOT_FOUND, "no such socket")
-        if caller.headers.origin is not None and caller.headers.origin not in settings.allowed_origins:
+        if request.headers.origin is not None and request.headers.origin not in settings.allowed_origins:
             return Refused(Code.FOREIGN_ORIGIN, "sockets are open to this site's own origin only")
         if self._per_ip and self._per_address[address] >= self._per_ip:
             return Refused(Code.RATE_LIMITED, "too many open sockets from this address", retry_after=10)
@@ -158,9 +158,9 @@ class Sockets:
         with suppress(Disconnected, Closing):
             await send(connection, message)
 
-    async def _credential(self, connection: Connection, caller: RequestContext) -> tuple[str | None, Session | None]:
+    async def _credential(self, connection: Connection, request: RequestContext) -> tuple[str | None, Session | None]:
         """The secret, or the session of the authKey: from the handshake's headers, else from the first message."""
-        auth_key, secret = caller.credentials()
+        auth_key, secret = request.credentials()
         if auth_key is None and secret is None:
             try:
                 async with Timeout(AUTH_SECONDS):
@@ -176,11 +176,11 @@ class Sockets:
             auth_key, secret = first.auth_key, first.secret
             if first.proof is not None:
                 # A browser can't send headers with a handshake.
-                caller.proof = first.proof
+                request.proof = first.proof
         if (auth_key is None) == (secret is None):
             raise Closing(
                 CloseCode.UNAUTHENTICATED if auth_key is None else CloseCode.BAD_REQUEST, "one credential is needed"
             )
         if auth_key is not None:
-            return None, await caller.authenticate(auth_key)
+            return None, await request.authenticate(auth_key)
         return secret, None

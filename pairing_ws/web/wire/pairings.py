@@ -141,7 +141,7 @@ class ClaimedPairing(PairingView):
     secret: Secret = UNSET
 
 
-class KeptCode(Json, omit_defaults=False):
+class ReservedCode(Json, omit_defaults=False):
     """A code that can wait for a person's decision."""
 
     code: Annotated[str, Meta(description="takes the scanned code's place, in a claim by the same holder alone")]

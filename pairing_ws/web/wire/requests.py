@@ -48,7 +48,7 @@ class ClaimRequest(Json):
     device_key: BoundKey = None
 
 
-class KeepRequest(Json):
+class ReserveCodeRequest(Json):
     """A scanned code that rotates, to be exchanged for one that can wait."""
 
     code: Code
