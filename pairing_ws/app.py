@@ -225,6 +225,7 @@ def build(
         places_database(settings, clock),
         PairingPolicy(
             ttl=settings.ttl_seconds * 1000,
+            client_ttl=settings.device_grant_seconds * 1000,
             redeem=settings.redeem_seconds * 1000,
             verify=settings.verify,
             rotate=settings.qr_rotate_seconds * 1000,

@@ -30,6 +30,8 @@ import { base64url, proofFor, publicKey, takeNonce } from './device-key.js';
  * @property {string} [scannedAt]
  * @property {string} [approvedAt]
  * @property {NewDevice} [newDevice]      approver only
+ * @property {{id: string, name: string, scopes: string[], logoUri?: string}} [client]   approver only: the application
+ *   that gets access, in place of a device
  * @property {('place_differs' | 'many_requests' | 'network_differs')[]} [warnings]   approver only, if any
  * @property {string} [number]            approver only, once approved
  * @property {'device_limit' | 'device_quarantined'} [obstacle]   approver only, while approving would be refused

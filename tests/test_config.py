@@ -179,6 +179,7 @@ WRONG = [
     ("PAIRING_TTL_SECONDS", "3601", "3600"),
     ("PAIRING_TTL_SECONDS", "2m", "integer"),
     ("PAIRING_REDEEM_SECONDS", "-1", "10"),
+    ("PAIRING_DEVICE_GRANT_SECONDS", "59", "60"),
     ("PAIRING_VERIFY", "sometimes", "'always'"),
     ("PAIRING_QR_ROTATE_SECONDS", "-1", "0"),
     ("PAIRING_QR_ROTATE_SECONDS", "2", "3 to 60"),

@@ -47,17 +47,17 @@ class Logins:
     def device_id(self, approver: Approver, device: NewDevice) -> str:
         return keys.device_id(approver.user_id, device.code)
 
-    async def check_login(self, approver: Approver, device: NewDevice) -> None:
+    async def check_login(self, approver: Approver, device: NewDevice | None) -> None:
         """See `pairing.ports.Accounts`. Reads the database, never the cache: it is the last look before the keys."""
         await self._store.check_session(
             approver.user_id,
-            self.device_id(approver, device),
+            self.device_id(approver, device) if device else "",
             approver.session_id,
             self._clock(),
-            self._policy.device_limit,
+            self._policy.device_limit if device else 0,
         )
 
-    async def obstacle(self, approver: Approver, device: NewDevice) -> Refused | None:
+    async def obstacle(self, approver: Approver, device: NewDevice | None) -> Refused | None:
         """See `pairing.ports.Accounts`."""
         try:
             await self.check_login(approver, device)

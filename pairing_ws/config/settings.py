@@ -78,6 +78,12 @@ class Settings(BaseModel):
         "", description="the address people see, never taken from a request; default `http://localhost:PORT`"
     )
     ttl_seconds: int = Field(120, ge=10, le=3600, description="how long a new code can be scanned, 10 to 3600")
+    device_grant_seconds: int = Field(
+        600,
+        ge=60,
+        le=3600,
+        description="how long the user code of a device authorization (RFC 8628) can be used, 60 to 3600",
+    )
     redeem_seconds: int = Field(
         60,
         ge=10,

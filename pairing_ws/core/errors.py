@@ -30,6 +30,7 @@ class Code(StrEnum):
     ALREADY_CLAIMED = "already_claimed"
     WRONG_DIRECTION = "wrong_direction"
     SAME_DEVICE = "same_device"
+    CLIENT_PAIRING = "client_pairing"
     INVALID_STATE = "invalid_state"
     PAIRING_CONSUMED = "pairing_consumed"
     DEVICE_CHANGED = "device_changed"

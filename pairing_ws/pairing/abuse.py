@@ -92,7 +92,9 @@ class AbuseGuard:
             ApprovalWarning.PLACE_DIFFERS: len(countries) > 1,
             ApprovalWarning.MANY_REQUESTS: often,
             # `unknown` is the rule where one has IPv6 and the other not: a warning would teach to overlook warnings.
-            ApprovalWarning.NETWORK_DIFFERS: network is Network.DIFFERENT and self._warns_of_networks,
+            # An application is let in without a number, so that this warning is no matter of settings.
+            ApprovalWarning.NETWORK_DIFFERS: network is Network.DIFFERENT
+            and (self._warns_of_networks or pairing.client is not None),
         }
         return tuple(warning for warning, applies in found.items() if applies)
 

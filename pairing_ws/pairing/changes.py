@@ -63,6 +63,7 @@ class Changes:
             account=approver.user_id if approver else None,
             by_device=approver.device_id if approver else None,
             by_ip=approver.ip if approver else None,
+            client=pairing.client.id if pairing.client else None,
             device_name=device.name if device else None,
             ip=device.ip if device else None,
             network=pairing.network.value if pairing.network else None,

@@ -12,7 +12,7 @@ from pairing_ws.core.ports import Limits
 from pairing_ws.pairing import claim_codes
 from pairing_ws.pairing.abuse import AbuseGuard, claimant_key
 from pairing_ws.pairing.changes import Changes
-from pairing_ws.pairing.machine import Event, Initiator, Verification
+from pairing_ws.pairing.machine import Event, Initiator, Pairing, Verification
 from pairing_ws.pairing.ports import Accounts, Loaded, PairingStore, Places
 from pairing_ws.pairing.types import ByKey, BySecret, Holder, Policy, Role, View
 from pairing_ws.pairing.views import Views, is_claimed_by, not_found
@@ -141,13 +141,13 @@ class Claims:
                 scanned_at=now,
                 **pairing.lasting(now + DECIDE_MS),
                 network=network,
-                verification=self._verification(network, typed=typed),
+                verification=self._verification(pairing, network, typed=typed),
                 **facts,
             )
             if approver and device and self._accounts.device_id(approver, device) == approver.device_id:
                 raise Refused(Code.SAME_DEVICE, "this pairing was started by the very device that would approve it")
             # Not only `different`: attackers choose their address family, and with it `unknown`.
-            if self._policy.network == "deny" and network is not Network.SAME:
+            if self._wants_same_network(pairing) and network is not Network.SAME:
                 raise Refused(Code.NETWORK_REFUSED, "here both devices have to be in the same network")
             if approver and device:
                 place = self._places.of(device.ip)
@@ -161,8 +161,14 @@ class Claims:
             loaded = await self._store.get(pairing.id)
         raise not_found()
 
-    def _verification(self, network: Network, *, typed: bool) -> Verification:
+    def _wants_same_network(self, pairing: Pairing) -> bool:
+        return self._policy.network == "deny" or (pairing.client is not None and pairing.client.same_network)
+
+    def _verification(self, pairing: Pairing, network: Network, *, typed: bool) -> Verification:
         policy = self._policy.verify
+        if pairing.client and not pairing.client.takes_number:
+            # A stock client has no field for it. Its approver has typed the code, or compared it.
+            return Verification.NONE
         if policy == "never" or (policy == "remote" and network is Network.SAME and not typed):
             return Verification.NONE
         return Verification.NUMBER

@@ -1,15 +1,16 @@
-"""The new device's login: the number that it may have to show, its key, and exactly one session."""
+"""The last step: the number that the new device may have to show, its key, and exactly one session or client's use."""
 
 from typing import Generic, TypeVar
 
 from pairing_ws.core import codes
+from pairing_ws.core.devices import Approver, NewDevice
 from pairing_ws.core.errors import Code, Refused
 from pairing_ws.core.ports import Limits, Prove, unproved
 from pairing_ws.pairing.changes import Changes
 from pairing_ws.pairing.machine import Event, Pairing, Status, Verification, refusal
 from pairing_ws.pairing.ports import Accounts
 from pairing_ws.pairing.types import BySecret
-from pairing_ws.pairing.views import Views
+from pairing_ws.pairing.views import Views, not_found
 
 SessionT = TypeVar("SessionT")
 
@@ -41,13 +42,15 @@ class Logins(Generic[SessionT]):
 
         Until that has committed, the same secret may come again and finish. A new device that has shown a key has to
         prove it first. Raises NUMBER_REQUIRED, NUMBER_MISMATCH (with `attemptsLeft`), DEVICE_CHANGED, RATE_LIMITED,
-        what `prove` and the accounts raise, and what the state machine says.
+        CLIENT_PAIRING, what `prove` and the accounts raise, and what the state machine says.
         """
         proved = False
         while True:
             view = await self._views.view(pairing_id, holder)
             pairing, now = view.pairing, view.now
             device, approver = pairing.new_device, pairing.approver
+            if pairing.client:
+                raise Refused(Code.CLIENT_PAIRING, "an application was let in; its device has to ask /oauth/token")
             if device and device_code is not None and device_code != device.code:
                 raise Refused(Code.DEVICE_CHANGED, "this is not the device that was approved")
             if device is None or approver is None:
@@ -59,17 +62,45 @@ class Logins(Generic[SessionT]):
                 # Before the number: a thief of the secret alone must not use up its attempts.
                 await prove(device.key_thumbprint)
                 proved = True
-            if pairing.status is not Status.CONSUMED:
-                if pairing.verification is Verification.NUMBER and not await self._number_is_right(
-                    pairing, now, number
-                ):
-                    continue
-                await self._accounts.check_login(approver, device)
-                consumed = pairing.after(Event.LOGIN, now, login_device_id=self._accounts.device_id(approver, device))
-                if not await self._changes.replace(Event.LOGIN, pairing, consumed):
-                    continue
-                pairing = consumed
-            return await self._accounts.log_in(pairing.id, approver, device, holder.secret)
+            consumed = await self._consume(pairing, now, approver, device, number)
+            if consumed is not None:
+                return await self._accounts.log_in(consumed.id, approver, device, holder.secret)
+
+    async def consume_for_client(
+        self, pairing_id: str, holder: BySecret, client_id: str, number: str | None = None
+    ) -> Pairing:
+        """The device authorization, used up, for its client to begin what the approver has allowed: exactly once, which
+        is the caller's work. The same holder may come again.
+
+        Raises NOT_FOUND also where it is no client's or another one's, NUMBER_REQUIRED and NUMBER_MISMATCH (with
+        `attemptsLeft`) only where the client has said that it sends numbers, and otherwise what `log_in` raises.
+        """
+        while True:
+            view = await self._views.view(pairing_id, holder)
+            pairing, now = view.pairing, view.now
+            if pairing.client is None or pairing.client.id != client_id:
+                raise not_found()
+            approver = pairing.approver
+            if approver is None or pairing.status not in (Status.APPROVED, Status.CONSUMED):
+                self._refuse_repeated_number(pairing, codes.normal_number(number or ""))
+                raise refusal(pairing, Event.LOGIN)
+            consumed = await self._consume(pairing, now, approver, None, number)
+            if consumed is not None:
+                return consumed
+
+    async def _consume(
+        self, pairing: Pairing, now: int, approver: Approver, device: NewDevice | None, number: str | None
+    ) -> Pairing | None:
+        """The approved or consumed pairing, consumed; None if it changed meanwhile. Without a device it is a
+        client's."""
+        if pairing.status is Status.CONSUMED:
+            return pairing
+        if pairing.verification is Verification.NUMBER and not await self._number_is_right(pairing, now, number):
+            return None
+        await self._accounts.check_login(approver, device)
+        became = self._accounts.device_id(approver, device) if device else None
+        consumed = pairing.after(Event.LOGIN, now, login_device_id=became)
+        return consumed if await self._changes.replace(Event.LOGIN, pairing, consumed) else None
 
     async def _number_is_right(self, pairing: Pairing, now: int, number: str | None) -> bool:
         """True if it is; False if the pairing changed meanwhile. A wrong number is counted, then raised."""

@@ -90,6 +90,23 @@ REFUSALS: dict[tuple[Status, Event], Code] = {
 }
 
 
+class ClientRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The application (an OAuth client) that asks, where what gets access is no device: a device authorization
+    (RFC 8628). `takes_number`: its device can send the number. `same_network`: the approver has to share a network.
+
+    The secret's digest is in here and not in the pairing. A process of a version without clients drops this part when
+    it changes the pairing; then no secret fits, and nobody gets a device's keys where an application was let in.
+    """
+
+    id: str
+    name: str
+    scopes: tuple[str, ...] = ()
+    secret_hash: str = ""
+    logo_uri: str | None = None
+    takes_number: bool = False
+    same_network: bool = False
+
+
 class Pairing(
     msgspec.Struct,
     frozen=True,
@@ -100,6 +117,8 @@ class Pairing(
 ):
     """One attempt to log B in with A's consent, as it is stored. Holds hashes of code and secret, never either.
 
+    With `client` it lets that application in, and no device: `new_device` is where it asks from. It can be claimed by
+    its user code alone, and `code_hash` is empty.
     With `rotate_ms` the picture shows another code after each so many milliseconds, and `code_hash` is empty.
     `new_device`, `secret_hash` and `approver` are there from the start on the side that created the pairing and from
     the claim on the other. `version` grows by one with each transition and with nothing else.
@@ -130,6 +149,12 @@ class Pairing(
     failed_attempts: int = 0
     wrong_numbers: tuple[str, ...] = ()
     stays_until: int = 0
+    client: ClientRequest | None = None
+
+    @property
+    def holder_hash(self) -> str:
+        """The digest of the new device's secret; "" while there is none."""
+        return self.client.secret_hash if self.client else self.secret_hash
 
     @property
     def final(self) -> bool:

@@ -66,10 +66,11 @@ class Accounts(Protocol[SessionT_co]):
     def device_id(self, approver: Approver, device: NewDevice) -> str:
         """The id that this device has, or will have, in the approver's account."""
 
-    async def check_login(self, approver: Approver, device: NewDevice) -> None:
-        """Raises Refused if the approver's session, device or account no longer stands, or no device fits."""
+    async def check_login(self, approver: Approver, device: NewDevice | None) -> None:
+        """Raises Refused if the approver's session, device or account no longer stands, or the device does not fit in.
+        None: an application, which takes no device's place."""
 
-    async def obstacle(self, approver: Approver, device: NewDevice) -> Refused | None:
+    async def obstacle(self, approver: Approver, device: NewDevice | None) -> Refused | None:
         """What `check_login` would raise. Raises Unavailable."""
 
     async def log_in(self, pairing_id: str, approver: Approver, device: NewDevice, secret: str) -> SessionT_co:

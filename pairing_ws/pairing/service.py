@@ -8,14 +8,13 @@ from typing import Generic, TypeVar
 from pairing_ws.core import codes
 from pairing_ws.core.audit import Audit, untold
 from pairing_ws.core.clock import iso
-from pairing_ws.core.devices import NewDevice
 from pairing_ws.core.errors import Code, Refused
 from pairing_ws.core.network import block, is_public
 from pairing_ws.core.ports import Bus, Limits, Push
-from pairing_ws.pairing import claim_codes
 from pairing_ws.pairing.abuse import AbuseGuard, is_over
 from pairing_ws.pairing.changes import Changes
 from pairing_ws.pairing.claims import Claims
+from pairing_ws.pairing.creation import Creation
 from pairing_ws.pairing.login import Logins
 from pairing_ws.pairing.machine import (
     Event,
@@ -24,16 +23,14 @@ from pairing_ws.pairing.machine import (
     Status,
     Verification,
 )
-from pairing_ws.pairing.ports import Accounts, Full, Loaded, PairingStore, Places
-from pairing_ws.pairing.types import ByKey, BySecret, Created, Holder, Policy, Role, View
+from pairing_ws.pairing.ports import Accounts, PairingStore, Places
+from pairing_ws.pairing.types import ByKey, BySecret, Holder, Policy, Role, View
 from pairing_ws.pairing.views import Views
 
 SessionT = TypeVar("SessionT")
 
 # A page that is loaded again is back within this time, also on a slow line; to the approver it is short.
 AWAY_MS = 15_000
-# Of all live pairings, this share is kept for signed-in devices, so that a flood of strangers can't lock them out.
-SIGNED_IN_SHARE = 10
 
 
 class PairingService(Generic[SessionT]):
@@ -58,18 +55,19 @@ class PairingService(Generic[SessionT]):
         key: bytes,
         audit: Audit = untold,
     ) -> None:
-        self._store = store
         self._accounts = accounts
         self._limits = limits
         self._push = push
         self._policy = policy
-        self._random = random
-        self._key = key
         self._views = Views(store, bus, accounts, key)
         self._changes = Changes(store, accounts, audit)
         self._guard = AbuseGuard(limits, accounts, places, audit, warns_of_networks=policy.network != "off")
         claims = Claims(store, self._views, self._changes, self._guard, accounts, limits, places, policy, random, key)
+        creation = Creation(store, self._changes, limits, policy, random, key)
+        logins = Logins(self._views, self._changes, accounts, limits, key)
         # The calls that others of this room answer.
+        self.create = creation.create
+        self.create_for_client = creation.create_for_client
         self.claim = claims.claim
         self.claim_by_user_code = claims.claim_by_user_code
         self.reserve_code = claims.reserve_code
@@ -78,63 +76,10 @@ class PairingService(Generic[SessionT]):
         self.open_of = self._views.open_of
         self.watch = self._views.watch
         self.take_over = self._views.take_over
-        self.log_in = Logins(self._views, self._changes, accounts, limits, key).log_in
+        self.log_in = logins.log_in
+        self.consume_for_client = logins.consume_for_client
         self.end_all_of = self._changes.end_all_of
         self.end_all_of_session = self._changes.end_all_of_session
-
-    # Create
-
-    async def create(self, creator: NewDevice | ByKey, ip: str, secret: str | None = None) -> Created:
-        """A new pairing: flow 2 when device B creates it, flow 1 when a logged-in device does.
-
-        `secret` is B's own choice; without one B gets one, once.
-        """
-        await self._limits.hit("create", block(ip))
-        by_key = isinstance(creator, ByKey)
-        # With a logged-in device's code only a device that scans it could trick anyone: the claim checks its origin.
-        if not by_key and is_public(ip):
-            await self._limits.check("reported", block(ip))
-            await is_over(self._limits.hit("origin", block(ip)))
-        if isinstance(creator, ByKey):
-            creator.refuse_approval()
-        else:
-            secret = secret or codes.token(self._random, 32)
-        pairing_id = codes.token(self._random)
-        rotate = self._policy.rotate
-        seed = claim_codes.seed(self._key, pairing_id) if rotate else None
-        code = claim_codes.rotating_code(seed, 0) if seed else codes.token(self._random)
-        for _ in range(5):
-            user_code = codes.user_code(self._random)
-            pairing = Pairing(
-                id=pairing_id,
-                initiator=Initiator.LOGGED_IN_DEVICE if by_key else Initiator.NEW_DEVICE,
-                created_at=0,
-                expires_at=self._policy.ttl,
-                code_hash="" if rotate else codes.digest(code),
-                rotate_ms=rotate,
-                user_code_hash=codes.user_code_digest(self._key, user_code.replace("-", "")),
-                secret_hash="" if by_key or secret is None else codes.digest(secret),
-                new_device=None if isinstance(creator, ByKey) else creator,
-                approver=creator.approver if isinstance(creator, ByKey) else None,
-            )
-            if added := await self._add(pairing, signed_in=by_key):
-                self._changes.record("create", added.pairing)
-                break
-        else:
-            raise Refused(Code.UNAVAILABLE, "no free code; try again", retry_after=1)
-        lands = "join" if by_key else "pair"
-        text = f"{self._policy.public_url}/{lands}/{pairing_id}#{code}"
-        role = Role.APPROVER if by_key else Role.NEW_DEVICE
-        shown_seed = codes.base64url(seed) if seed else None
-        view = View(added.pairing, role, added.now)
-        return Created(view, user_code, None if by_key else secret, text, shown_seed)
-
-    async def _add(self, pairing: Pairing, *, signed_in: bool) -> Loaded | None:
-        cap = self._policy.max_live
-        try:
-            return await self._store.add(pairing, cap if signed_in else cap - cap // SIGNED_IN_SHARE)
-        except Full:
-            raise Refused(Code.UNAVAILABLE, "too many live pairings; try again", retry_after=10) from None
 
     # Decide
 

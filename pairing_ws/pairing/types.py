@@ -12,9 +12,10 @@ from pairing_ws.pairing.machine import Pairing
 
 @dataclass(frozen=True)
 class Policy:
-    """The settings this story obeys. Times in milliseconds."""
+    """The settings this story obeys. Times in milliseconds; `client_ttl` is a device authorization's."""
 
     ttl: int = 120_000
+    client_ttl: int = 600_000
     redeem: int = 60_000
     verify: str = "remote"
     rotate: int = 0

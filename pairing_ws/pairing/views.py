@@ -46,7 +46,7 @@ class Views:
             raise not_found()
         pairing, now = loaded
         if isinstance(holder, BySecret):
-            if codes.matches(holder.secret, pairing.secret_hash):
+            if codes.matches(holder.secret, pairing.holder_hash):
                 return View(pairing, Role.NEW_DEVICE, now)
         elif pairing.approver and pairing.approver.session_id == holder.approver.session_id:
             return await self.approvers_view(pairing, now, holder)
@@ -62,7 +62,9 @@ class Views:
         """Why this approver can't approve it as things are: told from the claim on, while it can still be mended."""
         if not holder.trusted:
             return Refused(Code.DEVICE_QUARANTINED)
-        return await self._accounts.obstacle(holder.approver, pairing.new_device) if pairing.new_device else None
+        if pairing.new_device is None:
+            return None
+        return await self._accounts.obstacle(holder.approver, None if pairing.client else pairing.new_device)
 
     async def open_of(self, holder: ByKey) -> Sequence[View]:
         """What this session may still decide or show, the newest first; not more than `MAX_LISTED`."""
@@ -92,4 +94,4 @@ def not_found() -> Refused:
 def is_claimed_by(pairing: Pairing, claimant: NewDevice | ByKey, secret: str | None) -> bool:
     if isinstance(claimant, ByKey):
         return pairing.approver is not None and pairing.approver.session_id == claimant.approver.session_id
-    return secret is not None and codes.matches(secret, pairing.secret_hash)
+    return secret is not None and codes.matches(secret, pairing.holder_hash)

@@ -123,7 +123,8 @@ CALLS: tuple[Call, ...] = (
         proofs=(SECRET,),
         refusals=(
             Code.NOT_FOUND, Code.NOT_APPROVED, Code.NUMBER_REQUIRED, Code.NUMBER_MISMATCH, Code.PAIRING_DENIED,
-            Code.PAIRING_CANCELLED, Code.PAIRING_EXPIRED, Code.PAIRING_CONSUMED, Code.DEVICE_CHANGED, *_LOGIN,
+            Code.PAIRING_CANCELLED, Code.PAIRING_EXPIRED, Code.PAIRING_CONSUMED, Code.DEVICE_CHANGED,
+            Code.CLIENT_PAIRING, *_LOGIN,
         ),
         answer_headers=("Set-Cookie",),
     ),

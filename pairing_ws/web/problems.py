@@ -146,6 +146,11 @@ SHAPES: Mapping[Code, Shape] = {
         "The code was shown by this very device",
         "a device can't let itself in",
     ),
+    Code.CLIENT_PAIRING: Shape(
+        409,
+        "This pairing lets an application in",
+        "the login of a device authorization (RFC 8628): its device asks `/oauth/token`",
+    ),
     Code.INVALID_STATE: Shape(
         409,
         "The pairing has ended",

@@ -225,7 +225,7 @@ class Anybody:
     def device_id(self, approver: Approver, device: NewDevice) -> str:
         return device.code
 
-    async def check_login(self, approver: Approver, device: NewDevice) -> None:
+    async def check_login(self, approver: Approver, device: NewDevice | None) -> None:
         pass
 
     async def log_in(self, pairing_id: str, approver: Approver, device: NewDevice, secret: str) -> str:
@@ -234,7 +234,7 @@ class Anybody:
     async def note(self, event: str, approver: Approver, device: NewDevice | None) -> None:
         pass
 
-    async def obstacle(self, approver: Approver, device: NewDevice) -> Refused | None:
+    async def obstacle(self, approver: Approver, device: NewDevice | None) -> Refused | None:
         return None
 
     def expect(self, approver: Approver, milliseconds: int) -> None:

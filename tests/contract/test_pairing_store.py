@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from pairing_ws.adapters.memory import AFTERLIFE_MS, MemoryBus, MemoryPairings
 from pairing_ws.core.devices import Approver, NewDevice
 from pairing_ws.core.errors import Unavailable
-from pairing_ws.pairing.machine import Event, Pairing, Status
+from pairing_ws.pairing.machine import ClientRequest, Event, Pairing, Status
 from pairing_ws.pairing.notifications import ReadAgain, StateChanged, decode_notification
 from pairing_ws.pairing.ports import Full, Loaded, PairingStore, pairing_channel
 from tests.contract import token
@@ -34,6 +34,7 @@ async def test_what_was_added_is_read_back_by_every_process(backend: Backend) ->
         backend.pairing(approver=approver()),
         new_device=NewDevice(code="c", name="Zoës Gerät 📱", ip="::1"),
         rotate_ms=5_000,
+        client=ClientRequest(id="c", name='"expires_at":1', scopes=("openid",), secret_hash=token(), same_network=True),
     )
     before = await backend.now()
     added, now = await backend.stored(pairing)

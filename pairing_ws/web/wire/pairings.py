@@ -53,6 +53,15 @@ class NewDeviceView(Json):
     device_id: Annotated[str | None, Meta(description="once it is logged in: the device it became")] = None
 
 
+class ClientView(Json):
+    """The application that a device authorization (RFC 8628) lets in, as the operator has registered it."""
+
+    id: Annotated[str, Meta(description="its `client_id`")]
+    name: Annotated[str, Meta(description="its name")]
+    scopes: Annotated[list[str], Meta(description="what it asks for")]
+    logo_uri: Annotated[str | None, Meta(description="its picture")] = None
+
+
 class Rotation(Json):
     """How the picture goes on. The code in it is `~` and the base64url of the first 16 bytes of HMAC-SHA-256, keyed
     with `seed`, over the number of the step as 8 bytes, big-endian: RFC 6238 with these bytes for its digits. Steps
@@ -95,6 +104,10 @@ class PairingView(Json, omit_defaults=False, kw_only=True):
     approved_at: Annotated[Time | UnsetType, Meta(description="when it was approved")] = UNSET
     new_device: Annotated[
         NewDeviceView | UnsetType, Meta(description="for the approver alone: who wants to be let in")
+    ] = UNSET
+    client: Annotated[
+        ClientView | UnsetType,
+        Meta(description="for the approver alone: the application that gets access, in place of a device"),
     ] = UNSET
     warnings: Annotated[
         list[Literal["place_differs", "many_requests", "network_differs"]] | UnsetType,

@@ -11,7 +11,7 @@ from pairing_ws.accounts.types import LoggedIn
 from pairing_ws.core.clock import iso
 from pairing_ws.core.errors import Code
 from pairing_ws.core.network import Place
-from pairing_ws.pairing.machine import Pairing, Status
+from pairing_ws.pairing.machine import ClientRequest, Pairing, Status
 from pairing_ws.pairing.types import Created, Role, View
 from pairing_ws.web.wire.accounts import (
     ActivityLine,
@@ -26,6 +26,7 @@ from pairing_ws.web.wire.accounts import (
 )
 from pairing_ws.web.wire.pairings import (
     ClaimedPairing,
+    ClientView,
     CreatedPairing,
     NewDeviceView,
     Observed,
@@ -45,6 +46,7 @@ def pairing(view: View, kind: type[PairingView] = PairingView, **more: Any) -> P
     record = view.pairing
     if view.role is Role.APPROVER:
         more["new_device"] = _new_device(record)
+        more["client"] = _client(record.client)
         more["warnings"] = [each.value for each in record.warnings] or UNSET
         more["number"] = view.number or UNSET
         more["obstacle"] = view.obstacle.value if view.obstacle in OBSTACLES else UNSET
@@ -81,6 +83,12 @@ def _new_device(record: Pairing) -> NewDeviceView | UnsetType:
         ),
         device_id=record.login_device_id,
     )
+
+
+def _client(asks: ClientRequest | None) -> ClientView | UnsetType:
+    if asks is None:
+        return UNSET
+    return ClientView(id=asks.id, name=asks.name, scopes=list(asks.scopes), logo_uri=asks.logo_uri)
 
 
 def _place(known: Place | None) -> PlaceView | None:
