@@ -29,8 +29,10 @@ from pairing_ws.adapters.places import places_database
 from pairing_ws.adapters.push import push_service
 from pairing_ws.adapters.rate_limits import RateLimits, rules
 from pairing_ws.adapters.sql.account_store import SqlAccounts
+from pairing_ws.adapters.sql.client_store import SqlClients
 from pairing_ws.adapters.sql.database import migrate, open_database, require_disk_space
 from pairing_ws.adapters.sql.executor import Database
+from pairing_ws.adapters.sql.grant_store import SqlGrants
 from pairing_ws.adapters.sql.passkey_store import SqlPasskeys
 from pairing_ws.adapters.sql.shared_keys import KeySharing, SqlFingerprints
 from pairing_ws.adapters.sql.sole_server import watch_for_others
@@ -67,6 +69,8 @@ class Components:
     store: PairingStore
     bus: SubscriberRegistry
     accounts_store: SqlAccounts
+    clients: SqlClients
+    grants: SqlGrants
     tokens: KeyRing
     key_sharing: KeySharing
     database: Database
@@ -128,7 +132,7 @@ def create_app(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with components.running():
             tasks = [
-                asyncio.create_task(_tidy(services.accounts), name="tidy"),
+                asyncio.create_task(_tidy(components), name="tidy"),
                 asyncio.create_task(_look_for_ended_sessions(services.accounts), name="session-monitor"),
                 # What had come in by a removed key, and waits, is asked for its credential again.
                 asyncio.create_task(components.tokens.watch(components.bus.dispatch_to_all), name="signing-keys"),
@@ -163,7 +167,7 @@ def build(
     """The stories on the adapters that the settings ask for. Nothing is connected before `running`."""
     tokens = KeyRing(signing_keys(settings, clock), settings.public_url, clock)
     database = open_database(settings.database_url)
-    accounts_store = SqlAccounts(database)
+    accounts_store, clients, grants = SqlAccounts(database), SqlClients(database), SqlGrants(database)
     bus, store, _codes, counters, fingerprints = _build_backend(settings, clock)
     limits = RateLimits(rules(settings), counters)
 
@@ -242,7 +246,7 @@ def build(
     services = Services(settings, pairings, account_service, step_ups, proofs, settings.proxies, clock, random, Drain())
     key_sharing = KeySharing(tokens, SqlFingerprints(database), fingerprints, clock)
     opened = [bus, push] if isinstance(push, AbstractAsyncContextManager) else [bus]
-    return Components(services, store, bus, accounts_store, tokens, key_sharing, database, opened)
+    return Components(services, store, bus, accounts_store, clients, grants, tokens, key_sharing, database, opened)
 
 
 def _build_backend(settings: Settings, clock: Clock) -> Backend:
@@ -255,11 +259,12 @@ def _build_backend(settings: Settings, clock: Clock) -> Backend:
     return redis_backend(settings.redis_url, settings.redis_ca_file, verified=settings.redis_tls_verify)
 
 
-async def _tidy(account_service: AccountService) -> None:
+async def _tidy(components: Components) -> None:
     """Once an hour, throw away what nobody can ask for any more."""
     while True:
         try:
-            await account_service.operator.tidy()
+            await components.services.accounts.operator.tidy()
+            await components.grants.tidy(components.services.clock())
         except Exception:
             # The next hour may be better; without it the database only grows.
             log.exception("tidy.failed")

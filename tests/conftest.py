@@ -1,14 +1,17 @@
 """Fixtures that every room's tests share: one Redis and one PostgreSQL for the whole run, servers per module."""
 
+import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from pairing_ws.adapters.sql.database import migrate
 from tests.support.client import Api
 from tests.support.limits import NO_LIMITS
-from tests.support.postgres import Postgres, PostgresServer
+from tests.support.postgres import Postgres, PostgresServer, execute
 from tests.support.redis_kinds import KINDS, Kind
 from tests.support.servers import RedisServer, Server, running
 
@@ -68,6 +71,36 @@ def postgres_server() -> Iterator[Postgres]:
     server = Postgres(given) if given else PostgresServer()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty SQLite file with the newest schema: copying it is faster than migrating anew for each test."""
+    path = tmp_path_factory.mktemp("migrated") / "template.db"
+    asyncio.run(migrate(f"sqlite:///{path}"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def on_postgres(postgres_server: Postgres) -> Iterator[str]:
+    """One database for all these tests: emptying it is faster than making another."""
+    url = postgres_server.database()
+    yield url
+    postgres_server.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path, migrated: Path) -> Iterator[str]:
+    """The URL of an empty, migrated database."""
+    if request.param == "sqlite":
+        shutil.copy(migrated, tmp_path / "pairing.db")
+        yield f"sqlite:///{tmp_path / 'pairing.db'}"
+    else:
+        url: str = request.getfixturevalue("on_postgres")
+        yield url
+        # Everything else belongs to somebody, and goes along.
+        for table in ("users", "oauth_clients", "oauth_logouts"):
+            execute(url, f"DELETE FROM {table}")
 
 
 @pytest.fixture(scope="module")

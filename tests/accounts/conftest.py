@@ -1,10 +1,8 @@
 """An AccountService on a real database, with a fake clock: each test once for each kind of database."""
 
-import asyncio
 import itertools
 import secrets
-import shutil
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +20,11 @@ from pairing_ws.adapters.memory import MemoryBus, MemoryCounters
 from pairing_ws.adapters.push import NoPush
 from pairing_ws.adapters.rate_limits import RateLimits
 from pairing_ws.adapters.sql.account_store import SqlAccounts
-from pairing_ws.adapters.sql.database import migrate, open_database
+from pairing_ws.adapters.sql.database import open_database
 from pairing_ws.adapters.sql.executor import Database
 from pairing_ws.core.devices import Approver, NewDevice
 from pairing_ws.core.errors import Code, Refused
 from tests.support.clock import FakeClock
-from tests.support.postgres import Postgres, execute
 
 _numbers = itertools.count(1)
 
@@ -114,35 +111,6 @@ def world(database: Database, tokens: KeyRing, clock: FakeClock, policy: Policy)
         monitor,
     )
     return World(database, store, accounts, clock, ended, policy, tokens, bus)
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty SQLite file with the newest schema: copying it is faster than migrating anew for each test."""
-    path = tmp_path_factory.mktemp("migrated") / "template.db"
-    asyncio.run(migrate(f"sqlite:///{path}"))
-    return path
-
-
-@pytest.fixture(scope="session")
-def on_postgres(postgres_server: Postgres) -> Iterator[str]:
-    """One database for all these tests: emptying it is faster than making another."""
-    url = postgres_server.database()
-    yield url
-    postgres_server.drop(url)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path, migrated: Path) -> Iterator[str]:
-    """The URL of an empty, migrated database."""
-    if request.param == "sqlite":
-        shutil.copy(migrated, tmp_path / "pairing.db")
-        yield f"sqlite:///{tmp_path / 'pairing.db'}"
-    else:
-        url: str = request.getfixturevalue("on_postgres")
-        yield url
-        # Everything else belongs to somebody, and goes along.
-        execute(url, "DELETE FROM users")
 
 
 @pytest.fixture(scope="session")

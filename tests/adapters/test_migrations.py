@@ -13,9 +13,12 @@ from alembic.script import ScriptDirectory
 from structlog.testing import capture_logs
 
 from pairing_ws.adapters.sql.account_store import SqlAccounts
+from pairing_ws.adapters.sql.client_store import SqlClients
 from pairing_ws.adapters.sql.database import migrate, newest_revision, open_database
+from pairing_ws.adapters.sql.grant_store import SqlGrants
 from pairing_ws.adapters.sql.tables import metadata, revisions
 from pairing_ws.core.errors import Refused
+from pairing_ws.oauth.ports import Profile
 from tests.support.postgres import Postgres
 
 T = TypeVar("T")
@@ -122,6 +125,27 @@ async def test_accounts_whose_names_differ_in_case_alone_all_stay_and_are_named(
         left = await store.lock("Alice", None)
         assert left is not None
         assert left.id == "id-alice"
+    finally:
+        await database.close()
+
+
+async def test_accounts_from_before_there_were_applications_tell_them_nothing(empty: DatabaseMaker) -> None:
+    url = empty("before")
+
+    def before(connection: sa.Connection) -> None:
+        upgrade(connection, "0009")
+        values = "('1', 'alice', 'Alice', 7, 'alice', 0)"
+        columns = "(id, username, display_name, created_at, compared_name, namesake)"
+        connection.execute(sa.text(f"INSERT INTO users {columns} VALUES {values}"))
+
+    await run(url, before)
+    await migrate(url)
+    database = open_database(url)
+    try:
+        account = await SqlGrants(database).account("1")
+        assert account
+        assert (account.user.username, account.profile) == ("alice", Profile())
+        assert await SqlClients(database).all() == []
     finally:
         await database.close()
 

@@ -1,4 +1,4 @@
-"""What the stores of accounts and passkeys both do with an account's rows, inside their transactions."""
+"""What the stores of accounts, passkeys and grants all do with an account's rows, inside their transactions."""
 
 from msgspec.structs import asdict
 

@@ -338,7 +338,9 @@ class SqlAccounts(Store):
     def _add_invite(self, db: Transaction, invite: Invite, user: User, *, existing: bool) -> User | None:
         named = self._named(db, user.username)
         if named is None and not existing:
-            db.change(ask.ADD_USER, **asdict(user), compared_name=compared(user.username), namesake=0)
+            # SQLite is given every column.
+            unset = {"email": None, "email_verified": False, "name": None, "groups": None}
+            db.change(ask.ADD_USER, **asdict(user), **unset, compared_name=compared(user.username), namesake=0)
             named = self._named(db, user.username)
         if named is not None:
             db.change(ask.ADD_INVITE, **asdict(invite) | {"user_id": named.id})

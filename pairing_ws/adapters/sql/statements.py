@@ -277,7 +277,7 @@ DELETE_USER = Statement(users.delete().where(users.c.id == param("account")))
 # Tidying
 
 
-def _sweep(change: Any, key: sa.Column[Any], which: sa.ColumnElement[bool]) -> Statement:
+def sweep(change: Any, key: sa.Column[Any], which: sa.ColumnElement[bool]) -> Statement:
     """Apply it to some such rows, passing over locked ones: another process sweeps too, and a row locked
     now is swept in an hour."""
     some = sa.select(key).where(which).limit(TIDY_ROWS).with_for_update(skip_locked=True)
@@ -286,16 +286,16 @@ def _sweep(change: Any, key: sa.Column[Any], which: sa.ColumnElement[bool]) -> S
 
 _YESTERDAY = param("yesterday", sa.BigInteger)
 SWEEPS = (
-    _sweep(
+    sweep(
         sessions.delete(),
         sessions.c.id,
         (sessions.c.revoked_at < _YESTERDAY) | (sessions.c.idle_until < _YESTERDAY) | (sessions.c.ends_at < _YESTERDAY),
     ),
-    _sweep(
+    sweep(
         sessions.update().values(sealed=None),
         sessions.c.id,
         (sessions.c.sealed_until < NOW) & sessions.c.sealed.is_not(None),
     ),
-    _sweep(invites.delete(), invites.c.code_hash, invites.c.expires_at < _YESTERDAY),
-    _sweep(activity.delete(), activity.c.id, activity.c.at < param("long_ago", sa.BigInteger)),
+    sweep(invites.delete(), invites.c.code_hash, invites.c.expires_at < _YESTERDAY),
+    sweep(activity.delete(), activity.c.id, activity.c.at < param("long_ago", sa.BigInteger)),
 )

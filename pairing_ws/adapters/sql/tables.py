@@ -40,6 +40,12 @@ users = sa.Table(
     # See `accounts.names`. No two accounts share it, but those that did before it was compared: these are numbered.
     sa.Column("compared_name", sa.String(192)),
     sa.Column("namesake", sa.Integer, nullable=False, server_default="0"),
+    # What applications are told, by scope: see `oauth.ports.Profile`.
+    sa.Column("email", sa.String(254)),
+    sa.Column("email_verified", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("name", sa.String(128)),
+    # As JSON: `["admins", …]`.
+    sa.Column("groups", sa.LargeBinary),
     sa.Index("ix_users_compared_name", "compared_name", "namesake", unique=True),
 )
 
@@ -165,4 +171,100 @@ key_rings = sa.Table(
     # As JSON, see `shared_keys.Fingerprint`.
     sa.Column("ring", sa.LargeBinary, nullable=False),
     sa.Column("seen_at", sa.BigInteger, nullable=False),
+)
+
+# Applications that log people in here. What is a list there is JSON here: see `oauth.ports.Client`.
+oauth_clients = sa.Table(
+    "oauth_clients",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(128), nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("secret_hash", sa.String(44)),
+    sa.Column("jwks", sa.LargeBinary),
+    sa.Column("redirect_uris", sa.LargeBinary, nullable=False),
+    sa.Column("post_logout_redirect_uris", sa.LargeBinary, nullable=False),
+    sa.Column("backchannel_logout_uri", sa.String(2048)),
+    sa.Column("device_grant", sa.String(16), nullable=False),
+    sa.Column("scopes", sa.LargeBinary, nullable=False),
+    sa.Column("id_token_alg", sa.String(16), nullable=False),
+    sa.Column("access_token_alg", sa.String(16), nullable=False),
+    sa.Column("audience", sa.String(2048), nullable=False),
+    sa.Column("origins", sa.LargeBinary, nullable=False),
+    sa.Column("logo_uri", sa.String(2048)),
+    sa.Column("trusted", sa.Boolean, nullable=False),
+)
+
+
+# The sessions of clients: what an account's owner sees as apps with access.
+oauth_grants = sa.Table(
+    "oauth_grants",
+    metadata,
+    sa.Column("id", sa.String(22), primary_key=True),
+    _owner(),
+    sa.Column(
+        "client_id",
+        sa.ForeignKey("oauth_clients.id", name="fk_client", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    # The login that consented, and its device; no foreign key, for a grant that is `offline` outlives that session.
+    sa.Column("session_id", sa.String(22), nullable=False, index=True),
+    sa.Column("device_id", sa.String(32), nullable=False, index=True),
+    # `code:{digest}` or `device:{pairing id}`. That it is unique is what makes a code count once.
+    sa.Column("origin", sa.String(80), nullable=False, unique=True),
+    # As OAuth writes them: words with spaces between.
+    sa.Column("scopes", sa.String(1024), nullable=False),
+    sa.Column("offline", sa.Boolean, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("last_used_at", sa.BigInteger, nullable=False),
+    sa.Column("last_ip", sa.String(64), nullable=False),
+    sa.Column("idle_until", sa.BigInteger, nullable=False),
+    sa.Column("ends_at", sa.BigInteger, nullable=False),
+    # In seconds, as in a JWT.
+    sa.Column("auth_time", sa.BigInteger, nullable=False),
+    sa.Column("amr", sa.String(128), nullable=False),
+    sa.Column("acr", sa.String(128)),
+    sa.Column("family_hash", sa.String(44), nullable=False, unique=True),
+    sa.Column("refresh_hash", sa.String(44), nullable=False),
+    # As in `sessions`.
+    sa.Column("retired", sa.LargeBinary, nullable=False),
+    sa.Column("sealed", sa.LargeBinary),
+    sa.Column("sealed_until", sa.BigInteger, nullable=False),
+    sa.Column("key_thumbprint", sa.String(43)),
+    sa.Column("ended_at", sa.BigInteger),
+    sa.Column("ended_why", sa.String(16)),
+)
+
+# What a person has let a client have, and needs no asking again.
+oauth_consents = sa.Table(
+    "oauth_consents",
+    metadata,
+    sa.Column("user_id", sa.ForeignKey("users.id", name="fk_owner", ondelete="CASCADE"), primary_key=True),
+    sa.Column(
+        "client_id",
+        sa.ForeignKey("oauth_clients.id", name="fk_client", ondelete="CASCADE"),
+        primary_key=True,
+        index=True,
+    ),
+    sa.Column("scope", sa.String(64), primary_key=True),
+    # Where the person said so.
+    sa.Column("device_id", sa.String(32), nullable=False, index=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+
+# Logout tokens that clients are owed; no foreign keys, for they are owed of accounts and clients that are gone, too.
+oauth_logouts = sa.Table(
+    "oauth_logouts",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("client_id", sa.String(64), nullable=False),
+    sa.Column("uri", sa.String(2048), nullable=False),
+    sa.Column("alg", sa.String(16), nullable=False),
+    sa.Column("user_id", sa.String(22), nullable=False),
+    sa.Column("grant_id", sa.String(22), nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    # Not before this: it was tried in vain, or a process is trying it.
+    sa.Column("next_at", sa.BigInteger, nullable=False, index=True),
+    sa.Column("attempts", sa.Integer, nullable=False),
 )
