@@ -61,20 +61,12 @@ SHAPES: Mapping[Code, Shape] = {
         CloseCode.UNAUTHENTICATED,
     ),
     Code.NUMBER_REQUIRED: Shape(
-        403,
-        "The verification number is needed",
-        "the approver shows a number, and the login has to send it",
+        403, "The verification number is needed", "the approver shows a number, and the login has to send it"
     ),
     Code.NUMBER_MISMATCH: Shape(
-        403,
-        "The verification number is wrong",
-        "the number is another one; the third wrong one ends the pairing",
+        403, "The verification number is wrong", "the number is another one; the third wrong one ends the pairing"
     ),
-    Code.PAIRING_DENIED: Shape(
-        403,
-        "The pairing was denied",
-        "the approver refused, or three wrong numbers came",
-    ),
+    Code.PAIRING_DENIED: Shape(403, "The pairing was denied", "the approver refused, or three wrong numbers came"),
     Code.DEVICE_QUARANTINED: Shape(
         403,
         "This device is too new for that",
@@ -86,10 +78,7 @@ SHAPES: Mapping[Code, Shape] = {
         "`PAIRING_NETWORK_POLICY=deny`, and the two devices are not known to share a network",
     ),
     Code.ACCOUNT_LOCKED: Shape(
-        403,
-        "The account is locked",
-        "the operator has locked the account",
-        CloseCode.UNAUTHENTICATED,
+        403, "The account is locked", "the operator has locked the account", CloseCode.UNAUTHENTICATED
     ),
     Code.STEP_UP_REQUIRED: Shape(
         403,
@@ -97,14 +86,10 @@ SHAPES: Mapping[Code, Shape] = {
         "the session needs a proof that a person is there; `methods` and `maxAge` say which",
     ),
     Code.STEP_UP_REFUSED: Shape(
-        403,
-        "That does not prove who is there",
-        "the proof is for another challenge, account or key, or too old",
+        403, "That does not prove who is there", "the proof is for another challenge, account or key, or too old"
     ),
     Code.PASSKEY_REFUSED: Shape(
-        403,
-        "The passkey can't be used",
-        "the authenticator's answer does not fit, or the passkey is known already",
+        403, "The passkey can't be used", "the authenticator's answer does not fit, or the passkey is known already"
     ),
     Code.FOREIGN_ORIGIN: Shape(
         403,
@@ -112,130 +97,63 @@ SHAPES: Mapping[Code, Shape] = {
         "`Origin` is none of `PAIRING_ALLOWED_ORIGINS`, which sockets, preflights and the cookie need",
     ),
     Code.NOT_FOUND: Shape(
-        404,
-        "Not found",
-        "unknown, foreign, long over, or a wrong code or secret: all alike; for a path: there is none",
+        404, "Not found", "unknown, foreign, long over, or a wrong code or secret: all alike; for a path: there is none"
     ),
-    Code.METHOD_NOT_ALLOWED: Shape(
-        405,
-        "Method not allowed",
-        "the path has other methods; `Allow` names them",
-    ),
+    Code.METHOD_NOT_ALLOWED: Shape(405, "Method not allowed", "the path has other methods; `Allow` names them"),
     Code.NOT_SCANNED: Shape(
-        409,
-        "Nobody has scanned the code yet",
-        "approval before the other device has claimed the pairing",
+        409, "Nobody has scanned the code yet", "approval before the other device has claimed the pairing"
     ),
-    Code.NOT_APPROVED: Shape(
-        409,
-        "Nobody has approved yet",
-        "login before the approval",
-    ),
-    Code.ALREADY_CLAIMED: Shape(
-        409,
-        "Another device has claimed this pairing",
-        "another device was first",
-    ),
+    Code.NOT_APPROVED: Shape(409, "Nobody has approved yet", "login before the approval"),
+    Code.ALREADY_CLAIMED: Shape(409, "Another device has claimed this pairing", "another device was first"),
     Code.WRONG_DIRECTION: Shape(
         409,
         "The code is for the other kind of device",
         "the call is for the other party; `initiator` says which device shows the code",
     ),
-    Code.SAME_DEVICE: Shape(
-        409,
-        "The code was shown by this very device",
-        "a device can't let itself in",
-    ),
+    Code.SAME_DEVICE: Shape(409, "The code was shown by this very device", "a device can't let itself in"),
     Code.CLIENT_PAIRING: Shape(
         409,
         "This pairing lets an application in",
         "the login of a device authorization (RFC 8628): its device asks `/oauth/token`",
     ),
-    Code.INVALID_STATE: Shape(
-        409,
-        "The pairing has ended",
-        "the pairing has ended; `pairingStatus` says how",
-    ),
+    Code.INVALID_STATE: Shape(409, "The pairing has ended", "the pairing has ended; `pairingStatus` says how"),
     Code.PAIRING_CONSUMED: Shape(
-        409,
-        "The pairing has been used",
-        "the login happened, and its answer can't be repeated any more",
+        409, "The pairing has been used", "the login happened, and its answer can't be repeated any more"
     ),
     Code.DEVICE_CHANGED: Shape(
-        409,
-        "This is another device",
-        "the device code or key is another one than at the claim",
+        409, "This is another device", "the device code or key is another one than at the claim"
     ),
     Code.DEVICE_LIMIT: Shape(
-        409,
-        "The account has too many devices",
-        "the account has `PAIRING_LIMIT_DEVICES` devices; log one out first",
+        409, "The account has too many devices", "the account has `PAIRING_LIMIT_DEVICES` devices; log one out first"
     ),
     Code.PASSKEY_LIMIT: Shape(
-        409,
-        "The account has too many passkeys",
-        "the account has as many passkeys as it can have; remove one first",
+        409, "The account has too many passkeys", "the account has as many passkeys as it can have; remove one first"
     ),
     Code.ALREADY_REFRESHED: Shape(
         409,
         "The key was exchanged, and its successor is in use",
         "the refreshKey was exchanged, and the new one is in use; another tab may hold it",
     ),
-    Code.INVITE_USED: Shape(
-        409,
-        "The invite has been used",
-        "somebody has logged in with the invite",
-    ),
-    Code.INVITE_EXPIRED: Shape(
-        410,
-        "The invite has expired",
-        "its 15 minutes are over",
-    ),
-    Code.PAIRING_CANCELLED: Shape(
-        410,
-        "The pairing was cancelled",
-        "its creator took it back",
-    ),
-    Code.PAIRING_EXPIRED: Shape(
-        410,
-        "The pairing has expired",
-        "its time is over",
-    ),
+    Code.INVITE_USED: Shape(409, "The invite has been used", "somebody has logged in with the invite"),
+    Code.INVITE_EXPIRED: Shape(410, "The invite has expired", "its 15 minutes are over"),
+    Code.PAIRING_CANCELLED: Shape(410, "The pairing was cancelled", "its creator took it back"),
+    Code.PAIRING_EXPIRED: Shape(410, "The pairing has expired", "its time is over"),
     Code.REQUEST_TIMEOUT: Shape(
-        408,
-        "The request came too slowly",
-        "the body was not complete within 10 s; the connection is closed",
+        408, "The request came too slowly", "the body was not complete within 10 s; the connection is closed"
     ),
-    Code.TOO_LARGE: Shape(
-        413,
-        "The request is too large",
-        "the body has more than 16 KiB",
-    ),
+    Code.TOO_LARGE: Shape(413, "The request is too large", "the body has more than 16 KiB"),
     Code.HEADERS_TOO_LARGE: Shape(
-        431,
-        "The headers are too large",
-        "the headers have more than 32 KiB; the connection is closed",
+        431, "The headers are too large", "the headers have more than 32 KiB; the connection is closed"
     ),
     Code.UNSUPPORTED_MEDIA_TYPE: Shape(
-        415,
-        "The body has to be JSON",
-        "there is a body, and its `Content-Type` is not `application/json`",
+        415, "The body has to be JSON", "there is a body, and its `Content-Type` is not `application/json`"
     ),
-    Code.MISDIRECTED: Shape(
-        421,
-        "This host is not served here",
-        "`Host` is another one than `PAIRING_PUBLIC_URL`'s",
-    ),
+    Code.MISDIRECTED: Shape(421, "This host is not served here", "`Host` is another one than `PAIRING_PUBLIC_URL`'s"),
     Code.UPGRADE_REQUIRED: Shape(
-        426,
-        "Sockets are opened here",
-        "a socket's path was asked for without `Upgrade: websocket`",
+        426, "Sockets are opened here", "a socket's path was asked for without `Upgrade: websocket`"
     ),
     Code.RATE_LIMITED: Shape(
-        429,
-        "Too many requests",
-        "too many of them; try again after `Retry-After` seconds",
-        CloseCode.OVERLOADED,
+        429, "Too many requests", "too many of them; try again after `Retry-After` seconds", CloseCode.OVERLOADED
     ),
     Code.UNAVAILABLE: Shape(
         503,
@@ -244,10 +162,7 @@ SHAPES: Mapping[Code, Shape] = {
         CloseCode.OVERLOADED,
     ),
     Code.INTERNAL: Shape(
-        500,
-        "Internal error",
-        "a defect of the server; nothing is known to have changed",
-        CloseCode.INTERNAL_ERROR,
+        500, "Internal error", "a defect of the server; nothing is known to have changed", CloseCode.INTERNAL_ERROR
     ),
 }
 
