@@ -172,10 +172,10 @@ def build(
     limits = RateLimits(rules(settings), counters)
 
     async def end_pairings(device_ids: Sequence[str]) -> None:
-        await pairings.end_all_of(device_ids)
+        await pairings.changes.end_all_of(device_ids)
 
     async def end_pairings_of_session(approver: Approver) -> None:
-        await pairings.end_all_of_session(approver)
+        await pairings.changes.end_all_of_session(approver)
 
     async def webauthn() -> WebAuthnVerifier:
         # Not needed before somebody has a passkey: 50 ms of a start. In a thread, where they hold up nobody.

@@ -11,7 +11,7 @@ from pairing_ws.accounts.session_cache import SessionCache
 from pairing_ws.accounts.sessions import Sessions
 from pairing_ws.accounts.types import Policy
 from pairing_ws.core import codes
-from pairing_ws.core.audit import Audit, untold
+from pairing_ws.core.audit import Audit, no_audit
 from pairing_ws.core.clock import Clock
 from pairing_ws.core.ports import Bus, Limits, Push
 
@@ -36,7 +36,7 @@ class AccountService:
         random: codes.RandomBytes,
         devices_ended: DevicesEnded,
         monitor: SessionMonitor,
-        audit: Audit = untold,
+        audit: Audit = no_audit,
     ) -> None:
         # Names this process's clock in what it dates and another process may compare.
         here = codes.token(random, 6)

@@ -10,7 +10,7 @@ from pairing_ws.accounts.devices import Devices
 from pairing_ws.accounts.passkeys import Added, Host, Passkey, PasskeyStore, Purpose, WebAuthnVerifier
 from pairing_ws.accounts.ports import Activity, Session
 from pairing_ws.core import codes
-from pairing_ws.core.audit import Audit, untold
+from pairing_ws.core.audit import Audit, no_audit
 from pairing_ws.core.clock import SKEW_MS, Clock
 from pairing_ws.core.errors import Code, Refused
 from pairing_ws.core.ports import Bus, Limits
@@ -40,7 +40,7 @@ class StepUpService:
         within: int,
         clock: Clock,
         random: codes.RandomBytes,
-        audit: Audit = untold,
+        audit: Audit = no_audit,
     ) -> None:
         self._store = store
         self._bus = bus

@@ -45,5 +45,5 @@ class Audit(Protocol):
         """Report one of `EVENTS`. `facts` hold no code, secret, key or token. Never raises, never blocks."""
 
 
-def untold(event: str, /, **facts: str | int | None) -> None:
+def no_audit(event: str, /, **facts: str | int | None) -> None:
     """`Audit` that drops the event."""

@@ -266,17 +266,17 @@ async def test_whatever_the_push_service_does_the_approval_stands_and_is_told_to
             b"k" * 32,
         )
         for address in ("address", ""):
-            made = await service.create(NewDevice(code="c", name="n", push_token=address), "192.0.2.1")
+            made = await service.creation.create(NewDevice(code="c", name="n", push_token=address), "192.0.2.1")
             pairing_id = made.view.pairing.id
-            await service.claim(pairing_id, made.qr_text.split("#")[1], approver, "192.0.2.1")
+            await service.claims.claim(pairing_id, made.qr_text.split("#")[1], approver, "192.0.2.1")
             began = time.monotonic()
-            approved = await service.approve(pairing_id, approver)
+            approved = await service.decisions.approve(pairing_id, approver)
             # It did not wait for the service, not even for the timeout.
             assert time.monotonic() - began < 0.15
             assert approved.pairing.status == "approved"
-            assert await service.approve(pairing_id, approver)
+            assert await service.decisions.approve(pairing_id, approver)
             assert made.secret is not None
-            assert await service.log_in(pairing_id, BySecret(made.secret)) == "keys"
+            assert await service.logins.log_in(pairing_id, BySecret(made.secret)) == "keys"
             if address and mood == "kind":
                 await eventually(lambda: google.messages, "the message")
                 data = {"id": pairing_id, "status": "Approved", "approvedAt": iso(clock())}

@@ -27,7 +27,7 @@ _remembered: dict[object, object] = {}
 async def _view(request: RequestContext, pairing_id: str, holder: Holder) -> View:
     key = pairing_id, getattr(holder, "secret", "") or holder.approver.session_id, int(request.services.clock() / 500)
     if key not in _remembered:
-        _remembered[key] = await request.services.pairings.view(pairing_id, holder)
+        _remembered[key] = await request.services.pairings.views.view(pairing_id, holder)
     return _remembered[key]
 """
 
@@ -74,7 +74,7 @@ MUTANTS = (
         (
             (
                 "web/handlers/pairings.py",
-                "view = await request.services.pairings.view(pairing_id, holder)\n    if wait",
+                "view = await request.services.pairings.views.view(pairing_id, holder)\n    if wait",
                 "view = await _view(request, pairing_id, holder)\n    if wait",
             ),
             ("web/handlers/pairings.py", "\n\nasync def claim(", f"{_REMEMBERED}\n\nasync def claim("),

@@ -40,23 +40,23 @@ NUMBERED = msgspec.structs.replace(CLIENT, takes_number=True)
 
 
 async def asked(world: World, client: ClientRequest = CLIENT, ip: str = THERE) -> Created:
-    return await world.service.create_for_client(client, ip, "curl/8")
+    return await world.creation.create_for_client(client, ip, "curl/8")
 
 
 async def claimed(world: World, client: ClientRequest = CLIENT, ip: str = THERE, approver: Any = A) -> Created:
     created = await asked(world, client, ip)
-    await world.service.claim_by_user_code(created.user_code, approver, HERE)
+    await world.claims.claim_by_user_code(created.user_code, approver, HERE)
     return created
 
 
 async def approved(world: World, client: ClientRequest = CLIENT) -> Created:
     created = await claimed(world, client)
-    await world.service.approve(created.view.pairing.id, A)
+    await world.decisions.approve(created.view.pairing.id, A)
     return created
 
 
 async def consume(world: World, created: Created, number: str | None = None, client_id: str = "tool") -> Pairing:
-    pairing = await world.service.consume_for_client(created.view.pairing.id, secret_of(created), client_id, number)
+    pairing = await world.logins.consume_for_client(created.view.pairing.id, secret_of(created), client_id, number)
     return pairing
 
 
@@ -88,9 +88,9 @@ async def test_its_requests_count_as_those_of_a_new_device() -> None:
 async def test_its_device_sees_and_watches_it_by_its_secret() -> None:
     world = World()
     created = await claimed(world)
-    view = await world.service.view(created.view.pairing.id, secret_of(created))
+    view = await world.views.view(created.view.pairing.id, secret_of(created))
     assert (view.role, view.pairing.status) == (Role.NEW_DEVICE, Status.SCANNED)
-    assert await word(world.service.view(created.view.pairing.id, secret_of(await asked(world)))) is Code.NOT_FOUND
+    assert await word(world.views.view(created.view.pairing.id, secret_of(await asked(world)))) is Code.NOT_FOUND
 
 
 # Claim and decide
@@ -100,9 +100,9 @@ async def test_it_is_claimed_by_its_user_code_alone() -> None:
     world = World()
     created = await asked(world)
     for code in ("", created.user_code, secret_of(created).secret, "~"):
-        assert await word(world.service.claim(created.view.pairing.id, code, A, HERE)) is Code.NOT_FOUND
-        assert await word(world.service.reserve_code(created.view.pairing.id, code, A, HERE)) is Code.NOT_FOUND
-    view, _ = await world.service.claim_by_user_code(created.user_code, A, HERE)
+        assert await word(world.claims.claim(created.view.pairing.id, code, A, HERE)) is Code.NOT_FOUND
+        assert await word(world.claims.reserve_code(created.view.pairing.id, code, A, HERE)) is Code.NOT_FOUND
+    view, _ = await world.claims.claim_by_user_code(created.user_code, A, HERE)
     assert view.pairing.client == (await world.now_is(created)).client
 
 
@@ -137,7 +137,7 @@ async def test_its_approval_needs_what_a_devices_needs() -> None:
         (by_key(step_up=nobody_there), Code.STEP_UP_REQUIRED),
     ):
         created = await claimed(world, approver=approver)
-        assert await word(world.service.approve(created.view.pairing.id, approver)) is code
+        assert await word(world.decisions.approve(created.view.pairing.id, approver)) is code
 
 
 async def test_an_application_takes_no_devices_place() -> None:
@@ -183,10 +183,10 @@ async def test_before_the_approval_and_after_another_end_nobody_uses_it() -> Non
     assert await word(consume(world, created)) is Code.NOT_APPROVED
     created = await claimed(world)
     assert await word(consume(world, created)) is Code.NOT_APPROVED
-    await world.service.deny(created.view.pairing.id, A)
+    await world.decisions.deny(created.view.pairing.id, A)
     assert await word(consume(world, created)) is Code.PAIRING_DENIED
     created = await asked(world)
-    await world.service.cancel(created.view.pairing.id, secret_of(created))
+    await world.decisions.cancel(created.view.pairing.id, secret_of(created))
     assert await word(consume(world, created)) is Code.PAIRING_CANCELLED
     created = await asked(world)
     world.clock.forward(seconds=601)
@@ -196,7 +196,7 @@ async def test_before_the_approval_and_after_another_end_nobody_uses_it() -> Non
 async def test_the_number_is_judged_as_a_devices_is() -> None:
     world = World(verify="remote")
     created = await approved(world, NUMBERED)
-    number = (await world.service.view(created.view.pairing.id, A)).number
+    number = (await world.views.view(created.view.pairing.id, A)).number
     assert number
     assert await word(consume(world, created)) is Code.NUMBER_REQUIRED
     wrong = await refused(consume(world, created, f"{(int(number) + 1) % 1000:03}"))
@@ -215,7 +215,7 @@ async def test_what_the_accounts_refuse_uses_nothing_up() -> None:
 async def test_one_that_loses_the_swap_reads_again() -> None:
     world = World()
     created = await approved(world)
-    world.store.first = lambda: world.service.deny(created.view.pairing.id, A)
+    world.store.first = lambda: world.decisions.deny(created.view.pairing.id, A)
     assert await word(consume(world, created)) is Code.PAIRING_DENIED
 
 
@@ -230,8 +230,8 @@ async def test_a_version_that_knows_no_clients_lets_nobody_in_with_one() -> None
     for call in (
         world.log_in(created),
         consume(world, created),
-        world.service.view(created.view.pairing.id, secret_of(created)),
-        world.service.cancel(created.view.pairing.id, secret_of(created)),
+        world.views.view(created.view.pairing.id, secret_of(created)),
+        world.decisions.cancel(created.view.pairing.id, secret_of(created)),
     ):
         assert await word(call) is Code.NOT_FOUND
 
@@ -240,6 +240,6 @@ async def test_a_report_hides_its_origin() -> None:
     world = World()
     world.rates.most["reported_by"] = 1
     created = await claimed(world)
-    await world.service.deny(created.view.pairing.id, A, report=True)
+    await world.decisions.deny(created.view.pairing.id, A, report=True)
     assert await word(claimed(world)) is Code.NOT_FOUND
     await claimed(world, approver=by_key("bob"))

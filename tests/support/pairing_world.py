@@ -117,7 +117,7 @@ class World:
         self.store = Store(self.bus, self.clock)
         self.accounts, self.pushed, self.places = AccountsRoom(), Pushed(), Map()
         self.random: Callable[[int], bytes] = Random(4).randbytes
-        self.service = PairingService(
+        service = PairingService(
             self.store,
             self.bus,
             self.accounts,
@@ -128,19 +128,21 @@ class World:
             lambda size: self.random(size),
             KEY,
         )
+        self.creation, self.claims, self.decisions = service.creation, service.claims, service.decisions
+        self.logins, self.views, self.changes = service.logins, service.views, service.changes
 
     async def new(self, device: NewDevice | None = None, secret: str | None = None) -> Created:
         device = device or B
-        return await self.service.create(device, device.ip, secret)
+        return await self.creation.create(device, device.ip, secret)
 
     async def claimed(self, device: NewDevice | None = None) -> Created:
         created = await self.new(device)
-        await self.service.claim(created.view.pairing.id, code_of(created), A, HERE)
+        await self.claims.claim(created.view.pairing.id, code_of(created), A, HERE)
         return created
 
     async def approved(self, device: NewDevice | None = None) -> Created:
         created = await self.claimed(device)
-        await self.service.approve(created.view.pairing.id, A)
+        await self.decisions.approve(created.view.pairing.id, A)
         return created
 
     async def now_is(self, created: Created) -> Pairing:
@@ -150,7 +152,7 @@ class World:
         return pairing
 
     async def log_in(self, created: Created, number: str | None = None, **more: Any) -> str:
-        return await self.service.log_in(created.view.pairing.id, secret_of(created), number, **more)
+        return await self.logins.log_in(created.view.pairing.id, secret_of(created), number, **more)
 
 
 def code_of(created: Created) -> str:

@@ -74,7 +74,7 @@ class Client:
         self.closed: int | None = None
         self.told = asyncio.Event()
         self.gone = asyncio.Event()
-        services: Any = SimpleNamespace(pairings=pairings)
+        services: Any = SimpleNamespace(pairings=SimpleNamespace(views=pairings))
         connection = Connection(self.receive, self.send)
         notifier = PairingNotifier(connection, services, pairings.openings, "A" * 22, BySecret("secret"), None)
         self.task = asyncio.create_task(notifier.run())

@@ -111,7 +111,9 @@ class OpenSocket(Client):
     def __init__(self, world: World, *, approver: bool = False) -> None:
         super().__init__("websocket.disconnect")
         services: Any = SimpleNamespace(
-            pairings=world, accounts=SimpleNamespace(sessions=world), random=lambda size: bytes(size)
+            pairings=SimpleNamespace(views=world),
+            accounts=SimpleNamespace(sessions=world),
+            random=lambda size: bytes(size),
         )
         session: Any = SimpleNamespace(id="S", user=SimpleNamespace(id="U"), signed_by="") if approver else None
         connection, openings = Connection(self.receive, self.send), Openings(services.random)
@@ -127,7 +129,7 @@ class OpenPoll(Client):
     def __init__(self, world: World, since: int) -> None:
         super().__init__("http.disconnect")
         self.drain = Drain()
-        caller: Any = SimpleNamespace(receive=self.receive, services=SimpleNamespace(drain=self.drain))
+        request: Any = SimpleNamespace(receive=self.receive, services=SimpleNamespace(drain=self.drain))
 
         async def read(command: Read) -> View:
             view = await world.view_after_notification("", BySecret("s"), command.notification, command.known)
@@ -137,7 +139,7 @@ class OpenPoll(Client):
 
         watcher = PairingWatcher(known=since)
         self.task = asyncio.create_task(
-            when_changed(caller, 30, watcher, lambda callback: [world.watch(callback)], read)
+            when_changed(request, 30, watcher, lambda callback: [world.watch(callback)], read)
         )
 
     async def answer(self) -> tuple[int, Status]:

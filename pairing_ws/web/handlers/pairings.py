@@ -36,7 +36,7 @@ async def create(request: RequestContext) -> Response:
     """Make a pairing: device B without a credential (flow 2), device A with its authKey (flow 1)."""
     wanted = await read_body(request, CreateRequest)
     creator, secret = await request.claimant(wanted.device_key)
-    made = await request.services.pairings.create(creator, request.ip, secret)
+    made = await request.services.pairings.creation.create(creator, request.ip, secret)
     picture = await _picture(made.qr_text, wanted.qr)
     location = f"{urlsplit(request.services.settings.public_url).path}/api/v1/pairings/{made.view.pairing.id}"
     return JsonResponse(views.created(made, picture), 201, (b"location", location.encode()))
@@ -52,14 +52,14 @@ async def _picture(text: str, kind: str) -> dict[str, str]:
 
 async def list_open(request: RequestContext) -> Response:
     """What this session may still decide or show: for a page that was loaded again."""
-    found = await request.services.pairings.open_of(await request.by_key())
+    found = await request.services.pairings.views.open_of(await request.by_key())
     return JsonResponse(OpenPairings(pairings=[views.pairing(each) for each in found]))
 
 
 async def be_present(request: RequestContext) -> Response:
     """The new device's page is left, and the pairing ends in 15 s; or it is there again, and nothing has happened."""
     wanted = await read_body(request, PresenceRequest)
-    view = await request.services.pairings.be_present(request.id, request.by_secret(), here=wanted.here)
+    view = await request.services.pairings.decisions.be_present(request.id, request.by_secret(), here=wanted.here)
     return JsonResponse(views.pairing(view))
 
 
@@ -67,7 +67,7 @@ async def read(request: RequestContext) -> Response:
     """Poll a pairing; with `wait`, until its version is greater than `since`."""
     pairing_id, holder = request.id, await request.holder()
     since, wait = number(request, "since"), wait_of(request)
-    view = await request.services.pairings.view(pairing_id, holder)
+    view = await request.services.pairings.views.view(pairing_id, holder)
     if wait and since is not None and view.pairing.version <= since and not view.pairing.final:
         view = await _changed(request, pairing_id, holder, since, wait)
     return tagged(request, views.pairing(view), f'"{view.pairing.version}"')
@@ -79,12 +79,12 @@ async def _changed(request: RequestContext, pairing_id: str, holder: Holder, sin
     approver = holder.approver if isinstance(holder, ByKey) else None
 
     def subscriptions(callback: Callback) -> Iterator[AbstractAsyncContextManager[None]]:
-        yield pairings.watch(pairing_id, callback)
+        yield pairings.views.watch(pairing_id, callback)
         if approver:
             yield accounts.sessions.watch(approver.user_id, approver.session_id, callback)
 
     async def read(command: Read) -> View:
-        view = await pairings.view_after_notification(pairing_id, holder, command.notification, command.known)
+        view = await pairings.views.view_after_notification(pairing_id, holder, command.notification, command.known)
         if approver and await accounts.sessions.reload_if_alive(approver.session_id, request.signed_by) is None:
             # What is read after the end of a session is not for it any more.
             raise unauthenticated()
@@ -98,7 +98,9 @@ async def claim(request: RequestContext) -> Response:
     wanted = await read_body(request, ClaimRequest)
     claimant, secret = await request.claimant(wanted.device_key)
     pairings = request.services.pairings
-    return _claimed(*await pairings.claim(request.id, codes.normal_code(wanted.code), claimant, request.ip, secret))
+    return _claimed(
+        *await pairings.claims.claim(request.id, codes.normal_code(wanted.code), claimant, request.ip, secret)
+    )
 
 
 async def reserve_code(request: RequestContext) -> Response:
@@ -108,7 +110,9 @@ async def reserve_code(request: RequestContext) -> Response:
     if isinstance(holder, BySecret) and not codes.is_secret(holder.secret):
         # One that anybody could have would make the code anybody's.
         raise Refused(Code.BAD_REQUEST, codes.SHAPE_OF_SECRETS)
-    code = await request.services.pairings.reserve_code(request.id, codes.normal_code(wanted.code), holder, request.ip)
+    code = await request.services.pairings.claims.reserve_code(
+        request.id, codes.normal_code(wanted.code), holder, request.ip
+    )
     return JsonResponse(ReservedCode(code=code, expires_in=RESERVED_MS // 1000))
 
 
@@ -116,8 +120,8 @@ async def claim_by_user_code(request: RequestContext) -> Response:
     """Claim by the typed code. Every failure is the same 404, and counts."""
     wanted = await read_body(request, UserCodeRequest)
     claimant, secret = await request.claimant(wanted.device_key)
-    pairings = request.services.pairings
-    return _claimed(*await pairings.claim_by_user_code(wanted.user_code, claimant, request.ip, secret))
+    claims = request.services.pairings.claims
+    return _claimed(*await claims.claim_by_user_code(wanted.user_code, claimant, request.ip, secret))
 
 
 def _claimed(view: View, secret: str | None) -> Response:
@@ -126,20 +130,22 @@ def _claimed(view: View, secret: str | None) -> Response:
 
 async def approve(request: RequestContext) -> Response:
     """Consent, by the device that claimed (flow 2) or created (flow 1) the pairing."""
-    return JsonResponse(views.pairing(await request.services.pairings.approve(request.id, await request.by_key())))
+    return JsonResponse(
+        views.pairing(await request.services.pairings.decisions.approve(request.id, await request.by_key()))
+    )
 
 
 async def deny(request: RequestContext) -> Response:
     """Refuse; with `report`, say that you did not start it."""
     wanted = await read_body(request, DenyRequest)
     holder = await request.by_key()
-    view = await request.services.pairings.deny(request.id, holder, report=wanted.report)
+    view = await request.services.pairings.decisions.deny(request.id, holder, report=wanted.report)
     return JsonResponse(views.pairing(view))
 
 
 async def cancel(request: RequestContext) -> Response:
     """Take it back, by its creator."""
-    await request.services.pairings.cancel(request.id, await request.holder())
+    await request.services.pairings.decisions.cancel(request.id, await request.holder())
     return Response(status_code=204)
 
 
@@ -147,7 +153,7 @@ async def log_in(request: RequestContext) -> Response:
     """Exchange the approved pairing for keys, exactly once; repeatable for 30 s while neither key was used."""
     wanted = await read_body(request, LoginRequest)
     holder = request.by_secret()
-    given = await request.services.pairings.log_in(
+    given = await request.services.pairings.logins.log_in(
         request.id, holder, wanted.number, request.device_code(), request.prove
     )
     return key_pair(given, request.services, cookie=wanted.keys == "cookie")

@@ -44,9 +44,9 @@ class PairingNotifier(Notifier[View, View]):
             # Nothing is subscribed to at a length that a stranger has chosen.
             raise not_found()
         # A client that has no business here costs no subscription.
-        await self._services.pairings.view(self._id, self._holder)
+        await self._services.pairings.views.view(self._id, self._holder)
         try:
-            async with self._services.pairings.watch(self._id, self.on_notification):
+            async with self._services.pairings.views.watch(self._id, self.on_notification):
                 if self._session is None:
                     await self._open(opening)
                     del opening
@@ -64,7 +64,7 @@ class PairingNotifier(Notifier[View, View]):
     async def _open(self, opening: Opening) -> None:
         # Not the way back from the store: a socket that waits for that opened no earlier by it.
         waited = self._openings.waited(opening)
-        view = await self._services.pairings.view(self._id, self._holder)
+        view = await self._services.pairings.views.view(self._id, self._holder)
         mark = self._openings.mark(opening, waited, view.now)
         try:
             await self._demand_session()
@@ -77,7 +77,7 @@ class PairingNotifier(Notifier[View, View]):
             await self.work(self.watcher.take_over(mark))
 
     async def read(self, command: Read) -> View:
-        view = await self._services.pairings.view_after_notification(
+        view = await self._services.pairings.views.view_after_notification(
             self._id, self._holder, command.notification, command.known
         )
         await self._demand_session()
@@ -93,4 +93,4 @@ class PairingNotifier(Notifier[View, View]):
         await send(self.connection, PairingMessage(type="pairing", pairing=views.pairing(message)))
 
     async def announce(self, mark: str) -> None:
-        await self._services.pairings.take_over(self._id, mark)
+        await self._services.pairings.views.take_over(self._id, mark)
