@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from pairing_ws.accounts.ports import Activity, Invite, User
 from pairing_ws.adapters.sql import passkey_store as sql_passkeys
@@ -18,7 +19,9 @@ from pairing_ws.adapters.sql import statements
 from pairing_ws.adapters.sql.account_store import SqlAccounts
 from pairing_ws.adapters.sql.database import migrate, open_database
 from pairing_ws.adapters.sql.executor import Conflict, Statement
+from pairing_ws.adapters.sql.sqlite import SqliteDatabase
 from pairing_ws.adapters.sql.tables import metadata
+from pairing_ws.config.database_url import DatabaseAddress
 from pairing_ws.core.errors import Unavailable
 
 NOTE = Activity(user_id="alice", at=0, event="noted")
@@ -170,6 +173,19 @@ async def test_a_file_that_nobody_else_may_even_read_is_waited_for(store: SqlAcc
         assert not any(each.done() for each in calls)
     await asyncio.gather(*calls)
     assert written(file) == [("noted",), ("sealed",)]
+
+
+async def test_a_migration_waits_for_another_one_beyond_the_patience_of_a_call(
+    file: Path, somebody_else: sqlite3.Connection
+) -> None:
+    address = DatabaseAddress.parse(f"sqlite:///{file}")
+    with pytest.raises(OperationalError, match="locked"):
+        await SqliteDatabase(address, lock_seconds=0).run(lambda _: None)
+    waits = asyncio.create_task(SqliteDatabase(address, patient=True, lock_seconds=0).run(lambda _: "done"))
+    await asyncio.wait([waits], timeout=0.1)
+    assert not waits.done()
+    somebody_else.execute("COMMIT")
+    assert await waits == "done"
 
 
 async def test_what_may_take_long_leaves_the_loop_to_others_and_what_is_short_takes_no_detour(

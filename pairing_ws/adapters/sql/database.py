@@ -30,7 +30,7 @@ def _open(address: DatabaseAddress, *, patient: bool = False) -> Database:
     if address.file:
         from pairing_ws.adapters.sql.sqlite import SqliteDatabase
 
-        return SqliteDatabase(address)
+        return SqliteDatabase(address, patient=patient)
     from pairing_ws.adapters.sql.postgresql import PostgresqlDatabase
 
     return PostgresqlDatabase(address, patient=patient)

@@ -43,12 +43,17 @@ _MAX_WAL_PAGES = 4000
 
 
 class SqliteDatabase:
-    """See `executor.Database`. May be used by several event loops, one after the other."""
+    """See `executor.Database`. May be used by several event loops, one after the other.
 
-    def __init__(self, address: DatabaseAddress) -> None:
+    With `patient`, `run` waits for a lock as long as somebody else has it.
+    """
+
+    def __init__(self, address: DatabaseAddress, *, patient: bool = False, lock_seconds: float = _LOCK_SECONDS) -> None:
         url = sa.make_url(address.url)
         [self._file], self._options = url.get_dialect()().create_connect_args(url)
         self._outage = Outage(address.name)
+        self._patient = patient
+        self._lock_seconds = lock_seconds
         self._engine = sa.create_engine(url, creator=self._connect, poolclass=NullPool, hide_parameters=True)
         sa.event.listen(self._engine, "begin", _begin)
         self._on_loop: _SqliteTransaction | None = None
@@ -91,7 +96,12 @@ class SqliteDatabase:
             with self._engine.begin() as connection:
                 return work(connection)
 
-        return await asyncio.to_thread(in_transaction)
+        while True:
+            try:
+                return await asyncio.to_thread(in_transaction)
+            except sa.exc.OperationalError as error:
+                if not (self._patient and isinstance(error.orig, sqlite3.OperationalError) and _is_locked(error.orig)):
+                    raise
 
     async def close(self) -> None:
         if self._threads is not None:
@@ -101,8 +111,9 @@ class SqliteDatabase:
             self._on_loop.connection.close()
             self._on_loop = None
 
-    def _connect(self, wait_seconds: float = _LOCK_SECONDS) -> sqlite3.Connection:
+    def _connect(self, wait_seconds: float | None = None) -> sqlite3.Connection:
         """One more connection. Waits so long for a lock; with 0 it raises at once."""
+        wait_seconds = self._lock_seconds if wait_seconds is None else wait_seconds
         # Several threads may use it, but never two at a time.
         own: dict[str, Any] = {"timeout": wait_seconds, "isolation_level": None, "check_same_thread": False}
         connection: sqlite3.Connection = sqlite3.connect(self._file, **{**self._options, **own})
