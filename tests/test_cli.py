@@ -127,7 +127,10 @@ def test_accounts_that_older_versions_kept_apart_by_case_are_named_by_the_list_a
     for name in ("alice", "bob"):
         run("invite", name, "--json")
     with closing(sqlite3.connect("pairing.db")) as database, database:
-        database.execute("INSERT INTO users VALUES ('2', 'ALICE', 'ALICE', 0, NULL, 'alice', 1)")
+        database.execute(
+            "INSERT INTO users (id, username, display_name, created_at, compared_name, namesake)"
+            " VALUES ('2', 'ALICE', 'ALICE', 0, 'alice', 1)"
+        )
     listed = [line.split("\t") for line in run("user", "list").out.splitlines()]
     assert [(name, *same) for name, _, _, *same in listed] == [("ALICE", "'alice'"), ("alice", "'ALICE'"), ("bob",)]
     assert "write it as one of them: 'ALICE', 'alice'" in run("user", "lock", "Alice").err

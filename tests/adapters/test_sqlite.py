@@ -38,7 +38,10 @@ async def file(tmp_path: Path) -> Path:
     file = tmp_path / "pairing.db"
     await migrate(f"sqlite:///{file}")
     with closing(sqlite3.connect(file)) as database, database:
-        database.execute("INSERT INTO users VALUES ('alice', 'alice', 'Alice', 0, NULL, 'alice', 0)")
+        database.execute(
+            "INSERT INTO users (id, username, display_name, created_at, compared_name)"
+            " VALUES ('alice', 'alice', 'Alice', 0, 'alice')"
+        )
         database.execute(
             "INSERT INTO devices VALUES ('it', 'alice', 'It', '', '', 0, 0, '', NULL, NULL, NULL, NULL, '')"
         )
