@@ -3,7 +3,8 @@
 import asyncio
 from dataclasses import dataclass
 
-from tests.attack.attacks import ATTACKS, Attack, dribble, flood, refresh_together
+from tests.attack.attack import Attack
+from tests.attack.attacks import ATTACKS, keys, web
 from tests.attack.target import Exhausted, NotExamined, NotHeld, Target
 
 HELD, NOT_HELD, NOT_EXAMINED = "held", "NOT HELD", "not examined"
@@ -21,12 +22,12 @@ async def run(target: Target, lines: set[int], seconds: float) -> list[Row]:
     """One row per attack, in the order of the lines; no new ones begin once the time is over."""
     chosen = sorted((each for each in ATTACKS if not lines or each[0] in lines), key=lambda each: each[0])
     # These wait more than they ask. With one account the devices that one makes would be in others' way.
-    patient = [dribble, refresh_together] if len(target.phones) > 1 else [dribble]
+    patient = [web.dribble, keys.refresh_together] if len(target.phones) > 1 else [web.dribble]
     waiting = {attack: asyncio.create_task(_row(target, line, attack)) for line, attack in chosen if attack in patient}
     end = asyncio.get_running_loop().time() + seconds
     rows = []
     # The flood last: afterwards this address has to wait.
-    for line, attack in sorted(chosen, key=lambda each: each[1] is flood):
+    for line, attack in sorted(chosen, key=lambda each: each[1] is web.flood):
         if attack not in waiting:
             rows.append(await _row(target, line, attack, end - asyncio.get_running_loop().time()))
     return sorted([*rows, *await asyncio.gather(*waiting.values())], key=lambda row: row.line)

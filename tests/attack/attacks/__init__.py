@@ -1,0 +1,7 @@
+"""The attacks, one function each: black box, over HTTP and WebSocket. Each says first what it tries, and raises NotHeld
+if it can."""
+
+from tests.attack.attack import ATTACKS
+from tests.attack.attacks import keys, numbers, pairings, web
+
+__all__ = ["ATTACKS", "keys", "numbers", "pairings", "web"]
