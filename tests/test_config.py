@@ -9,7 +9,8 @@ import pytest
 
 from pairing_ws.config.environment import environment_name, load, unknown_variables
 from pairing_ws.config.redis_url import RedisAddress, TlsOptions
-from pairing_ws.config.settings import Settings, SettingsError
+from pairing_ws.config.settings import Settings
+from pairing_ws.config.values import SettingsError
 
 Set = Callable[..., None]
 

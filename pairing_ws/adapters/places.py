@@ -1,6 +1,7 @@
 """Where addresses are: by which database, if any."""
 
-from pairing_ws.config.settings import Settings, SettingsError
+from pairing_ws.config.settings import Settings
+from pairing_ws.config.values import SettingsError
 from pairing_ws.core.clock import Clock
 from pairing_ws.core.network import Place
 from pairing_ws.pairing.ports import Places

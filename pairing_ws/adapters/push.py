@@ -2,7 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from pairing_ws.config.settings import Settings, SettingsError
+from pairing_ws.config.settings import Settings
+from pairing_ws.config.values import SettingsError
 from pairing_ws.core.ports import Push
 
 

@@ -13,7 +13,7 @@ from pairing_ws.cli.accounts import invite, users
 from pairing_ws.cli.doctor import doctor
 from pairing_ws.cli.keys import signing_keys
 from pairing_ws.cli.serve import database, serve
-from pairing_ws.config.settings import SettingsError
+from pairing_ws.config.values import SettingsError
 from pairing_ws.core.errors import Refused
 from pairing_ws.server.logging import say
 

@@ -17,7 +17,7 @@ from pairing_ws.cli.accounts import names_alike
 from pairing_ws.cli.program import command_settings
 from pairing_ws.config.database_url import DatabaseAddress
 from pairing_ws.config.environment import load
-from pairing_ws.config.settings import SettingsError
+from pairing_ws.config.values import SettingsError
 from pairing_ws.config.warnings import warnings
 from pairing_ws.core.errors import Refused, Unavailable
 from pairing_ws.server.listening import check_address

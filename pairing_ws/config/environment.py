@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pairing_ws.config.settings import NamedComplaint, Settings, SettingsError
+from pairing_ws.config.settings import Settings
+from pairing_ws.config.values import NamedComplaint, SettingsError
 
 PREFIX = "PAIRING_"
 

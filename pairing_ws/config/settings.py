@@ -1,41 +1,27 @@
-"""Settings: what an operator can choose, checked each by itself and together."""
+"""Settings: what an operator can choose, and what goes together. What one value may be is in `values`."""
 
 import ipaddress
-import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-import limits
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pairing_ws.config.addresses import Network, is_local, is_loopback, is_origin, origin_of, web_address
-from pairing_ws.config.database_url import DatabaseAddress
+from pairing_ws.config.addresses import Network, is_local, is_loopback, origin_of
 from pairing_ws.config.process import descriptors
-
-
-class SettingsError(Exception):
-    """Some settings can't be used; each line of the text names one and says what it should be."""
-
-
-def _rate(value: object) -> str:
-    text = str(value).strip()
-    if text != "0":
-        try:
-            if limits.parse(text).amount < 1:
-                raise ValueError
-        except ValueError:
-            raise ValueError("should be a rate such as 120/minute, or 0 for no limit") from None
-    return text
-
-
-def _items(value: object) -> object:
-    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
-
-
-Rate = Annotated[str, BeforeValidator(_rate)]
-Count = Annotated[int, Field(ge=0)]
-List = Annotated[tuple[str, ...], BeforeValidator(_items)]
+from pairing_ws.config.values import (
+    Count,
+    DatabaseUrl,
+    NamedComplaint,
+    Networks,
+    Origins,
+    Port,
+    Rate,
+    ReadableFile,
+    RedisUrl,
+    RotationSeconds,
+    WebAddress,
+)
 
 
 def _plain(name: str, default: Any, description: str) -> Any:
@@ -54,27 +40,27 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(populate_by_name=True, extra="forbid", frozen=True)
 
-    redis_url: str | None = _plain(
+    redis_url: RedisUrl | None = _plain(
         "REDIS_URL",
         None,
         "Redis for pairings, pushes and limits (`redis://…`, or see below); without it: process memory, one worker",
     )
-    database_url: str = _plain(
+    database_url: DatabaseUrl = _plain(
         "DATABASE_URL",
         "sqlite:///pairing.db",
         "accounts, in SQLite (`sqlite:///file`) or PostgreSQL (`postgresql://…`, see below)",
     )
-    port: int = _plain("PORT", 8000, "the port `serve` listens on")
+    port: Port = _plain("PORT", 8000, "the port `serve` listens on")
     workers: int = _plain("WEB_CONCURRENCY", 1, "worker processes; more than one needs `REDIS_URL`")
 
-    redis_ca_file: Path | None = Field(
+    redis_ca_file: ReadableFile | None = Field(
         None, description="the certificate (PEM) of the authority that signed Redis's, or Redis's own if self-signed"
     )
     redis_tls_verify: bool = Field(
         True,
         description="`false`: accept any certificate of Redis, for platforms that sign their own; proves nothing",
     )
-    public_url: str = Field(
+    public_url: WebAddress = Field(
         "", description="the address people see, never taken from a request; default `http://localhost:PORT`"
     )
     ttl_seconds: int = Field(120, ge=10, le=3600, description="how long a new code can be scanned, 10 to 3600")
@@ -94,7 +80,7 @@ class Settings(BaseModel):
         "remote",
         description="when a number is asked for: `never`, `remote` (other network, or typed code), `always`",
     )
-    qr_rotate_seconds: int = Field(
+    qr_rotate_seconds: RotationSeconds = Field(
         0, ge=0, le=60, description="how long a picture shows the same code, 3 to 60; 0: the picture does not rotate"
     )
     network_policy: Literal["off", "warn", "deny"] = Field(
@@ -102,7 +88,7 @@ class Settings(BaseModel):
         description="what a scan from another network means: `off` nothing, `warn` a warning to the approver,"
         " `deny` a refusal (also where addresses can't be compared: private ones, unless the public URL is private)",
     )
-    geoip_file: Path | None = Field(
+    geoip_file: ReadableFile | None = Field(
         None,
         description="country or city database in MaxMind's format (needs the `geoip` extra); without it: no places",
     )
@@ -125,7 +111,7 @@ class Settings(BaseModel):
         le=86_400,
         description="how recent a passkey or host assertion must prove that a person approves; 0: no proof needed",
     )
-    host_key_file: Path | None = Field(
+    host_key_file: ReadableFile | None = Field(
         None, description="your application's public key (PEM or JWKS, P-256), for its step-up assertions"
     )
     signing_key_file: Path = Field(
@@ -136,22 +122,22 @@ class Settings(BaseModel):
         repr=False,
         description="the same keys as a value (`pairing-ws keys make` prints one), in place of the file",
     )
-    allowed_origins: List = Field(
+    allowed_origins: Origins = Field(
         (),
         description="origins of other pages and apps that may open sockets and use CORS, beside `PAIRING_PUBLIC_URL`'s:"
         " `https://app.example.com`, `capacitor://localhost`, `chrome-extension://…`",
     )
-    trusted_proxies: List = Field(
+    trusted_proxies: Networks = Field(
         (), description="addresses or networks, of proxies alone, whose `X-Forwarded-For` counts"
     )
     metrics: Literal["private", "public", "off"] = Field(
         "private",
         description="peers that may read `/metrics`: loopback and `private` ones, all (`public`), none (`off`)",
     )
-    fcm_credentials_file: Path | None = Field(
+    fcm_credentials_file: ReadableFile | None = Field(
         None, description="service account for push messages (needs the `push` extra); without it: no messages"
     )
-    fcm_url: str = Field("https://fcm.googleapis.com", description="base address of the push service")
+    fcm_url: WebAddress = Field("https://fcm.googleapis.com", description="base address of the push service")
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="lines of the log: `json`, `text`, or `auto`: text on a terminal"
     )
@@ -178,73 +164,6 @@ class Settings(BaseModel):
 
     host: str = Field("127.0.0.1", exclude=True)
     demo: bool = Field(False, exclude=True)
-
-    @field_validator("public_url", "fcm_url")
-    @classmethod
-    def _check_address(cls, value: str) -> str:
-        try:
-            return web_address(value) if value else value
-        except ValueError:
-            raise ValueError("should be an address such as https://login.example.com") from None
-
-    @field_validator("allowed_origins")
-    @classmethod
-    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in value:
-            if not is_origin(origin):
-                raise ValueError(
-                    "should be exact origins such as https://app.example.com or capacitor://localhost, to the letter"
-                    f" as the browser sends them, not {origin!r}"
-                )
-        return value
-
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _check_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for network in value:
-            try:
-                ipaddress.ip_network(network)
-            except ValueError:
-                raise ValueError(f"should be addresses or networks such as 10.0.0.0/8, not {network!r}") from None
-        return value
-
-    @field_validator("redis_url")
-    @classmethod
-    def _check_redis_url(cls, value: str | None) -> str | None:
-        if value is not None:
-            # Not needed without Redis: 40 ms of a start.
-            from pairing_ws.config.redis_url import RedisAddress
-
-            RedisAddress.parse(value)
-        return value
-
-    @field_validator("database_url")
-    @classmethod
-    def _check_database_url(cls, value: str) -> str:
-        DatabaseAddress.parse(value)
-        return value
-
-    @field_validator("fcm_credentials_file", "geoip_file", "host_key_file", "redis_ca_file")
-    @classmethod
-    def _check_file(cls, value: Path | None) -> Path | None:
-        if value and not os.access(value, os.R_OK):
-            raise ValueError("should be a file that can be read")
-        return value
-
-    @field_validator("qr_rotate_seconds")
-    @classmethod
-    def _check_rotation(cls, value: int) -> int:
-        # Nobody's camera needs less, and each step of the grace is one more code to compare.
-        if 0 < value < 3:
-            raise ValueError("should be 0, or 3 to 60 seconds")
-        return value
-
-    @field_validator("port")
-    @classmethod
-    def _check_port(cls, value: int) -> int:
-        if not 0 < value < 65536:
-            raise ValueError("should be a port from 1 to 65535")
-        return value
 
     @model_validator(mode="before")
     @classmethod
@@ -349,10 +268,6 @@ class Settings(BaseModel):
 def _least(*limits: int) -> int:
     """Of those that are limits; 0 is none."""
     return min((each for each in limits if each), default=0)
-
-
-class NamedComplaint(ValueError):
-    """A complaint that names its setting itself."""
 
 
 def _wrong(name: str, text: str) -> NamedComplaint:

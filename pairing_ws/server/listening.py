@@ -5,6 +5,7 @@ import socket
 from typing import Any
 
 from pairing_ws.config import settings as config
+from pairing_ws.config.values import SettingsError
 
 
 def bind(settings: config.Settings) -> list[list[socket.socket]]:
@@ -29,7 +30,7 @@ def bind(settings: config.Settings) -> list[list[socket.socket]]:
         if failed and not bound:
             raise failed
     except OSError as error:
-        raise config.SettingsError(f"can't listen on {settings.host}:{settings.port}: {error.strerror}") from None
+        raise SettingsError(f"can't listen on {settings.host}:{settings.port}: {error.strerror}") from None
     if settings.workers == 1:
         return [bound]
     addresses = [(each.family, each.getsockname()) for each in bound]

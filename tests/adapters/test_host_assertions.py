@@ -8,7 +8,8 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from pairing_ws.adapters.jwt.host_assertions import HostKeyError, read_host_keys
 from pairing_ws.app import create_app
-from pairing_ws.config.settings import Settings, SettingsError
+from pairing_ws.config.settings import Settings
+from pairing_ws.config.values import SettingsError
 
 KEY, OTHER = (ECKey.generate_key("P-256", {"kid": kid}) for kid in ("one", "other"))
 

@@ -12,7 +12,8 @@ from joserfc.jwk import ECKey
 
 from pairing_ws.accounts.passkeys import HostAssertion
 from pairing_ws.adapters.jwt.access_tokens import RELOAD_MS, read_header
-from pairing_ws.config.settings import Settings, SettingsError
+from pairing_ws.config.settings import Settings
+from pairing_ws.config.values import SettingsError
 from pairing_ws.core.clock import SKEW_MS, Clock
 
 log = structlog.get_logger()

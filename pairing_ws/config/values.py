@@ -1,0 +1,106 @@
+"""What one setting's value may be: types that read it from text, check it, and the errors that say what it should be."""
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated
+
+import limits
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from pairing_ws.config import addresses
+from pairing_ws.config.database_url import DatabaseAddress
+
+
+class SettingsError(Exception):
+    """Some settings can't be used; each line of the text names one and says what it should be."""
+
+
+class NamedComplaint(ValueError):
+    """A complaint that names its setting itself."""
+
+
+def _rate(value: object) -> str:
+    text = str(value).strip()
+    if text != "0":
+        try:
+            if limits.parse(text).amount < 1:
+                raise ValueError
+        except ValueError:
+            raise ValueError("should be a rate such as 120/minute, or 0 for no limit") from None
+    return text
+
+
+def _items(value: object) -> object:
+    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+
+
+def _address(value: str) -> str:
+    try:
+        return addresses.web_address(value) if value else value
+    except ValueError:
+        raise ValueError("should be an address such as https://login.example.com") from None
+
+
+def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in value:
+        if not addresses.is_origin(origin):
+            raise ValueError(
+                "should be exact origins such as https://app.example.com or capacitor://localhost, to the letter as the"
+                f" browser sends them, not {origin!r}"
+            )
+    return value
+
+
+def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    for network in value:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise ValueError(f"should be addresses or networks such as 10.0.0.0/8, not {network!r}") from None
+    return value
+
+
+def _redis_url(value: str) -> str:
+    # Not needed without Redis: 40 ms of a start.
+    from pairing_ws.config.redis_url import RedisAddress
+
+    RedisAddress.parse(value)
+    return value
+
+
+def _database_url(value: str) -> str:
+    DatabaseAddress.parse(value)
+    return value
+
+
+def _readable(value: Path) -> Path:
+    if not os.access(value, os.R_OK):
+        raise ValueError("should be a file that can be read")
+    return value
+
+
+def _rotation(value: int) -> int:
+    # Nobody's camera needs less, and each step of the grace is one more code to compare.
+    if 0 < value < 3:
+        raise ValueError("should be 0, or 3 to 60 seconds")
+    return value
+
+
+def _port(value: int) -> int:
+    if not 0 < value < 65536:
+        raise ValueError("should be a port from 1 to 65535")
+    return value
+
+
+Count = Annotated[int, Field(ge=0)]
+DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
+Networks = Annotated[tuple[str, ...], BeforeValidator(_items), AfterValidator(_networks)]
+Origins = Annotated[tuple[str, ...], BeforeValidator(_items), AfterValidator(_origins)]
+Port = Annotated[int, AfterValidator(_port)]
+Rate = Annotated[str, BeforeValidator(_rate)]
+ReadableFile = Annotated[Path, AfterValidator(_readable)]
+RedisUrl = Annotated[str, AfterValidator(_redis_url)]
+RotationSeconds = Annotated[int, AfterValidator(_rotation)]
+# "" where none was given.
+WebAddress = Annotated[str, AfterValidator(_address)]
