@@ -2,6 +2,7 @@
 
 import {
   approvePairing,
+  claimTypedCode,
   denyPairing,
   isFinal,
   listDevices,
@@ -11,6 +12,7 @@ import {
   watchPairing,
 } from './pairing.js';
 import { acknowledge } from './alerts.js';
+import { whoAsks } from './application.js';
 import { browserName, osName } from './device.js';
 import { keptHere } from './kept.js';
 import * as session from './session.js';
@@ -31,8 +33,9 @@ import {
   say,
   span,
   step,
+  to,
 } from './ui.js';
-import { explain, MISSED, placeName, quoted, warnings } from './words.js';
+import { consentWords, explain, MISSED, placeName, quoted, warnings } from './words.js';
 
 /** @typedef {import('./pairing.js').Pairing} Pairing */
 
@@ -69,6 +72,16 @@ export function askForConsent(pairing, again, watch = watchPairing(pairing, sess
 }
 
 /**
+ * Claims a code that this person has typed, or has compared with what a device shows, and asks. Throws what the server
+ * refuses with.
+ * @param {string} code
+ * @param {() => void} again
+ */
+export async function askAboutCode(code, again) {
+  askForConsent(await retryTransient(() => session.withKey((authKey) => claimTypedCode(code, { authKey }))), again);
+}
+
+/**
  * Takes up what this tab was deciding or showing before it was loaded again.
  * @returns {Promise<boolean>}  whether there was anything
  */
@@ -85,34 +98,30 @@ export async function resume(/** @type {() => void} */ again, id = keptHere.get(
   }
 }
 
-function tellAway(way, /** @type {Pairing} */ { away, status }) {
-  const left = away && ['scanned', 'approved'].includes(status);
-  const text = 'The device has left this login. Unless it comes back within seconds, nobody gets in.';
-  way.away.replaceChildren(...(left ? [notice('caution', text)] : []));
+function tellAway(way, /** @type {Pairing} */ now) {
+  const left = now.away && ['scanned', 'approved'].includes(now.status);
+  way.away.replaceChildren(...(left ? [notice('caution', consentWords(way.pairing).left)] : []));
 }
 
 function draw(way) {
   const { pairing, again } = way;
+  const words = consentWords(pairing);
   if (isFinal(pairing)) keptHere.remove(DECIDING);
   if (pairing.status === 'scanned' && pairing.obstacle === 'device_limit') drawFull(way);
   else if (pairing.status === 'scanned') drawCard(way);
   else if (pairing.status === 'approved') drawApproved(way);
   else if (pairing.status === 'consumed') drawFinished(way);
   else if (way.missed) drawEnd(MISSED, again);
-  else if (pairing.status === 'denied') drawEnd({ title: 'Denied', text: 'The device was not let in.' }, again);
-  else if (pairing.status === 'cancelled')
-    drawEnd({ title: 'Cancelled', text: 'The device has given up. Nobody was let in.' }, again);
-  else
-    drawEnd(
-      pairing.away
-        ? { title: 'The device is gone', text: 'It has left this login. Nobody was let in.' }
-        : { title: 'The time is over', text: 'The device was not let in. If it was you, start again with a new code.' },
-      again,
-    );
+  else if (pairing.status === 'denied') drawEnd(words.denied, again);
+  else if (pairing.status === 'cancelled') drawEnd(words.cancelled, again);
+  else drawEnd(pairing.away ? words.gone : words.expired, again);
 }
 
 /** After the decision too, whatever it calls itself is a quotation. */
-const itsName = (pairing) => h('p', { class: 'quiet' }, 'It calls itself ', claimed(pairing.newDevice.reported.name));
+const itsName = ({ client, newDevice }) =>
+  client
+    ? h('p', { class: 'quiet' }, 'It is ', h('strong', { translate: 'no' }, h('bdi', {}, client.name)))
+    : h('p', { class: 'quiet' }, 'It calls itself ', claimed(newDevice.reported.name));
 
 const NETWORKS = {
   same: ['same', 'The same network as this device'],
@@ -122,6 +131,8 @@ const NETWORKS = {
 
 function drawCard(way) {
   const { pairing } = way;
+  const { client } = pairing;
+  const words = consentWords(pairing);
   const { reported, observed } = pairing.newDevice;
   const scannedByMe = pairing.initiator === 'new_device';
   const agent = observed.userAgent ?? '';
@@ -139,6 +150,7 @@ function drawCard(way) {
   );
   const tooNew = pairing.obstacle === 'device_quarantined';
   const warned = warnings(pairing);
+  const warning = warned.texts.length > 0 && drawWarnings(warned);
   if (warned.texts.length) approve.setAttribute('aria-describedby', 'warnings');
   approve.dataset.inert = String(INERT);
 
@@ -152,26 +164,24 @@ function drawCard(way) {
 
   step(
     {
-      title: 'Let this device in?',
-      mark: ['calm', 'lock'],
+      title: words.title,
+      mark: client ? undefined : ['calm', 'lock'],
       // Nothing that the device says of itself: people read this first, and believe it.
-      lead: h(
-        'span',
-        {},
-        'A device wants to log in as ',
-        person(session.user()),
-        '.',
-      ),
+      lead: h('span', {}, words.asks, person(session.user()), '.'),
     },
+    // An application is let in without a number: what warns of it comes first.
+    client && warning,
     h(
       'div',
       { class: 'card' },
-      h(
-        'p',
-        { class: 'direction' },
-        icon(scannedByMe ? 'camera' : 'screen'),
-        h('span', {}, scannedByMe ? 'You read the code that it shows.' : 'It read the code that you showed here.'),
-      ),
+      client
+        ? whoAsks(client)
+        : h(
+            'p',
+            { class: 'direction' },
+            icon(scannedByMe ? 'camera' : 'screen'),
+            h('span', {}, scannedByMe ? 'You read the code that it shows.' : 'It read the code that you showed here.'),
+          ),
       h(
         'div',
         { class: 'seen' },
@@ -179,9 +189,9 @@ function drawCard(way) {
         h(
           'dl',
           { class: 'facts' },
-          fact('Address', h('dd', { class: 'mono', translate: 'no' }, observed.ip || 'Not known')),
           observed.place && fact('Place', h('dd', {}, `${placeName(observed.place)} (roughly)`)),
           fact('Network', h('dd', { class: `network ${tone}` }, network)),
+          fact('Address', h('dd', { class: 'mono', translate: 'no' }, observed.ip || 'Not known')),
           fact('Asked', age),
         ),
       ),
@@ -192,25 +202,25 @@ function drawCard(way) {
         h(
           'dl',
           { class: 'facts' },
-          fact('Name', h('dd', {}, claimed(reported.name))),
-          agent && fact('Browser', h('dd', { title: quoted(agent, 128) }, `${browserName(agent)} on ${osName(agent)}`)),
+          !client && fact('Name', h('dd', {}, claimed(reported.name))),
+          agent && fact(client ? 'Program' : 'Browser', h('dd', { title: quoted(agent, 128) }, itsProgram(pairing, agent))),
           reported.os && fact('System', h('dd', {}, claimed(reported.os))),
           reported.appVersion && fact('Version', h('dd', {}, claimed(reported.appVersion))),
         ),
       ),
     ),
-    warned.texts.length > 0 && drawWarnings(warned),
+    !client && warning,
     notice(
       'caution',
       h('strong', {}, 'If you did not start this yourself, deny.'),
-      ' Allow only if the new device is in front of you and its address bar says ',
-      addressIn(),
-      '.',
+      client
+        ? ' Allow only if the device that shows the code is in front of you.'
+        : [' Allow only if the new device is in front of you and its address bar says ', addressIn(), '.'],
       pairing.verification === 'number' ? ' After that you get a number to type there.' : '',
     ),
     way.away,
     tooNew && notice('caution', explain({ code: 'device_quarantined' }).text),
-    h('div', { class: 'row verdicts' }, deny, !tooNew && approve),
+    h('div', { class: `row verdicts ${client ? 'reachable' : ''}` }, deny, !tooNew && approve),
     h(
       'label',
       { class: 'check', for: 'report' },
@@ -292,6 +302,10 @@ async function drawFull(way) {
   }
 }
 
+/** A browser says much of itself; what else asks for access is read as it is. */
+const itsProgram = ({ client }, /** @type {string} */ agent) =>
+  client ? claimed(agent) : `${browserName(agent)} on ${osName(agent)}`;
+
 const fact = (term, description) => h('div', {}, h('dt', {}, term), description);
 
 /** Both verdicts may lose a race; then what really happened is shown, not an error. */
@@ -312,6 +326,7 @@ async function act(way, verdict) {
 
 function drawApproved(way) {
   const { pairing, watch } = way;
+  const words = consentWords(pairing);
   const link = connection(watch.transport);
   watch.onTransport = link.set;
   const stop = button(
@@ -325,7 +340,7 @@ function drawApproved(way) {
   const left = countdown(watch, (time) => `Time left: ${time}`);
   if (!pairing.number) {
     step(
-      { title: 'Allowed', mark: ['good', 'check'], lead: 'The device is logging in…' },
+      { title: 'Allowed', mark: ['good', 'check'], lead: words.waits },
       itsName(pairing),
       way.away,
       left,
@@ -336,9 +351,9 @@ function drawApproved(way) {
   }
   step(
     {
-      title: 'Type this number on the new device',
+      title: words.number,
       mark: ['good', 'lock'],
-      lead: 'Without it the device does not get in.',
+      lead: words.without,
     },
     h(
       'p',
@@ -348,7 +363,9 @@ function drawApproved(way) {
     ),
     notice(
       'caution',
-      h('strong', {}, 'Type it only where the address bar says ', addressIn(), '.'),
+      pairing.client
+        ? h('strong', {}, 'Type it only on the device that shows the code.')
+        : h('strong', {}, 'Type it only where the address bar says ', addressIn(), '.'),
       ' Never read it out to anybody and never send it on.',
     ),
     way.away,
@@ -359,6 +376,7 @@ function drawApproved(way) {
 }
 
 function drawFinished({ pairing, again }) {
+  if (pairing.client) return drawConnected(pairing, again);
   const { deviceId } = pairing.newDevice;
   acknowledge(deviceId);
   const undo = async () => {
@@ -367,9 +385,18 @@ function drawFinished({ pairing, again }) {
     say('Logged out again');
   };
   step(
-    { title: 'Finished', mark: ['good', 'check'], lead: 'The device is now logged in.' },
+    { title: 'Finished', mark: ['good', 'check'], lead: consentWords(pairing).finished },
     itsName(pairing),
     row(button('Done', again), button('Log it out again', undo, { kind: 'secondary' })),
+  );
+}
+
+function drawConnected(pairing, again) {
+  step(
+    { title: 'Finished', mark: ['good', 'check'], lead: consentWords(pairing).finished },
+    itsName(pairing),
+    h('p', {}, 'You can go on there. What has access stands under “Your devices”, where you can take it away.'),
+    row(button('Done', again), h('a', { class: 'button secondary', href: to('devices') }, h('span', {}, 'Your devices'))),
   );
 }
 

@@ -5,11 +5,12 @@ import { root } from './pairing.js';
 /**
  * @typedef {{kind: 'pair' | 'join', id: string, code: string}
  *   | {kind: 'invite', code: string}
- *   | {kind: 'typed', userCode: string}
+ *   | {kind: 'typed' | 'linked', userCode: string}
  *   | {kind: 'incomplete'}
  *   | {kind: 'foreign', host: string}
  *   | {kind: 'unknown'}} Code
- *   `pair`: shown by a device that wants in. `join`: shown by one that is in.
+ *   `pair`: shown by a device that wants in. `join`: shown by one that is in. `linked`: in the link of an application's
+ *   device, which is to be compared with what that shows.
  */
 
 /** Nothing longer is read: a link has some hundred characters, and a mail around it some thousand. */
@@ -50,7 +51,7 @@ export function readCode(text) {
   return likeliest(links.map((link) => link.replace(/[^\p{L}\p{N}/_~-]+$/u, '')), readLink).code;
 }
 
-const RANKS = ['pair', 'join', 'invite', 'typed', 'incomplete', 'foreign', 'unknown'];
+const RANKS = ['pair', 'join', 'linked', 'invite', 'typed', 'incomplete', 'foreign', 'unknown'];
 
 /**
  * Of several codes in one picture, the one that leads somewhere.
@@ -77,6 +78,10 @@ export function readUrl(url) {
   if (url.origin !== root.origin) return { kind: 'foreign', host: url.host };
   if (!url.pathname.startsWith(root.pathname)) return { kind: 'unknown' };
   const path = readPart(url.pathname.slice(root.pathname.length));
+  if (path === 'link') {
+    const userCode = readUserCode(url.searchParams.get('user_code') ?? '');
+    return userCode ? { kind: 'linked', userCode } : { kind: 'unknown' };
+  }
   const [, kind, id] = /^(pair|join)\/([A-Za-z0-9_-]+)\/?$/.exec(path) ?? [];
   if (!kind) return { kind: 'unknown' };
   const code = readPart(url.hash.slice(1));

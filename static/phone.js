@@ -3,7 +3,6 @@
 import {
   cancelPairing,
   claimPairing,
-  claimTypedCode,
   createPairing,
   isFinal,
   listPairings,
@@ -13,7 +12,8 @@ import {
   watchPairing,
   whoAmI,
 } from './pairing.js';
-import { askForConsent, resume } from './consent.js';
+import { askWhetherShown } from './application.js';
+import { askAboutCode, askForConsent, resume } from './consent.js';
 import { keptHere } from './kept.js';
 import { claimAndLogIn, enter, goOn, offerInvite } from './log-in.js';
 import { comeBack } from './presence.js';
@@ -61,14 +61,13 @@ function drawLetIn() {
         title: 'This is an invitation',
         text: 'It logs a new device in. This one is logged in already, so it was not used.',
       });
-    const pairing = await retryTransient(() =>
-      session.withKey((authKey) =>
-        code.kind === 'typed'
-          ? claimTypedCode(code.userCode, { authKey })
-          : claimPairing(code.id, code.code, { authKey }),
-      ),
+    const ask = () => askAboutCode(code.userCode, begin);
+    if (code.kind === 'linked') return askWhetherShown(code.userCode, { yes: ask, again: begin });
+    if (code.kind === 'typed') return ask();
+    askForConsent(
+      await retryTransient(() => session.withKey((authKey) => claimPairing(code.id, code.code, { authKey }))),
+      begin,
     );
-    askForConsent(pairing, begin);
   };
   const quarantine = h('div', {});
   const open = h('div', {});
@@ -113,16 +112,21 @@ function drawOpen(/** @type {import('./pairing.js').Pairing} */ pairing) {
   const decided = pairing.status === 'approved';
   return notice(
     'info',
-    h('p', {}, decided ? 'A device that you have allowed is logging in.' : 'A device waits for your answer.'),
+    h('p', {}, waitsText(pairing)),
     row(
       button(decided ? 'Go on' : 'See who asks', () => askForConsent(pairing, begin), { kind: 'small secondary' }),
     ),
   );
 }
 
+function waitsText(/** @type {import('./pairing.js').Pairing} */ { client, status }) {
+  const who = client ? 'An application' : 'A device';
+  return status === 'approved' ? `${who} that you have allowed is coming in.` : `${who} waits for your answer.`;
+}
+
 function drawAskIn() {
   const onCode = async (code) => {
-    if (code.kind === 'pair') throw refusal('new_device');
+    if (code.kind === 'pair' || code.kind === 'linked') throw refusal('new_device');
     if (code.kind === 'invite') return offerInvite(code.code, begin);
     await claimAndLogIn(code.kind === 'typed' ? { userCode: code.userCode } : code, begin);
   };

@@ -152,6 +152,58 @@ export const isolated = (/** @type {string} */ name) => `\u2068${quoted(name)}\u
 /** @param {import('./pairing.js').Place} place */
 export const placeName = ({ city, country, countryCode }) => [city, country ?? countryCode].filter(Boolean).join(', ');
 
+/** What an application will be able to do, by its scopes (OpenID Connect Core, section 5.4). @type {Record<string, string>} */
+const SCOPES = {
+  openid: 'know that you are the same person each time',
+  profile: 'see your name and user name',
+  email: 'see your e-mail address',
+  groups: 'see which groups you belong to',
+  address: 'see your postal address',
+  phone: 'see your telephone number',
+  offline_access: 'keep this access until you take it away',
+};
+
+/** @param {string} scope */
+export const scopeText = (scope) => SCOPES[scope] ?? `use ${isolated(scope)}`;
+
+/**
+ * What the approver is asked and told: of a device that wants in, or of an application that wants access.
+ * @param {import('./pairing.js').Pairing} pairing
+ */
+export const consentWords = ({ client }) => (client ? APPLICATION : DEVICE);
+
+const DEVICE = {
+  title: 'Let this device in?',
+  asks: 'A device wants to log in as ',
+  waits: 'The device is logging in…',
+  number: 'Type this number on the new device',
+  without: 'Without it the device does not get in.',
+  finished: 'The device is now logged in.',
+  left: 'The device has left this login. Unless it comes back within seconds, nobody gets in.',
+  denied: { title: 'Denied', text: 'The device was not let in.' },
+  cancelled: { title: 'Cancelled', text: 'The device has given up. Nobody was let in.' },
+  gone: { title: 'The device is gone', text: 'It has left this login. Nobody was let in.' },
+  expired: { title: 'The time is over', text: 'The device was not let in. If it was you, start again with a new code.' },
+};
+
+const APPLICATION = {
+  ...DEVICE,
+  title: 'Give this application access?',
+  asks: 'It asks for access to the account of ',
+  waits: 'The application takes up its access within seconds…',
+  number: 'Type this number where the application asks for it',
+  without: 'Without it the application gets no access.',
+  finished: 'The application now has access to your account.',
+  left: 'The application has gone. Unless it comes back within seconds, it gets no access.',
+  denied: { title: 'Denied', text: 'The application has got no access.' },
+  cancelled: { title: 'Cancelled', text: 'The application has given up. It has got no access.' },
+  gone: { title: 'The application is gone', text: 'It has got no access.' },
+  expired: {
+    title: 'The time is over',
+    text: 'The application has got no access. If it was you, let it show a new code.',
+  },
+};
+
 /** After the third wrong number, told to both sides. */
 export const MISSED = {
   title: 'The number was wrong three times',

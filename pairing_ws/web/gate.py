@@ -73,16 +73,17 @@ def _is_exact(scope: Scope, path: str) -> bool:
     return path.isascii() and path.isprintable() and (raw is None or raw.endswith(path.encode()))
 
 
-def security_headers(settings: Settings) -> dict[str, str]:
-    """Headers for every answer; an answer's own win. `connect-src` names the socket: not every browser's 'self' has
-    it."""
-    public = urlsplit(settings.public_url)
+def content_security_policy(public_url: str, *, images: str = "") -> str:
+    """What a page may load: its own files, and `images` from elsewhere (a source such as `https:`).
+
+    `connect-src` names the socket: not every browser's 'self' has it."""
+    public = urlsplit(public_url)
     socket = f"{'wss' if public.scheme == 'https' else 'ws'}://{public.netloc}"
     policy = {
         "default-src": "'none'",
         "script-src": "'self'",
         "style-src": "'self'",
-        "img-src": "'self' data: blob:",
+        "img-src": f"'self' data: blob: {images}".rstrip(),
         "connect-src": f"'self' {socket}",
         "media-src": "'self' blob:",
         "worker-src": "'self'",
@@ -90,8 +91,13 @@ def security_headers(settings: Settings) -> dict[str, str]:
         "form-action": "'none'",
         "frame-ancestors": "'none'",
     }
+    return "; ".join(f"{name} {value}" for name, value in policy.items())
+
+
+def security_headers(settings: Settings) -> dict[str, str]:
+    """Headers for every answer; an answer's own win."""
     return {
-        "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
+        "Content-Security-Policy": content_security_policy(settings.public_url),
         "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
         "Referrer-Policy": "no-referrer",
         "X-Content-Type-Options": "nosniff",

@@ -16,6 +16,7 @@ from starlette.types import Scope
 
 from pairing_ws.config.addresses import is_local
 from pairing_ws.core.errors import Code, Refused
+from pairing_ws.web.gate import content_security_policy
 from pairing_ws.web.problems import SHAPES, problem
 from pairing_ws.web.request.headers import RequestHeaders
 
@@ -26,10 +27,13 @@ STATIC = next(folder for folder in (_PACKAGE / "static", _PACKAGE.parent / "stat
 PAGES = {
     "/": "index.html",
     "/phone": "phone.html",
+    "/link": "link.html",
     "/devices": "devices.html",
     "/pair/{id}": "land.html",
     "/join/{id}": "land.html",
 }
+# Where an application may ask, whose logo is wherever its operator has it.
+SHOWS_LOGOS = frozenset({"phone.html", "link.html"})
 # Only the page that scans may use the camera.
 CAMERA = {"Permissions-Policy": "camera=(self), microphone=(), geolocation=()"}
 # Also: no part of a file is to be had (see `scope_of_page`).
@@ -66,6 +70,8 @@ def routes(public_url: str) -> list[BaseRoute]:
 
 def _page(file: str, public_url: str) -> Callable[[Request], Awaitable[Response]]:
     headers = REVALIDATE | (CAMERA if file == "phone.html" else {})
+    if file in SHOWS_LOGOS:
+        headers |= {"Content-Security-Policy": content_security_policy(public_url, images="https:")}
     public = urlsplit(public_url)
 
     async def endpoint(request: Request) -> Response:
@@ -73,7 +79,8 @@ def _page(file: str, public_url: str) -> Callable[[Request], Awaitable[Response]
         # fit.
         host = request.headers.get("host", public.netloc).lower()
         if host != public.netloc and (is_local(public.hostname or "") or host.partition(":")[0].endswith(".")):
-            return RedirectResponse(f"{public.scheme}://{public.netloc}{quote(request.url.path)}")
+            query = f"?{request.url.query}" if request.url.query else ""
+            return RedirectResponse(f"{public.scheme}://{public.netloc}{quote(request.url.path)}{query}")
         return FileResponse(STATIC / file, headers=headers, media_type="text/html")
 
     return endpoint
@@ -90,6 +97,7 @@ OTHERWISE = ("That can't be done", "The request is none that this page takes.")
 LINKS = {
     "/": "Log in this device",
     "/phone": "Let another device in",
+    "/link": "Connect a device or a program",
     "/devices": "See your devices",
 }
 # Of `Accept`, in characters and in kinds.

@@ -30,7 +30,7 @@ async def test_a_person_is_shown_a_page_with_the_way_on(api: Api, server: Server
     assert "<script" not in answer.text
     ways = re.findall(r'class="button [a-z]+" href="([^"]+)"', answer.text)
     assert ways[0] == first
-    assert sorted(ways) == ["/", "/devices", "/phone"]
+    assert sorted(ways) == ["/", "/devices", "/link", "/phone"]
     for link in {*ways, *re.findall(r'(?:href|src)="(/static/[^"]+)"', answer.text)}:
         assert (await api.http.get(server.public_url + link)).status_code == 200
 
