@@ -20,10 +20,11 @@ from pairing_ws.accounts.types import LoggedIn
 from pairing_ws.accounts.types import Policy as AccountPolicy
 from pairing_ws.adapters.audit_log import audit
 from pairing_ws.adapters.backend import Backend
-from pairing_ws.adapters.jwt.access_tokens import KeyRing
+from pairing_ws.adapters.jwt.access_tokens import AuthKeys
 from pairing_ws.adapters.jwt.dpop import DpopProofs
 from pairing_ws.adapters.jwt.host_assertions import host_keys
 from pairing_ws.adapters.jwt.key_file import signing_keys
+from pairing_ws.adapters.jwt.key_ring import KeyRing
 from pairing_ws.adapters.memory import memory_backend
 from pairing_ws.adapters.places import places_database
 from pairing_ws.adapters.push import push_service
@@ -71,7 +72,7 @@ class Components:
     accounts_store: SqlAccounts
     clients: SqlClients
     grants: SqlGrants
-    tokens: KeyRing
+    keys: KeyRing
     key_sharing: KeySharing
     database: Database
     opened: Sequence[AbstractAsyncContextManager[object]]
@@ -113,7 +114,7 @@ def create_app(
         await asyncio.gather(components.store.ping(), components.accounts_store.ping())
         require_disk_space(settings.database_url)
 
-    operation = Operation(ready, components.tokens.jwks, REGISTRY)
+    operation = Operation(ready, components.keys.jwks, REGISTRY)
     described = (
         *CALLS,
         Call("GET", "/healthz", operation.healthz, 200, Health),
@@ -135,7 +136,7 @@ def create_app(
                 asyncio.create_task(_tidy(components), name="tidy"),
                 asyncio.create_task(_look_for_ended_sessions(services.accounts), name="session-monitor"),
                 # What had come in by a removed key, and waits, is asked for its credential again.
-                asyncio.create_task(components.tokens.watch(components.bus.dispatch_to_all), name="signing-keys"),
+                asyncio.create_task(components.keys.watch(components.bus.dispatch_to_all), name="signing-keys"),
                 asyncio.create_task(components.key_sharing.watch(), name="key-sharing"),
             ]
             if settings.redis_url is None:
@@ -165,7 +166,7 @@ def build(
     settings: Settings, *, clock: Clock = system_clock, random: codes.RandomBytes = secrets.token_bytes
 ) -> Components:
     """The stories on the adapters that the settings ask for. Nothing is connected before `running`."""
-    tokens = KeyRing(signing_keys(settings, clock), settings.public_url, clock)
+    keys = KeyRing(signing_keys(settings, clock), clock)
     database = open_database(settings.database_url)
     accounts_store, clients, grants = SqlAccounts(database), SqlClients(database), SqlGrants(database)
     bus, store, _codes, counters, fingerprints = _build_backend(settings, clock)
@@ -190,7 +191,7 @@ def build(
         bus,
         limits,
         push,
-        tokens,
+        AuthKeys(keys, settings.public_url),
         AccountPolicy(
             auth_key=settings.auth_key_seconds * 1000,
             refresh_key=settings.refresh_key_seconds * 1000,
@@ -239,14 +240,14 @@ def build(
             public_url=settings.public_url,
         ),
         random,
-        tokens.pepper,
+        keys.pepper,
         audit,
     )
-    proofs = DpopProofs(settings.public_url, tokens.pepper, clock, counters)
+    proofs = DpopProofs(settings.public_url, keys.pepper, clock, counters)
     services = Services(settings, pairings, account_service, step_ups, proofs, settings.proxies, clock, random, Drain())
-    key_sharing = KeySharing(tokens, SqlFingerprints(database), fingerprints, clock)
+    key_sharing = KeySharing(keys, SqlFingerprints(database), fingerprints, clock)
     opened = [bus, push] if isinstance(push, AbstractAsyncContextManager) else [bus]
-    return Components(services, store, bus, accounts_store, clients, grants, tokens, key_sharing, database, opened)
+    return Components(services, store, bus, accounts_store, clients, grants, keys, key_sharing, database, opened)
 
 
 def _build_backend(settings: Settings, clock: Clock) -> Backend:

@@ -215,24 +215,34 @@ def test_a_rotation_puts_a_new_key_in_front_and_names_it(run: Run) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_keys_are_listed_with_the_one_that_signs_first_and_removed_by_their_id(run: Run) -> None:
+def listed(run: Run, algorithm: str) -> list[str]:
+    """The ids that `keys list` prints of that algorithm, the one that signs first."""
+    lines = [line.split("\t") for line in run("keys", "list").out.splitlines()]
+    return [kid for kid, _, of in lines if of == algorithm]
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "RS256"])
+def test_keys_are_listed_with_the_one_that_signs_first_and_removed_by_their_id(run: Run, algorithm: str) -> None:
     run("keys", "rotate")
-    listed = [line.split("\t")[0] for line in run("keys", "list").out.splitlines()]
-    done = run("keys", "remove", listed[1])
-    assert (done.code, done.out) == (0, f"{listed[1]} is withdrawn; authKeys are signed with {listed[0]}.\n")
-    assert [line.split("\t")[0] for line in run("keys", "list").out.splitlines()] == listed[:1]
+    new, old = listed(run, algorithm)
+    signs = listed(run, "ES256")[0]
+    done = run("keys", "remove", old)
+    assert (done.code, done.out) == (0, f"{old} is withdrawn; authKeys are signed with {signs}.\n")
+    assert listed(run, algorithm) == [new]
 
 
 def test_removing_the_only_key_makes_a_new_one_and_an_unknown_one_is_refused_with_those_there_are(run: Run) -> None:
     run("keys", "rotate")
-    first, second = [line.split("\t")[0] for line in run("keys", "list").out.splitlines()]
-    run("keys", "remove", first)
-    assert run("keys", "remove", second).code == 0
-    [left] = [line.split("\t")[0] for line in run("keys", "list").out.splitlines()]
-    assert left not in (first, second)
+    for algorithm in ("ES256", "RS256"):
+        first, second = listed(run, algorithm)
+        run("keys", "remove", first)
+        assert run("keys", "remove", second).code == 0
+        [left] = listed(run, algorithm)
+        assert left not in (first, second)
+    there_are = ", ".join(listed(run, "ES256") + listed(run, "RS256"))
     again = run("keys", "remove", second)
     assert again.code == 1
-    assert again.err == f"pairing-ws: there is no signing key {second!r}; there are: {left}\n"
+    assert again.err == f"pairing-ws: there is no signing key {second!r}; there are: {there_are}\n"
 
 
 def test_an_id_that_begins_with_a_dash_is_an_id_and_no_option(run: Run) -> None:
@@ -249,6 +259,7 @@ def test_keys_of_the_environment_are_used_and_what_they_should_become_is_printed
     before, after = json.loads(value), json.loads(rotated.out)
     assert after["pepper"] == before["pepper"]
     assert after["keys"][1:] == before["keys"]
+    assert after["rsa_keys"][1:] == before["rsa_keys"]
     removed = run("keys", "remove", before["keys"][0]["kid"], PAIRING_SIGNING_KEYS=rotated.out.strip())
     assert json.loads(removed.out)["keys"] == after["keys"][:1]
     assert run("invite", "alice", PAIRING_SIGNING_KEYS=value).code == 0
@@ -272,6 +283,19 @@ def test_wrong_keys_of_the_environment_stop_the_start_and_are_not_quoted(run: Ru
 
 
 # doctor
+
+
+def test_a_doctor_says_that_keys_without_rsa_serve_few_applications_and_changes_nothing(run: Run) -> None:
+    value = json.loads(run("keys", "make").out)
+    del value["rsa_keys"]
+    done = run("doctor", PAIRING_SIGNING_KEYS=json.dumps(value))
+    assert (done.code, "warning  PAIRING_SIGNING_KEYS has no RSA key" in done.out) == (0, True)
+    file = Path("pairing-keys.json")
+    file.write_text(json.dumps(value))
+    file.chmod(0o600)
+    done = run("doctor")
+    assert (done.code, "warning  pairing-keys.json has no RSA key" in done.out) == (0, True)
+    assert json.loads(file.read_text()) == value
 
 
 def test_a_doctor_is_content_with_the_defaults_and_makes_nothing(run: Run) -> None:

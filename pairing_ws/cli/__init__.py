@@ -8,7 +8,7 @@ from typing import NoReturn
 import click
 
 from pairing_ws import __version__
-from pairing_ws.adapters.jwt.key_file import KeyFileError
+from pairing_ws.adapters.jwt.key_set import KeyFileError
 from pairing_ws.cli.accounts import invite, users
 from pairing_ws.cli.doctor import doctor
 from pairing_ws.cli.keys import signing_keys

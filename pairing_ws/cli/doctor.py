@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from pairing_ws.adapters.jwt import key_file
+from pairing_ws.adapters.jwt.key_set import KeySet
 from pairing_ws.adapters.sql.database import check_database, is_up_to_date
 from pairing_ws.adapters.sql.shared_keys import HINT
 from pairing_ws.app import Components, build
@@ -42,12 +43,20 @@ def doctor() -> None:
         # What is missing is not made now: `doctor` may run as another user than `serve`.
         bad = False
         if settings.signing_keys:
-            key_file.KeySet.parse(settings.signing_keys, "PAIRING_SIGNING_KEYS")
+            keys = KeySet.parse(settings.signing_keys, "PAIRING_SIGNING_KEYS")
             print("ok       PAIRING_SIGNING_KEYS")
+            _warn_without_rsa(keys, "PAIRING_SIGNING_KEYS has", "`pairing-ws keys rotate` prints a value with one")
         elif settings.signing_key_file.exists():
-            key_file.read_key_file(settings.signing_key_file)
+            keys = key_file.read_key_file(settings.signing_key_file)
             exposed = key_file.exposure(settings.signing_key_file)
             print(f"warning  {exposed}" if exposed else f"ok       {settings.signing_key_file}")
+            _warn_without_rsa(
+                keys,
+                f"{settings.signing_key_file} has",
+                "`serve` adds one where it may write, and so does `keys rotate`",
+            )
+            # A copy: it is not changed now.
+            settings = settings.model_copy(update={"signing_keys": keys.text().decode()})
         else:
             bad |= _can_not_be_made(settings.signing_key_file)
             settings = settings.model_copy(update={"signing_key_file": Path(scratch) / "keys.json"})
@@ -58,6 +67,11 @@ def doctor() -> None:
         bad |= asyncio.run(_examine(build(settings)))
     if bad:
         raise SystemExit(1)
+
+
+def _warn_without_rsa(keys: KeySet, what: str, remedy: str) -> None:
+    if not keys.rsa_keys:
+        print(f"warning  {what} no RSA key: applications that want RS256, as most do, can't be served; {remedy}")
 
 
 def _can_not_be_made(file: Path) -> bool:

@@ -14,8 +14,9 @@ from pairing_ws.accounts.monitor import SessionMonitor
 from pairing_ws.accounts.ports import Session
 from pairing_ws.accounts.service import AccountService
 from pairing_ws.accounts.types import LoggedIn, Policy
-from pairing_ws.adapters.jwt.access_tokens import KeyRing
+from pairing_ws.adapters.jwt.access_tokens import AuthKeys
 from pairing_ws.adapters.jwt.key_file import make_key_file
+from pairing_ws.adapters.jwt.key_ring import KeyRing
 from pairing_ws.adapters.memory import MemoryBus, MemoryCounters
 from pairing_ws.adapters.push import NoPush
 from pairing_ws.adapters.rate_limits import RateLimits
@@ -54,7 +55,7 @@ class World:
     clock: FakeClock
     ended: list[str]
     policy: Policy
-    tokens: KeyRing
+    tokens: AuthKeys
     bus: MemoryBus = field(default_factory=MemoryBus)
 
     def another(self, **policy: Any) -> "World":
@@ -88,7 +89,7 @@ class World:
         return await self.database.run(lambda it: [tuple(row) for row in it.execute(sa.text(statement), values)])
 
 
-def world(database: Database, tokens: KeyRing, clock: FakeClock, policy: Policy) -> World:
+def world(database: Database, tokens: AuthKeys, clock: FakeClock, policy: Policy) -> World:
     store, bus, ended = SqlAccounts(database), MemoryBus(), list[str]()
 
     async def devices_ended(device_ids: Sequence[str]) -> None:
@@ -124,5 +125,5 @@ def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def here(database: str, key_file: Path) -> AsyncIterator[World]:
     clock = FakeClock()
     opened = open_database(database)
-    yield world(opened, KeyRing(key_file, "http://localhost:8000", clock), clock, Policy())
+    yield world(opened, AuthKeys(KeyRing(key_file, clock), "http://localhost:8000"), clock, Policy())
     await opened.close()

@@ -11,15 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from joserfc.jwk import ECKey, OctKey
+from joserfc.jwk import ECKey, OctKey, RSAKey
 
-from pairing_ws.adapters.jwt.access_tokens import KeyRing
-from pairing_ws.adapters.jwt.key_file import KeyFileError, change_key_file, exposure, make_key_file, read_key_file
+from pairing_ws.adapters.jwt.key_file import change_key_file, exposure, make_key_file, read_key_file, signing_keys
+from pairing_ws.adapters.jwt.key_ring import KeyRing
+from pairing_ws.adapters.jwt.key_set import KeyFileError, without_made
 from tests.support.clock import FakeClock
+from tests.support.embedded import settings_in
 from tests.support.servers import CLI, clean_environment, run_cli
-
-ISSUER = "http://localhost:8000"
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_the_key_file_is_made_for_its_owner_alone_and_then_left_as_it_is(tmp_pat
     before = path.read_bytes()
     make_key_file(path, clock)
     assert path.read_bytes() == before
-    assert len(KeyRing(path, ISSUER, clock).pepper) >= 32
+    assert len(KeyRing(path, clock).pepper) >= 32
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o644, 0o660, 0o777])
@@ -161,6 +162,157 @@ def test_where_there_are_no_hard_links_threads_that_make_the_file_at_once_agree_
     assert os.listdir(tmp_path) == ["keys.json"]
 
 
+# RSA beside EC
+
+
+class OldKeySet(msgspec.Struct):
+    """As the versions read it that knew no RSA."""
+
+    keys: list[dict[str, Any]]
+    pepper: str
+
+
+def forget_rsa(path: Path) -> OldKeySet:
+    """Leave the file as those versions wrote it."""
+    old = msgspec.json.decode(path.read_bytes(), type=OldKeySet)
+    path.write_bytes(msgspec.json.encode(old))
+    return old
+
+
+def test_a_version_that_knows_no_rsa_reads_its_keys_in_the_file_of_this_one(path: Path) -> None:
+    old, new = msgspec.json.decode(path.read_bytes(), type=OldKeySet), read_key_file(path)
+    assert (old.keys, old.pepper) == (new.keys, new.pepper)
+    assert [ECKey.import_key(without_made(each)).curve_name for each in old.keys] == ["P-256"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640])
+def test_a_file_without_an_rsa_key_gets_one_at_start_and_stays_otherwise_as_it_was(
+    path: Path, clock: FakeClock, mode: int
+) -> None:
+    old = forget_rsa(path)
+    path.chmod(mode)
+    assert KeyRing(path, clock).of("RS256") == {}
+    assert signing_keys(settings_in(path.parent, signing_key_file=path), clock) == path
+    new = read_key_file(path)
+    assert (new.keys, new.pepper) == (old.keys, old.pepper)
+    assert [each["kty"] for each in new.rsa_keys] == ["RSA"]
+    assert path.stat().st_mode & 0o777 == mode
+    signing_keys(settings_in(path.parent, signing_key_file=path), clock)
+    assert read_key_file(path) == new
+
+
+def test_servers_that_start_at_once_agree_on_one_rsa_key(path: Path, clock: FakeClock) -> None:
+    forget_rsa(path)
+    settings = settings_in(path.parent, signing_key_file=path)
+
+    def start(_: int) -> str:
+        signing_keys(settings, clock)
+        return next(iter(KeyRing(path, clock).of("RS256")))
+
+    with ThreadPoolExecutor(8) as threads:
+        assert len(set(threads.map(start, range(16)))) == 1
+
+
+def test_a_rotation_or_the_removal_of_the_key_that_signs_changes_one_algorithm_alone_or_both(
+    path: Path, clock: FakeClock
+) -> None:
+    before = read_key_file(path)
+    rotated = change_key_file(path, lambda keys: keys.rotated(clock))
+    assert rotated.keys[1:] == before.keys
+    assert rotated.rsa_keys[1:] == before.rsa_keys
+    removed = change_key_file(path, lambda keys: keys.without(rotated.rsa_keys[0]["kid"], clock))
+    assert removed.keys == rotated.keys
+    assert removed.rsa_keys[1:] == before.rsa_keys
+    assert removed.rsa_keys[0] != rotated.rsa_keys[0]
+    forget_rsa(path)
+    assert len(change_key_file(path, lambda keys: keys.rotated(clock)).rsa_keys) == 1
+
+
+def test_a_link_to_the_file_stays_one_and_what_it_leads_to_is_changed(path: Path, clock: FakeClock) -> None:
+    link = path.parent / "link.json"
+    link.symlink_to(path)
+    rotated = change_key_file(link, lambda keys: keys.rotated(clock))
+    assert link.is_symlink()
+    assert read_key_file(path) == rotated
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
+def test_a_command_of_root_does_not_make_the_servers_file_its_own(path: Path, clock: FakeClock) -> None:
+    forget_rsa(path)
+    os.chown(path, 54_321, -1)
+    signing_keys(settings_in(path.parent, signing_key_file=path), clock)
+    assert path.stat().st_uid == 54_321
+    assert read_key_file(path).rsa_keys == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+def test_a_file_that_can_not_be_written_gets_no_rsa_key_and_a_doctor_says_what_that_means(
+    path: Path, tmp_path: Path
+) -> None:
+    forget_rsa(path)
+    mounted = (
+        f"mount --bind {tmp_path} {tmp_path} && mount -o remount,ro,bind {tmp_path}"
+        f" && cd / && {shlex.join([*CLI, 'keys', 'list'])} && exec {shlex.join([*CLI, 'doctor'])}"
+    )
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", mounted],
+        env=clean_environment() | {"PAIRING_SIGNING_KEY_FILE": str(path), "DATABASE_URL": "sqlite:////dev/shm/none.db"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "RS256" not in done.stdout.splitlines()[0]
+    assert f"warning  {path} has no RSA key: applications that want RS256, as most do, can't be served" in done.stdout
+
+
+def a_short_rsa_key(stored: dict[str, Any]) -> dict[str, Any]:
+    return {**rsa_private_jwk(1024), "kid": "short", "made": 0}
+
+
+def an_rsa_key_without_its_private_half(stored: dict[str, Any]) -> dict[str, Any]:
+    return {name: stored[name] for name in ("kty", "n", "e", "kid", "made")}
+
+
+def an_rsa_key_with_anothers_private_half(stored: dict[str, Any]) -> dict[str, Any]:
+    return stored | {"d": rsa_private_jwk(2048)["d"]}
+
+
+def an_ec_key(_: dict[str, Any]) -> dict[str, Any]:
+    return {**ECKey.generate_key("P-256", auto_kid=True).as_dict(private=True), "made": 0}
+
+
+def an_rsa_key_without_a_kid(stored: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in stored.items() if name != "kid"}
+
+
+def rsa_private_jwk(bits: int) -> dict[str, Any]:
+    return RSAKey.generate_key(bits).as_dict(private=True)
+
+
+@pytest.mark.security(31)
+@pytest.mark.filterwarnings("ignore:Key size")
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        a_short_rsa_key,
+        an_rsa_key_without_its_private_half,
+        an_rsa_key_with_anothers_private_half,
+        an_ec_key,
+        an_rsa_key_without_a_kid,
+    ],
+)
+def test_a_weak_or_broken_rsa_key_is_refused(path: Path, wrong: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    content = json.loads(path.read_bytes())
+    content["rsa_keys"] = [wrong(content["rsa_keys"][0])]
+    path.write_text(json.dumps(content))
+    with pytest.raises(KeyFileError) as caught:
+        read_key_file(path)
+    assert content["pepper"] not in str(caught.value)
+
+
+# What is no key file
+
+
 def without_private_parts(content: dict[str, Any]) -> None:
     content["keys"][0].pop("d")
 
@@ -214,7 +366,7 @@ def test_threads_that_make_the_file_at_once_agree_on_one(tmp_path: Path, clock: 
 
     def make(_: int) -> str:
         make_key_file(path, clock)
-        return KeyRing(path, ISSUER, clock).jwks()["keys"][0]["kid"]  # type: ignore[no-any-return]
+        return KeyRing(path, clock).jwks()["keys"][0]["kid"]  # type: ignore[no-any-return]
 
     with ThreadPoolExecutor(16) as threads:
         assert len(set(threads.map(make, range(64)))) == 1

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+import msgspec
 import pytest
 
-from pairing_ws.adapters.jwt.key_file import KeySet
+from pairing_ws.adapters.jwt.key_set import KeySet
 from pairing_ws.adapters.sql.shared_keys import OVERLAP_MS, Fingerprint
 from tests.support.clock import FakeClock
 
@@ -44,7 +45,27 @@ def test_a_rotation_or_a_removal_may_take_its_time_to_reach_all_but_not_for_ever
         assert not after.accepts(before, later)
 
 
+def test_servers_that_do_not_share_their_rsa_keys_do_not_share_their_keys(keys: Keys) -> None:
+    mine = Fingerprint.of(keys.first)
+    later = keys.clock() + OVERLAP_MS
+    rsa = keys.first.rsa_keys[0]["kid"]
+    other = Fingerprint.of(keys.first.without(rsa, keys.clock))
+    without = Fingerprint.of(msgspec.structs.replace(keys.first, rsa_keys=[]))
+    for differing in (other, without):
+        assert not mine.accepts(differing, later)
+        assert not differing.accepts(mine, later)
+
+
+def test_a_server_of_a_version_without_rsa_shares_its_keys_for_as_long_as_an_upgrade_takes(keys: Keys) -> None:
+    mine = Fingerprint.of(keys.first)
+    said = msgspec.json.decode(msgspec.json.encode(mine))
+    del said["rsa_ids"]
+    old = msgspec.convert(said, Fingerprint)
+    assert mine.accepts(old, keys.clock() + OVERLAP_MS)
+
+
 def test_a_fingerprint_tells_nothing_of_the_keys(keys: Keys) -> None:
     said = repr(Fingerprint.of(keys.first))
     assert keys.first.pepper not in said
     assert keys.first.keys[0]["d"] not in said
+    assert keys.first.rsa_keys[0]["d"] not in said

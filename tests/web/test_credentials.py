@@ -110,6 +110,8 @@ async def test_an_auth_key_says_what_the_contract_says(api: Api, server: Server,
     public = (await api.http.get(f"{server.url}/.well-known/jwks.json")).json()["keys"]
     assert header["kid"] in [key["kid"] for key in public]
     assert not any("d" in key for key in public)
+    # An RSA key is shown beside it, for applications.
+    assert {(key["kty"], key["alg"], key["use"]) for key in public} == {("EC", "ES256", "sig"), ("RSA", "RS256", "sig")}
 
 
 @pytest.mark.security(15)
@@ -207,7 +209,8 @@ async def test_signing_keys_rotate_under_a_running_server_and_old_keys_stay_vali
     old = await new_phone()
     assert server.cli("keys", "rotate").returncode == 0
     for _ in range(100):
-        if len((await api.http.get(f"{server.url}/.well-known/jwks.json")).json()["keys"]) == 2:
+        shown = (await api.http.get(f"{server.url}/.well-known/jwks.json")).json()["keys"]
+        if sorted(key["alg"] for key in shown) == ["ES256", "ES256", "RS256", "RS256"]:
             break
         await asyncio.sleep(0.05)
     answer = await api.http.post("/sessions/refresh", json={"refreshKey": old.keys["refreshKey"]})

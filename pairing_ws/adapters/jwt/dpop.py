@@ -18,7 +18,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
-from pairing_ws.adapters.jwt.access_tokens import MAX_TOKEN, read_header
+from pairing_ws.adapters.jwt.header import MAX_TOKEN, read_header
 from pairing_ws.adapters.memory import MemoryCounters
 from pairing_ws.core import codes
 from pairing_ws.core.clock import SKEW_MS, Clock

@@ -11,7 +11,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 from pairing_ws.accounts.passkeys import HostAssertion
-from pairing_ws.adapters.jwt.access_tokens import RELOAD_MS, read_header
+from pairing_ws.adapters.jwt.header import read_header
+from pairing_ws.adapters.jwt.key_ring import RELOAD_MS
 from pairing_ws.config.settings import Settings
 from pairing_ws.config.values import SettingsError
 from pairing_ws.core.clock import SKEW_MS, Clock

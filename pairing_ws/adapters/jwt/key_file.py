@@ -1,29 +1,23 @@
 """The signing keys where they are kept: a file that is made, rotated and read here, or a value of the environment."""
 
-import base64
 import errno
 import fcntl
-import itertools
 import os
-import secrets
 import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey
+import structlog
 
 from pairing_ws.adapters.audit_log import audit
+from pairing_ws.adapters.jwt.key_set import KeyFileError, KeySet
 from pairing_ws.config.settings import Settings
 from pairing_ws.core.clock import Clock
 
-# A replaced key goes on verifying for longer than any authKey lives.
-RETIRED_KEPT_MS = 86_400_000
 # What file systems without hard links say: SMB, FUSE, exFAT.
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
 # How long another process may take to fill the file that it has just made.
@@ -31,59 +25,7 @@ _FILLED_SECONDS = 2.0
 
 Link = Callable[[str, Path], None]
 
-
-class KeyFileError(Exception):
-    """The keys can't be used; the text says what to do, and quotes nothing of them."""
-
-
-class KeySet(msgspec.Struct, frozen=True):
-    """`keys`: private JWKs, newest first, each with `kid` and `made` (ms). `pepper`: base64url, for keyed digests."""
-
-    keys: list[dict[str, Any]]
-    pepper: str
-
-    @classmethod
-    def parse(cls, text: bytes | str, where: object) -> "KeySet":
-        """What a key file or the environment holds. Raises KeyFileError, which names `where` it is."""
-        try:
-            found = msgspec.json.decode(text, type=cls)
-            pepper = found.pepper_bytes
-            for jwk in found.keys:
-                key = ECKey.import_key(without_made(jwk))
-                if not key.is_private or key.curve_name != "P-256" or not isinstance(jwk.get("kid"), str):
-                    raise ValueError("a key that is not private P-256")
-        except (msgspec.DecodeError, JoseError, ValueError, KeyError) as error:
-            raise KeyFileError(f"{where} holds no signing keys of pairing_ws ({error})") from error
-        if len(pepper) < 32 or not found.keys:
-            raise KeyFileError(f"{where} holds no key, or a pepper shorter than 256 bits")
-        return found
-
-    @classmethod
-    def new(cls, clock: Clock) -> "KeySet":
-        return cls(keys=[_new_key(clock)], pepper=secrets.token_urlsafe(32))
-
-    def text(self) -> bytes:
-        return msgspec.json.encode(self)
-
-    @property
-    def pepper_bytes(self) -> bytes:
-        return base64.urlsafe_b64decode(self.pepper + "==")
-
-    def rotated(self, clock: Clock) -> "KeySet":
-        """With a new signing key in front, and without those retired for longer than a day."""
-        keys = [_new_key(clock), *self.keys]
-        # A key was retired when the one before it in the list was made.
-        kept = [keys[0], *(old for newer, old in itertools.pairwise(keys) if _retired_lately(newer, clock))]
-        return KeySet(keys=kept, pepper=self.pepper)
-
-    def without(self, kid: str, clock: Clock) -> "KeySet":
-        """Without that key; a new one signs if it was the one that signs now. Raises KeyFileError if there is none."""
-        kids = [each["kid"] for each in self.keys]
-        if kid not in kids:
-            raise KeyFileError(f"there is no signing key {kid!r}; there are: {', '.join(kids)}")
-        left = [each for each in self.keys if each["kid"] != kid]
-        # An older key has been retired, and may be dropped by the next rotation: it does not sign again.
-        return KeySet(keys=[_new_key(clock), *left] if kids[0] == kid else left, pepper=self.pepper)
+log = structlog.get_logger()
 
 
 def make_key_file(path: Path, clock: Clock, link: Link = os.link) -> None:
@@ -100,10 +42,14 @@ def make_key_file(path: Path, clock: Clock, link: Link = os.link) -> None:
 
 def change_key_file(path: Path, change: Callable[[KeySet], KeySet]) -> KeySet:
     """Put what `change` makes of the file's keys in its place, one change after the other; the keys as they are now."""
-    with _exclusive(path):
-        changed = change(read_key_file(path))
+    # Of a link the file that it leads to: others may have links to the same one.
+    file = path.resolve()
+    with _exclusive(file):
+        before = read_key_file(path)
+        changed = change(before)
         try:
-            _write(path, changed, lambda temporary: os.replace(temporary, path))
+            if changed != before:
+                _write(file, changed, lambda temporary: _put_instead(temporary, file))
         except OSError as error:
             raise KeyFileError(f"{path} can't be written, and is as it was: {error.strerror}") from error
     return changed
@@ -171,6 +117,14 @@ def _write(path: Path, content: KeySet, put: Callable[[str], None]) -> None:
         Path(temporary).unlink(missing_ok=True)
 
 
+def _put_instead(temporary: str, file: Path) -> None:
+    """Those who could read it still can: a group that the server belongs to."""
+    found = file.stat()
+    os.chown(temporary, -1, found.st_gid)
+    os.chmod(temporary, stat.S_IMODE(found.st_mode))
+    os.replace(temporary, file)
+
+
 def _put_first(temporary: str, path: Path, link: Link) -> None:
     try:
         try:
@@ -187,26 +141,28 @@ def _put_first(temporary: str, path: Path, link: Link) -> None:
         pass  # another process was first: its keys hold
 
 
-def _new_key(clock: Clock) -> dict[str, Any]:
-    key = ECKey.generate_key("P-256", private=True, auto_kid=True)
-    return {**key.as_dict(private=True), "made": clock()}
-
-
-def _retired_lately(newer: dict[str, Any], clock: Clock) -> bool:
-    return bool(clock() - newer.get("made", 0) < RETIRED_KEPT_MS)
-
-
-def without_made(stored: dict[str, Any]) -> dict[str, Any]:
-    """The JWK alone, for the library that refuses members it does not know."""
-    return {name: value for name, value in stored.items() if name != "made"}
-
-
 def signing_keys(settings: Settings, clock: Clock) -> Path | KeySet:
-    """The keys of the environment, or their file, which is made if it is missing. Raises KeyFileError."""
+    """The keys of the environment, or their file: it is made if it is missing, and gets an RSA key if it has none and
+    may be written. Raises KeyFileError."""
     if settings.signing_keys:
         return KeySet.parse(settings.signing_keys, "PAIRING_SIGNING_KEYS")
-    missing = not settings.signing_key_file.exists()
-    make_key_file(settings.signing_key_file, clock)
+    path = settings.signing_key_file
+    missing = not path.exists()
+    make_key_file(path, clock)
     if missing:
-        audit("key.created", file=str(settings.signing_key_file))
-    return settings.signing_key_file
+        audit("key.created", file=str(path))
+    elif not read_key_file(path).rsa_keys:
+        _add_rsa_key(path, clock)
+    return path
+
+
+def _add_rsa_key(path: Path, clock: Clock) -> None:
+    """Without one all goes on as before, but for applications that want RS256."""
+    try:
+        # Another user's file would become ours, and theirs no longer: theirs is the server, and this a command of root.
+        if path.stat().st_uid != os.geteuid():
+            raise KeyFileError(f"{path} belongs to another user")
+        changed = change_key_file(path, lambda keys: keys.with_rsa(clock))
+        audit("key.created", file=str(path), kid=changed.rsa_keys[0]["kid"])
+    except (KeyFileError, OSError) as error:
+        log.warning("keys.without_rsa", error=str(error))

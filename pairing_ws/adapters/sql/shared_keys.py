@@ -12,8 +12,8 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
-from pairing_ws.adapters.jwt.access_tokens import KeyRing
-from pairing_ws.adapters.jwt.key_file import KeySet
+from pairing_ws.adapters.jwt.key_ring import KeyRing
+from pairing_ws.adapters.jwt.key_set import KeySet
 from pairing_ws.adapters.sql.executor import Statement, Store, Transaction, Upsert, read, write
 from pairing_ws.adapters.sql.statements import param
 from pairing_ws.adapters.sql.tables import key_rings, sessions
@@ -32,17 +32,22 @@ KEPT_MS = 400 * 86_400_000
 
 
 class Fingerprint(msgspec.Struct, frozen=True):
-    """A fingerprint of a server's keys, which gives none of them away. `ids` are the key ids, the signing one first;
-    `made` is when that one was made (ms)."""
+    """A fingerprint of a server's keys, which gives none of them away. `ids` and `rsa_ids` are the key ids, the signing
+    one first, `rsa_ids` None of a version that knows no RSA; `made` is when the newest was made (ms)."""
 
     pepper: str
     ids: tuple[str, ...]
     made: int
+    rsa_ids: tuple[str, ...] | None = None
 
     @classmethod
     def of(cls, keys: KeySet) -> "Fingerprint":
-        ids = tuple(str(each["kid"]) for each in keys.keys)
-        return cls(codes.digest(f"pairing_ws pepper {keys.pepper}"), ids, int(keys.keys[0].get("made", 0)))
+        return cls(
+            codes.digest(f"pairing_ws pepper {keys.pepper}"),
+            tuple(str(each["kid"]) for each in keys.keys),
+            max(int(each.get("made", 0)) for each in (*keys.keys[:1], *keys.rsa_keys[:1])),
+            tuple(str(each["kid"]) for each in keys.rsa_keys),
+        )
 
     def accepts(self, other: "Fingerprint", at: int) -> bool:
         """Whether a server with this ring and one that had the other `at` that time take what each other signs; where
@@ -50,7 +55,14 @@ class Fingerprint(msgspec.Struct, frozen=True):
         if self.pepper != other.pepper:
             return False
         late = at < max(self.made, other.made) + OVERLAP_MS
-        return late or (self.ids[0] in other.ids and other.ids[0] in self.ids)
+        return late or (_overlap(self.ids, other.ids) and _overlap(self.rsa_ids, other.rsa_ids))
+
+
+def _overlap(mine: Sequence[str] | None, others: Sequence[str] | None) -> bool:
+    """Whether each knows the key that the other signs with."""
+    if mine is None or others is None or mine == others:
+        return True
+    return bool(mine and others) and mine[0] in others and others[0] in mine
 
 
 class PublishedFingerprint(NamedTuple):

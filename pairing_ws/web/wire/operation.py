@@ -14,21 +14,26 @@ class Health(Json):
 
 
 class PublicKey(Json):
-    """A public key (RFC 7517)."""
+    """A public key (RFC 7518, sections 6.2 and 6.3). authKeys are signed with EC keys alone."""
 
-    kty: Annotated[Literal["EC"], Meta(description="the key's family")]
-    crv: Annotated[Literal["P-256"], Meta(description="the curve")]
-    x: Annotated[str, Meta(description="x coordinate, base64url")]
-    y: Annotated[str, Meta(description="y coordinate, base64url")]
+    kty: Annotated[Literal["EC", "RSA"], Meta(description="the key's family")]
     kid: Annotated[str, Meta(description="its id: the `kid` of tokens that it has signed")]
     use: Annotated[Literal["sig"], Meta(description="what it is for: signatures")]
-    alg: Annotated[Literal["ES256"], Meta(description="the algorithm of those signatures")]
+    alg: Annotated[Literal["ES256", "RS256"], Meta(description="the algorithm of those signatures")]
+    crv: Annotated[Literal["P-256"] | None, Meta(description="of an EC key: the curve")] = None
+    x: Annotated[str | None, Meta(description="of an EC key: x coordinate, base64url")] = None
+    y: Annotated[str | None, Meta(description="of an EC key: y coordinate, base64url")] = None
+    n: Annotated[str | None, Meta(description="of an RSA key: modulus, base64url")] = None
+    e: Annotated[str | None, Meta(description="of an RSA key: exponent, base64url")] = None
 
 
 class PublicKeys(Json):
-    """The keys that authKeys are signed with (RFC 7517)."""
+    """The keys that authKeys and the tokens of applications are signed with (RFC 7517)."""
 
-    keys: Annotated[list[PublicKey], Meta(description="the one that signs, and those that are still trusted")]
+    keys: Annotated[
+        list[PublicKey],
+        Meta(description="of each algorithm the one that signs, then those that are still trusted"),
+    ]
 
 
 class Problem(Json):
