@@ -1,4 +1,4 @@
-"""What one setting's value may be: types that read it from text, check it, and the errors that say what it should be."""
+"""What one setting may be: types that read it from text, check it, and the errors that say what it should be."""
 
 import ipaddress
 import os

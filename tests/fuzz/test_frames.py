@@ -31,7 +31,7 @@ from tests.fuzz.wire import (
     frame,
     handshake,
 )
-from tests.history.stand import use_of
+from tests.history.deployment import usage_of
 from tests.support.client import Api
 from tests.support.limits import NO_LIMITS
 from tests.support.servers import Server, running, wait_for
@@ -69,10 +69,10 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     """Whatever the module's tests do to it: nothing is logged as an error, and nothing stays open."""
     # An hour, or the pairing would be gone before a long run is.
     with running(tmp_path_factory.mktemp("frames"), **NO_LIMITS, PAIRING_TTL_SECONDS="3600") as server:
-        before = use_of(server)
+        before = usage_of(server)
         yield asyncio.run(Door(server).make())
         # A connection of the pool of the fixture's own client may still be there.
-        wait_for(lambda: use_of(server).files <= before.files + 1, "the end of all connections")
+        wait_for(lambda: usage_of(server).files <= before.files + 1, "the end of all connections")
         errors = [line for line in server.log_text().splitlines() if '"level": "error"' in line or "Traceback" in line]
         assert errors == []
 
@@ -372,8 +372,8 @@ def test_no_flood_of_any_kind_makes_the_process_grow(door: Door) -> None:
                 flood()
 
     all_of_them(3)
-    before = use_of(door.server)
+    before = usage_of(door.server)
     all_of_them(3 * TIMES)
-    wait_for(lambda: use_of(door.server).files <= before.files, "the end of all connections")
-    assert use_of(door.server).kib < before.kib + MOST_GROWTH_KIB
+    wait_for(lambda: usage_of(door.server).files <= before.files, "the end of all connections")
+    assert usage_of(door.server).kib < before.kib + MOST_GROWTH_KIB
     assert door.serves_others()

@@ -28,7 +28,7 @@ from hypothesis.stateful import (
 from tests.fuzz.effort import effort
 from tests.history.case import FINAL, Case, status_of
 from tests.history.checker import Row, check, database
-from tests.history.clients import Door, Line, Party
+from tests.history.clients import Party, RecordingClient, ServerConnections
 from tests.history.model import LIVE, Rules
 from tests.history.record import Operation, Recorder
 from tests.support.client import Api
@@ -74,7 +74,7 @@ class Target:
     phones: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.doors = [Door(port) for port in self.ports]
+        self.servers = [ServerConnections(port) for port in self.ports]
         self.loop.run(self._log_in())
 
     async def _log_in(self) -> None:
@@ -86,7 +86,7 @@ class Target:
         """The logged-in devices, with keys that are new."""
         parties = []
         for number, keys in enumerate(self.phones, 1):
-            reply = await self.doors[0].ask("POST", "/sessions/refresh", {}, {"refreshKey": keys["refreshKey"]})
+            reply = await self.servers[0].ask("POST", "/sessions/refresh", {}, {"refreshKey": keys["refreshKey"]})
             assert reply.status == 200, reply
             keys.update(reply.body)
             parties.append(Party(f"A{number}", {"Auth-Key": keys["authKey"]}))
@@ -136,13 +136,13 @@ class Story(RuleBasedStateMachine):
         super().__init__()
         self.target = target
         self.recorder = Ticking(target.clock) if target.clock else Recorder()
-        self.line = Line(self.recorder, target.doors)
+        self.client = RecordingClient(self.recorder, target.servers)
         self.status = ""
 
     @initialize(flow_2=st.booleans(), chosen=st.booleans())
     def begin(self, flow_2: bool, chosen: bool) -> None:
         phones = self.target.loop.run(self.target.refresh())
-        self.case = Case(self.line, phones, random.Random(0))
+        self.case = Case(self.client, phones, random.Random(0))
         self.case.flow_2 = flow_2
         self.parties = {each.name: each for each in phones}
         for device in (self.case.device, self.case.new_device(), self.case.new_device()):
@@ -208,7 +208,7 @@ class Story(RuleBasedStateMachine):
     def it_is_what_one_pairing_can_have_done(self) -> None:
         if not hasattr(self, "case"):
             return
-        for process in range(len(self.target.doors)):
+        for process in range(len(self.target.servers)):
             for party in (self.case.claimant, self.case.creator):
                 [seen] = self._run(self.case.read(party, process=process))
         self.status = status_of(seen)
@@ -223,7 +223,7 @@ class Story(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "case"):
             histories = {self.case.id: self._history()}
-            found = database(histories, self.target.sessions(self.case.id), self.line.digests)
+            found = database(histories, self.target.sessions(self.case.id), self.client.digests)
             assert not found, str(found[0])
 
     def _age(self, seconds: int) -> None:
@@ -239,7 +239,7 @@ class Story(RuleBasedStateMachine):
     def _call(self, call: str, who: str, process: int) -> Coroutine[Any, Any, Operation]:
         case, party = self.case, self.parties[who]
         how, _, verb = call.rpartition(" ")
-        where = {"process": process % len(self.target.doors)}
+        where = {"process": process % len(self.target.servers)}
         if verb == "claim":
             return case.claim(party, how, **where)
         if verb == "login":
@@ -276,8 +276,8 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Target]:
                 servers.append(stack.enter_context(running(tmp_path, **shared)))
             made = Target(request.param, tmp_path, [server.port for server in servers], redis=redis)
         yield made
-        for door in made.doors:
-            door.close()
+        for server in made.servers:
+            server.close()
         made.loop.close()
 
 

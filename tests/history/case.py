@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from tests.history.clients import PATIENCE, Line, Party
+from tests.history.clients import PATIENCE, Party, RecordingClient
 from tests.history.record import Operation
 
 FINAL = frozenset({"denied", "cancelled", "expired", "consumed"})
@@ -17,14 +17,14 @@ GIVES_UP = 200.0
 class Case:
     """`phones` are logged in, each in an account of its own; the first is the one that means it."""
 
-    def __init__(self, line: Line, phones: Sequence[Party], chance: random.Random) -> None:
-        self.line, self.phones, self.random = line, phones, chance
+    def __init__(self, client: RecordingClient, phones: Sequence[Party], chance: random.Random) -> None:
+        self.client, self.phones, self.random = client, phones, chance
         self.phone = phones[0]
         self.id = self.code = self.user_code = self.number = self._auth_key = ""
         self.guesses = 0
         # The newest that an answer told.
         self.deadline = 0.0
-        self.began = line.recorder.now()
+        self.began = client.recorder.now()
         # The new device shows the code (flow 2), or the phone does (flow 1).
         self.flow_2 = chance.random() < 0.6
         self._devices = 0
@@ -60,9 +60,9 @@ class Case:
         **headers: str,
     ) -> Operation:
         """Ask a process, any unless it is named. What comes back holds the answer, as far as there was one."""
-        place = self.random.randrange(len(self.line.doors)) if process is None else process
+        place = self.random.randrange(len(self.client.servers)) if process is None else process
         operation = Operation(call, party.name, 0.0, pairing=self.id, process=place, how=how)
-        reply = await self.line.call(operation, method, path, party, body, patience, **headers)
+        reply = await self.client.call(operation, method, path, party, body, patience, **headers)
         if reply is not None:
             self.number = reply.body.get("number", self.number)
             if operation.answer and operation.answer.seen:
@@ -140,17 +140,17 @@ class Case:
         """By socket, long poll or poll: the awaited status, or a final one or "unknown" that came instead."""
         wait = self.random.choice((self._by_socket, self._by_long_poll, self._by_poll))
         end = asyncio.get_running_loop().time() + GIVES_UP
-        process = self.random.randrange(len(self.line.doors))
+        process = self.random.randrange(len(self.client.servers))
         while asyncio.get_running_loop().time() < end:
             status = await wait(party, FINAL | {awaited, "unknown"}, process)
             if status:
                 return status
-            process = (process + 1) % len(self.line.doors)
+            process = (process + 1) % len(self.client.servers)
             await self.pause(0.02, 0.3)
         return ""
 
     async def _by_socket(self, party: Party, awaited: frozenset[str], process: int) -> str:
-        status, _ = await self.line.watch(self.id, party, process, awaited)
+        status, _ = await self.client.watch(self.id, party, process, awaited)
         return status
 
     async def _by_long_poll(self, party: Party, awaited: frozenset[str], process: int) -> str:

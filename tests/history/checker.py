@@ -45,13 +45,13 @@ class Row(NamedTuple):
 
 def check(history: Sequence[Operation], rules: Rules) -> Violation | None:
     """The first thing wrong with one pairing's history, boiled down to the operations that show it."""
-    for violation in (*sockets(history), *logins(history, rules), *strange(history)):
+    for violation in (*sockets(history), *logins(history, rules), *unexcused(history)):
         return violation
     if any(each.call == "split" for each in history):
         # With two masters there are two registers; that nobody is logged in twice holds still, for SQL sees to it.
         return None
     found = _order(history, rules)
-    return None if found is None else _boiled_down(history, rules, found)
+    return None if found is None else _shortest(history, rules, found)
 
 
 # The order
@@ -182,7 +182,7 @@ def _as_read(operation: Operation) -> Operation | None:
     )
 
 
-def _boiled_down(history: Sequence[Operation], rules: Rules, reason: str) -> Violation:
+def _shortest(history: Sequence[Operation], rules: Rules, reason: str) -> Violation:
     """The shortest beginning of the history that is wrong already, without the reads and refusals it does not need."""
     chosen = sorted(history, key=lambda each: each.invoked)
     ends = sorted(each.returned for each in chosen if each.returned < NEVER)
@@ -231,7 +231,7 @@ def _pairing(history: Iterable[Operation]) -> str:
 # What a register can't tell
 
 
-def strange(history: Sequence[Operation]) -> Iterator[Violation]:
+def unexcused(history: Sequence[Operation]) -> Iterator[Violation]:
     """Answers that no state and no fault excuses: an error of the server's, or a credential that stopped working."""
     logged_out = [each for each in history if each.call == "use" and each.how == "logout"]
     for each in history:

@@ -33,7 +33,7 @@ _CLOSED_AS = {
 }
 
 
-class NotAsked(Exception):
+class NotSent(Exception):
     """Nobody listens: nothing was sent, so nothing can have happened."""
 
 
@@ -84,8 +84,8 @@ class _Connection(asyncio.Protocol):
             self._answer.set_exception(NoAnswer("closed"))
 
 
-class Door:
-    """One server process, and the connections to it."""
+class ServerConnections:
+    """Kept open to one server process; each carries one request at a time."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -94,7 +94,7 @@ class Door:
     async def ask(
         self, method: str, path: str, headers: dict[str, str], body: Any, patience: float = PATIENCE
     ) -> Reply:
-        """Raises NotAsked and NoAnswer."""
+        """Raises NotSent and NoAnswer."""
         connection = await self._connection()
         try:
             async with asyncio.timeout(patience):
@@ -118,7 +118,7 @@ class Door:
             async with asyncio.timeout(2):
                 made = await asyncio.get_running_loop().create_connection(_Connection, HOST, self.port)
         except (OSError, TimeoutError):
-            raise NotAsked from None
+            raise NotSent from None
         return made[1]
 
     def close(self) -> None:
@@ -145,14 +145,14 @@ class Party:
 
 
 @dataclass
-class Line:
-    """Everybody's line to the servers: asks, and writes down."""
+class RecordingClient:
+    """By which everybody asks the servers. It writes each question and answer into the history."""
 
     recorder: Recorder
-    doors: list[Door]
+    servers: list[ServerConnections]
     # Of each pair of keys, by their name in the history: the refreshKey's digest, as the database has it.
     digests: dict[str, str] = field(default_factory=dict)
-    not_asked: int = 0
+    not_sent: int = 0
 
     async def call(
         self,
@@ -165,17 +165,17 @@ class Line:
         **headers: str,
     ) -> Reply | None:
         """Ask what `operation` describes and write it into the history, unless nobody listened. None: no answer."""
-        door = self.doors[operation.process]
+        server = self.servers[operation.process]
         operation.invoked = self.recorder.now()
         reply = None
         try:
-            reply = await door.ask(method, path, party.headers | headers, body, patience)
+            reply = await server.ask(method, path, party.headers | headers, body, patience)
             operation.returned = self.recorder.now()
             operation.answer = self._answer(reply)
             if operation.call == "create":
                 operation.pairing = reply.body.get("id", "")
-        except NotAsked:
-            self.not_asked += 1
+        except NotSent:
+            self.not_sent += 1
             return None
         except NoAnswer:
             pass
@@ -208,8 +208,8 @@ class Line:
         )
 
     def close(self) -> None:
-        for door in self.doors:
-            door.close()
+        for server in self.servers:
+            server.close()
 
     async def watch(
         self, pairing: str, party: Party, process: int, awaited: frozenset[str], seconds: float = NEVER
@@ -222,12 +222,12 @@ class Line:
         number, since = recorder.socket(), recorder.now()
         last: Seen | None = None
 
-        def heard(call: str, how: str, answer: Answer) -> None:
+        def record(call: str, how: str, answer: Answer) -> None:
             recorder.add(
                 Operation(call, party.name, since, recorder.now(), answer, pairing, process, how, socket=number)
             )
 
-        url = f"ws://{HOST}:{self.doors[process].port}/api/v1/pairings/{pairing}/socket"
+        url = f"ws://{HOST}:{self.servers[process].port}/api/v1/pairings/{pairing}/socket"
         try:
             async with (
                 asyncio.timeout(None if seconds == NEVER else seconds),
@@ -240,7 +240,7 @@ class Line:
                     if message["type"] != "pairing":
                         continue
                     last = seen(message["pairing"])
-                    heard("read", "socket", Answer(200, seen=last))
+                    record("read", "socket", Answer(200, seen=last))
                     # The server has read on since it sent this, perhaps a moment before we got to it.
                     since = max(since, recorder.now() - LATE_READER)
                     if last.status in awaited:
@@ -249,7 +249,7 @@ class Line:
             return "", last
         except websockets.ConnectionClosed as closed:
             code = closed.rcvd.code if closed.rcvd else 1006
-            heard("close", str(code), _CLOSED_AS.get(code, Answer(0)))
+            record("close", str(code), _CLOSED_AS.get(code, Answer(0)))
             return "unknown" if code == 4404 else "", last
 
 

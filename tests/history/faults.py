@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
+from tests.history.deployment import Deployment, kill, processes, signal_all
 from tests.history.record import Recorder
-from tests.history.stand import Stand, kill, processes, signal_all
 from tests.support.postgres import PostgresServer
 from tests.support.proxy import FaultProxy
 from tests.support.redis_kinds import PASSWORD, Cluster, SentinelTrio
@@ -27,11 +27,11 @@ class Fault(NamedTuple):
 
 
 class Faults:
-    """All that can befall a stand, or only what is named. `restarts`: the servers that may be restarted."""
+    """All that can befall a deployment, or only what is named. `restarts`: the servers that may be restarted."""
 
     def __init__(
         self,
-        stand: Stand,
+        deployment: Deployment,
         recorder: Recorder,
         chance: random.Random,
         restarts: Sequence[Server],
@@ -39,13 +39,13 @@ class Faults:
     ) -> None:
         self._recorder, self._random = recorder, chance
         self.counts: Counter[str] = Counter()
-        redis = stand.redis
+        redis = deployment.redis
         kinds = self._of_redis(redis) if isinstance(redis, RedisServer) else self._of_many(redis)
-        if stand.postgres:
-            kinds += self._of_sql(stand.postgres)
-        for place, server in enumerate(stand.servers):
+        if deployment.postgres:
+            kinds += self._of_sql(deployment.postgres)
+        for place, server in enumerate(deployment.servers):
             kinds += self._of_server(server, f"server {place + 1}", server in restarts)
-        for name, link in stand.links.items():
+        for name, link in deployment.links.items():
             kinds += self._of_link(link, name)
         self._kinds = [each for each in kinds if not only or each.name in only]
         self._names = {each.name for each in self._kinds}

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from tests.history.stand import ROOT
+from tests.history.deployment import ROOT
 
 
 class Mutant(NamedTuple):

@@ -137,7 +137,7 @@ def _line(operation: Operation, start: float) -> str:
     asked = " ".join(filter(None, (operation.call, operation.how)))
     where = f" socket {operation.socket}" if operation.socket else ""
     at = f"at {operation.process + 1}" if operation.call not in EVENTS else ""
-    told = _told(operation.answer) if operation.call not in EVENTS else ""
+    told = _answer_text(operation.answer) if operation.call not in EVENTS else ""
     span = _span(operation.invoked, operation.returned, start)
     return f"{span}  {operation.actor:<9} {asked:<16} {at:<5} {told}{where}"
 
@@ -147,7 +147,7 @@ def _span(since: float, until: float, start: float) -> str:
     return f"{since - start:10.1f} – {end:<9}"
 
 
-def _told(answer: Answer | None) -> str:
+def _answer_text(answer: Answer | None) -> str:
     if answer is None:
         return "no answer"
     words: list[Any] = [answer.status, answer.code, answer.pairing_status]

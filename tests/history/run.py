@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.history.checker import Violation, database
+from tests.history.deployment import Deployment, Usage, deployed, keys_without_expiry, phones, sessions, usage_of
 from tests.history.faults import Faults
 from tests.history.mutants import Mutant, copied
 from tests.history.record import Recorder
-from tests.history.stand import Stand, Use, everlasting, phones, sessions, standing, use_of
 from tests.history.workload import World
 
 PHONES = 12
@@ -30,8 +30,8 @@ class Outcome:
     world: World
     recorder: Recorder
     faults: Faults
-    before: list[Use] = field(default_factory=list)
-    after: list[Use] = field(default_factory=list)
+    before: list[Usage] = field(default_factory=list)
+    after: list[Usage] = field(default_factory=list)
 
 
 @dataclass
@@ -50,14 +50,14 @@ class Plan:
     every: float = 60.0
 
 
-async def run(stand: Stand, plan: Plan) -> Outcome:
+async def run(deployment: Deployment, plan: Plan) -> Outcome:
     """The run. Faults are over before the last cases are, so that these can end."""
     recorder, chance = Recorder(), random.Random(plan.seed)
-    line = stand.line(recorder)
-    people = await phones(stand, line, PHONES)
-    world = World(line, people, stand.rules, chance, plan.mix, plan.report)
-    restarts = [server for place, server in enumerate(stand.servers) if place not in plan.lasting]
-    faults = Faults(stand, recorder, random.Random(plan.seed + 1), restarts, plan.only)
+    client = deployment.client(recorder)
+    people = await phones(deployment, client, PHONES)
+    world = World(client, people, deployment.rules, chance, plan.mix, plan.report)
+    restarts = [server for place, server in enumerate(deployment.servers) if place not in plan.lasting]
+    faults = Faults(deployment, recorder, random.Random(plan.seed + 1), restarts, plan.only)
     outcome = Outcome(world, recorder, faults)
 
     def goes_on() -> bool:
@@ -71,7 +71,7 @@ async def run(stand: Stand, plan: Plan) -> Outcome:
     async def measure() -> None:
         # Under load: what is loaded and opened once only is no leak.
         await asyncio.sleep(SETTLED)
-        outcome.before = [use_of(server) for server in stand.servers]
+        outcome.before = [usage_of(server) for server in deployment.servers]
 
     beside = [asyncio.create_task(show()), asyncio.create_task(measure())]
     try:
@@ -81,18 +81,18 @@ async def run(stand: Stand, plan: Plan) -> Outcome:
     finally:
         for task in beside:
             task.cancel()
-    outcome.after = [use_of(server) for server in stand.servers]
-    kept = [Violation("?", f"Redis would keep {key} for ever", []) for key in everlasting(stand)]
-    for violation in (*database(world.kept, await sessions(stand), line.digests), *kept):
+    outcome.after = [usage_of(server) for server in deployment.servers]
+    kept = [Violation("?", f"Redis would keep {key} for ever", []) for key in keys_without_expiry(deployment)]
+    for violation in (*database(world.kept, await sessions(deployment), client.digests), *kept):
         world.violations.append(violation)
         plan.report(violation)
-    line.close()
+    client.close()
     return outcome
 
 
-async def hunt(mutant: Mutant, seed: int) -> tuple[int, Violation | None]:
+async def operations_until_found(mutant: Mutant, seed: int) -> tuple[int, Violation | None]:
     """After how many operations that bug was found, and as what."""
-    with copied(mutant) as package, standing(package=package) as stand:
+    with copied(mutant) as package, deployed(package=package) as deployment:
         end = asyncio.get_running_loop().time() + MOST_SECONDS
         found: list[tuple[int, Violation]] = []
         recorder: Recorder
@@ -105,5 +105,5 @@ async def hunt(mutant: Mutant, seed: int) -> tuple[int, Violation | None]:
         def report(violation: Violation) -> None:
             found.append((recorder.count, violation))
 
-        await run(stand, Plan(seed, mutant.mix, report, goes_on, only=mutant.faults or ("none",)))
+        await run(deployment, Plan(seed, mutant.mix, report, goes_on, only=mutant.faults or ("none",)))
         return found[0] if found else (recorder.count, None)

@@ -35,7 +35,7 @@ def runs(outcomes: dict[str, Outcome]) -> str:
     return f"{table(['on', *outcomes], rows)}\n\n{table(['fault', *outcomes], happened)}"
 
 
-def hunts(found: Sequence[tuple[str, int, Violation | None]]) -> str:
+def bugs(found: Sequence[tuple[str, int, Violation | None]]) -> str:
     rows = [[name, count if violation else f"not within {count:,}"] for name, count, violation in found]
     return table(["bug put in on purpose", "operations until it was found"], rows)
 
@@ -53,7 +53,7 @@ def soak(outcome: Outcome, minutes: float) -> str:
         ["of them forgotten, because Redis lost its memory", world.forgotten],
         ["**logged in twice**", f"**{sum(each.doubled for each in world.violations)}**"],
         ["**violations in all**", f"**{len(world.violations)}**"],
-        ["from approval to knowing, ms (p50 / p99 / worst)", told(world.told)],
+        ["from approval to knowing, ms (p50 / p99 / worst)", percentiles(world.told)],
     ]
     for place, (before, after) in enumerate(zip(outcome.before, outcome.after, strict=True), 1):
         mib = f"{before.kib / 1024:.0f}, {after.kib / 1024:.0f}"
@@ -63,7 +63,7 @@ def soak(outcome: Outcome, minutes: float) -> str:
     return f"{table(['what', 'in all'], rows)}\n\n{table(['fault', 'times'], faults)}"
 
 
-def told(times: Sequence[float]) -> str:
+def percentiles(times: Sequence[float]) -> str:
     if not times:
         return "–"
     ordered = sorted(times)

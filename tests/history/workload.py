@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.history.case import FINAL, Case
 from tests.history.checker import Violation, check
-from tests.history.clients import Line, Party
+from tests.history.clients import Party, RecordingClient
 from tests.history.model import Rules
 from tests.history.record import Operation
 
@@ -25,7 +25,7 @@ WAITING = 60
 class World:
     """The servers, the people, and what has come of it so far."""
 
-    line: Line
+    client: RecordingClient
     phones: list[Party]
     rules: Rules
     random: random.Random
@@ -67,7 +67,7 @@ class World:
 
     async def one(self, kind: str) -> None:
         phones = self.random.sample(self.phones, min(PHONES_IN_A_CASE, len(self.phones)))
-        case = Case(self.line, phones, self.random)
+        case = Case(self.client, phones, self.random)
         if not await case.create():
             # Nobody listened, or nobody answered.
             await case.pause(0.05, 0.2)
@@ -78,7 +78,7 @@ class World:
 
     def settle(self, pairing: str) -> None:
         """Check a history that has come to its end."""
-        recorder = self.line.recorder
+        recorder = self.client.recorder
         history = recorder.history(pairing)
         self.logins += any(each.call == "login" and each.answer and each.answer.status == 200 for each in history)
         violation = check(history, self.rules._replace(slack=recorder.slack))
@@ -108,16 +108,16 @@ async def honest(world: World, case: Case) -> None:
     status = await waiting
     if approved.answer is None or approved.answer.status != 200:
         return
-    world.told.append(max(0.0, world.line.recorder.now() - approved.returned))
+    world.told.append(max(0.0, world.client.recorder.now() - approved.returned))
     world.approved += 1
     tries = case.random.choice((1, 1, 2, 3))
     asked = await asyncio.gather(*(case.persist(lambda: case.log_in(case.device)) for _ in range(tries)))
     if any(each.answer and each.answer.status == 200 for each in asked):
         await leave(case)
-    elif world.line.recorder.events_between(case.began, world.line.recorder.now()):
+    elif world.client.recorder.events_between(case.began, world.client.recorder.now()):
         world.forgotten += 1
     else:
-        history = world.line.recorder.history(case.id)
+        history = world.client.recorder.history(case.id)
         lost = Violation(case.id, f"approved, told {status or 'nothing'}, and not logged in", history)
         world.lost.append(lost)
         world.report(lost)
@@ -231,13 +231,13 @@ SLOW = frozenset({"deadline", "late"})
 
 async def _around_the_end(case: Case, acts: list[Callable[[], Awaitable[Operation]]]) -> None:
     """Somebody watches at one process while others act, some of it just before the end and decided just after it."""
-    left = (case.deadline - case.line.recorder.now()) / 1000
+    left = (case.deadline - case.client.recorder.now()) / 1000
     await asyncio.sleep(max(0.0, left - 2))
     watching = [
-        asyncio.create_task(case.line.watch(case.id, case.creator, process, FINAL, 4.0))
-        for process in range(len(case.line.doors))
+        asyncio.create_task(case.client.watch(case.id, case.creator, process, FINAL, 4.0))
+        for process in range(len(case.client.servers))
     ]
-    left = (case.deadline - case.line.recorder.now()) / 1000
+    left = (case.deadline - case.client.recorder.now()) / 1000
     await asyncio.sleep(max(0.0, left - 0.5))
     await _at_once(case, acts, most=0.7)
     await asyncio.gather(*watching)
@@ -257,11 +257,11 @@ async def _at_once(case: Case, acts: list[Any], most: float = 0.03) -> None:
 
 
 async def _watch(case: Case, party: Party, seconds: float) -> None:
-    process = case.random.randrange(len(case.line.doors))
-    await case.line.watch(case.id, party, process, frozenset(), seconds)
+    process = case.random.randrange(len(case.client.servers))
+    await case.client.watch(case.id, party, process, frozenset(), seconds)
 
 
 async def _look(case: Case) -> None:
     """The state as both processes and both sides see it, when nothing is going on any more."""
-    for process in range(len(case.line.doors)):
+    for process in range(len(case.client.servers)):
         await asyncio.gather(case.read(case.device, process=process), case.read(case.phone, process=process))

@@ -18,7 +18,7 @@ from pairing_ws.adapters.sql.database import open_database
 from pairing_ws.app import build
 from pairing_ws.config.settings import Settings
 from tests.history.checker import Row
-from tests.history.clients import Door, Line, Party
+from tests.history.clients import Party, RecordingClient, ServerConnections
 from tests.history.model import Rules
 from tests.history.record import Recorder
 from tests.support.client import device_headers
@@ -43,7 +43,7 @@ SETTINGS = {
 KINDS = {"single": RedisServer, "sentinel": SentinelTrio, "cluster": Cluster}
 
 
-class Use(NamedTuple):
+class Usage(NamedTuple):
     """What a server holds: resident memory in KiB, and open files."""
 
     kib: int
@@ -51,7 +51,7 @@ class Use(NamedTuple):
 
 
 @dataclass
-class Stand:
+class Deployment:
     """What is running. `links` are the first server's, by the name of what they lead to."""
 
     folder: Path
@@ -79,12 +79,14 @@ class Stand:
                     found[" ".join([*what[:1], *ours[-1:], *trace[-1:], *what[1:][-1:]])] += 1
         return found
 
-    def line(self, recorder: Recorder) -> Line:
-        return Line(recorder, [Door(server.port) for server in self.servers])
+    def client(self, recorder: Recorder) -> RecordingClient:
+        return RecordingClient(recorder, [ServerConnections(server.port) for server in self.servers])
 
 
 @contextmanager
-def standing(*, redis: str = "single", sql: str = "sqlite", workers: int = 1, package: Path = ROOT) -> Iterator[Stand]:
+def deployed(
+    *, redis: str = "single", sql: str = "sqlite", workers: int = 1, package: Path = ROOT
+) -> Iterator[Deployment]:
     """All of it, in a folder that goes with it; the servers' code is what is in `package`."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pairing-history-")))
@@ -109,7 +111,7 @@ def standing(*, redis: str = "single", sql: str = "sqlite", workers: int = 1, pa
             one: dict[str, Any] = {"PAIRING_PUBLIC_URL": servers[0].public_url} if servers else {}
             servers.append(Server(folder, **shared, **one, REDIS_URL=redis_url, DATABASE_URL=database_url))
             stack.callback(kill, servers[-1])
-        yield Stand(folder, servers, kind, database_urls[1], postgres, links)
+        yield Deployment(folder, servers, kind, database_urls[1], postgres, links)
 
 
 def _at(url: str, port: int) -> str:
@@ -140,31 +142,31 @@ def kill(server: Server) -> None:
     server.process.popen.wait()
 
 
-def use_of(server: Server) -> Use:
+def usage_of(server: Server) -> Usage:
     kib = files = 0
     for pid in processes(server):
         # IndexError: it has died, and its parent has not noticed yet.
         with suppress(OSError, IndexError):
             kib += int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0])
             files += len(os.listdir(f"/proc/{pid}/fd"))
-    return Use(kib, files)
+    return Usage(kib, files)
 
 
-def everlasting(stand: Stand) -> list[str]:
+def keys_without_expiry(deployment: Deployment) -> list[str]:
     """Keys that Redis would keep for ever. Of many servers nobody is asked."""
-    if not isinstance(stand.redis, RedisServer):
+    if not isinstance(deployment.redis, RedisServer):
         return []
-    with stand.redis.client() as client:
+    with deployment.redis.client() as client:
         return [key.decode() for key in client.scan_iter(count=1000) if client.pttl(key) == -1]
 
 
-async def phones(stand: Stand, line: Line, count: int) -> list[Party]:
+async def phones(deployment: Deployment, client: RecordingClient, count: int) -> list[Party]:
     """Logged-in devices, each the first of an account of its own."""
     settings = Settings(
         redis_url=None,
-        database_url=stand.database_url,
-        signing_key_file=stand.folder / "pairing-keys.json",
-        public_url=stand.servers[0].public_url,
+        database_url=deployment.database_url,
+        signing_key_file=deployment.folder / "pairing-keys.json",
+        public_url=deployment.servers[0].public_url,
     )
     parts = build(settings)
     try:
@@ -175,16 +177,16 @@ async def phones(stand: Stand, line: Line, count: int) -> list[Party]:
         await parts.database.close()
     found = []
     for number, code in enumerate(codes, 1):
-        reply = await line.doors[0].ask("POST", "/invites/accept", device_headers(), {"code": code})
+        reply = await client.servers[0].ask("POST", "/invites/accept", device_headers(), {"code": code})
         assert reply.status == 200, reply
         key = reply.body["authKey"]
         found.append(Party(f"A{number}", {"Auth-Key": key}, {"authKey": key}))
     return found
 
 
-async def sessions(stand: Stand) -> list[Row]:
+async def sessions(deployment: Deployment) -> list[Row]:
     """The sessions that began by a pairing, straight from the database."""
-    database = open_database(stand.database_url)
+    database = open_database(deployment.database_url)
     query = "SELECT origin, device_id, refresh_hash, user_id FROM sessions WHERE origin LIKE 'pairing:%'"
     try:
         rows = await database.run(lambda connection: connection.execute(sa.text(query)).all())
