@@ -44,10 +44,10 @@ class Decisions:
         Raises DEVICE_QUARANTINED, STEP_UP_REQUIRED, and what would refuse the new device's login (DEVICE_LIMIT).
         """
         while True:
-            view = await self._views.view(pairing_id, holder)
+            view = await self._views.bare_view(pairing_id, holder)
             pairing, now = view.pairing, view.now
             if pairing.status in (Status.APPROVED, Status.CONSUMED):
-                return view
+                return await self._views.approvers_view(pairing, now, holder)
             holder.refuse_approval()
             with_number = 2 if pairing.verification is Verification.NUMBER else 1
             approved = pairing.after(
@@ -89,7 +89,7 @@ class Decisions:
     async def be_present(self, pairing_id: str, holder: BySecret, *, here: bool) -> View:
         """The new device leaves, and the pairing ends soon after, or it is back in time. What has ended stays so."""
         while True:
-            view = await self._views.view(pairing_id, holder)
+            view = await self._views.bare_view(pairing_id, holder)
             pairing, now = view.pairing, view.now
             if pairing.final or pairing.away is not here:
                 return view
@@ -106,7 +106,7 @@ class Decisions:
     async def _end(self, pairing_id: str, holder: Holder, event: Event, ended: Status) -> tuple[View, bool]:
         """The ended pairing, and whether this very call ended it."""
         while True:
-            view = await self._views.view(pairing_id, holder)
+            view = await self._views.bare_view(pairing_id, holder)
             pairing, now = view.pairing, view.now
             creator = Role.NEW_DEVICE if pairing.initiator is Initiator.NEW_DEVICE else Role.APPROVER
             if event is Event.CANCEL and view.role is not creator:
@@ -119,7 +119,7 @@ class Decisions:
                 return view, False
             final = pairing.after(event, now)
             if await self._changes.replace(event, pairing, final):
-                return view._replace(pairing=final, number=None), True
+                return view._replace(pairing=final), True
 
     def _push_approval(self, pairing: Pairing, now: int) -> None:
         if pairing.new_device and pairing.new_device.push_token:

@@ -46,7 +46,7 @@ class Logins(Generic[SessionT]):
         """
         proved = False
         while True:
-            view = await self._views.view(pairing_id, holder)
+            view = await self._views.bare_view(pairing_id, holder)
             pairing, now = view.pairing, view.now
             device, approver = pairing.new_device, pairing.approver
             if pairing.client:
@@ -76,7 +76,7 @@ class Logins(Generic[SessionT]):
         `attemptsLeft`) only where the client has said that it sends numbers, and otherwise what `log_in` raises.
         """
         while True:
-            view = await self._views.view(pairing_id, holder)
+            view = await self._views.bare_view(pairing_id, holder)
             pairing, now = view.pairing, view.now
             if pairing.client is None or pairing.client.id != client_id:
                 raise not_found()

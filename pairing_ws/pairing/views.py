@@ -41,16 +41,14 @@ class Views:
             return await self._view_of(loaded, holder)
         return await self.view(pairing_id, holder)
 
+    async def bare_view(self, pairing_id: str, holder: Holder) -> View:
+        """The same without number and obstacle, which cost a digest and a read of the database: for those who are
+        about to change it."""
+        return _bare_view_of(await self._store.get(pairing_id), holder)
+
     async def _view_of(self, loaded: Loaded | None, holder: Holder) -> View:
-        if loaded is None:
-            raise not_found()
-        pairing, now = loaded
-        if isinstance(holder, BySecret):
-            if codes.matches(holder.secret, pairing.holder_hash):
-                return View(pairing, Role.NEW_DEVICE, now)
-        elif pairing.approver and pairing.approver.session_id == holder.approver.session_id:
-            return await self.approvers_view(pairing, now, holder)
-        raise not_found()
+        bare = _bare_view_of(loaded, holder)
+        return await self.approvers_view(bare.pairing, bare.now, holder) if isinstance(holder, ByKey) else bare
 
     async def approvers_view(self, pairing: Pairing, now: int, holder: ByKey) -> View:
         shows_number = pairing.verification is Verification.NUMBER and pairing.approved_at is not None
@@ -84,6 +82,18 @@ class Views:
     async def take_over(self, pairing_id: str, mark: str) -> None:
         """Tell older sockets of the same new device that the one with this mark is the newest. Never raises."""
         await self._bus.publish(pairing_channel(pairing_id), Takeover(mark).encode())
+
+
+def _bare_view_of(loaded: Loaded | None, holder: Holder) -> View:
+    if loaded is None:
+        raise not_found()
+    pairing, now = loaded
+    if isinstance(holder, BySecret):
+        if codes.matches(holder.secret, pairing.holder_hash):
+            return View(pairing, Role.NEW_DEVICE, now)
+    elif pairing.approver and pairing.approver.session_id == holder.approver.session_id:
+        return View(pairing, Role.APPROVER, now)
+    raise not_found()
 
 
 def not_found() -> Refused:
