@@ -35,6 +35,9 @@ def rules(settings: Settings) -> dict[str, str]:
         "user_code": settings.limit_user_code,
         "number": settings.limit_number,
         "refresh": settings.limit_refresh,
+        "oauth": settings.limit_oauth,
+        "client": settings.limit_client,
+        "client_failure": settings.limit_client_failure,
         **RATES,
     }
 

@@ -149,6 +149,11 @@ class Settings(BaseModel):
     limit_user_code: Rate = Field("10/hour", description="wrong typed codes per account, or per address")
     limit_number: Rate = Field("10/hour", description="wrong verification numbers per account, over all its pairings")
     limit_refresh: Rate = Field("60/minute", description="refreshes per device")
+    limit_oauth: Rate = Field(
+        "1200/minute", description="requests to `/oauth/token`, `userinfo`, `revoke` and `introspect` per address"
+    )
+    limit_client: Rate = Field("6000/minute", description="such requests per application that authenticates")
+    limit_client_failure: Rate = Field("30/minute", description="failed authentications of an application per address")
     limit_sockets: Count = Field(1000, description="open sockets per address and process")
     limit_all_sockets: Count = Field(50_000, description="open sockets per process, of all addresses together")
     limit_connections: Count = Field(
@@ -161,6 +166,9 @@ class Settings(BaseModel):
         100_000, description="live pairings in total, a tenth of them reserved for logged-in devices"
     )
     limit_devices: Count = Field(20, description="devices per account")
+    limit_apps: Count = Field(
+        100, description="logins of applications per account that last at once; those used longest ago end. 0: no limit"
+    )
 
     host: str = Field("127.0.0.1", exclude=True)
     demo: bool = Field(False, exclude=True)

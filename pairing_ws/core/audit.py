@@ -27,6 +27,9 @@ EVENTS: Mapping[str, str] = {
     "device.renamed": "a device got another name",
     "passkey.added": "a passkey was added",
     "passkey.removed": "a passkey was removed",
+    "grant.started": "an application got its first tokens: `client`, for the account, with `scopes`",
+    "grant.refreshed": "an application renewed its tokens (level `debug`)",
+    "grant.ended": "an application lost its access: it `revoked` it, or a code or refresh token of it was `reused`",
     "invite.created": "the operator made a link that logs a device in",
     "account.created": "the operator made an account, by its first invite",
     "account.locked": "the operator locked an account",
@@ -37,7 +40,7 @@ EVENTS: Mapping[str, str] = {
     "key.removed": "a signing key was withdrawn",
 }
 # Too frequent to be logged by default.
-OFTEN = frozenset({"pairing.created", "pairing.left", "pairing.returned", "session.refreshed"})
+OFTEN = frozenset({"pairing.created", "pairing.left", "pairing.returned", "session.refreshed", "grant.refreshed"})
 
 
 class Audit(Protocol):

@@ -82,6 +82,10 @@ class Proofs(Protocol):
     def thumbprint(self, jwk: Mapping[str, str]) -> str:
         """RFC 7638. Raises ValueError if it is no public key on P-256."""
 
+    def thumbprint_of(self, given: Sequence[str]) -> str:
+        """Of the key by which the one proof says that it is: it proves nothing before `verify`. Raises
+        INVALID_PROOF."""
+
     async def verify(
         self, given: Sequence[str], method: str, path: str, key_thumbprint: str, auth_key: str | None
     ) -> None:

@@ -287,3 +287,14 @@ class ClientTokens(Protocol):
 
     def algorithms(self) -> Sequence[Algorithm]:
         """Those that there is a key for."""
+
+
+class ClientAssertions(Protocol):
+    """Reads the JWTs by which clients authenticate (`private_key_jwt`)."""
+
+    def subject(self, assertion: str) -> str | None:
+        """The client that it says it is about, which nothing has proved yet; None if it can't be read."""
+
+    def verify(self, assertion: str, jwks: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The claims, if one of these public keys has signed it and it is neither over nor to come; None else. What the
+        claims say is not looked at beyond that."""

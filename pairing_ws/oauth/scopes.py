@@ -1,24 +1,14 @@
-"""The scopes that exist, and what each lets a client know of an account (OpenID Connect Core, section 5.4)."""
+"""The scopes that have a meaning here, and what each lets a client know of an account (OpenID Connect Core, 5.4)."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from pairing_ws.oauth.ports import Account, Client
+from pairing_ws.oauth.ports import Account
 
 OPENID = "openid"
 OFFLINE_ACCESS = "offline_access"
 # Nothing is known of addresses and telephones: those scopes are granted, and add no claim.
 KNOWN = (OPENID, "profile", "email", "groups", "address", "phone", OFFLINE_ACCESS)
-
-
-def allowed(client: Client) -> tuple[str, ...]:
-    """The scopes that this client may ask for: those it was registered with, or else all."""
-    return tuple(scope for scope in KNOWN if scope in client.scopes) if client.scopes else KNOWN
-
-
-def granted(client: Client, asked: Collection[str]) -> tuple[str, ...]:
-    """What this client gets of the scopes that it asks for, in one order. Others are passed over (RFC 6749, 3.3)."""
-    return tuple(scope for scope in allowed(client) if scope in asked)
 
 
 def claims(account: Account, scopes: Collection[str]) -> Mapping[str, Any]:

@@ -78,6 +78,15 @@ class DpopProofs:
     def thumbprint(self, jwk: Mapping[str, str]) -> str:
         return _public_key(*(jwk[name] for name in PUBLIC)).thumbprint()
 
+    def thumbprint_of(self, given: Sequence[str]) -> str:
+        """See `ports.Proofs`."""
+        if len(given) != 1:
+            raise self._invalid("exactly one DPoP proof is needed")
+        try:
+            return _key_of((read_header(given[0]) or {}).get("jwk")).thumbprint()
+        except (JoseError, ValueError):
+            raise self._invalid("the proof names no public key on P-256") from None
+
     async def verify(
         self, given: Sequence[str], method: str, path: str, key_thumbprint: str, auth_key: str | None
     ) -> None:

@@ -1,0 +1,64 @@
+"""Assertions by which clients authenticate (`private_key_jwt`, RFC 7523): JWTs under a client's own registered key."""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from pairing_ws.adapters.jwt.header import read_header
+from pairing_ws.core.clock import SKEW_MS, Clock
+from pairing_ws.core.json_depth import is_deep
+
+# Asymmetric ones alone; FAPI's choice and what stock clients sign with by default.
+ALGORITHMS = ("RS256", "PS256", "ES256")
+# An operator registers one or two.
+MAX_KEYS = 8
+
+
+class JwtClientAssertions:
+    """See `oauth.ports.ClientAssertions`."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def subject(self, assertion: str) -> str | None:
+        if read_header(assertion) is None:
+            return None
+        part = assertion.split(".")[1]
+        try:
+            raw = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+            claims = None if is_deep(raw) else json.loads(raw)
+        except (ValueError, binascii.Error, RecursionError):
+            return None
+        subject = claims.get("sub") if isinstance(claims, dict) else None
+        return subject if isinstance(subject, str) else None
+
+    def verify(self, assertion: str, jwks: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        header = read_header(assertion)
+        if header is None or header.get("alg") not in ALGORITHMS or "crit" in header:
+            return None
+        for key in self._keys(jwks, header.get("kid")):
+            try:
+                claims = jwt.decode(assertion, key, algorithms=[header["alg"]]).claims
+                # joserfc's decode checks the signature only.
+                jwt.JWTClaimsRegistry(
+                    now=self._clock() // 1000, leeway=SKEW_MS // 1000, exp={"essential": True}
+                ).validate(claims)
+            except (JoseError, ValueError, TypeError):
+                # The wrong kind of key, or the wrong key of several.
+                continue
+            return claims
+        return None
+
+    def _keys(self, jwks: Mapping[str, Any], kid: object) -> list[Any]:
+        """By its id; any where the assertion names none."""
+        try:
+            keys = list(KeySet.import_key_set({"keys": list(jwks["keys"])[:MAX_KEYS]}))
+        except (JoseError, ValueError, KeyError, TypeError):
+            return []
+        return [key for key in keys if kid is None or key.kid == kid]

@@ -1,0 +1,52 @@
+"""The stories of applications, on the same adapters."""
+
+from pairing_ws.core import codes
+from pairing_ws.core.audit import Audit, no_audit
+from pairing_ws.core.clock import Clock
+from pairing_ws.core.ports import Limits, SharedCounters
+from pairing_ws.oauth.authentication import Authentication
+from pairing_ws.oauth.beginnings import Beginnings
+from pairing_ws.oauth.claims import Issuer
+from pairing_ws.oauth.origins import Origins
+from pairing_ws.oauth.ports import ClientAssertions, ClientStore, ClientTokens, CodeStore, GrantStore
+from pairing_ws.oauth.refreshing import Refreshing
+from pairing_ws.oauth.shown_tokens import ShownTokens
+from pairing_ws.oauth.tokens import TokenEndpoint
+from pairing_ws.oauth.types import Policy
+
+TOKEN_PATH = "/oauth/token"  # noqa: S105 - an address
+
+
+class OAuthService:
+    """`authentication` knows clients; `tokens` exchanges codes and refresh tokens; `shown_tokens` is asked about tokens
+    that come back; `beginnings` begins grants; `origins` may ask from a browser.
+
+    `clock` gives milliseconds, `random` so many bytes, and `audit` gets every event that the audit log should have.
+    """
+
+    def __init__(
+        self,
+        clients: ClientStore,
+        grants: GrantStore,
+        code_store: CodeStore,
+        tokens: ClientTokens,
+        assertions: ClientAssertions,
+        counters: SharedCounters,
+        limits: Limits,
+        policy: Policy,
+        clock: Clock,
+        random: codes.RandomBytes,
+        audit: Audit = no_audit,
+    ) -> None:
+        # Names this process's clock in what it dates and another process may compare.
+        here = codes.token(random, 6)
+        issuer = Issuer(tokens, policy, random, here)
+        audience = frozenset({policy.issuer, policy.issuer + TOKEN_PATH})
+        self.authentication = Authentication(clients, assertions, counters, limits, audience, clock)
+        self.origins = Origins(clients, clock)
+        self.beginnings = Beginnings(code_store, grants, issuer, policy, clock, random, here, audit)
+        refreshing = Refreshing(grants, issuer, limits, policy, clock, random, here, audit)
+        self.tokens = TokenEndpoint(
+            {"authorization_code": self.beginnings.redeem_code, "refresh_token": refreshing.refresh}
+        )
+        self.shown_tokens = ShownTokens(tokens, grants, limits, policy, clock, here, audit)

@@ -1,0 +1,53 @@
+"""What the story of applications obeys and gives: its settings, a request to the token endpoint, the tokens."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+
+from pairing_ws.oauth.authentication import Method
+from pairing_ws.oauth.ports import Client
+
+# The thumbprint (RFC 7638) of the key that the request proves by DPoP for this access token (None: for none yet); None
+# if it proves no key. Raises OAuthError INVALID_DPOP_PROOF and USE_DPOP_NONCE, and Unavailable. Call it once.
+ProvenKey = Callable[[str | None], Awaitable[str | None]]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The settings this story obeys. Times in milliseconds. `refresh_token`: how long an unused grant lives, `grant`
+    how long any; `app_limit`: live grants per account, 0 for no limit."""
+
+    issuer: str = "http://localhost:8000"
+    code: int = 60_000
+    access_token: int = 300_000
+    id_token: int = 3_600_000
+    refresh_token: int = 30 * 86_400_000
+    grant: int = 365 * 86_400_000
+    refresh_repeat: int = 86_400_000
+    app_limit: int = 100
+
+
+class TokenRequest(NamedTuple):
+    """A request to an endpoint where clients authenticate: its form without empty fields, and what the edge knows of
+    it. `client` has been authenticated by `method`."""
+
+    form: Mapping[str, str]
+    client: Client
+    method: Method
+    ip: str
+    proven_key: ProvenKey
+
+
+class TokenSet(msgspec.Struct, frozen=True):
+    """The part of an answer that must come out the same when it is repeated. `expires_at` (ms) is the access token's,
+    `scope` its scopes, and `by` says which process made it."""
+
+    access_token: str
+    token_type: str
+    expires_at: int
+    scope: str
+    refresh_token: str
+    id_token: str | None = None
+    by: str = ""
