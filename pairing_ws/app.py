@@ -37,6 +37,7 @@ from pairing_ws.adapters.sql.grant_store import SqlGrants
 from pairing_ws.adapters.sql.passkey_store import SqlPasskeys
 from pairing_ws.adapters.sql.shared_keys import KeySharing, SqlFingerprints
 from pairing_ws.adapters.sql.sole_server import watch_for_others
+from pairing_ws.adapters.sql.user_store import SqlUsers
 from pairing_ws.adapters.subscribers import SubscriberRegistry, stop
 from pairing_ws.config.settings import Settings
 from pairing_ws.core import codes
@@ -188,6 +189,7 @@ def build(
     monitor = SessionMonitor(accounts_store, clock, end_pairings_of_session, settings.refresh_key_seconds * 1000)
     account_service = AccountService(
         accounts_store,
+        SqlUsers(database),
         bus,
         limits,
         push,

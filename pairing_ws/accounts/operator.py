@@ -1,10 +1,11 @@
-"""What the operator does with accounts, by the command line or an embedding app."""
+"""What the operator does with accounts, by the command line or an embedding app; and what this asks of its store."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from pairing_ws.accounts import names
 from pairing_ws.accounts.announcements import Announcements
-from pairing_ws.accounts.ports import AccountStore, Invite, User
+from pairing_ws.accounts.ports import Account, AccountStore, Invite, User
 from pairing_ws.accounts.refusals import no_such_user
 from pairing_ws.accounts.types import NewInvite
 from pairing_ws.core import codes
@@ -15,12 +16,40 @@ from pairing_ws.core.errors import Code, Refused
 INVITE_MS = 15 * 60_000
 
 
+class UserStore(Protocol):
+    """Users, invites, what applications are told. Every method is one transaction; a cancelled one leaves nothing.
+
+    Names are compared as by `names.compared`. Of several accounts that have shared one since before that, each has to
+    be written as it is: else BAD_REQUEST is raised. Any call raises Unavailable when the database is away.
+    """
+
+    async def add_invite(self, invite: Invite, user: User, *, existing: bool = False) -> User | None:
+        """Store the invite for the user of that name, creating the user if there is none; the user as stored. With
+        `existing` none is created: then None, and no invite is stored."""
+
+    async def users(self) -> Sequence[User]:
+        """Every account, by name."""
+
+    async def account_named(self, username: str) -> Account | None: ...
+
+    async def change_profile(self, username: str, changes: Mapping[str, object]) -> Account | None:
+        """Set these fields of its `Profile`; the account as stored, None if there is none of that name."""
+
+    async def lock(self, username: str, at: int | None) -> User | None:
+        """Lock the account at that time, or unlock it (None); the user as stored, None if there is none of that name.
+        Its sessions stay: a locked account has none that is taken for alive. What applications were granted ends."""
+
+    async def delete_user(self, username: str, at: int) -> User | None:
+        """Delete the account with all that belongs to it; who it was, None if there is none of that name."""
+
+
 class Operator:
     """`public_url` is where an invite's link leads."""
 
     def __init__(
         self,
         store: AccountStore,
+        users: UserStore,
         announce: Announcements,
         public_url: str,
         clock: Clock,
@@ -28,6 +57,7 @@ class Operator:
         audit: Audit,
     ) -> None:
         self._store = store
+        self._users = users
         self._announce = announce
         self._public_url = public_url
         self._clock = clock
@@ -45,7 +75,7 @@ class Operator:
         fresh = User(id=codes.token(self._random), username=name, display_name=name, created_at=now)
         expires_at = now + INVITE_MS
         invite = Invite(code_hash=codes.digest(code), user_id=fresh.id, expires_at=expires_at)
-        user = await self._store.add_invite(invite, fresh, existing=existing)
+        user = await self._users.add_invite(invite, fresh, existing=existing)
         if user is None:
             raise no_such_user()
         if user.id == fresh.id:
@@ -55,11 +85,11 @@ class Operator:
         return NewInvite(user, code, url, expires_at, is_new=user.id == fresh.id)
 
     async def users(self) -> Sequence[User]:
-        return await self._store.users()
+        return await self._users.users()
 
     async def lock(self, username: str, *, locked: bool) -> User:
         now = self._clock()
-        user = await self._changed_user(await self._store.lock(_existing_name(username), now if locked else None))
+        user = await self._changed_user(await self._users.lock(_existing_name(username), now if locked else None))
         self._audit("account.locked" if locked else "account.unlocked", account=user.id, username=user.username)
         if locked:
             await self._announce.devices_ended([each.id for each in await self._store.devices(user.id, now)])
@@ -68,7 +98,7 @@ class Operator:
     async def delete_user(self, username: str) -> User:
         # First, so that no device can log in any more, and what waits for this account ends.
         await self.lock(username, locked=True)
-        user = await self._changed_user(await self._store.delete_user(_existing_name(username)))
+        user = await self._changed_user(await self._users.delete_user(_existing_name(username), self._clock()))
         self._audit("account.deleted", account=user.id, username=user.username)
         return user
 

@@ -16,6 +16,20 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     locked_at: int | None = None
 
 
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """What an account tells an application, each by its scope."""
+
+    email: str | None = None
+    email_verified: bool = False
+    name: str | None = None
+    groups: tuple[str, ...] = ()
+
+
+class Account(NamedTuple):
+    user: User
+    profile: Profile
+
+
 class Device(msgspec.Struct, frozen=True, kw_only=True):
     """One installation in one account, logged in as long as it has a live session.
 
@@ -170,7 +184,7 @@ class Rotation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AccountStore(Protocol):
-    """Users, devices, sessions, invites, activity. Every method is one transaction; a cancelled one leaves nothing.
+    """Devices, sessions, activity. Every method is one transaction; a cancelled one leaves nothing.
     Whatever writes a line of activity merges it as `REPEATED_MS` and `LINES_AT_WILL` say, logins apart.
 
     Any call raises Unavailable when the database is away.
@@ -274,25 +288,8 @@ class AccountStore(Protocol):
     async def note(self, activity: Activity) -> None:
         """Write the line, unless its account is gone."""
 
-    # Names are compared as by `names.compared`. Of several accounts that have shared one since before that, each has to
-    # be written as it is: else BAD_REQUEST is raised.
-
-    async def add_invite(self, invite: Invite, user: User, *, existing: bool = False) -> User | None:
-        """Store the invite for the user of that name, creating the user if there is none; the user as stored. With
-        `existing` none is created: then None, and no invite is stored."""
-
     async def invite(self, code_hash: str) -> Invite | None:
         """The invite, whether it is used, expired or neither."""
-
-    async def users(self) -> Sequence[User]:
-        """Every account, by name."""
-
-    async def lock(self, username: str, at: int | None) -> User | None:
-        """Lock the account at that time, or unlock it (None); the user as stored, None if there is none of that name.
-        Its sessions stay: a locked account has none that is taken for alive."""
-
-    async def delete_user(self, username: str) -> User | None:
-        """Delete the account with all that belongs to it; who it was, None if there is none of that name."""
 
     async def tidy(self, now: int) -> None:
         """Drop what no call can ask for any more: ended sessions, stale invites, old activity, sealed answers."""

@@ -5,7 +5,7 @@ from pairing_ws.accounts.devices import Devices
 from pairing_ws.accounts.key_pairs import KeyPairIssuer
 from pairing_ws.accounts.logins import Logins
 from pairing_ws.accounts.monitor import SessionMonitor
-from pairing_ws.accounts.operator import Operator
+from pairing_ws.accounts.operator import Operator, UserStore
 from pairing_ws.accounts.ports import AccountStore, Tokens
 from pairing_ws.accounts.session_cache import SessionCache
 from pairing_ws.accounts.sessions import Sessions
@@ -27,6 +27,7 @@ class AccountService:
     def __init__(
         self,
         store: AccountStore,
+        users: UserStore,
         bus: Bus,
         limits: Limits,
         push: Push,
@@ -48,4 +49,4 @@ class AccountService:
             store, bus, limits, tokens, issuer, self.announce, cache, monitor, policy, clock, random, here
         )
         self.devices = Devices(store, limits, tokens, self.announce, cache, policy, clock)
-        self.operator = Operator(store, self.announce, policy.public_url, clock, random, audit)
+        self.operator = Operator(store, users, self.announce, policy.public_url, clock, random, audit)

@@ -3,11 +3,11 @@ unless a name ends in `_time` (seconds, as in a JWT)."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
-from pairing_ws.accounts.ports import Activity, Retired, User
+from pairing_ws.accounts.ports import Account, Activity, Retired, User
 
 
 class Algorithm(StrEnum):
@@ -53,20 +53,6 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_public(self) -> bool:
         return self.secret_hash is None and self.jwks is None
-
-
-class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """What an account tells an application, each by its scope."""
-
-    email: str | None = None
-    email_verified: bool = False
-    name: str | None = None
-    groups: tuple[str, ...] = ()
-
-
-class Account(NamedTuple):
-    user: User
-    profile: Profile
 
 
 class AuthorizationCode(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from pairing_ws.oauth.ports import Account
+from pairing_ws.accounts.ports import Account
 
 OPENID = "openid"
 OFFLINE_ACCESS = "offline_access"

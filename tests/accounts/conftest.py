@@ -23,6 +23,7 @@ from pairing_ws.adapters.rate_limits import RateLimits
 from pairing_ws.adapters.sql.account_store import SqlAccounts
 from pairing_ws.adapters.sql.database import open_database
 from pairing_ws.adapters.sql.executor import Database
+from pairing_ws.adapters.sql.user_store import SqlUsers
 from pairing_ws.core.devices import Approver, NewDevice
 from pairing_ws.core.errors import Code, Refused
 from tests.support.clock import FakeClock
@@ -101,6 +102,7 @@ def world(database: Database, tokens: AuthKeys, clock: FakeClock, policy: Policy
     monitor = SessionMonitor(store, clock, session_ended, policy.refresh_key)
     accounts = AccountService(
         store,
+        SqlUsers(database),
         bus,
         RateLimits({}, MemoryCounters()),
         NoPush(),

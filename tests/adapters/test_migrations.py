@@ -12,13 +12,13 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from structlog.testing import capture_logs
 
-from pairing_ws.adapters.sql.account_store import SqlAccounts
+from pairing_ws.accounts.ports import Profile
 from pairing_ws.adapters.sql.client_store import SqlClients
 from pairing_ws.adapters.sql.database import migrate, newest_revision, open_database
 from pairing_ws.adapters.sql.grant_store import SqlGrants
 from pairing_ws.adapters.sql.tables import metadata, revisions
+from pairing_ws.adapters.sql.user_store import SqlUsers
 from pairing_ws.core.errors import Refused
-from pairing_ws.oauth.ports import Profile
 from tests.support.postgres import Postgres
 
 T = TypeVar("T")
@@ -106,7 +106,7 @@ async def test_accounts_whose_names_differ_in_case_alone_all_stay_and_are_named(
         await migrate(url)
     assert [each["names"] for each in logs if each["event"] == "accounts.names_alike"] == [["Alice", "alice", "ALICE"]]
     database = open_database(url)
-    store = SqlAccounts(database)
+    store = SqlUsers(database)
     try:
         assert sorted(each.username for each in await store.users()) == sorted(names)
         # Each is still to be had by its own name, and none by a name that could be several's.
@@ -118,10 +118,10 @@ async def test_accounts_whose_names_differ_in_case_alone_all_stay_and_are_named(
             await store.lock("aLiCe", None)
         assert (await store.lock("BOB", None)) is not None
         # The name is still one name for new accounts.
-        await store.delete_user("Alice")
+        await store.delete_user("Alice", 8)
         with pytest.raises(Refused, match="several accounts"):
-            await store.delete_user("Alice")
-        await store.delete_user("ALICE")
+            await store.delete_user("Alice", 8)
+        await store.delete_user("ALICE", 8)
         left = await store.lock("Alice", None)
         assert left is not None
         assert left.id == "id-alice"

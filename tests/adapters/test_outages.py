@@ -14,6 +14,7 @@ from pairing_ws.adapters.redis.client import RedisClient
 from pairing_ws.adapters.redis.pubsub import RedisBus
 from pairing_ws.adapters.sql.account_store import SqlAccounts
 from pairing_ws.adapters.sql.database import open_database
+from pairing_ws.adapters.sql.user_store import SqlUsers
 from pairing_ws.core.errors import Unavailable
 from tests.support.postgres import Postgres
 from tests.support.redis_kinds import PASSWORD, Kind
@@ -117,7 +118,7 @@ async def read(url: str, times: int = 3) -> None:
     try:
         for _ in range(times):
             with pytest.raises(Unavailable):
-                await store.users()
+                await SqlUsers(store.database).users()
     finally:
         await database.close()
 

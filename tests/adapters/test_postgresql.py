@@ -17,6 +17,7 @@ from pairing_ws.adapters.sql.account_store import SqlAccounts
 from pairing_ws.adapters.sql.database import migrate
 from pairing_ws.adapters.sql.postgresql import POOL_SIZE, PostgresqlDatabase
 from pairing_ws.adapters.sql.tables import devices, users
+from pairing_ws.adapters.sql.user_store import SqlUsers
 from pairing_ws.config.database_url import DatabaseAddress
 from pairing_ws.core.errors import Refused, Unavailable
 from tests.support.postgres import PostgresServer, execute
@@ -225,7 +226,7 @@ async def test_of_many_that_migrate_at_once_each_finds_the_newest_schema(own: Po
     async with asyncio.timeout(BOUND):
         await asyncio.gather(*(migrate(empty) for _ in range(6)))
     async with store_at(empty) as store:
-        assert await store.users() == []
+        assert await SqlUsers(store.database).users() == []
 
 
 def test_the_command_line_works_on_it_and_tells_what_is_wrong_in_one_line(own: PostgresServer, tmp_path: Path) -> None:
@@ -285,10 +286,10 @@ async def test_a_line_so_slow_that_each_answer_comes_but_all_together_take_too_l
 ) -> None:
     await make_account(url, "slow")
     async with store_at(through(line, own, url)) as store:
-        await store.lock("slow", None)
+        await SqlUsers(store.database).lock("slow", None)
         line.delay(1)
         start = time.monotonic()
-        assert await refused(store.lock("slow", 1))
+        assert await refused(SqlUsers(store.database).lock("slow", 1))
         assert time.monotonic() - start < BOUND
         line.delay(0)
 
@@ -316,9 +317,9 @@ async def test_who_waits_too_long_for_an_account_is_told_to_come_back(url: str) 
     await make_account(url, "held")
     async with store_at(f"{url}&lock_timeout=100ms") as store, somebody_else(url) as third:
         await third.execute(of("held", users))
-        assert await refused(store.lock("held", 1))
+        assert await refused(SqlUsers(store.database).lock("held", 1))
         await third.rollback()
-        assert await store.lock("held", 1)
+        assert await SqlUsers(store.database).lock("held", 1)
 
 
 async def test_a_process_that_hangs_with_an_account_in_its_hands_loses_it(
@@ -328,13 +329,13 @@ async def test_a_process_that_hangs_with_an_account_in_its_hands_loses_it(
     short = through(line, own, f"{url}&idle_in_transaction_session_timeout=300ms")
     async with store_at(short) as hanging, store_at(f"{url}&lock_timeout=100ms") as store:
         line.hold_back(b"COMMIT;")
-        commit = asyncio.create_task(refused(hanging.lock("dropped", 1)))
+        commit = asyncio.create_task(refused(SqlUsers(hanging.database).lock("dropped", 1)))
         await eventually(line.caught.is_set, "its commit")
-        assert await refused(store.lock("dropped", 2))
-        await comes_to(False, lambda: refused(store.lock("dropped", 2)))
+        assert await refused(SqlUsers(store.database).lock("dropped", 2))
+        await comes_to(False, lambda: refused(SqlUsers(store.database).lock("dropped", 2)))
         line.heal()
         assert await commit
-        assert [each.locked_at for each in await store.users() if each.username == "dropped"] == [2]
+        assert [each.locked_at for each in await SqlUsers(store.database).users() if each.username == "dropped"] == [2]
 
 
 async def test_a_deadlock_with_somebody_else_is_an_answer_to_come_back(
@@ -363,7 +364,7 @@ async def test_a_connection_that_the_operator_ends_costs_its_own_call_alone(url:
     async with store_at(url) as store, somebody_else(url) as third:
         await asyncio.gather(*(store.ping() for _ in range(5)))
         await third.execute(of("ended", users))
-        waiting = asyncio.create_task(refused(store.lock("ended", 1)))
+        waiting = asyncio.create_task(refused(SqlUsers(store.database).lock("ended", 1)))
 
         async def ended() -> bool:
             return bool((await third.execute(sa.text(f"SELECT pg_terminate_backend(pid) {waits}"))).scalar())
@@ -372,7 +373,7 @@ async def test_a_connection_that_the_operator_ends_costs_its_own_call_alone(url:
         assert await waiting
         await third.rollback()
         await asyncio.gather(*(store.ping() for _ in range(5)))
-        assert await store.lock("ended", 2)
+        assert await SqlUsers(store.database).lock("ended", 2)
 
 
 async def test_a_primary_that_has_become_a_standby_is_left_for_the_new_one(url: str) -> None:
@@ -390,10 +391,10 @@ async def test_a_primary_that_has_become_a_standby_is_left_for_the_new_one(url: 
     before = len(connected)
     await demote("on")
     try:
-        await comes_to(True, lambda: refused(store.lock("written", 1)))
+        await comes_to(True, lambda: refused(SqlUsers(store.database).lock("written", 1)))
     finally:
         await demote("off")
-    await comes_to(False, lambda: refused(store.lock("written", 1)))
+    await comes_to(False, lambda: refused(SqlUsers(store.database).lock("written", 1)))
     await asyncio.gather(*(store.ping() for _ in range(5)))
     # All of them are new.
     assert len(connected) >= before + 5

@@ -14,22 +14,32 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from pairing_ws.accounts.ports import Activity, Invite, User
-from pairing_ws.adapters.sql import passkey_store as sql_passkeys
-from pairing_ws.adapters.sql import statements
+from pairing_ws.adapters.sql import (
+    account_rows,
+    client_store,
+    grant_rows,
+    grant_statements,
+    passkey_store,
+    statements,
+    user_store,
+)
 from pairing_ws.adapters.sql.account_store import SqlAccounts
 from pairing_ws.adapters.sql.database import migrate, open_database
 from pairing_ws.adapters.sql.executor import Conflict, Statement
 from pairing_ws.adapters.sql.sqlite import SqliteDatabase
 from pairing_ws.adapters.sql.tables import metadata
+from pairing_ws.adapters.sql.user_store import SqlUsers
 from pairing_ws.config.database_url import DatabaseAddress
 from pairing_ws.core.errors import Unavailable
 
 NOTE = Activity(user_id="alice", at=0, event="noted")
 Call = Callable[[SqlAccounts], Coroutine[Any, Any, object]]
+# The modules with statements.
+ASKING = (statements, account_rows, user_store, passkey_store, client_store, grant_rows, grant_statements)
 CALLS: dict[str, Call] = {
     "several statements": lambda store: store.note(NOTE),
     "one statement": lambda store: store.forget_sealed("its", "key", ()),
-    "many rows": lambda store: store.delete_user("alice"),
+    "many rows": lambda store: SqlUsers(store.database).delete_user("alice", 1),
 }
 
 
@@ -128,7 +138,7 @@ async def test_a_single_statement_whose_caller_gives_up_writes_nothing_on_whiche
 @pytest.mark.security(29)
 async def test_reading_waits_for_no_writer(store: SqlAccounts, file: Path, somebody_else: sqlite3.Connection) -> None:
     writing = asyncio.create_task(store.note(NOTE))
-    assert [each.id for each in await store.users()] == ["alice"]
+    assert [each.id for each in await SqlUsers(store.database).users()] == ["alice"]
     assert not await lets_others_run(store.devices("alice", 0))
     assert not writing.done()
     somebody_else.execute("COMMIT")
@@ -201,11 +211,11 @@ async def test_what_may_take_long_leaves_the_loop_to_others_and_what_is_short_ta
     for long in (
         store.tidy(0),
         store.descendants("alice"),
-        store.users(),
+        SqlUsers(store.database).users(),
         store.drop_push_token("address"),
         store.revoke("alice", "it", 0, line, by="it", descendants=True, passkeys=True),
         store.revoke_others("alice", "it", 0, line),
-        store.delete_user("alice"),
+        SqlUsers(store.database).delete_user("alice", 1),
     ):
         assert await lets_others_run(long)
 
@@ -215,11 +225,11 @@ def test_whole_tables_are_looked_through_by_those_alone_that_may_take_long(file:
         steps = database.execute(f"EXPLAIN QUERY PLAN {statement.text}", statement.bound_params).fetchall()
         return any(step.startswith(f"SCAN {table}") for *_, step in steps for table in metadata.tables)
 
-    found = [*vars(statements).values(), *vars(sql_passkeys).values()]
+    found = [each for module in ASKING for each in vars(module).values()]
     asked = {each for each in found if isinstance(each, Statement)}
     with closing(sqlite3.connect(file)) as database:
-        assert {each for each in asked if scans(each)} == {statements.USERS, statements.DROP_PUSH}
-        assert all(map(scans, statements.SWEEPS))
+        assert {each for each in asked if scans(each)} == {user_store.USERS, client_store.ALL, statements.DROP_PUSH}
+        assert all(map(scans, (*statements.SWEEPS, *grant_statements.SWEEPS)))
 
 
 async def test_the_wal_stops_growing_and_never_at_the_loops_expense(store: SqlAccounts, file: Path) -> None:
@@ -243,16 +253,16 @@ async def test_what_fails_leaves_nothing_and_harms_nobody_after_it(store: SqlAcc
         user = User(id=name, username=name, display_name=name, created_at=0, locked_at=None)
         return Invite(code_hash="code", user_id=name, expires_at=1, used_at=None), user
 
-    await store.add_invite(*invite("bob"))
+    await SqlUsers(store.database).add_invite(*invite("bob"))
     with pytest.raises(Conflict):
-        await store.add_invite(*invite("carol"))
+        await SqlUsers(store.database).add_invite(*invite("carol"))
     with closing(sqlite3.connect(file)) as database:
         database.execute("ALTER TABLE activity RENAME TO away")
         with pytest.raises(Unavailable):
             await store.rename("alice", "it", "New", NOTE)
         assert database.execute("SELECT name FROM devices").fetchall() == [("It",)]
-    assert [each.id for each in await store.users()] == ["alice", "bob"]
-    assert await store.lock("alice", 1)
+    assert [each.id for each in await SqlUsers(store.database).users()] == ["alice", "bob"]
+    assert await SqlUsers(store.database).lock("alice", 1)
 
 
 async def test_a_database_that_can_not_be_opened_is_tried_again_by_the_next_one(tmp_path: Path, file: Path) -> None:
@@ -261,7 +271,12 @@ async def test_a_database_that_can_not_be_opened_is_tried_again_by_the_next_one(
     store = SqlAccounts(database)
 
     async def opens() -> bool:
-        calls = (store.ping(), store.lock("alice", 0), store.users(), store.ping())
+        calls = (
+            store.ping(),
+            SqlUsers(store.database).lock("alice", 0),
+            SqlUsers(store.database).users(),
+            store.ping(),
+        )
         return not any(isinstance(each, Exception) for each in await asyncio.gather(*calls, return_exceptions=True))
 
     assert not await opens()

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
-from pairing_ws.accounts.ports import Activity, Retired
+from pairing_ws.accounts.ports import Activity, Profile, Retired
 from pairing_ws.adapters.sql.database import open_database
 from pairing_ws.core.errors import Code, Refused
-from pairing_ws.oauth.ports import Algorithm, Client, DeviceGrant, Grant, Profile
+from pairing_ws.oauth.ports import Algorithm, Client, DeviceGrant, Grant
 from tests.support.oauth_stores import HOUR_MS, Stores
 
 TOLD = "https://app.example/logout"
@@ -156,11 +156,11 @@ async def test_nothing_is_granted_by_a_login_that_no_longer_stands(here: Stores)
     locked, ended, gone = await here.login("alice"), await here.login("bob"), await here.login("carol")
     expired = here.new_grant(await here.login("dave"), created_at=here.now + 24 * HOUR_MS)
     foreign = here.new_grant(await here.login("erin"), session_id=locked.session_id)
-    await here.accounts.lock("alice", here.now)
+    await here.users.lock("alice", here.now)
     await here.accounts.end_session(
         ended.session_id, here.now, Activity(user_id=ended.user_id, at=here.now, event="session.logged_out")
     )
-    await here.accounts.delete_user("carol")
+    await here.users.delete_user("carol", here.now)
     cases = [
         (here.new_grant(locked), Code.ACCOUNT_LOCKED),
         (here.new_grant(ended), Code.PAIRING_DENIED),
@@ -309,7 +309,7 @@ async def test_a_consent_to_a_client_or_by_an_account_that_is_gone_is_nothing(he
     await here.client()
     login = await here.login()
     await here.grants.consent(login.user_id, "none", ["openid"], login.device_id, here.now)
-    await here.accounts.delete_user("alice")
+    await here.users.delete_user("alice", here.now)
     await here.grants.consent(login.user_id, "app", ["openid"], login.device_id, here.now)
     assert await here.grants.consented(login.user_id, "app") == frozenset()
 

@@ -11,6 +11,7 @@ from pairing_ws.adapters.sql.account_store import SqlAccounts
 from pairing_ws.adapters.sql.client_store import SqlClients
 from pairing_ws.adapters.sql.executor import Database
 from pairing_ws.adapters.sql.grant_store import SqlGrants
+from pairing_ws.adapters.sql.user_store import SqlUsers
 from pairing_ws.core.devices import NewDevice
 from pairing_ws.oauth.ports import Client, Grant, GrantRotation, NewGrant
 
@@ -23,6 +24,7 @@ class Login:
     user_id: str
     session_id: str
     device_id: str
+    username: str
 
 
 class Stores:
@@ -30,6 +32,7 @@ class Stores:
 
     def __init__(self, database: Database) -> None:
         self.accounts = SqlAccounts(database)
+        self.users = SqlUsers(database)
         self.clients = SqlClients(database)
         self.grants = SqlGrants(database)
         self.now = 1_000_000
@@ -43,10 +46,10 @@ class Stores:
         if by is None:
             fresh = User(id=f"user-{number}", username=username, display_name=username, created_at=self.now)
             invite = Invite(code_hash=f"invite-{number}", user_id=fresh.id, expires_at=self.now + HOUR_MS)
-            user = await self.accounts.add_invite(invite, fresh)
+            user = await self.users.add_invite(invite, fresh)
             assert user
             user_id, origin = user.id, f"invite:{invite.code_hash}"
-        made = Login(user_id, f"session-{number}", device_id or f"device-{number}")
+        made = Login(user_id, f"session-{number}", device_id or f"device-{number}", by.username if by else username)
         session = NewSession(
             id=made.session_id,
             user_id=user_id,

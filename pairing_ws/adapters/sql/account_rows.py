@@ -1,12 +1,31 @@
 """What the stores of accounts, passkeys and grants all do with an account's rows, inside their transactions."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
 from msgspec.structs import asdict
 
-from pairing_ws.accounts.ports import AT_WILL, LINES_AT_WILL, LOGIN, REPEATED_MS, Activity, Session, User
+from pairing_ws.accounts.ports import (
+    AT_WILL,
+    LINES_AT_WILL,
+    LOGIN,
+    REPEATED_MS,
+    Account,
+    Activity,
+    Profile,
+    Session,
+    User,
+)
 from pairing_ws.adapters.sql import statements as ask
-from pairing_ws.adapters.sql.executor import Transaction
-from pairing_ws.adapters.sql.statements import first_of, session_of, struct_of
+from pairing_ws.adapters.sql.executor import Statement, Transaction
+from pairing_ws.adapters.sql.statements import columns_of, first_of, param, session_of, struct_of
+from pairing_ws.adapters.sql.tables import users
 
+ACCOUNT = Statement(
+    sa.select(*columns_of(User, users), *columns_of(Profile, users)).where(users.c.id == param("account"))
+)
 # A line that is repeated is among the newest.
 LINES_COMPARED = 20
 
@@ -47,3 +66,18 @@ def _repeated_line(db: Transaction, line: Activity) -> int | None:
     same = next((each.id for each in lines if (each.device_name, each.ip, each.by_name) == said), None)
     full = line.event in AT_WILL and len(lines) >= LINES_AT_WILL
     return lines[0].id if full and same is None else same
+
+
+def account_of(db: Transaction, user_id: str) -> Account | None:
+    """The account with what it tells applications; None if there is no such account."""
+    for row in db.rows(ACCOUNT, account=user_id):
+        values, cut = tuple(row), len(User.__struct_fields__)
+        return Account(struct_of(User, values[:cut]), _profile(values[cut:]))
+    return None
+
+
+def _profile(row: Sequence[Any]) -> Profile:
+    values = dict(zip(Profile.__struct_fields__, row, strict=True))
+    values["email_verified"] = bool(values["email_verified"])
+    values["groups"] = msgspec.json.decode(values["groups"] or b"[]", type=tuple[str, ...])
+    return Profile(**values)

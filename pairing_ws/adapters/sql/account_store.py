@@ -1,4 +1,4 @@
-"""Users, devices, sessions, invites and activity in SQL: SQLite here, PostgreSQL by another URL. Core, no ORM."""
+"""Devices, sessions and activity in SQL: SQLite here, PostgreSQL by another URL. Core, no ORM."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence, Set
@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence, Set
 import msgspec
 from msgspec.structs import asdict
 
-from pairing_ws.accounts.names import compared
 from pairing_ws.accounts.ports import (
     LOGIN,
     Activity,
@@ -18,8 +17,8 @@ from pairing_ws.accounts.ports import (
     Rotation,
     Session,
     StartedSession,
-    User,
 )
+from pairing_ws.adapters.sql import grant_rows
 from pairing_ws.adapters.sql import statements as ask
 from pairing_ws.adapters.sql.account_rows import add_activity, lock_account, session_by_id
 from pairing_ws.adapters.sql.executor import (
@@ -33,6 +32,7 @@ from pairing_ws.adapters.sql.executor import (
     single_write,
     write,
 )
+from pairing_ws.adapters.sql.grant_rows import end_grants, revoke_apps_let_in_by, revoke_apps_let_in_by_others
 from pairing_ws.adapters.sql.login_eligibility import approver_gone, login_eligibility
 from pairing_ws.adapters.sql.statements import first_of, session_of, struct_of
 from pairing_ws.core.devices import NewDevice
@@ -48,9 +48,9 @@ NO_ADDRESS = {"push_kind": None, "push_address": None}
 class SqlAccounts(Store):
     """See `accounts.ports.AccountStore` for what each method promises.
 
-    Every transaction takes its rows in one order, so that there is no deadlock: the account, its sessions, its devices.
-    A transaction that holds the account's row has the account for itself: devices are counted, let in and revoked one
-    after the other. A refresh does without it, for it only changes a row that exists.
+    Every transaction takes its rows in one order, so that there is no deadlock: the account, its sessions, its devices,
+    its grants. A transaction that holds the account's row has the account for itself: devices are counted, let in and
+    revoked one after the other. A refresh does without it, for it only changes a row that exists.
     """
 
     @read
@@ -126,6 +126,8 @@ class SqlAccounts(Store):
         address = {"push_kind": "fcm-token", "push_address": pushed_to} if pushed_to else NO_ADDRESS
         db.change(ask.REGISTER, **asdict(fresh), **address)
         db.change(ask.BEGIN, **asdict(session), retired=b"[]")
+        if eligibility.has_unrevoked_session:
+            end_grants(db, grant_rows.OF_REPLACED, "replaced", now, device=session.device_id)
         line = Activity(user_id=user.id, at=now, event=LOGIN, device_id=fresh.id, device_name=device.name, ip=device.ip)
         if eligibility.has_live_session:
             # It may have been another machine that has the same code.
@@ -193,6 +195,8 @@ class SqlAccounts(Store):
         why = activity.event.removeprefix("session.")
         for (device_id,) in db.rows(ask.END_SESSION, session=session_id, now=at, why=why):
             db.change(ask.DROP_PUSH_OF_DEVICE, device=device_id)
+            which = grant_rows.OF_STOLEN if why == "key_reused" else grant_rows.OF_LOGGED_OUT
+            end_grants(db, which, why, at, session=session_id)
             add_activity(db, activity)
 
     # Devices
@@ -262,6 +266,7 @@ class SqlAccounts(Store):
         ended = [each for each in alive if each in to_revoke and (each != by or by == device_id)]
         line = msgspec.structs.replace(activity, device_id=device_id, device_name=names[device_id])
         self._revoke(db, ended, at, line)
+        revoke_apps_let_in_by(db, user_id, to_revoke - {by} if descendants else ended, at)
         if passkeys and (ended or descendants):
             self._take_passkeys(db, user_id, to_revoke - {by}, activity)
         return ended
@@ -280,6 +285,7 @@ class SqlAccounts(Store):
         lock_account(db, user_id)
         ended = [each for each in self._live_devices(db, user_id, at) if each != except_device]
         self._revoke(db, ended, at, activity)
+        revoke_apps_let_in_by_others(db, user_id, except_device, at)
         return ended
 
     @long_read
@@ -325,61 +331,9 @@ class SqlAccounts(Store):
         if lock_account(db, line.user_id):
             add_activity(db, line)
 
-    # Users and invites
-
-    async def add_invite(self, invite: Invite, user: User, *, existing: bool = False) -> User | None:
-        try:
-            return await self._add_invite(invite, user, existing=existing)
-        except Conflict:
-            # Another call has made the account at this moment.
-            return await self._add_invite(invite, user, existing=existing)
-
-    @write
-    def _add_invite(self, db: Transaction, invite: Invite, user: User, *, existing: bool) -> User | None:
-        named = self._named(db, user.username)
-        if named is None and not existing:
-            # SQLite is given every column.
-            unset = {"email": None, "email_verified": False, "name": None, "groups": None}
-            db.change(ask.ADD_USER, **asdict(user), **unset, compared_name=compared(user.username), namesake=0)
-            named = self._named(db, user.username)
-        if named is not None:
-            db.change(ask.ADD_INVITE, **asdict(invite) | {"user_id": named.id})
-        return named
-
-    def _named(self, db: Transaction, username: str) -> User | None:
-        """The account of that name, which is then held; None if there is none."""
-        found = db.rows(ask.USERS_CALLED, name=username, compared=compared(username))
-        called = [struct_of(User, row) for row in found]
-        exact = [each for each in called if each.username == username]
-        if len(called) > 1 and not exact:
-            names = ", ".join(repr(each.username) for each in called)
-            raise Refused(Code.BAD_REQUEST, f"several accounts have that name, write it as one of them: {names}")
-        return next(iter(exact or called), None)
-
     @read
     def invite(self, db: Transaction, code_hash: str) -> Invite | None:
         return first_of(Invite, db.rows(ask.INVITE, code=code_hash))
-
-    @long_read
-    def users(self, db: Transaction) -> Sequence[User]:
-        return [struct_of(User, row) for row in db.rows(ask.USERS)]
-
-    @write
-    def lock(self, db: Transaction, username: str, at: int | None) -> User | None:
-        user = self._named(db, username)
-        if user is None:
-            return None
-        db.change(ask.LOCK_USER, account=user.id, at=at)
-        return msgspec.structs.replace(user, locked_at=at)
-
-    @long_write
-    def delete_user(self, db: Transaction, username: str) -> User | None:
-        user = self._named(db, username)
-        if user:
-            # Left to the foreign keys, devices would go first.
-            db.change(ask.DELETE_SESSIONS, account=user.id)
-            db.change(ask.DELETE_USER, account=user.id)
-        return user
 
     async def tidy(self, now: int) -> None:
         for sweep in ask.SWEEPS:

@@ -7,7 +7,16 @@ import msgspec
 import sqlalchemy as sa
 
 from pairing_ws.adapters.sql import grant_rows
-from pairing_ws.adapters.sql.executor import Conflict, Statement, Store, Transaction, long_write, read, single_write
+from pairing_ws.adapters.sql.executor import (
+    Conflict,
+    Statement,
+    Store,
+    Transaction,
+    long_read,
+    long_write,
+    read,
+    single_write,
+)
 from pairing_ws.adapters.sql.grant_rows import end_grants
 from pairing_ws.adapters.sql.statements import columns_of, param
 from pairing_ws.adapters.sql.tables import oauth_clients
@@ -47,7 +56,7 @@ class SqlClients(Store):
     def get(self, db: Transaction, client_id: str) -> Client | None:
         return next((_client(row) for row in db.rows(GET, client=client_id)), None)
 
-    @read
+    @long_read
     def all(self, db: Transaction) -> Sequence[Client]:
         return [_client(row) for row in db.rows(ALL)]
 

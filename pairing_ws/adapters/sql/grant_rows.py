@@ -75,3 +75,9 @@ def revoke_apps_let_in_by(db: Transaction, user_id: str, device_ids: Iterable[st
     for each in sorted(device_ids):
         end_grants(db, OF_DEVICE, "device_revoked", at, account=user_id, device=each)
         db.change(FORGET_CONSENTS_ON, account=user_id, device=each)
+
+
+def revoke_apps_let_in_by_others(db: Transaction, user_id: str, device_id: str, at: int) -> None:
+    """The same for all devices but this one."""
+    end_grants(db, OF_OTHER_DEVICES, "device_revoked", at, account=user_id, device=device_id)
+    db.change(FORGET_CONSENTS_ON_OTHERS, account=user_id, device=device_id)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from pairing_ws.accounts.ports import Retired, User
 from pairing_ws.adapters.sql.executor import Statement, Upsert
-from pairing_ws.adapters.sql.statements import ALIVE, NOW, columns_of, param, struct_of, sweep
+from pairing_ws.adapters.sql.statements import ALIVE, NOW, columns_of, param, sweep
 from pairing_ws.adapters.sql.tables import (
     devices,
     oauth_clients,
@@ -19,7 +19,7 @@ from pairing_ws.adapters.sql.tables import (
     sessions,
     users,
 )
-from pairing_ws.oauth.ports import Account, Grant, LogoutNotice, Profile
+from pairing_ws.oauth.ports import Grant, LogoutNotice
 
 _GRANT_ID = oauth_grants.c.id == param("grant")
 # Begin
@@ -96,11 +96,8 @@ TOUCH = Statement(
 )
 OWNER = Statement(sa.select(oauth_grants.c.user_id).where(_GRANT_ID))
 
-# Accounts and consents
+# Consents
 
-ACCOUNT = Statement(
-    sa.select(*columns_of(User, users), *columns_of(Profile, users)).where(users.c.id == param("account"))
-)
 _MINE = (oauth_consents.c.user_id == param("account"), oauth_consents.c.client_id == param("client"))
 CONSENTED = Statement(sa.select(oauth_consents.c.scope).where(*_MINE))
 # An update that changes nothing: what another device consented to before stays its.
@@ -167,21 +164,6 @@ def _grant(row: Sequence[Any]) -> Grant:
     own["offline"] = bool(own["offline"])
     own["retired"] = msgspec.json.decode(own["retired"], type=tuple[Retired, ...])
     return Grant(user=user, **own)
-
-
-def account_of(found: Sequence[Sequence[Any]]) -> Account | None:
-    if not found:
-        return None
-    values = tuple(found[0])
-    cut = len(User.__struct_fields__)
-    return Account(struct_of(User, values[:cut]), profile_of(values[cut:]))
-
-
-def profile_of(row: Sequence[Any]) -> Profile:
-    values = dict(zip(Profile.__struct_fields__, row, strict=True))
-    values["email_verified"] = bool(values["email_verified"])
-    values["groups"] = msgspec.json.decode(values["groups"] or b"[]", type=tuple[str, ...])
-    return Profile(**values)
 
 
 def notice_of(row: Sequence[Any]) -> LogoutNotice:

@@ -6,10 +6,10 @@ from contextlib import suppress
 import msgspec
 from msgspec.structs import asdict
 
-from pairing_ws.accounts.ports import Activity, Retired
+from pairing_ws.accounts.ports import Account, Activity, Retired
 from pairing_ws.adapters.sql import grant_rows
 from pairing_ws.adapters.sql import grant_statements as ask
-from pairing_ws.adapters.sql.account_rows import add_activity, lock_account
+from pairing_ws.adapters.sql.account_rows import account_of, add_activity, lock_account
 from pairing_ws.adapters.sql.executor import (
     Conflict,
     Statement,
@@ -21,10 +21,10 @@ from pairing_ws.adapters.sql.executor import (
     write,
 )
 from pairing_ws.adapters.sql.grant_rows import end_grants
-from pairing_ws.adapters.sql.grant_statements import account_of, grant_of, grants_of, notice_of
+from pairing_ws.adapters.sql.grant_statements import grant_of, grants_of, notice_of
 from pairing_ws.adapters.sql.statements import TIDY_ROWS
 from pairing_ws.core.errors import Code, Refused
-from pairing_ws.oauth.ports import Account, Grant, GrantRotation, LogoutNotice, NewGrant
+from pairing_ws.oauth.ports import Grant, GrantRotation, LogoutNotice, NewGrant
 
 DAY_MS = 86_400_000
 
@@ -138,7 +138,7 @@ class SqlGrants(Store):
 
     @read
     def account(self, db: Transaction, user_id: str) -> Account | None:
-        return account_of(db.rows(ask.ACCOUNT, account=user_id))
+        return account_of(db, user_id)
 
     @read
     def consented(self, db: Transaction, user_id: str, client_id: str) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""The statements on the accounts' tables. `account_store.py` runs them, and says in which order.
+"""The statements on sessions, devices and activity. `account_store.py` runs them, and says in which order.
 
 A statement that reads a struct selects its columns in the order of its fields.
 """
@@ -258,22 +258,7 @@ REPEAT = Statement(
     )
 )
 
-# Users and invites
-
 INVITE = Statement(sa.select(*columns_of(Invite, invites)).where(invites.c.code_hash == param("code")))
-ADD_INVITE = Statement(invites.insert())
-# An update that changes nothing, so that the row found there is still there in the end.
-ADD_USER = Upsert(users, ["compared_name", "namesake"], change=["compared_name"])
-USERS = Statement(USER.order_by(users.c.compared_name, users.c.username))
-USERS_CALLED = Statement(
-    USER.where((users.c.username == param("name")) | (users.c.compared_name == param("compared")))
-    .order_by(users.c.username)
-    .with_for_update()
-)
-LOCK_USER = Statement(users.update().where(users.c.id == param("account")).values(locked_at=param("at")))
-DELETE_SESSIONS = Statement(sessions.delete().where(OF_ACCOUNT))
-DELETE_USER = Statement(users.delete().where(users.c.id == param("account")))
-
 # Tidying
 
 
