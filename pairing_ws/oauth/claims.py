@@ -4,10 +4,11 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from pairing_ws.accounts.ports import Account
 from pairing_ws.accounts.refresh_keys import RefreshKey
 from pairing_ws.core import codes
 from pairing_ws.oauth import scopes
-from pairing_ws.oauth.ports import Account, Client, ClientTokens, Grant, NewGrant
+from pairing_ws.oauth.ports import Client, ClientTokens, Grant, NewGrant
 from pairing_ws.oauth.types import Policy, TokenSet
 
 

@@ -2,6 +2,7 @@
 RFC 9700, section 4.14.2; RFC 9449, section 5)."""
 
 from pairing_ws.accounts import refresh_keys as keys
+from pairing_ws.accounts.ports import Account
 from pairing_ws.accounts.refresh_keys import RefreshKey, RefreshOutcome
 from pairing_ws.core import codes
 from pairing_ws.core.audit import Audit
@@ -10,7 +11,7 @@ from pairing_ws.core.ports import Limits
 from pairing_ws.oauth import protocol
 from pairing_ws.oauth.claims import Issuer, Occasion
 from pairing_ws.oauth.errors import Error, OAuthError, invalid_grant
-from pairing_ws.oauth.ports import Account, Grant, GrantRotation, GrantStore
+from pairing_ws.oauth.ports import Grant, GrantRotation, GrantStore
 from pairing_ws.oauth.types import Policy, TokenRequest, TokenSet
 
 

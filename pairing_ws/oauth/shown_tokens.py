@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pairing_ws.accounts import refresh_keys as keys
+from pairing_ws.accounts.ports import Account
 from pairing_ws.accounts.refresh_keys import RefreshKey
 from pairing_ws.core import codes
 from pairing_ws.core.audit import Audit
@@ -13,7 +14,7 @@ from pairing_ws.core.network import block
 from pairing_ws.core.ports import Limits
 from pairing_ws.oauth import protocol, scopes
 from pairing_ws.oauth.errors import Error, OAuthError, invalid_client
-from pairing_ws.oauth.ports import Account, ClientTokens, Grant, GrantStore
+from pairing_ws.oauth.ports import ClientTokens, Grant, GrantStore
 from pairing_ws.oauth.protocol import ShownToken
 from pairing_ws.oauth.types import Policy, ProvenKey, TokenRequest
 

@@ -125,9 +125,9 @@ async def test_an_unknown_code_and_one_whose_time_is_over_are_refused(world: Wor
 
 async def test_a_login_that_ended_or_an_account_that_is_locked_since_gives_nothing(world: World) -> None:
     code = await world.code()
-    await world.stores.accounts.lock("alice", world.clock())
+    await world.stores.users.lock("alice", world.clock())
     assert await refused_with(world.redeem(code)) == "invalid_grant"
-    await world.stores.accounts.lock("alice", None)
+    await world.stores.users.lock("alice", None)
     assert await refused_with(world.granted(session_id="none")) == "invalid_grant"
     assert await refused_with(world.granted(user_id="none")) == "invalid_grant"
     await world.redeem(code)

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from pairing_ws.accounts.ports import User
+from pairing_ws.accounts.ports import Account, Profile, User
 from pairing_ws.core.errors import Code, Refused
 from pairing_ws.oauth import scopes
-from pairing_ws.oauth.ports import Account, Client, Profile
+from pairing_ws.oauth.ports import Client
 from tests.oauth.conftest import ISSUER, REDIRECT, World, refused_with
 from tests.support.client_tokens import PlainTokens, claims
 from tests.support.oauth_stores import Stores
@@ -68,7 +68,7 @@ async def test_tokens_that_are_none_or_over_are_refused(world: World) -> None:
 
 async def test_a_locked_accounts_token_is_refused(world: World) -> None:
     given = await world.granted()
-    await world.stores.accounts.lock("alice", world.clock())
+    await world.stores.users.lock("alice", world.clock())
     assert await refused_with(world.user_info(given.access_token)) == "invalid_token"
 
 
