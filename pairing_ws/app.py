@@ -21,6 +21,7 @@ from pairing_ws.accounts.types import Policy as AccountPolicy
 from pairing_ws.adapters.audit_log import audit
 from pairing_ws.adapters.backend import Backend
 from pairing_ws.adapters.jwt.access_tokens import AuthKeys
+from pairing_ws.adapters.jwt.client_tokens import JwtClientTokens
 from pairing_ws.adapters.jwt.dpop import DpopProofs
 from pairing_ws.adapters.jwt.host_assertions import host_keys
 from pairing_ws.adapters.jwt.key_file import signing_keys
@@ -44,6 +45,8 @@ from pairing_ws.core import codes
 from pairing_ws.core.clock import Clock, system_clock
 from pairing_ws.core.devices import Approver
 from pairing_ws.core.errors import Refused
+from pairing_ws.oauth.browser_login import BrowserLogins
+from pairing_ws.oauth.consent import Authorizations
 from pairing_ws.pairing import service as pairing
 from pairing_ws.pairing.ports import PairingStore
 from pairing_ws.pairing.types import Policy as PairingPolicy
@@ -53,6 +56,7 @@ from pairing_ws.web.asyncapi import asyncapi
 from pairing_ws.web.calls import CALLS, Call
 from pairing_ws.web.drain import Drain
 from pairing_ws.web.handlers.operation import Operation, document
+from pairing_ws.web.oauth.endpoints import ENDPOINTS
 from pairing_ws.web.openapi import openapi
 from pairing_ws.web.services import Services
 from pairing_ws.web.sockets.sockets import PATHS, Sockets, not_upgraded
@@ -127,6 +131,7 @@ def create_app(
         *described,
         Call("GET", "/openapi.json", document(lambda: openapi(described, settings.public_url)), 200),
         Call("GET", "/asyncapi.json", document(lambda: asyncapi(settings.public_url)), 200),
+        *ENDPOINTS,
         *(Call("GET", path, not_upgraded, 426) for path in PATHS),
     )
 
@@ -170,7 +175,7 @@ def build(
     keys = KeyRing(signing_keys(settings, clock), clock)
     database = open_database(settings.database_url)
     accounts_store, clients, grants = SqlAccounts(database), SqlClients(database), SqlGrants(database)
-    bus, store, _codes, counters, fingerprints = _build_backend(settings, clock)
+    bus, store, code_store, counters, fingerprints = _build_backend(settings, clock)
     limits = RateLimits(rules(settings), counters)
 
     async def end_pairings(device_ids: Sequence[str]) -> None:
@@ -246,7 +251,31 @@ def build(
         audit,
     )
     proofs = DpopProofs(settings.public_url, keys.pepper, clock, counters)
-    services = Services(settings, pairings, account_service, step_ups, proofs, settings.proxies, clock, random, Drain())
+    authorizations = Authorizations(
+        clients,
+        grants,
+        code_store,
+        JwtClientTokens(keys, settings.public_url),
+        account_service.sessions,
+        limits,
+        BrowserLogins(keys.pepper),
+        settings.public_url,
+        clock,
+        random,
+        audit,
+    )
+    services = Services(
+        settings,
+        pairings,
+        account_service,
+        step_ups,
+        authorizations,
+        proofs,
+        settings.proxies,
+        clock,
+        random,
+        Drain(),
+    )
     key_sharing = KeySharing(keys, SqlFingerprints(database), fingerprints, clock)
     opened = [bus, push] if isinstance(push, AbstractAsyncContextManager) else [bus]
     return Components(services, store, bus, accounts_store, clients, grants, keys, key_sharing, database, opened)

@@ -265,6 +265,7 @@ const EVENTS = {
   'session.logged_out': 'A device logged itself out',
   'session.replaced': 'An older login ended, for a device with the same code logged in',
   'session.key_reused': 'A copied key was stopped',
+  'app.added': 'An application got access',
   'passkey.added': 'A passkey was added',
   'passkey.removed': 'A passkey was removed',
   'passkey.copied': 'A copied passkey was stopped',

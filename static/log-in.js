@@ -23,6 +23,9 @@ import { ENDS, explain, MISSED, SESSION_ENDS } from './words.js';
 
 /** @typedef {import('./pairing.js').Pairing} Pairing */
 
+/** Where a login on this page leads. */
+let arrive = () => drawLoggedIn(true);
+
 /** After this long without an answer the page says what it waits for. */
 const SLOW = 2000;
 
@@ -216,7 +219,7 @@ export function offerInvite(code, again) {
 export function askIfThatIsYou(
   /** @type {import('./pairing.js').Login} */ login,
   again,
-  { confirmed = () => drawLoggedIn(true), replaced = false } = {},
+  { replaced = false } = {},
 ) {
   const { displayName, username } = login.user;
   const refuse = async () => {
@@ -252,7 +255,7 @@ export function askIfThatIsYou(
       button('Continue', () => {
         session.adopt(login);
         showUser();
-        confirmed();
+        arrive();
       }),
     ),
     // Below, where no second tap on what led here can meet it.
@@ -310,9 +313,11 @@ export function showUser() {
 
 /**
  * Where every page begins: takes up the session, and asks again if a reload interrupted "is that you?".
- * @param {{loggedIn: () => void, loggedOut: () => void, confirmed?: () => void}} ways  `confirmed`: that was me
+ * @param {{loggedIn: () => void, loggedOut: () => void, confirmed?: () => void}} ways  `confirmed`: that was me, after
+ *   each login on this page
  */
-export async function enter({ loggedIn, loggedOut, confirmed = undefined }) {
+export async function enter({ loggedIn, loggedOut, confirmed = arrive }) {
+  arrive = confirmed;
   let inside;
   const slow = setTimeout(
     () =>
@@ -344,7 +349,7 @@ export async function enter({ loggedIn, loggedOut, confirmed = undefined }) {
   showUser();
   const unconfirmed = session.unconfirmed();
   const replaced = session.wasSomebody();
-  if (inside && unconfirmed) askIfThatIsYou(unconfirmed, () => location.reload(), { confirmed, replaced });
+  if (inside && unconfirmed) askIfThatIsYou(unconfirmed, () => location.reload(), { replaced });
   else if (inside) loggedIn();
   else {
     const why = SESSION_ENDS[session.takeEnd() ?? ''];

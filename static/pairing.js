@@ -191,6 +191,13 @@ export const stepUp = (
 ) => call('POST', 'sessions/current/step-up', { by: { authKey }, body: proof });
 
 /**
+ * Answers an application's authorization request: `redirectTo`, or the `question` that the person has to decide first.
+ * @param {{query: string, decision?: 'approve' | 'deny', started?: string}} request
+ * @param {string} authKey
+ */
+export const authorize = (request, authKey) => call('POST', 'authorizations', { by: { authKey }, body: request });
+
+/**
  * Repeats a call that may be repeated (the same holder gets the same answer) while nothing but the network is wrong.
  * @template T
  * @param {() => Promise<T>} attempt

@@ -24,7 +24,8 @@ export async function withProof(call) {
   return session.withKey(call);
 }
 
-async function prove() {
+/** Asks for the passkey, at once. */
+export async function prove() {
   const { publicKey } = await session.withKey(stepUpOptions);
   const { challenge, allowCredentials } = publicKey;
   const credential = await asked(() =>

@@ -62,6 +62,14 @@ const PROBLEMS = {
   passkey_cancelled: ['No passkey', 'You did not use a passkey, or it took too long. Try again when you are ready.'],
   passkey_known: ['You have that passkey', 'This passkey is in your account already.'],
   passkey_unavailable: ['No passkey here', 'This browser cannot use passkeys at this address.'],
+  authorization_invalid: [
+    'This link is broken',
+    'The application sent you here with a link that cannot be answered. Go back to it and start again from there.',
+  ],
+  authorization_stale: [
+    'That took a while',
+    'The application may not wait for you any more. Start again, here or there.',
+  ],
   foreign_origin: [
     'Open this site by its own address',
     'This page was opened under another name than the server’s own, and there it cannot keep you logged in. Type the address that the server was set up with.',
@@ -99,6 +107,18 @@ function stepUpRequired(methods) {
     text: 'This needs a passkey, and your account has none. Ask the people who run this server for an invitation, log out all your devices, log in with it and add a passkey under “Your devices” at once.',
   };
 }
+
+/** What an application gets by a scope. @type {Record<string, string>} */
+const SCOPES = {
+  openid: 'That it is you: a number that stands for your account here',
+  profile: 'Your name and user name',
+  email: 'Your e-mail address',
+  groups: 'The groups that you belong to',
+  address: 'Your postal address, if it is known here',
+  phone: 'Your phone number, if it is known here',
+  offline_access: 'To stay connected while you are away, until you end it under “Your devices”',
+};
+export const scopeText = (/** @type {string} */ scope) => SCOPES[scope] ?? `What it calls ${quoted(scope)}`;
 
 /** @param {import('./pairing.js').Initiator} initiator  who showed the code */
 export function wrongDirection(initiator) {

@@ -57,6 +57,8 @@ REQUIREMENTS = {
     "36": "What a session may see ends with it within 5 s, on sockets, long polls and all that waits",
     "37": "Clocks of two servers may differ by 60 s, and no client's clock matters",
     "38": "One untrusted party can't speak in the product's voice, hide what the owner must see or shut others out",
+    "39": "An answer to an application goes to its own registered address alone, and no request is answered by half",
+    "40": "Nobody but the person in front of it says yes to an application",
 }
 
 

@@ -21,6 +21,7 @@ RATES = {
     "rename": "30/hour",
     "presence": "60/hour",
     "step_up": "60/hour",
+    "authorize": "300/minute",
     "asked": "5/hour",
     "origin": "60/hour",
 }

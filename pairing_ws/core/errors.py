@@ -37,6 +37,8 @@ class Code(StrEnum):
     DEVICE_LIMIT = "device_limit"
     PASSKEY_LIMIT = "passkey_limit"
     ALREADY_REFRESHED = "already_refreshed"
+    AUTHORIZATION_INVALID = "authorization_invalid"
+    AUTHORIZATION_STALE = "authorization_stale"
     INVITE_USED = "invite_used"
     INVITE_EXPIRED = "invite_expired"
     PAIRING_CANCELLED = "pairing_cancelled"

@@ -15,11 +15,14 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from pairing_ws.core.json_depth import is_deep
+from pairing_ws.oauth.errors import Error
 from pairing_ws.oauth.ports import Client
 from pairing_ws.oauth.redirects import answer_address, is_registered
+from pairing_ws.oauth.scopes import KNOWN
 
-# In characters. The answer repeats `state` in a header, of which common proxies take 4 KiB in all.
-MAX_QUERY = 8192
+# In characters. An address has at most 8 KiB in all; the answer repeats `state` in a header, of which common proxies
+# take 4 KiB in all.
+MAX_QUERY = 7168
 MAX_STATE = 2048
 MAX_NONCE = 1024
 MAX_SCOPE = 1024
@@ -36,9 +39,9 @@ PARAMETERS = frozenset({
 })  # fmt: skip
 # What we don't do at all, each with its own word (OpenID Connect Core, section 3.1.2.6).
 _NOT_SUPPORTED = {
-    "request": "request_not_supported",
-    "request_uri": "request_uri_not_supported",
-    "registration": "registration_not_supported",
+    "request": Error.REQUEST_NOT_SUPPORTED,
+    "request_uri": Error.REQUEST_URI_NOT_SUPPORTED,
+    "registration": Error.REGISTRATION_NOT_SUPPORTED,
 }
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: +[\x21\x23-\x5b\x5d-\x7e]+)*")
@@ -73,9 +76,9 @@ REASONS = {
 
 
 class AuthorizationError(Exception):
-    """The client is told, by a redirect. `error` is the protocol's word; `description` repeats nothing that came."""
+    """The client is told, by a redirect. `description` is as in `OAuthError`, and repeats nothing that came."""
 
-    def __init__(self, error: str, description: str) -> None:
+    def __init__(self, error: Error, description: str) -> None:
         super().__init__(error, description)
         self.error = error
         self.description = description
@@ -111,7 +114,7 @@ class Destination(NamedTuple):
 
 
 class AuthorizationRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that may be granted. `scopes` are those that the client can get, in its order. `subject` is the only
+    """A request that may be granted. `scopes` are those that the client gets. `subject` is the only
     account that it is about, None for any. `max_age` in seconds."""
 
     client: Client
@@ -196,7 +199,7 @@ def checked(
 
 
 def _invalid(description: str) -> AuthorizationError:
-    return AuthorizationError("invalid_request", description)
+    return AuthorizationError(Error.INVALID_REQUEST, description)
 
 
 def _refuse_unfit(given: Parameters) -> None:
@@ -213,20 +216,20 @@ def _refuse_other_flows(values: Mapping[str, str]) -> None:
     if kind is None:
         raise _invalid("response_type is missing")
     if kind != "code":
-        raise AuthorizationError("unsupported_response_type", "response_type has to be code")
+        raise AuthorizationError(Error.UNSUPPORTED_RESPONSE_TYPE, "response_type has to be code")
     if values.get("response_mode", "query") != "query":
         raise _invalid("response_mode has to be query")
 
 
 def _scopes(values: Mapping[str, str], client: Client) -> tuple[str, ...]:
-    """Those that the client can get. Others are passed over (OpenID Connect Core, section 3.1.2.1), and the token
-    endpoint says which were left."""
+    """Those that the client gets: what it was registered with, or else all that mean something here. Others are passed
+    over (OpenID Connect Core, section 3.1.2.1); the token endpoint says what was left."""
     wanted = values.get("scope", "")
     if not _SCOPE.fullmatch(wanted):
-        raise AuthorizationError("invalid_scope", "scope has to name one or more, with spaces in between")
-    found = tuple(each for each in dict.fromkeys(wanted.split()) if each == "openid" or each in client.scopes)
+        raise AuthorizationError(Error.INVALID_SCOPE, "scope has to name one or more, with spaces in between")
+    found = tuple(each for each in dict.fromkeys(wanted.split()) if each in (client.scopes or KNOWN))
     if not found:
-        raise AuthorizationError("invalid_scope", "scope names none that this client can get")
+        raise AuthorizationError(Error.INVALID_SCOPE, "scope names none that this client can get")
     return found
 
 

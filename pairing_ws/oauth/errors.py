@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class Error(StrEnum):
-    """Values of `error`: RFC 6749 (sections 4.1.2.1 and 5.2), 6750, 7009, 8628 and 9449."""
+    """Values of `error`: RFC 6749 (sections 4.1.2.1 and 5.2), 6750, 7009, 8628, 9449; OpenID Connect Core (3.1.2.6)."""
 
     INVALID_REQUEST = "invalid_request"
     INVALID_CLIENT = "invalid_client"
@@ -19,6 +19,13 @@ class Error(StrEnum):
     USE_DPOP_NONCE = "use_dpop_nonce"
     SERVER_ERROR = "server_error"
     TEMPORARILY_UNAVAILABLE = "temporarily_unavailable"
+    UNSUPPORTED_RESPONSE_TYPE = "unsupported_response_type"
+    ACCESS_DENIED = "access_denied"
+    LOGIN_REQUIRED = "login_required"
+    CONSENT_REQUIRED = "consent_required"
+    REQUEST_NOT_SUPPORTED = "request_not_supported"
+    REQUEST_URI_NOT_SUPPORTED = "request_uri_not_supported"
+    REGISTRATION_NOT_SUPPORTED = "registration_not_supported"
 
 
 class OAuthError(Exception):

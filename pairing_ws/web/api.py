@@ -58,11 +58,12 @@ class Api:
         return self._page(path, headers, pages.scope_of_page(scope), receive, send)
 
     async def _call(self, path: str, request: RequestContext, send: Send) -> None:
-        method, route = request.scope["method"], NO_ROUTE
+        method, route, cors = request.scope["method"], NO_ROUTE, True
         try:
             if refused := self._gate.refusal(request.scope, path, request.headers):
                 raise refused
             route, calls = self._calls_at(path, request.scope)
+            cors = all(each.cors for each in calls.values())
             call = calls.get(method) or (calls.get("GET") if method == "HEAD" else None)
             answer = self._answer(call, request) if call else self._without_call(method, calls, request.headers)
             response = await answer
@@ -75,7 +76,7 @@ class Api:
             log.exception("call.failed", call=route)
             response = problem(failure())
         count(method, route, response.status_code)
-        headers = self._gate.add_security_headers(response.raw_headers, request.headers)
+        headers = self._gate.add_security_headers(response.raw_headers, request.headers, cors=cors)
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else response.body})
 
@@ -105,7 +106,8 @@ class Api:
 
     async def _without_call(self, method: str, calls: dict[str, Call], headers: RequestHeaders) -> Response:
         # Also for a path that is none: the page may then read that it is none.
-        if method == "OPTIONS" and (answer := self._gate.cors.preflight(headers)):
+        readable = all(each.cors for each in calls.values())
+        if method == "OPTIONS" and readable and (answer := self._gate.cors.preflight(headers)):
             return answer
         if not calls:
             raise not_found()

@@ -7,7 +7,7 @@ import msgspec
 from starlette.responses import Response
 
 from pairing_ws.core.errors import Code
-from pairing_ws.web.handlers import accounts, pairings, passkeys
+from pairing_ws.web.handlers import accounts, oauth, pairings, passkeys
 from pairing_ws.web.paths import API
 from pairing_ws.web.request.context import RequestContext
 from pairing_ws.web.wire.accounts import (
@@ -22,6 +22,7 @@ from pairing_ws.web.wire.accounts import (
     Revoked,
     SteppedUp,
 )
+from pairing_ws.web.wire.oauth import Authorization, AuthorizeRequest
 from pairing_ws.web.wire.pairings import ClaimedPairing, CreatedPairing, OpenPairings, PairingView, ReservedCode
 from pairing_ws.web.wire.requests import (
     AcceptRequest,
@@ -49,7 +50,8 @@ class Call:
 
     `status`, `answer` and `media_type` are of its success; `answer_headers` are those it adds, and `ETag` among them
     means that `If-None-Match` counts. `proofs` are the ways to be let in (empty: anybody may ask), `refusals` the codes
-    beside those that every call can meet, `query` the names in the query string that count.
+    beside those that every call can meet, `query` the names in the query string that count. Without `cors` no page of
+    another origin reads the answer, whoever it is.
     """
 
     method: str
@@ -63,6 +65,7 @@ class Call:
     query: tuple[str, ...] = ()
     answer_headers: tuple[str, ...] = ()
     media_type: str = "application/json"
+    cors: bool = True
 
 
 _ENDED = (Code.INVALID_STATE, Code.PAIRING_CANCELLED, Code.PAIRING_EXPIRED)
@@ -186,6 +189,11 @@ CALLS: tuple[Call, ...] = (
         "POST", f"{API}/invites/accept", accounts.accept_invite, 200, Keys, AcceptRequest,
         proofs=(SECRET, DEVICE),
         refusals=(Code.DEVICE_HEADERS_REQUIRED, Code.NOT_FOUND, Code.INVITE_USED, Code.INVITE_EXPIRED, *_LOGIN),
+        answer_headers=("Set-Cookie",),
+    ),
+    Call(
+        "POST", f"{API}/authorizations", oauth.authorize, 200, Authorization, AuthorizeRequest,
+        proofs=(KEY,), refusals=(Code.AUTHORIZATION_INVALID, Code.AUTHORIZATION_STALE, Code.ACCOUNT_LOCKED),
         answer_headers=("Set-Cookie",),
     ),
 )  # fmt: skip

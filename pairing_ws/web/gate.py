@@ -45,11 +45,13 @@ class RequestGate:
         return None
 
     def add_security_headers(
-        self, answer: list[tuple[bytes, bytes]], request: RequestHeaders
+        self, answer: list[tuple[bytes, bytes]], request: RequestHeaders, *, cors: bool = True
     ) -> list[tuple[bytes, bytes]]:
         """The answer's own raw headers, those of every answer that it lacks, and CORS's."""
         own = [name for name, _ in answer if name in self._safe_names]
         missing = [each for each in self._safe_headers if each[0] not in own] if own else self._safe_headers
+        if not cors:
+            return [*answer, *missing]
         return [*answer, *missing, (b"vary", b"Origin"), *self.cors.headers(request)]
 
     def secured(self, response: Response, request: RequestHeaders) -> Response:

@@ -47,6 +47,7 @@ TAGS = {
     "devices": "the devices that are logged in to an account",
     "passkeys": "the passkeys by which a person proves to be there",
     "activity": "what happened to an account",
+    "authorizations": "applications that a person logs in to (OpenID Connect)",
     "invites": "the first device, and the way back after all are lost",
     OPERATION: "health, metrics, and the public keys of authKeys",
 }

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from html import escape
 from pathlib import Path
 from string import Template
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -75,15 +75,18 @@ def _page(file: str, public_url: str) -> Callable[[Request], Awaitable[Response]
     public = urlsplit(public_url)
 
     async def endpoint(request: Request) -> Response:
-        # Under another name, of this machine or with the dot of the root, neither Origin nor cookie nor the codes would
-        # fit.
-        host = request.headers.get("host", public.netloc).lower()
-        if host != public.netloc and (is_local(public.hostname or "") or host.partition(":")[0].endswith(".")):
+        if is_other_name(request.headers.get("host", public.netloc).lower(), public):
             query = f"?{request.url.query}" if request.url.query else ""
             return RedirectResponse(f"{public.scheme}://{public.netloc}{quote(request.url.path)}{query}")
         return FileResponse(STATIC / file, headers=headers, media_type="text/html")
 
     return endpoint
+
+
+def is_other_name(host: str, public: SplitResult) -> bool:
+    """Whether a page is asked for under another name of this machine, or with the dot of the root: neither Origin nor
+    cookie nor the codes would fit there."""
+    return host != public.netloc and (is_local(public.hostname or "") or host.partition(":")[0].endswith("."))
 
 
 # What a person reads who is refused a page: a heading and a sentence.
@@ -148,14 +151,15 @@ def _drawn(code: Code, scope: Scope, root: str) -> str:
     title, text = WORDS.get(code, OTHERWISE)
     meant = _meant(str(scope["path"]).removeprefix(scope[ROOT]))
     links = sorted(LINKS.items(), key=lambda item: item[0] != meant)
+    buttons = "\n        ".join(
+        f'  <a class="button {"secondary" if index else "primary"}" href="{root}{page}">{escape(words)}</a>'
+        for index, (page, words) in enumerate(links)
+    )
     return Template((STATIC / "refused.html").read_text()).substitute(
         root=root,
         title=escape(title),
         text=escape(text),
-        links="\n        ".join(
-            f'  <a class="button {"secondary" if index else "primary"}" href="{root}{page}">{escape(words)}</a>'
-            for index, (page, words) in enumerate(links)
-        ),
+        more=f'<div class="row">\n        {buttons}\n        </div>',
     )
 
 

@@ -134,6 +134,16 @@ SHAPES: Mapping[Code, Shape] = {
         "The key was exchanged, and its successor is in use",
         "the refreshKey was exchanged, and the new one is in use; another tab may hold it",
     ),
+    Code.AUTHORIZATION_INVALID: Shape(
+        400,
+        "The authorization request can't be answered",
+        "it names no registered client, or no redirect URI of that client: nobody may be sent an answer",
+    ),
+    Code.AUTHORIZATION_STALE: Shape(
+        409,
+        "The authorization request is too old",
+        "more than 30 minutes lie between the request and the decision; begin again at the application",
+    ),
     Code.INVITE_USED: Shape(409, "The invite has been used", "somebody has logged in with the invite"),
     Code.INVITE_EXPIRED: Shape(410, "The invite has expired", "its 15 minutes are over"),
     Code.PAIRING_CANCELLED: Shape(410, "The pairing was cancelled", "its creator took it back"),

@@ -10,6 +10,7 @@ from pairing_ws.config.settings import Settings
 from pairing_ws.core import codes
 from pairing_ws.core.clock import Clock
 from pairing_ws.core.ports import Proofs
+from pairing_ws.oauth.consent import Authorizations
 from pairing_ws.pairing.service import PairingService
 from pairing_ws.web.drain import Drain
 
@@ -26,6 +27,7 @@ class Services:
     pairings: PairingService[LoggedIn]
     accounts: AccountService
     step_ups: StepUpService
+    authorizations: Authorizations
     proofs: Proofs
     proxies: tuple[Network, ...]
     clock: Clock

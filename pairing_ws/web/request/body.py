@@ -18,13 +18,9 @@ BODY_SECONDS = 10.0
 async def read_body(request: RequestContext, kind: type[BodyT]) -> BodyT:
     """What the client sent as JSON, as `kind`; an absent body is an empty object.
 
-    Raises BAD_REQUEST, UNSUPPORTED_MEDIA_TYPE, TOO_LARGE and REQUEST_TIMEOUT, and ClientDisconnect.
+    Raises BAD_REQUEST, UNSUPPORTED_MEDIA_TYPE and what `read_raw` raises.
     """
-    try:
-        async with Timeout(BODY_SECONDS):
-            raw = await _received(request.receive)
-    except TimeoutError:
-        raise Refused(Code.REQUEST_TIMEOUT, f"the body has to be here within {BODY_SECONDS:.0f} seconds") from None
+    raw = await read_raw(request)
     # RFC 8259, section 8.1: a byte order mark may be there, and says nothing.
     raw = raw.removeprefix(codecs.BOM_UTF8)
     if not raw:
@@ -36,6 +32,15 @@ async def read_body(request: RequestContext, kind: type[BodyT]) -> BodyT:
     if media_type != "application/json":
         raise Refused(Code.UNSUPPORTED_MEDIA_TYPE, "send the body as application/json")
     return decode(raw, kind)
+
+
+async def read_raw(request: RequestContext) -> bytes:
+    """Raises TOO_LARGE and REQUEST_TIMEOUT, and ClientDisconnect."""
+    try:
+        async with Timeout(BODY_SECONDS):
+            return await _received(request.receive)
+    except TimeoutError:
+        raise Refused(Code.REQUEST_TIMEOUT, f"the body has to be here within {BODY_SECONDS:.0f} seconds") from None
 
 
 async def _received(receive: Receive) -> bytes:

@@ -1,4 +1,4 @@
-"""The refreshKey's cookie: reading it, setting it, and taking away what others have planted under its name."""
+"""The cookies: reading and setting them, and taking away what others have planted under the refreshKey's name."""
 
 import re
 from typing import Any
@@ -12,14 +12,41 @@ from pairing_ws.web.paths import API
 from pairing_ws.web.request.headers import RequestHeaders
 
 REFRESH_COOKIE = "pairing_refresh"
-_REFRESH_COOKIES = re.compile(rf"(?:^|;)[ \t]*{REFRESH_COOKIE}[ \t]*=([^;]*)")
+# No neighbour can plant one with the prefix, by which somebody would be logged in to applications as another person.
+LOGIN_COOKIE = "pairing_login"
+SECURE_LOGIN_COOKIE = f"__Host-{LOGIN_COOKIE}"
 
 
 def refresh_cookies(headers: RequestHeaders) -> tuple[str, ...]:
+    return _values(headers, REFRESH_COOKIE)
+
+
+def login_marks(headers: RequestHeaders, settings: Settings) -> tuple[str, ...]:
+    """See `oauth.browser_login.BrowserLogins.mark`."""
+    return _values(headers, SECURE_LOGIN_COOKIE if settings.secure_cookies else LOGIN_COOKIE)
+
+
+def _values(headers: RequestHeaders, name: str) -> tuple[str, ...]:
     """The values under our cookie's name, each once: a neighbour below our domain may have planted another."""
     # Not by the standard library, which reads a quoted value in time that grows with the square of its length.
-    found = (each for value in headers.all(b"cookie") for each in _REFRESH_COOKIES.findall(value))
+    pattern = re.compile(rf"(?:^|;)[ \t]*{name}[ \t]*=([^;]*)")
+    found = (each for value in headers.all(b"cookie") for each in pattern.findall(value))
     return tuple(dict.fromkeys(_unquoted(each.strip()) for each in found))
+
+
+def set_login_mark(response: Response, mark: str, settings: Settings) -> None:
+    """It comes back with a navigation from another site, but for a POST. With the prefix it has to be for every path;
+    elsewhere it is for the authorization endpoint."""
+    secure = settings.secure_cookies
+    response.set_cookie(
+        SECURE_LOGIN_COOKIE if secure else LOGIN_COOKIE,
+        mark,
+        max_age=settings.refresh_key_seconds,
+        path="/" if secure else f"{urlsplit(settings.public_url).path}/oauth",
+        secure=secure,
+        httponly=True,
+        samesite="lax",
+    )
 
 
 def set_refresh_cookie(response: Response, refresh_key: str, settings: Settings) -> None:

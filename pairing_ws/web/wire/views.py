@@ -11,6 +11,8 @@ from pairing_ws.accounts.types import LoggedIn
 from pairing_ws.core.clock import iso
 from pairing_ws.core.errors import Code
 from pairing_ws.core.network import Place
+from pairing_ws.oauth import consent
+from pairing_ws.oauth.redirects import shown_host
 from pairing_ws.pairing.machine import ClientRequest, Pairing, Status
 from pairing_ws.pairing.types import Created, Role, View
 from pairing_ws.web.wire.accounts import (
@@ -24,6 +26,7 @@ from pairing_ws.web.wire.accounts import (
     SessionView,
     UserView,
 )
+from pairing_ws.web.wire.oauth import AskingClient, Authorization, Question
 from pairing_ws.web.wire.pairings import (
     ClaimedPairing,
     ClientView,
@@ -199,3 +202,20 @@ def _activity(line: accounts.Activity) -> ActivityLine:
         count=line.count,
         first_at=iso(line.first_at) if line.first_at is not None else None,
     )
+
+
+def authorization(answer: consent.Redirect | consent.Question) -> Authorization:
+    if isinstance(answer, consent.Redirect):
+        return Authorization(redirect_to=answer.to)
+    client = answer.client
+    asking = AskingClient(
+        id=client.id, name=client.name, host=shown_host(answer.redirect_uri), logo_uri=client.logo_uri
+    )
+    question = Question(
+        needs=answer.needs,
+        client=asking,
+        scopes=list(answer.scopes),
+        missing=list(answer.missing),
+        started=answer.started,
+    )
+    return Authorization(question=question)
