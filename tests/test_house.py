@@ -9,8 +9,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "pairing_ws"
+TESTS = ROOT / "tests"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 EVERY_FILE = sorted(each for folder in ("pairing_ws", "tests") for each in (ROOT / folder).rglob("*.py"))
+
+TEST_FILES = {each.name for each in EVERY_FILE if each.name.startswith("test_")}
 
 # What each room may know of the house beside itself. `app` and `cli` know nearly all, and no room knows `cli`.
 MAY_IMPORT = {
@@ -122,6 +125,14 @@ def test_every_module_says_first_what_it_is(path: Path) -> None:
 @pytest.mark.parametrize("path", [each for each in EVERY_FILE if each.name.startswith("test_")], ids=name_of)
 def test_every_test_file_says_first_what_may_live_in_it(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@pytest.mark.parametrize("path", [each for each in EVERY_FILE if TESTS in each.parents], ids=name_of)
+def test_what_tests_share_is_in_no_test_file(path: Path) -> None:
+    """Whoever edits a test would break another one, and an imported fixture or test is collected twice."""
+    froms = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    named = [part for node in froms for part in (*(node.module or "").split("."), *(each.name for each in node.names))]
+    assert not [each for each in named if f"{each}.py" in TEST_FILES]
 
 
 def test_nothing_is_called_utils() -> None:

@@ -24,6 +24,7 @@ from pairing_ws.adapters.jwt.key_file import change_key_file, make_key_file, rea
 from pairing_ws.adapters.jwt.key_ring import KeyRing
 from pairing_ws.adapters.jwt.key_set import RETIRED_KEPT_MS, KeySet
 from tests.support.clock import FakeClock
+from tests.support.tokens import parts, unpacked
 
 ISSUER = "http://localhost:8000"
 DAY_MS = 86_400_000
@@ -59,15 +60,6 @@ def issue(auth_keys: AuthKeys, clock: FakeClock, lives_ms: int = 600_000) -> str
     return auth_keys.issue(
         user_id="user", session_id="session", device_id="device", amr="qr", now=clock(), expires_at=clock() + lives_ms
     )
-
-
-def parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    header, claims, _ = token.split(".")
-    return unpacked(header), unpacked(claims)
-
-
-def unpacked(part: str) -> dict[str, Any]:
-    return dict(json.loads(base64.urlsafe_b64decode(part + "==")))
 
 
 def packed(value: object) -> str:

@@ -16,7 +16,7 @@ from .conftest import (
     shown_link,
     type_code,
 )
-from .test_flows import is_logged_in_as, shown_number
+from .steps import is_logged_in_as, shown_number
 
 STATIC = Path(__file__).resolve().parents[2] / "static"
 SCRIPTS = sorted(STATIC.glob("*.js"))

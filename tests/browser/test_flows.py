@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.async_api import FilePayload, Page, WebSocketRoute, expect
+from playwright.async_api import FilePayload, WebSocketRoute, expect
 
 from tests.support.client import Api
 
@@ -20,27 +20,9 @@ from .conftest import (
     shown_code,
     type_code,
 )
+from .steps import allow, is_logged_in_as, scan, shown_number
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-
-async def scan(page: Page) -> None:
-    await page.get_by_role("button", name="Scan with the camera").click()
-
-
-async def allow(page: Page) -> None:
-    await heading(page, "Let this device in?")
-    await page.get_by_role("button", name="Allow").click()
-
-
-async def shown_number(page: Page) -> str:
-    return await page.locator("#verification-number [aria-hidden]").inner_text()
-
-
-async def is_logged_in_as(page: Page, name: str) -> None:
-    await heading(page, re.compile(f"You are now {name}", re.IGNORECASE))
-    await page.get_by_role("button", name="Continue").click()
-    await heading(page, "You are logged in")
 
 
 async def test_a_new_device_logs_in_when_the_phone_scans_its_code_with_the_camera(

@@ -17,7 +17,7 @@ from .conftest import (
     shown_code,
     type_code,
 )
-from .test_flows import allow, is_logged_in_as, shown_number
+from .steps import allow, is_logged_in_as, shown_number
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

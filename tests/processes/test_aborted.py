@@ -1,7 +1,6 @@
 """Clients that go away in the middle of anything, or don't read: nothing is half done, and nobody else notices."""
 
 import asyncio
-import json
 import random
 import socket as sockets
 import struct
@@ -11,24 +10,11 @@ import pytest
 
 from tests.processes.conftest import Pair, at
 from tests.support.client import NewDevice, code_of, device_headers, told, until
+from tests.support.raw import raw, upgrade
 from tests.support.servers import RedisServer, Server, eventually
 
 ABORTED = 500
 CHOSEN_SECRET = "c2VjcmV0LW9mLW15LW93bi1jaG9pY2U"
-
-
-def raw(server: Server, method: str, path: str, headers: dict[str, str], body: object = None) -> bytes:
-    """The request as bytes."""
-    text = b"" if body is None else json.dumps(body).encode()
-    given = {"Host": f"127.0.0.1:{server.port}", "Content-Type": "application/json", "Content-Length": str(len(text))}
-    lines = [f"{method} /api/v1{path} HTTP/1.1", *(f"{name}: {value}" for name, value in (given | headers).items())]
-    return "\r\n".join([*lines, "", ""]).encode() + text
-
-
-def upgrade(server: Server, pairing_id: str, headers: dict[str, str]) -> bytes:
-    wanted = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
-    key = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
-    return raw(server, "GET", f"/pairings/{pairing_id}/socket", wanted | key | headers)
 
 
 async def abort(server: Server, request: bytes, after: float, *, by_reset: bool) -> None:

@@ -13,9 +13,9 @@ import pytest
 import websockets
 
 from tests.processes.conftest import Pair, at, refusal
-from tests.processes.test_step_up import HOST, STEP_UP, word
 from tests.support.client import Api, Phone
 from tests.support.embedded import fresh_phone, invite_in
+from tests.support.host import HOST, STEP_UP, word
 from tests.support.keys import BoundDevice
 from tests.support.limits import NO_LIMITS
 from tests.support.servers import RedisServer

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.processes.test_aborted import raw, upgrade
 from tests.support.client import Api, device_headers
+from tests.support.raw import raw, upgrade
 from tests.support.servers import Server, eventually
 
 PING = 0x89

@@ -1,83 +1,26 @@
 """Races over two processes: of many callers one wins, the losers are told so, and both processes agree."""
 
 import asyncio
-import random
 from collections import Counter
 
 import httpx2
 import pytest
 
 from tests.processes.conftest import ON_EACH_DATABASE, ON_POSTGRESQL, Pair, at, refusal
-from tests.support.client import Api, NewDevice, Phone
+from tests.processes.races import approved, claims_at_once, decisions_at_once, logins_at_once
+from tests.support.client import Phone
 from tests.support.servers import RedisServer
-
-
-async def approved(pair: Pair, phone: Phone) -> NewDevice:
-    device = await pair.one.new_pairing()
-    await phone.claim(device.pairing)
-    assert (await phone.approve(device.id)).status_code == 200
-    return device
-
-
-DECIDE = (Phone.approve, Phone.deny)
-
-
-async def known(pair: Pair, phone: Phone) -> Phone:
-    """Both processes have the session in mind, so that a race is run by the pairing alone."""
-    for api in (pair.one, pair.two):
-        assert (await at(api, phone).get("/me")).status_code == 200
-    return phone
 
 
 @pytest.mark.security(3)
 @pytest.mark.mitigation("6.1.3")
 async def test_of_sixty_accounts_that_claim_one_code_one_wins_and_only_it_can_approve(pair: Pair) -> None:
-    phones = [at((pair.one, pair.two)[index % 2], await pair.phone()) for index in range(60)]
-    await asyncio.gather(*(known(pair, phone) for phone in phones))
-    for _ in range(4):
-        device = await pair.one.new_pairing()
-        answers = await asyncio.gather(*(phone.claim(device.pairing) for phone in phones))
-        assert Counter(answer.status_code for answer in answers) == {200: 1, 409: 59}
-    losers = [phone for phone, answer in zip(phones, answers, strict=True) if answer.status_code == 409]
-    winner = next(phone for phone, answer in zip(phones, answers, strict=True) if answer.status_code == 200)
-    assert {refusal(answer) for answer in answers if answer.status_code == 409} == {(409, "already_claimed")}
-    assert all("newDevice" not in answer.json() for answer in answers if answer.status_code == 409)
-    tries = await asyncio.gather(*(decide(phone, device.id) for phone in losers for decide in DECIDE))
-    assert {refusal(answer) for answer in tries} == {(404, "not_found")}
-    assert (await winner.approve(device.id)).status_code == 200
+    await claims_at_once(pair, accounts=60, rounds=4)
 
 
 @pytest.mark.security(4)
 async def test_approve_deny_and_cancel_at_once_end_in_one_state_that_both_processes_see(pair: Pair) -> None:
-    phone = await known(pair, await pair.phone())
-    apis = (pair.one, pair.two)
-    for round_ in range(12):
-        device = await pair.one.new_pairing()
-        await phone.claim(device.pairing)
-        calls = [(api, call) for api in apis for call in ("approve", "deny", "cancel")] * 9
-        random.Random(round_).shuffle(calls)
-        answers = await asyncio.gather(*(_decide(api, call, phone, device) for api, call in calls))
-        final = {(await at(api, device).poll()).json()["status"] for api in apis}
-        assert len(final) == 1
-        status = final.pop()
-        # Approved may be overtaken by denied or cancelled, never the other way round.
-        ender = {"denied": "deny", "cancelled": "cancel"}[status]
-        winners = {call for (_, call), answer in zip(calls, answers, strict=True) if answer.is_success}
-        assert ender in winners
-        assert winners <= {ender, "approve"}
-        told = {refusal(answer)[1] for answer in answers if not answer.is_success}
-        assert told == {"invalid_state" if status == "denied" else "pairing_cancelled"}
-        for api in apis:
-            assert not (await at(api, phone).approve(device.id)).is_success
-            assert not (await at(api, device).log_in()).is_success
-            assert (await at(api, device).poll()).json()["status"] == status
-    assert await pair.sessions_and_devices(phone) == (1, 1)
-
-
-async def _decide(api: Api, call: str, phone: Phone, device: NewDevice) -> httpx2.Response:
-    if call == "cancel":
-        return await api.http.delete(f"/pairings/{device.id}", headers=device.headers)
-    return await api.http.post(f"/pairings/{device.id}/{call}", headers=phone.headers)
+    await decisions_at_once(pair, rounds=12)
 
 
 @pytest.mark.security(4)
@@ -103,15 +46,7 @@ async def test_login_against_deny_ends_in_a_session_or_a_denial_never_in_both(pa
 @pytest.mark.mitigation("6.1.3")
 @ON_EACH_DATABASE
 async def test_a_hundred_logins_at_once_over_two_processes_are_one_session_one_device_one_key(pair: Pair) -> None:
-    phone = await pair.phone()
-    device = await approved(pair, phone)
-    answers = await asyncio.gather(*(at((pair.one, pair.two)[index % 2], device).log_in() for index in range(100)))
-    assert {answer.status_code for answer in answers} == {200}
-    for field in ("refreshKey", "authKey"):
-        assert len({answer.json()[field] for answer in answers}) == 1
-    assert await pair.sessions_and_devices(phone) == (2, 2)
-    key = answers[0].json()["refreshKey"]
-    assert (await pair.two.http.post("/sessions/refresh", json={"refreshKey": key})).status_code == 200
+    await logins_at_once(pair, callers=100)
 
 
 @pytest.mark.security(5)

@@ -14,11 +14,11 @@ import pytest
 import websockets
 
 from tests.processes.conftest import at, end_in, ready, refusal
+from tests.support.answers import assert_safe
 from tests.support.client import Api, device_headers, socket, told, until
 from tests.support.embedded import fresh_phone
 from tests.support.limits import NO_LIMITS
 from tests.support.servers import RedisServer, Server, eventually, running
-from tests.web.test_answers import assert_safe
 
 UNAVAILABLE = (503, "unavailable")
 

@@ -3,6 +3,7 @@ flows: nothing he can use."""
 
 import base64
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,21 @@ import sqlalchemy as sa
 
 from pairing_ws.adapters.sql.database import open_database
 from pairing_ws.adapters.sql.tables import metadata
-from tests.adapters.test_fcm import google, key  # noqa: F401
 from tests.processes.conftest import Pair, at
 from tests.support.client import Api, code_of, device_headers, socket, told
 from tests.support.embedded import fresh_phone
-from tests.support.google import Google, credentials
+from tests.support.google import Google, credentials, new_key, standing_in
 from tests.support.limits import NO_LIMITS
 from tests.support.postgres import Postgres
 from tests.support.servers import RedisServer, eventually, running
 
 ADDRESS = "push-address-of-the-new-device"
+
+
+@pytest.fixture
+async def google() -> AsyncIterator[Google]:
+    async with standing_in(new_key()) as google:
+        yield google
 
 
 async def whole_flows(pair: Pair) -> dict[str, str]:
@@ -132,7 +138,7 @@ async def test_no_secret_is_in_a_log_in_redis_or_in_the_database(
 @pytest.mark.security(17, 21)
 async def test_no_secret_is_in_metrics_problems_pushes_or_postgresql(
     tmp_path: Path,
-    google: Google,  # noqa: F811
+    google: Google,
     redis_server: RedisServer,
     postgres_server: Postgres,
 ) -> None:

@@ -18,10 +18,10 @@ from joserfc.jwk import ECKey
 
 from pairing_ws.adapters.jwt.key_file import read_key_file
 from pairing_ws.adapters.jwt.key_set import without_made
-from tests.adapters.test_access_tokens import parts
 from tests.support.client import Api, device_headers
 from tests.support.limits import NO_LIMITS
 from tests.support.servers import RedisServer, Server, running, wait_for
+from tests.support.tokens import parts
 
 
 @pytest.fixture

@@ -1,11 +1,7 @@
 """Approvals that need a recent proof, over HTTP on two processes: passkeys, the host's word, and what is worth none."""
 
 import asyncio
-import base64
-import hmac
-import json
 import secrets
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,17 +9,15 @@ from typing import Any
 import httpx2
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from tests.processes.conftest import Pair, at, refusal
 from tests.support.authenticator import PRESENT, VERIFIED, Authenticator, b64
 from tests.support.client import Api, NewDevice, Phone
+from tests.support.host import HOST, STEP_UP, word
 from tests.support.limits import NO_LIMITS
 from tests.support.servers import RedisServer, Server, running
 
-STEP_UP = "/sessions/current/step-up"
-HOST = ECKey.generate_key("P-256", {"kid": "host-1"})
 NEEDED = (403, "step_up_required")
 REFUSED = (403, "step_up_refused")
 
@@ -295,35 +289,6 @@ async def test_an_account_has_at_most_ten_passkeys_however_many_come_at_once(pai
 
 
 # The host's word
-
-
-def word(phone: Phone, key: Any = HOST, header: Any = None, **claims: Any) -> str:
-    """Claims are values, or functions of the present second."""
-    now = int(time.time())
-    said = {
-        "aud": phone.api.url.replace("127.0.0.1", "localhost"),
-        "sub": phone.keys["user"]["id"],
-        "sid": session_of(phone),
-        "auth_time": now - 5,
-        "exp": now + 120,
-        **claims,
-    }
-    present = {name: value(now) if callable(value) else value for name, value in said.items()}
-    plain = {name: value for name, value in present.items() if value is not None}
-    kind = {"alg": "ES256", "typ": "step-up+jwt", **(header or {})}
-    if isinstance(key, ECKey):
-        return jwt.encode(kind, plain, key, algorithms=["ES256"])
-    signed = ".".join(b64(json.dumps(part).encode()) for part in (kind, plain))
-    return f"{signed}.{b64(hmac.digest(key, signed.encode(), 'sha256')) if key else ''}"
-
-
-def session_of(phone: Phone) -> str:
-    return str(jwt_claims(phone.keys["authKey"])["sid"])
-
-
-def jwt_claims(token: str) -> dict[str, Any]:
-    part = token.split(".")[1]
-    return dict(json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))))
 
 
 async def test_the_hosts_word_lets_this_session_approve_and_counts_once(

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from joserfc.jwk import ECKey
 
 from tests.support.client import Api, device_headers
+from tests.support.tokens import parts
 
 PUBLIC = ("kty", "crv", "x", "y")
 
@@ -61,8 +62,7 @@ def ath(auth_key: str) -> str:
 
 
 def payload(token: str) -> dict[str, Any]:
-    part = token.split(".")[1]
-    return dict(json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))))
+    return parts(token)[1]
 
 
 @dataclass

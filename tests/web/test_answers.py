@@ -3,9 +3,9 @@
 import json
 
 import pytest
-import websockets
 
 from pairing_ws.web.calls import CALLS
+from tests.support.answers import assert_safe
 from tests.support.client import Api, code_of, device_headers
 from tests.support.embedded import embedded
 from tests.support.servers import Server
@@ -18,22 +18,6 @@ PATHS = [
     "/metrics", "/openapi.json", "/asyncapi.json", "/.well-known/jwks.json", "/phone/",
     "/api/v1/devices/", "/api/v1/pairings/",
 ]  # fmt: skip
-
-
-def assert_safe(headers: "websockets.Headers | object") -> None:
-    policy = {
-        name: value
-        for name, _, value in (part.strip().partition(" ") for part in headers["content-security-policy"].split(";"))  # type: ignore[index]
-    }
-    assert policy["default-src"] == "'none'"
-    assert policy["script-src"] == "'self'"
-    assert policy["style-src"] == "'self'"
-    assert policy["frame-ancestors"] == "'none'"
-    assert policy["base-uri"] == "'none'"
-    assert "unsafe" not in str(policy)
-    assert headers["x-content-type-options"] == "nosniff"  # type: ignore[index]
-    assert headers["referrer-policy"] == "no-referrer"  # type: ignore[index]
-    assert headers["x-frame-options"] == "DENY"  # type: ignore[index]
 
 
 @pytest.mark.security(22)

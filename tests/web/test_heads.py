@@ -13,9 +13,9 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from pairing_ws.transport.request_limits import MAX_HEAD_BYTES
-from tests.processes.test_aborted import upgrade
 from tests.support.client import Api
 from tests.support.embedded import PLAIN_UVICORN, Embedded, embedded
+from tests.support.raw import upgrade
 from tests.support.servers import Server
 
 pytestmark = pytest.mark.security(25)

@@ -12,7 +12,7 @@ from pairing_ws.transport.connection_limits import ConnectionLimits
 from pairing_ws.transport.http1 import HttpProtocol
 from pairing_ws.transport.request_limits import HEAD_TIMEOUT, WRITE_TIMEOUT
 from pairing_ws.transport.websocket import WebSocketProtocol
-from tests.web.test_whole_answers import BODY, GET, LENGTH, UPGRADE, Transport, part, start
+from tests.support.transport import BODY, GET, LENGTH, UPGRADE, Transport, part, start
 
 KEPT = 75
 

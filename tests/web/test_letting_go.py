@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import websockets
 
-from tests.processes.test_aborted import raw
 from tests.support.client import Api, NewDevice, socket, told
 from tests.support.embedded import PLAIN_UVICORN, Embedded, embedded
 from tests.support.limits import NO_LIMITS, NO_LIMITS_INSIDE
+from tests.support.raw import raw
 from tests.support.servers import RedisServer, Server, eventually, running
 from tests.web.conftest import NewPhone
 

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
+from tests.support.answers import assert_safe
 from tests.support.client import Api
 from tests.support.servers import Server
 from tests.web.conftest import refusal
-from tests.web.test_answers import assert_safe
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 

@@ -11,7 +11,7 @@ from uvicorn.server import ServerState
 
 from pairing_ws.transport.connection_limits import ConnectionLimits
 from pairing_ws.transport.http1 import HttpProtocol
-from tests.web.test_whole_answers import Transport
+from tests.support.transport import Transport
 
 Kind = Callable[[uvicorn.Config, ServerState, dict[str, Any]], asyncio.Protocol]
 

@@ -16,12 +16,12 @@ import websockets
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from pairing_ws.transport.websocket import WebSocketProtocol
+from tests.support.answers import assert_safe
 from tests.support.client import Api, NewDevice, Phone, device_headers, socket, told, until
 from tests.support.embedded import Embedded, embedded, fresh_phone
 from tests.support.limits import NO_LIMITS, NO_LIMITS_INSIDE
 from tests.support.servers import Server, running
 from tests.web.conftest import NewPhone
-from tests.web.test_answers import assert_safe
 
 PROTOCOL = websockets.Subprotocol("pairing.v1")
 CAP = 10.0

@@ -20,50 +20,10 @@ from pairing_ws.transport.request_cycle import RequestCycle
 from pairing_ws.transport.request_limits import MAX_OVERHEAD_BYTES, MAX_PIPELINED_BYTES, MAX_PIPELINED_REQUESTS
 from pairing_ws.transport.response_head import HeaderLineCache
 from pairing_ws.transport.websocket import WebSocketProtocol
+from tests.support.transport import BODY, GET, LENGTH, UPGRADE, Transport, part, start
 
-GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 AT_ONCE = b"GET /at-once HTTP/1.1\r\nHost: x\r\n\r\n"
-UPGRADE = (
-    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-)
-BODY = b"hello"
-LENGTH = (b"content-length", b"5")
 SAFE = {"X-Safe": "yes"}
-
-
-class Transport:
-    def __init__(self) -> None:
-        self.written: list[bytes] = []
-        self.closed = self.aborted = self.paused = False
-        self.protocol: Any = None
-
-    def get_extra_info(self, name: str) -> Any:
-        return ("127.0.0.1", 1) if name in ("peername", "sockname") else None
-
-    def write(self, data: bytes) -> None:
-        self.written.append(data)
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def close(self) -> None:
-        self.closed = True
-
-    def abort(self) -> None:
-        self.closed = self.aborted = True
-
-    def pause_reading(self) -> None:
-        self.paused = True
-
-    def resume_reading(self) -> None:
-        self.paused = False
-
-    def set_write_buffer_limits(self, high: int) -> None:
-        pass
-
-    def set_protocol(self, protocol: Any) -> None:
-        self.protocol = protocol
 
 
 App = Callable[[Any, Any, Any], Any]
@@ -75,14 +35,6 @@ def answering(*messages: dict[str, Any]) -> App:
             await send(each)
 
     return app
-
-
-def start(*headers: tuple[bytes, bytes], status: int = 200) -> dict[str, Any]:
-    return {"type": "http.response.start", "status": status, "headers": list(headers)}
-
-
-def part(body: bytes, *, more: bool = False) -> dict[str, Any]:
-    return {"type": "http.response.body", "body": body, "more_body": more}
 
 
 def connected(app: App, limits: ConnectionLimits | None = None) -> tuple[HttpProtocol, ServerState, Transport]:
