@@ -72,8 +72,8 @@ function drawConsent({ scopes, missing }) {
     h(
       'div',
       { class: 'card', id: 'shared' },
-      missing.length > 0 && shared('It will get', missing),
-      known.length > 0 && shared('You have allowed before', known),
+      missing.length > 0 && shared('It will', missing),
+      known.length > 0 && shared('You have allowed before that it may', known),
     ),
     h('div', { class: 'row verdicts' }, deny, allow),
     h('p', { class: 'hint' }, 'Allow only if you have just come from there. Your devices and your login stay yours.'),

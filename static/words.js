@@ -108,18 +108,6 @@ function stepUpRequired(methods) {
   };
 }
 
-/** What an application gets by a scope. @type {Record<string, string>} */
-const SCOPES = {
-  openid: 'That it is you: a number that stands for your account here',
-  profile: 'Your name and user name',
-  email: 'Your e-mail address',
-  groups: 'The groups that you belong to',
-  address: 'Your postal address, if it is known here',
-  phone: 'Your phone number, if it is known here',
-  offline_access: 'To stay connected while you are away, until you end it under “Your devices”',
-};
-export const scopeText = (/** @type {string} */ scope) => SCOPES[scope] ?? `What it calls ${quoted(scope)}`;
-
 /** @param {import('./pairing.js').Initiator} initiator  who showed the code */
 export function wrongDirection(initiator) {
   return initiator === 'new_device'

@@ -71,7 +71,9 @@ async def test_a_person_scans_the_code_says_yes_and_is_back_at_the_application_w
     await expect(asks).to_contain_text("app.example.com")
     await let_in(phone, page)
     await heading(page, "Share with The Shop?")
-    await expect(page.get_by_role("listitem")).to_have_text([re.compile("That it is you"), re.compile("Your name")])
+    await expect(page.get_by_role("listitem")).to_have_text(
+        ["know that you are the same person each time", "see your name and user name"]
+    )
     await page.get_by_role("button", name="Allow").click()
     answer = await answer_at(page)
     assert answer.keys() == {"code", "state", "iss"}
