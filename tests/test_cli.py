@@ -62,6 +62,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFi
 
 COMMANDS = [
     [], ["serve"], ["invite"], ["user"], ["user", "list"], ["user", "lock"], ["user", "unlock"], ["user", "delete"],
+    ["user", "show"], ["user", "set"],
     ["db"], ["db", "upgrade"], ["keys"], ["keys", "list"], ["keys", "make"], ["keys", "rotate"],
     ["keys", "remove"], ["doctor"],
 ]  # fmt: skip
@@ -166,7 +167,74 @@ def test_users_are_listed_locked_unlocked_and_deleted(run: Run) -> None:
     assert [line.split("\t")[0] for line in run("user", "list").out.splitlines()] == ["alice"]
 
 
-@pytest.mark.parametrize("command", [["lock"], ["unlock"], ["delete", "--yes"]])
+def test_what_applications_are_told_of_an_account_is_set_shown_and_kept(run: Run) -> None:
+    run("invite", "zoë", "--json")
+    bare = json.loads(run("user", "show", "ZOË", "--json").out)
+    assert list(bare) == ["username", "id", "locked_since", "email", "email_verified", "name", "groups"]
+    assert [bare[name] for name in ("email", "email_verified", "name", "groups")] == [None, False, None, []]
+    options = (
+        "--email",
+        "zoë@bücher.example",
+        "--email-verified",
+        "--name",
+        " Zoë B. ",
+        "--group",
+        "b",
+        "--group",
+        "a",
+    )
+    made = json.loads(run("user", "set", "zoë", *options, "--group", "b", "--json").out)
+    told = {"email": "zoë@bücher.example", "email_verified": True, "name": "Zoë B.", "groups": ["b", "a"]}
+    assert made == bare | told
+    assert run("user", "set", "zoë", "--name", "Zoë").code == 0
+    shown = dict(line.split("\t") for line in run("user", "show", "zoë").out.splitlines())
+    assert shown == {
+        "username": "zoë", "id": bare["id"], "locked_since": "-", "email": "zoë@bücher.example",
+        "email_verified": "yes", "name": "Zoë", "groups": "b, a",
+    }  # fmt: skip
+    # Nobody has verified the new address.
+    moved = json.loads(run("user", "set", "zoë", "--email", "z@example.com", "--json").out)
+    assert (moved["email"], moved["email_verified"], moved["groups"]) == ("z@example.com", False, ["b", "a"])
+    same = json.loads(run("user", "set", "zoë", "--email-verified", "--json").out)
+    assert same["email_verified"]
+    assert json.loads(run("user", "set", "zoë", "--email", "z@example.com", "--json").out) == same
+    gone = json.loads(run("user", "set", "zoë", "--email", "", "--name", "", "--no-groups", "--json").out)
+    assert gone == bare
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (["--email", "zoe"], "that is no e-mail address, such as alice@example.com (bad_request)"),
+        (["--email", "a b@example.com"], "that is no e-mail address, such as alice@example.com (bad_request)"),
+        (["--email", "a@b@example.com"], "that is no e-mail address, such as alice@example.com (bad_request)"),
+        (["--email", "a@example..com"], "that is no e-mail address, such as alice@example.com (bad_request)"),
+        (["--email", "a@example.com\nbcc:b"], "that is no e-mail address, such as alice@example.com (bad_request)"),
+        (["--email", "a" * 64 + "@" + "b" * 200], "that is no e-mail address, such as alice@example.com (bad_request)"),
+        (["--email-verified"], "there is no e-mail address that could be verified (bad_request)"),
+        (["--name", "a\x00b"], "a name is 1 to 128 printable characters (bad_request)"),
+        (["--name", "x" * 129], "a name is 1 to 128 printable characters (bad_request)"),
+        (["--group", " "], "a group is 1 to 64 printable characters (bad_request)"),
+        (["--group", "x" * 65], "a group is 1 to 64 printable characters (bad_request)"),
+        ([f"--group={number}" for number in range(101)], "groups are a list of up to 100 (bad_request)"),
+    ],
+)
+def test_what_no_application_could_use_is_one_clear_line_and_changes_nothing(
+    run: Run, options: list[str], error: str
+) -> None:
+    run("invite", "alice", "--json")
+    before = run("user", "show", "alice").out
+    done = run("user", "set", "alice", *options)
+    assert (done.code, done.err) == (1, f"pairing-ws: {error}\n")
+    assert run("user", "show", "alice").out == before
+
+
+@pytest.mark.parametrize("options", [[], ["--group", "a", "--no-groups"]])
+def test_a_profile_is_not_changed_by_nothing_or_by_what_excludes_itself(run: Run, options: list[str]) -> None:
+    assert run("user", "set", "alice", *options).code == 2
+
+
+@pytest.mark.parametrize("command", [["lock"], ["unlock"], ["delete", "--yes"], ["show"], ["set", "--name", "A"]])
 def test_an_unknown_user_is_one_clear_line(run: Run, command: list[str]) -> None:
     done = run("user", *command, "nobody")
     assert (done.code, done.err) == (1, "pairing-ws: no such user (not_found)\n")

@@ -33,7 +33,8 @@ class UserStore(Protocol):
     async def account_named(self, username: str) -> Account | None: ...
 
     async def change_profile(self, username: str, changes: Mapping[str, object]) -> Account | None:
-        """Set these fields of its `Profile`; the account as stored, None if there is none of that name."""
+        """Change these fields of its `Profile` as `profiles.changed` does, and raise what it does; the account as
+        stored, None if there is none of that name."""
 
     async def lock(self, username: str, at: int | None) -> User | None:
         """Lock the account at that time, or unlock it (None); the user as stored, None if there is none of that name.
@@ -87,6 +88,21 @@ class Operator:
     async def users(self) -> Sequence[User]:
         return await self._users.users()
 
+    async def account(self, username: str) -> Account:
+        """Raises NOT_FOUND."""
+        return _existing(await self._users.account_named(_existing_name(username)))
+
+    async def change_profile(self, username: str, changes: Mapping[str, object]) -> Account:
+        """Change what applications are told, see `profiles.changed`. Raises BAD_REQUEST and NOT_FOUND."""
+        account = _existing(await self._users.change_profile(_existing_name(username), changes))
+        self._audit(
+            "account.profile_changed",
+            account=account.user.id,
+            username=account.user.username,
+            changed=" ".join(sorted(changes)),
+        )
+        return account
+
     async def lock(self, username: str, *, locked: bool) -> User:
         now = self._clock()
         user = await self._changed_user(await self._users.lock(_existing_name(username), now if locked else None))
@@ -110,6 +126,12 @@ class Operator:
 
     async def tidy(self) -> None:
         await self._store.tidy(self._clock())
+
+
+def _existing(account: Account | None) -> Account:
+    if account is None:
+        raise no_such_user()
+    return account
 
 
 def _existing_name(username: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import click
 
 from pairing_ws.accounts.names import compared
-from pairing_ws.accounts.ports import User
+from pairing_ws.accounts.ports import Account, User
 from pairing_ws.cli.program import with_accounts
 from pairing_ws.core.clock import iso
 
@@ -53,7 +53,7 @@ def invite(username: str, existing: bool, as_json: bool) -> None:
 
 @click.group("user")
 def users() -> None:
-    """List, lock, unlock and delete accounts."""
+    """List, show, describe, lock, unlock and delete accounts."""
 
 
 @users.command("list")
@@ -76,6 +76,65 @@ def names_alike(found: Iterable[User]) -> dict[str, list[str]]:
     for user in found:
         alike[compared(user.username)].append(user.username)
     return alike
+
+
+@users.command()
+@click.argument("username")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+def show(username: str, as_json: bool) -> None:
+    """Print an account with what it tells applications, each by a scope that they were granted."""
+    _print_account(with_accounts(lambda accounts: accounts.operator.account(username)), as_json)
+
+
+@users.command("set")
+@click.argument("username")
+@click.option("--email", help="Told by the scope `email`. Empty takes it away.")
+@click.option("--email-verified/--no-email-verified", default=None, help="Whether you know that the address is theirs.")
+@click.option("--name", help="The full name, told by the scope `profile`. Empty takes it away.")
+@click.option("--group", "groups", multiple=True, help="Told by the scope `groups`; for each one. They replace all.")
+@click.option("--no-groups", is_flag=True, help="Take all groups away.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+def set_profile(
+    username: str,
+    email: str | None,
+    email_verified: bool | None,
+    name: str | None,
+    groups: tuple[str, ...],
+    no_groups: bool,
+    as_json: bool,
+) -> None:
+    """Change what an account tells applications. What is not named stays, but another address is no longer verified.
+
+    Applications learn of it when they ask the next time: at a login, a refresh, or UserInfo.
+    """
+    if groups and no_groups:
+        raise click.UsageError("--group and --no-groups exclude each other.")
+    given = {"email": email, "email_verified": email_verified, "name": name, "groups": groups or None}
+    changes: dict[str, object] = {field: value for field, value in given.items() if value is not None}
+    if no_groups:
+        changes["groups"] = ()
+    if not changes:
+        raise click.UsageError("Name what to change; see --help.")
+    _print_account(with_accounts(lambda accounts: accounts.operator.change_profile(username, changes)), as_json)
+
+
+def _print_account(account: Account, as_json: bool) -> None:
+    user, profile = account
+    told = {
+        "username": user.username,
+        "id": user.id,
+        "locked_since": iso(user.locked_at) if user.locked_at else None,
+        "email": profile.email,
+        "email_verified": profile.email_verified,
+        "name": profile.name,
+        "groups": list(profile.groups),
+    }
+    if as_json:
+        print(json.dumps(told))
+        return
+    told |= {"email_verified": "yes" if profile.email_verified else "no", "groups": ", ".join(profile.groups)}
+    for field, value in told.items():
+        print(f"{field}\t{value or '-'}")
 
 
 @users.command()

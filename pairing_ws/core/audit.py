@@ -35,6 +35,7 @@ EVENTS: Mapping[str, str] = {
     "consent.refused": "a person refused an application",
     "invite.created": "the operator made a link that logs a device in",
     "account.created": "the operator made an account, by its first invite",
+    "account.profile_changed": "the operator changed what applications are told of an account: the fields `changed`",
     "account.locked": "the operator locked an account",
     "account.unlocked": "the operator unlocked an account",
     "account.deleted": "the operator deleted an account",

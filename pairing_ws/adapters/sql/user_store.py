@@ -7,6 +7,7 @@ from msgspec.structs import asdict
 
 from pairing_ws.accounts.names import compared
 from pairing_ws.accounts.ports import Account, Invite, User
+from pairing_ws.accounts.profiles import changed
 from pairing_ws.adapters.sql import grant_rows
 from pairing_ws.adapters.sql.account_rows import account_of
 from pairing_ws.adapters.sql.executor import (
@@ -95,7 +96,7 @@ class SqlUsers(Store):
         account = account_of(db, user.id) if user else None
         if account is None:
             return None
-        profile = msgspec.structs.replace(account.profile, **changes)
+        profile = changed(account.profile, changes)
         db.change(
             SET_PROFILE,
             account=account.user.id,
