@@ -105,7 +105,7 @@ class Api:
         return response
 
     async def _without_call(self, method: str, calls: dict[str, Call], headers: RequestHeaders) -> Response:
-        # Also for a path that is none: the page may then read that it is none.
+        # Also where the path is unknown: the page that asks can then read the 404.
         readable = all(each.cors for each in calls.values())
         if method == "OPTIONS" and readable and (answer := self._gate.cors.preflight(headers)):
             return answer

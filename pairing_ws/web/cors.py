@@ -14,7 +14,7 @@ EXPOSED = "DPoP-Nonce, ETag, Location, Retry-After, WWW-Authenticate"
 PREFLIGHT_SECONDS = 600
 # Names of headers, as a preflight lists them.
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}(, ?[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}){0,63}")
-# By these, proxies say where a request comes from: no page has a say in it.
+# Headers by which proxies say who the client is: no page may send them.
 _OF_PROXIES = re.compile(r"(?:^|, ?)(?:forwarded|via|x-real-ip|x-forwarded-[^,]*)(?:,|$)", re.IGNORECASE)
 
 

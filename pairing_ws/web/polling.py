@@ -60,7 +60,7 @@ async def when_changed(
     waiting, drain = Waiting(request.receive), request.services.drain
 
     def on_notification(message: str) -> None:
-        # Never anything to begin with: what comes meanwhile waits for `done`.
+        # Gives no command while one is carried out: the watcher looks again when that is done.
         watcher.notified(decode_notification(message), clock())
         waiting.wake()
 

@@ -32,7 +32,7 @@ _POSITION = re.compile(r"[0-9]{1,18}-[0-9]{1,18}", re.ASCII)
 
 
 async def accept_invite(request: RequestContext) -> Response:
-    """Log the first device in, or come back after all devices are lost."""
+    """Log in the first device of an account, or the next one after all were lost."""
     wanted = await read_body(request, AcceptRequest)
     auth_key, secret = request.credentials()
     if auth_key is not None:
@@ -47,7 +47,7 @@ async def accept_invite(request: RequestContext) -> Response:
 
 
 async def refresh(request: RequestContext) -> Response:
-    """A new pair of keys for the refreshKey in the body, or in the cookie."""
+    """Exchange a refreshKey, from the body or the cookie, for a new pair of keys."""
     wanted = await read_body(request, RefreshRequest)
     by_cookie = wanted.keys == "cookie"
     cookies = request.refresh_cookies
@@ -68,7 +68,7 @@ async def refresh(request: RequestContext) -> Response:
 
 
 async def log_out(request: RequestContext) -> Response:
-    """End this session, and forget its cookie."""
+    """End this session and delete its cookie."""
     cookies = request.refresh_cookies
     if cookies:
         request.demand_own_origin()
@@ -82,7 +82,7 @@ async def log_out(request: RequestContext) -> Response:
 
 
 async def me(request: RequestContext) -> Response:
-    """Who and which device this is."""
+    """Read which account, device and session the authKey is for."""
     return JsonResponse(views.me(await request.session(), request.services.clock()))
 
 
@@ -101,7 +101,7 @@ class VersionWatcher(Watcher[Listed, Listed]):
 
 
 async def devices(request: RequestContext) -> Response:
-    """The devices that are logged in to this account, oldest first; with `wait`, until `version` is not the `known`."""
+    """List the account's logged-in devices, oldest first; with `wait`, once `version` is not `known`."""
     known, wait = request.query("known"), wait_of(request)
     if known is not None and not _VERSION.fullmatch(known):
         raise Refused(Code.BAD_REQUEST, "known has to be what `version` said")
@@ -172,13 +172,13 @@ async def revoke_device(request: RequestContext) -> Response:
 
 
 async def revoke_others(request: RequestContext) -> Response:
-    """Log every other device of the account out."""
+    """Log out every other device of the account."""
     count = await request.services.accounts.devices.revoke_others(await request.session(), request.ip)
     return JsonResponse(Revoked(revoked=count))
 
 
 async def activity(request: RequestContext) -> Response:
-    """What happened to this account, newest first, a page at a time; with `only`, the logins or all the rest."""
+    """List what happened to this account, newest first, in pages; with `only`, logins alone or all other events."""
     before, only = request.query("before"), request.query("only")
     if before is not None and not _POSITION.fullmatch(before):
         raise Refused(Code.BAD_REQUEST, "before has to be what `next` said on the page before")

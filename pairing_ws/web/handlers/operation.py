@@ -33,20 +33,20 @@ class Operation:
         self._registry = registry
 
     async def healthz(self, _: RequestContext) -> Response:
-        """Alive: this process answers."""
+        """Check that this process answers."""
         return JsonResponse(Health(status="ok"))
 
     async def readyz(self, _: RequestContext) -> Response:
-        """Ready: its stores answer as well."""
+        """Check that this process and its stores answer."""
         await self._ready()
         return JsonResponse(Health(status="ok"))
 
     async def keys(self, _: RequestContext) -> Response:
-        """The public keys that authKeys are signed with (RFC 7517)."""
+        """List the public keys that authKeys are signed with (RFC 7517)."""
         return JsonResponse(self._jwks(), 200, (b"cache-control", b"public, max-age=60"))
 
     async def metrics(self, request: RequestContext) -> Response:
-        """Prometheus metrics, of all workers together."""
+        """Read the metrics of all workers together, for Prometheus."""
         readers = request.services.settings.metrics
         peer = parse(request.access_control_ip)
         if readers == "off" or (readers == "private" and (peer is None or peer.is_global)):
@@ -76,7 +76,7 @@ def document(describe: Callable[[], dict[str, Any]]) -> Callable[[RequestContext
         return msgspec.json.encode(describe())
 
     async def endpoint(_: RequestContext) -> Response:
-        """A machine-readable description of this API."""
+        """Read a machine-readable description of this API."""
         return Response(rendered(), media_type="application/json", headers={"Cache-Control": "no-cache"})
 
     return endpoint

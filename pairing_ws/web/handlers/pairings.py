@@ -33,7 +33,7 @@ from pairing_ws.web.wire.requests import (
 
 
 async def create(request: RequestContext) -> Response:
-    """Make a pairing: device B without a credential (flow 2), device A with its authKey (flow 1)."""
+    """Create a pairing: device B without a credential (flow 2), device A with its authKey (flow 1)."""
     wanted = await read_body(request, CreateRequest)
     creator, secret = await request.claimant(wanted.device_key)
     made = await request.services.pairings.creation.create(creator, request.ip, secret)
@@ -51,20 +51,20 @@ async def _picture(text: str, kind: str) -> dict[str, str]:
 
 
 async def list_open(request: RequestContext) -> Response:
-    """What this session may still decide or show: for a page that was loaded again."""
+    """List the pairings that this session may still decide or show: for a page that was loaded again."""
     found = await request.services.pairings.views.open_of(await request.by_key())
     return JsonResponse(OpenPairings(pairings=[views.pairing(each) for each in found]))
 
 
 async def be_present(request: RequestContext) -> Response:
-    """The new device's page is left, and the pairing ends in 15 s; or it is there again, and nothing has happened."""
+    """Say that the new device's page was left, which ends the pairing in 15 s, or that it is back in time."""
     wanted = await read_body(request, PresenceRequest)
     view = await request.services.pairings.decisions.be_present(request.id, request.by_secret(), here=wanted.here)
     return JsonResponse(views.pairing(view))
 
 
 async def read(request: RequestContext) -> Response:
-    """Poll a pairing; with `wait`, until its version is greater than `since`."""
+    """Read a pairing; with `wait`, once its version is greater than `since`."""
     pairing_id, holder = request.id, await request.holder()
     since, wait = number(request, "since"), wait_of(request)
     view = await request.services.pairings.views.view(pairing_id, holder)
@@ -94,7 +94,7 @@ async def _changed(request: RequestContext, pairing_id: str, holder: Holder, sin
 
 
 async def claim(request: RequestContext) -> Response:
-    """The scan: tie the other device to the pairing. It is not consent."""
+    """Claim a pairing by its scanned code. A claim ties the second device to it, and is not consent."""
     wanted = await read_body(request, ClaimRequest)
     claimant, secret = await request.claimant(wanted.device_key)
     pairings = request.services.pairings
@@ -104,7 +104,7 @@ async def claim(request: RequestContext) -> Response:
 
 
 async def reserve_code(request: RequestContext) -> Response:
-    """Get a code that can wait for a press, for 60 s and for the asker alone. Changes nothing."""
+    """Exchange a scanned code for one with which the same caller can claim within 60 s. Changes nothing."""
     wanted = await read_body(request, ReserveCodeRequest)
     holder = await request.holder()
     if isinstance(holder, BySecret) and not codes.is_secret(holder.secret):
@@ -117,7 +117,7 @@ async def reserve_code(request: RequestContext) -> Response:
 
 
 async def claim_by_user_code(request: RequestContext) -> Response:
-    """Claim by the typed code. Every failure is the same 404, and counts."""
+    """Claim a pairing by its typed code. Every failure is the same 404, and counts."""
     wanted = await read_body(request, UserCodeRequest)
     claimant, secret = await request.claimant(wanted.device_key)
     claims = request.services.pairings.claims
@@ -129,14 +129,14 @@ def _claimed(view: View, secret: str | None) -> Response:
 
 
 async def approve(request: RequestContext) -> Response:
-    """Consent, by the device that claimed (flow 2) or created (flow 1) the pairing."""
+    """Approve a pairing, as the device that claimed (flow 2) or created (flow 1) it."""
     return JsonResponse(
         views.pairing(await request.services.pairings.decisions.approve(request.id, await request.by_key()))
     )
 
 
 async def deny(request: RequestContext) -> Response:
-    """Refuse; with `report`, say that you did not start it."""
+    """Deny a pairing; with `report`, also say that you did not start it."""
     wanted = await read_body(request, DenyRequest)
     holder = await request.by_key()
     view = await request.services.pairings.decisions.deny(request.id, holder, report=wanted.report)
@@ -144,7 +144,7 @@ async def deny(request: RequestContext) -> Response:
 
 
 async def cancel(request: RequestContext) -> Response:
-    """Take it back, by its creator."""
+    """Cancel a pairing, as its creator."""
     await request.services.pairings.decisions.cancel(request.id, await request.holder())
     return Response(status_code=204)
 

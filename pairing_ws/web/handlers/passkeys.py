@@ -18,13 +18,13 @@ from pairing_ws.web.wire.requests import PasskeyRequest, StepUpRequest
 
 
 async def passkeys(request: RequestContext) -> Response:
-    """The account's passkeys, oldest first."""
+    """List the account's passkeys, oldest first."""
     found = await request.services.step_ups.passkeys(await request.session())
     return JsonResponse(Passkeys(passkeys=[views.passkey(each) for each in found]))
 
 
 async def passkey_options(request: RequestContext) -> Response:
-    """What to ask the authenticator for a new passkey: a challenge for this session, for 5 minutes, once."""
+    """Get a challenge for a new passkey: for this session, for 5 minutes, once."""
     return _ceremony(await request.services.step_ups.new_passkey_options(await request.session()))
 
 
@@ -46,12 +46,12 @@ async def remove_passkey(request: RequestContext) -> Response:
 
 
 async def step_up_options(request: RequestContext) -> Response:
-    """What to ask the authenticator, to prove that somebody is there: a challenge for this session, 5 minutes, once."""
+    """Get a challenge for a proof that a person is there: for this session, for 5 minutes, once."""
     return _ceremony(await request.services.step_ups.options(await request.session()))
 
 
 async def step_up(request: RequestContext) -> Response:
-    """Prove that somebody is there, by a passkey's `credential` or the host application's `hostToken`."""
+    """Prove that a person is there, by a passkey's `credential` or the host application's `hostToken`."""
     wanted = await read_body(request, StepUpRequest)
     session = await request.session()
     step_ups = request.services.step_ups
