@@ -21,6 +21,7 @@ from pairing_ws.accounts.types import Policy as AccountPolicy
 from pairing_ws.adapters.audit_log import audit
 from pairing_ws.adapters.backend import Backend
 from pairing_ws.adapters.jwt.access_tokens import AuthKeys
+from pairing_ws.adapters.jwt.client_assertions import JwtClientAssertions
 from pairing_ws.adapters.jwt.client_tokens import JwtClientTokens
 from pairing_ws.adapters.jwt.dpop import DpopProofs
 from pairing_ws.adapters.jwt.host_assertions import host_keys
@@ -47,6 +48,8 @@ from pairing_ws.core.devices import Approver
 from pairing_ws.core.errors import Refused
 from pairing_ws.oauth.browser_login import BrowserLogins
 from pairing_ws.oauth.consent import Authorizations
+from pairing_ws.oauth.service import OAuthService
+from pairing_ws.oauth.types import Policy as OAuthPolicy
 from pairing_ws.pairing import service as pairing
 from pairing_ws.pairing.ports import PairingStore
 from pairing_ws.pairing.types import Policy as PairingPolicy
@@ -251,15 +254,35 @@ def build(
         audit,
     )
     proofs = DpopProofs(settings.public_url, keys.pepper, clock, counters)
+    client_tokens = JwtClientTokens(keys, settings.public_url)
     authorizations = Authorizations(
         clients,
         grants,
         code_store,
-        JwtClientTokens(keys, settings.public_url),
+        client_tokens,
         account_service.sessions,
         limits,
         BrowserLogins(keys.pepper),
         settings.public_url,
+        clock,
+        random,
+        audit,
+    )
+    oauth = OAuthService(
+        clients,
+        grants,
+        code_store,
+        client_tokens,
+        JwtClientAssertions(clock),
+        counters,
+        limits,
+        OAuthPolicy(
+            issuer=settings.public_url,
+            refresh_token=settings.refresh_key_seconds * 1000,
+            grant=settings.session_seconds * 1000,
+            refresh_repeat=settings.refresh_repeat_seconds * 1000,
+            app_limit=settings.limit_apps,
+        ),
         clock,
         random,
         audit,
@@ -270,6 +293,7 @@ def build(
         account_service,
         step_ups,
         authorizations,
+        oauth,
         proofs,
         settings.proxies,
         clock,

@@ -5,7 +5,7 @@ Not Starlette's layers: for a call they cost more than the call itself.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from functools import lru_cache
 
 import structlog
@@ -15,10 +15,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pairing_ws.core.errors import Code, Refused
+from pairing_ws.oauth.errors import OAuthError
 from pairing_ws.web import pages
 from pairing_ws.web.calls import Call
 from pairing_ws.web.gate import RequestGate, not_found
-from pairing_ws.web.paths import path_of
+from pairing_ws.web.oauth.errors import oauth_error, oauth_refusal
+from pairing_ws.web.paths import OAUTH, path_of
 from pairing_ws.web.problems import problem
 from pairing_ws.web.request.context import RequestContext
 from pairing_ws.web.request.headers import RequestHeaders
@@ -53,30 +55,36 @@ class Api:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         path, headers = path_of(scope), RequestHeaders(scope)
-        if path in self._paths or path == "/api" or path.startswith("/api/"):
+        if path in self._paths or path == "/api" or path.startswith(("/api/", OAUTH)):
             return self._call(path, RequestContext(scope, receive, headers, self._services), send)
         return self._page(path, headers, pages.scope_of_page(scope), receive, send)
 
     async def _call(self, path: str, request: RequestContext, send: Send) -> None:
         method, route, cors = request.scope["method"], NO_ROUTE, True
+        origins: Collection[str] = ()
         try:
             if refused := self._gate.refusal(request.scope, path, request.headers):
                 raise refused
             route, calls = self._calls_at(path, request.scope)
             cors = all(each.cors for each in calls.values())
             call = calls.get(method) or (calls.get("GET") if method == "HEAD" else None)
-            answer = self._answer(call, request) if call else self._without_call(method, calls, request.headers)
+            origins = await self._other_origins(calls, request.headers)
+            answer = self._answer(call, request) if call else self._without_call(method, calls, request, origins)
             response = await answer
         except Refused as refusal:
-            response = problem(refusal)
+            response = _refused(path, refusal)
+        except OAuthError as error:
+            response = oauth_error(error)
+            if request.has_key and error.nonce is None:
+                response.headers["DPoP-Nonce"] = self._services.proofs.nonce()
         except ClientDisconnect:
             # There is nobody to answer.
             return
         except Exception:
             log.exception("call.failed", call=route)
-            response = problem(failure())
+            response = _refused(path, failure())
         count(method, route, response.status_code)
-        headers = self._gate.add_security_headers(response.raw_headers, request.headers, cors=cors)
+        headers = self._gate.add_security_headers(response.raw_headers, request.headers, origins, cors=cors)
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else response.body})
 
@@ -104,17 +112,27 @@ class Api:
             response.headers["DPoP-Nonce"] = self._services.proofs.nonce()
         return response
 
-    async def _without_call(self, method: str, calls: dict[str, Call], headers: RequestHeaders) -> Response:
+    async def _other_origins(self, calls: dict[str, Call], headers: RequestHeaders) -> Collection[str]:
+        """Those that may read the answers of this path beside those that may read all."""
+        if headers.origin is not None:
+            for call in calls.values():
+                if call.origins:
+                    return await call.origins(self._services)
+        return ()
+
+    async def _without_call(
+        self, method: str, calls: dict[str, Call], request: RequestContext, origins: Collection[str]
+    ) -> Response:
         # Also where the path is unknown: the page that asks can then read the 404.
         readable = all(each.cors for each in calls.values())
-        if method == "OPTIONS" and readable and (answer := self._gate.cors.preflight(headers)):
+        if method == "OPTIONS" and readable and (answer := self._gate.cors.preflight(request.headers, origins)):
             return answer
         if not calls:
             raise not_found()
         allow = ", ".join([*sorted(calls), *(["HEAD"] if "GET" in calls else []), "OPTIONS"])
         if method == "OPTIONS":
             return Response(status_code=204, headers={"Allow": allow})
-        response = problem(Refused(Code.METHOD_NOT_ALLOWED, f"this path has {allow}"))
+        response = _refused(path_of(request.scope), Refused(Code.METHOD_NOT_ALLOWED, f"this path has {allow}"))
         response.headers["Allow"] = allow
         return response
 
@@ -139,6 +157,11 @@ class Api:
         except Exception:
             # Starlette has answered 500, by `pages.failed`, and raises what it was.
             log.exception("page.failed", page=getattr(scope.get("route"), "path", NO_ROUTE))
+
+
+def _refused(path: str, refused: Refused) -> Response:
+    """OAuth has a form of its own for what it refuses."""
+    return oauth_refusal(refused) if path.startswith(OAUTH) else problem(refused)
 
 
 def failure() -> Refused:

@@ -1,6 +1,6 @@
 """The one table of calls. Routing, the OpenAPI document and the tests' list of what exists all come from it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 import msgspec
@@ -10,6 +10,7 @@ from pairing_ws.core.errors import Code
 from pairing_ws.web.handlers import accounts, oauth, pairings, passkeys
 from pairing_ws.web.paths import API
 from pairing_ws.web.request.context import RequestContext
+from pairing_ws.web.services import Services
 from pairing_ws.web.wire.accounts import (
     ActivityLog,
     CeremonyOptions,
@@ -40,6 +41,7 @@ from pairing_ws.web.wire.requests import (
 )
 
 Handler = Callable[[RequestContext], Awaitable[Response]]
+Origins = Callable[[Services], Awaitable[Collection[str]]]
 
 KEY, SECRET, DEVICE = "authKey", "pairingSecret", "deviceHeaders"
 
@@ -50,8 +52,8 @@ class Call:
 
     `status`, `answer` and `media_type` are of its success; `answer_headers` are those it adds, and `ETag` among them
     means that `If-None-Match` counts. `proofs` are the ways to be let in (empty: anybody may ask), `refusals` the codes
-    beside those that every call can meet, `query` the names in the query string that count. Without `cors` no page of
-    another origin reads the answer, whoever it is.
+    beside those that every call can meet, `query` the names in the query string that count. Pages of `origins` may read
+    the answers beside those of `PAIRING_ALLOWED_ORIGINS`; without `cors` no page of another origin does.
     """
 
     method: str
@@ -66,6 +68,7 @@ class Call:
     answer_headers: tuple[str, ...] = ()
     media_type: str = "application/json"
     cors: bool = True
+    origins: Origins | None = None
 
 
 _ENDED = (Code.INVALID_STATE, Code.PAIRING_CANCELLED, Code.PAIRING_EXPIRED)

@@ -1,7 +1,7 @@
 """Requests across origins (CORS, in the Fetch standard): which pages may read answers, and what they may send."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from starlette.responses import Response
 
@@ -20,20 +20,16 @@ _OF_PROXIES = re.compile(r"(?:^|, ?)(?:forwarded|via|x-real-ip|x-forwarded-[^,]*
 
 class Cors:
     def __init__(self, allowed_origins: Sequence[str]) -> None:
-        self._readable_by = {
-            origin: [
-                (b"access-control-allow-origin", origin.encode()),
-                (b"access-control-expose-headers", EXPOSED.encode()),
-            ]
-            for origin in allowed_origins
-        }
+        self._readable_by = {origin: _readable_by(origin) for origin in allowed_origins}
 
-    def headers(self, request: RequestHeaders) -> Sequence[tuple[bytes, bytes]]:
-        """What lets the page that asks read the answer; nothing for origins that are not allowed."""
+    def headers(self, request: RequestHeaders, also: Collection[str] = ()) -> Sequence[tuple[bytes, bytes]]:
+        """What lets the page that asks read the answer; nothing for origins that are not allowed, nor in `also`."""
         origin = request.origin
-        return self._readable_by.get(origin, ()) if origin is not None else ()
+        if origin is None:
+            return ()
+        return self._readable_by.get(origin) or (_readable_by(origin) if origin in also else ())
 
-    def preflight(self, request: RequestHeaders) -> Response | None:
+    def preflight(self, request: RequestHeaders, also: Collection[str] = ()) -> Response | None:
         """The answer to a browser's question before a request across origins; None if this is none.
 
         No cookie counts across origins, so any header is harmless but those of proxies. Raises FOREIGN_ORIGIN,
@@ -42,7 +38,7 @@ class Cors:
         wanted = request.first(b"access-control-request-method")
         if request.origin is None or not wanted:
             return None
-        if request.origin not in self._readable_by:
+        if request.origin not in self._readable_by and request.origin not in also:
             raise Refused(Code.FOREIGN_ORIGIN, "pages of this origin are not let in by PAIRING_ALLOWED_ORIGINS")
         if wanted not in METHODS and wanted != "OPTIONS":
             raise Refused(Code.METHOD_NOT_ALLOWED, f"no call has another method than {ALLOW_METHODS}")
@@ -53,3 +49,10 @@ class Cors:
         if names:
             headers["Access-Control-Allow-Headers"] = names
         return Response(status_code=204, headers=headers)
+
+
+def _readable_by(origin: str) -> Sequence[tuple[bytes, bytes]]:
+    return [
+        (b"access-control-allow-origin", origin.encode("latin-1")),
+        (b"access-control-expose-headers", EXPOSED.encode()),
+    ]

@@ -1,6 +1,7 @@
 """The gate that every request passes on its way in and every answer on its way out: calls, pages and sockets'
 handshakes alike. Nothing behind it is asked about a path, a host or a length that nobody is served with."""
 
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from starlette.responses import Response
@@ -45,14 +46,19 @@ class RequestGate:
         return None
 
     def add_security_headers(
-        self, answer: list[tuple[bytes, bytes]], request: RequestHeaders, *, cors: bool = True
+        self,
+        answer: list[tuple[bytes, bytes]],
+        request: RequestHeaders,
+        also: Collection[str] = (),
+        *,
+        cors: bool = True,
     ) -> list[tuple[bytes, bytes]]:
-        """The answer's own raw headers, those of every answer that it lacks, and CORS's."""
+        """The answer's own raw headers, those of every answer that it lacks, and CORS's; `also` as there."""
         own = [name for name, _ in answer if name in self._safe_names]
         missing = [each for each in self._safe_headers if each[0] not in own] if own else self._safe_headers
         if not cors:
             return [*answer, *missing]
-        return [*answer, *missing, (b"vary", b"Origin"), *self.cors.headers(request)]
+        return [*answer, *missing, (b"vary", b"Origin"), *self.cors.headers(request, also)]
 
     def secured(self, response: Response, request: RequestHeaders) -> Response:
         response.raw_headers = self.add_security_headers(response.raw_headers, request)

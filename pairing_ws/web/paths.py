@@ -3,6 +3,7 @@
 from starlette.types import Scope
 
 API = "/api/v1"
+OAUTH = "/oauth/"
 
 
 def path_of(scope: Scope) -> str:

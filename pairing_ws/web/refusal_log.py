@@ -1,11 +1,11 @@
-"""What was refused, in the log: each code once a minute, with how often it came. Strangers can make any number."""
+"""What was refused, in the log: each code or OAuth error once a minute, with how often it came.
+
+Strangers can make any number."""
 
 import time
 from collections.abc import Callable
 
 import structlog
-
-from pairing_ws.core.errors import Code
 
 log = structlog.get_logger()
 
@@ -17,16 +17,16 @@ class RefusalLog:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._quiet_until: dict[Code, float] = {}
-        self._unlogged: dict[Code, int] = {}
+        self._quiet_until: dict[str, float] = {}
+        self._unlogged: dict[str, int] = {}
 
-    def note(self, code: Code, status: int) -> None:
+    def note(self, code: str, status: int) -> None:
         now = self._clock()
         if now < self._quiet_until.get(code, 0.0):
             self._unlogged[code] = self._unlogged.get(code, 0) + 1
             return
         self._quiet_until[code] = now + WINDOW_SECONDS
-        facts = {"code": code.value, "status": status, "since_last": self._unlogged.pop(code, 0) + 1}
+        facts = {"code": str(code), "status": status, "since_last": self._unlogged.pop(code, 0) + 1}
         if status >= 500:
             log.warning("call.unavailable", **facts)
         else:

@@ -11,6 +11,7 @@ from pairing_ws.core import codes
 from pairing_ws.core.clock import Clock
 from pairing_ws.core.ports import Proofs
 from pairing_ws.oauth.consent import Authorizations
+from pairing_ws.oauth.service import OAuthService
 from pairing_ws.pairing.service import PairingService
 from pairing_ws.web.drain import Drain
 
@@ -28,6 +29,7 @@ class Services:
     accounts: AccountService
     step_ups: StepUpService
     authorizations: Authorizations
+    oauth: OAuthService
     proofs: Proofs
     proxies: tuple[Network, ...]
     clock: Clock
