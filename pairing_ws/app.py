@@ -19,6 +19,7 @@ from pairing_ws.accounts.step_up import CHALLENGE_MS, StepUpService
 from pairing_ws.accounts.types import LoggedIn
 from pairing_ws.accounts.types import Policy as AccountPolicy
 from pairing_ws.adapters.audit_log import audit
+from pairing_ws.adapters.backchannel import HttpLogouts, keep_telling
 from pairing_ws.adapters.backend import Backend
 from pairing_ws.adapters.jwt.access_tokens import AuthKeys
 from pairing_ws.adapters.jwt.client_assertions import JwtClientAssertions
@@ -41,11 +42,13 @@ from pairing_ws.adapters.sql.shared_keys import KeySharing, SqlFingerprints
 from pairing_ws.adapters.sql.sole_server import watch_for_others
 from pairing_ws.adapters.sql.user_store import SqlUsers
 from pairing_ws.adapters.subscribers import SubscriberRegistry, stop
+from pairing_ws.adapters.targets import Targets
 from pairing_ws.config.settings import Settings
 from pairing_ws.core import codes
 from pairing_ws.core.clock import Clock, system_clock
 from pairing_ws.core.devices import Approver
 from pairing_ws.core.errors import Refused
+from pairing_ws.oauth.backchannel import BackchannelLogout
 from pairing_ws.oauth.browser_login import BrowserLogins
 from pairing_ws.oauth.consent import Authorizations
 from pairing_ws.oauth.service import OAuthService
@@ -80,6 +83,7 @@ class Components:
     accounts_store: SqlAccounts
     clients: SqlClients
     grants: SqlGrants
+    backchannel: BackchannelLogout
     keys: KeyRing
     key_sharing: KeySharing
     database: Database
@@ -147,6 +151,7 @@ def create_app(
                 # What had come in by a removed key, and waits, is asked for its credential again.
                 asyncio.create_task(components.keys.watch(components.bus.dispatch_to_all), name="signing-keys"),
                 asyncio.create_task(components.key_sharing.watch(), name="key-sharing"),
+                asyncio.create_task(keep_telling(components.backchannel), name="backchannel-logout"),
             ]
             if settings.redis_url is None:
                 # One worker with process memory is the rule.
@@ -301,8 +306,22 @@ def build(
         Drain(),
     )
     key_sharing = KeySharing(keys, SqlFingerprints(database), fingerprints, clock)
-    opened = [bus, push] if isinstance(push, AbstractAsyncContextManager) else [bus]
-    return Components(services, store, bus, accounts_store, clients, grants, keys, key_sharing, database, opened)
+    logouts = HttpLogouts(Targets(allow_private=settings.allow_private_targets))
+    backchannel = BackchannelLogout(
+        grants,
+        client_tokens,
+        logouts,
+        settings.public_url,
+        clock,
+        random,
+        audit,
+    )
+    opened: list[AbstractAsyncContextManager[object]] = [bus, logouts]
+    if isinstance(push, AbstractAsyncContextManager):
+        opened.append(push)
+    return Components(
+        services, store, bus, accounts_store, clients, grants, backchannel, keys, key_sharing, database, opened
+    )
 
 
 def _build_backend(settings: Settings, clock: Clock) -> Backend:

@@ -59,6 +59,7 @@ REQUIREMENTS = {
     "38": "One untrusted party can't speak in the product's voice, hide what the owner must see or shut others out",
     "39": "An answer to an application goes to its own registered address alone, and no request is answered by half",
     "40": "Nobody but the person in front of it says yes to an application",
+    "41": "Nothing is sent to a private, loopback or metadata address because somebody has named it",
 }
 
 

@@ -36,7 +36,7 @@ FOR_OTHERS = {
     "webauthn": "passkeys",
     "qrcode": "pictures",
     "google.auth": "pushes",
-    "httpx2": "pushes",
+    "httpx2": "pushes, and telling applications of logouts",
     "maxminddb": "places",
 }
 FOR_REDIS = {"hiredis": "Redis", "pairing_ws.adapters.redis.pairing_store": "Redis"}

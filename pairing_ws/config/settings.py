@@ -138,6 +138,11 @@ class Settings(BaseModel):
         None, description="service account for push messages (needs the `push` extra); without it: no messages"
     )
     fcm_url: WebAddress = Field("https://fcm.googleapis.com", description="base address of the push service")
+    allow_private_targets: bool = Field(
+        False,
+        description="`true`: applications may be told of logouts at addresses of private networks and of this machine,"
+        " and by plain http there; never at link-local addresses",
+    )
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="lines of the log: `json`, `text`, or `auto`: text on a terminal"
     )

@@ -20,7 +20,7 @@ from pairing_ws.adapters.jwt.key_file import read_key_file
 from pairing_ws.adapters.jwt.key_set import without_made
 from tests.support.client import Api, device_headers
 from tests.support.limits import NO_LIMITS
-from tests.support.servers import RedisServer, Server, running, wait_for
+from tests.support.servers import RedisServer, Server, running, said, wait_for
 from tests.support.tokens import parts
 
 
@@ -98,11 +98,6 @@ async def test_what_a_removed_key_had_opened_and_waits_ends_within_five_seconds(
 
 
 # Keys that are not shared
-
-
-def said(server: Server, event: str) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in server.log_text().splitlines() if line.startswith("{")]
-    return [line for line in lines if line["event"] == event]
 
 
 def test_servers_with_a_key_file_each_say_at_start_that_they_do_not_share_keys_and_so_does_a_doctor(

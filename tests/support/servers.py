@@ -176,6 +176,12 @@ def running(folder: Path, *, demo: bool = True, port: int | None = None, **setti
             server.stop()
 
 
+def said(server: Server, event: str) -> list[dict[str, Any]]:
+    """What the server has logged of that event."""
+    lines = [json.loads(line) for line in server.log_text().splitlines() if line.startswith("{")]
+    return [line for line in lines if line["event"] == event]
+
+
 def wait_for(condition: object, what: str, within: float = STARTS_WITHIN) -> None:
     """Poll a condition; fail loudly if it never holds."""
     end = time.monotonic() + within
