@@ -8,9 +8,10 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from itertools import cycle
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from itertools import cycle, repeat
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 HOST = "127.0.0.1"
 # Linux has one such clock for all processes: what one sends can be compared with what another one hears.
@@ -21,6 +22,18 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _TEXT, _CLOSE, _PING, _PONG = 0x1, 0x8, 0x9, 0xA
 # As browsers ask for it.
 _DEFLATE = {"sec_websocket_extensions": "permessage-deflate; client_max_window_bits"}
+
+
+def form(path: str, **fields: str) -> bytes:
+    """A whole POST of a form, as clients of OAuth send it."""
+    content = urlencode(fields).encode()
+    lines = [
+        f"POST {path} HTTP/1.1",
+        f"Host: {HOST}",
+        "Content-Type: application/x-www-form-urlencoded",
+        f"Content-Length: {len(content)}",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + content
 
 
 def request(method: str, path: str, body: Any = None, **headers: str) -> bytes:
@@ -51,6 +64,9 @@ def _header(name: str) -> str:
 class _Answered(asyncio.Protocol):
     """One keep-alive connection, one request at a time; the answers have a Content-Length."""
 
+    # The first digit of the status that is no failure.
+    expected = b"2"
+
     def __init__(self) -> None:
         self.open = True
         self.bytes = 0
@@ -80,7 +96,7 @@ class _Answered(asyncio.Protocol):
         if not empty and (length is None or len(data) < head + 4 + int(length[1])):
             return
         self._buffer = b""
-        if data[9:10] == b"2":
+        if data[9:10] == self.expected:
             self.answered(data, head + 4)
         else:
             self.fail(ConnectionError(data.decode(errors="replace")))
@@ -110,10 +126,10 @@ class Http(_Answered):
             self._answer.set_exception(error)
 
 
-class _Hammer(_Answered):
+class Hammer(_Answered):
     """A connection that counts the answers until `end`: it asks again as soon as it is answered."""
 
-    def __init__(self, wanted: bytes) -> None:
+    def __init__(self, wanted: Iterator[bytes]) -> None:
         super().__init__()
         self.count = 0
         self._wanted = wanted
@@ -122,12 +138,12 @@ class _Hammer(_Answered):
 
     def start(self, end: float) -> None:
         self._end = end
-        self.send(self._wanted)
+        self.send(next(self._wanted))
 
     def answered(self, answer: bytes, start: int) -> None:
         self.count += 1
         if clock() < self._end:
-            self.send(self._wanted)
+            self.send(next(self._wanted))
         elif not self.done.done():
             self.done.set_result(None)
 
@@ -138,11 +154,15 @@ class _Hammer(_Answered):
 
 async def hammer(port: int, wanted: Sequence[bytes], clients: int, seconds: float) -> tuple[int, float]:
     """How many answers so many clients got, and in which time."""
-    loop = asyncio.get_running_loop()
-    hammers: list[_Hammer] = [
-        (await loop.create_connection(lambda each=each: _Hammer(each), HOST, port))[1]  # type: ignore[misc]
-        for each, _ in zip(cycle(wanted), range(clients), strict=False)
-    ]
+    each = zip(cycle(wanted), range(clients), strict=False)
+    return await strike(port, [Hammer(repeat(one)) for one, _ in each], seconds)
+
+
+async def strike(port: int, hammers: Sequence[Hammer], seconds: float) -> tuple[int, float]:
+    """The same with these, each on a connection of its own."""
+    connect = asyncio.get_running_loop().create_connection
+    for each in hammers:
+        await connect(lambda hammer=each: hammer, HOST, port)  # type: ignore[misc]
     started = clock()
     for each in hammers:
         each.start(started + seconds)

@@ -21,10 +21,12 @@ class Sizes:
     # Starts of each side.
     starts: int
     accounts: int
+    # That wait for a consent at once, for P13.
+    devices: int
     # So that what the last ones needed only while they connected has been given back.
     settle: float
 
 
-FULL = Sizes(5000, 18_500, 5000, 50_000, 5, 2.5, 60, 50, 7, 200, 1)
+FULL = Sizes(5000, 18_500, 5000, 50_000, 5, 2.5, 60, 50, 7, 200, 40_000, 1)
 # Shows that it works, no more.
-SHORT = Sizes(100, 300, 200, 600, 1, 0.5, 1, 1, 1, 20, 0.2)
+SHORT = Sizes(100, 300, 200, 600, 1, 0.5, 1, 1, 1, 20, 5_000, 0.2)

@@ -46,10 +46,10 @@ class Program:
 
 
 @contextmanager
-def program(command: list[str], folder: Path, path: str, env: dict[str, str]) -> Iterator[Program]:
+def program(name: str, command: list[str], folder: Path, path: str, env: dict[str, str]) -> Iterator[Program]:
     """Start it on a free port, which replaces PORT in the command, and wait until a GET of `path` succeeds."""
-    name, port = command[0], free_port()
-    words = [sys.executable, "-m", *(str(port) if word == "PORT" else word for word in command)]
+    port = free_port()
+    words = [str(port) if word == "PORT" else word for word in command]
     process = Process(words, folder, f"{name}-{port}.log", clean_environment() | env)
 
     def ready() -> bool:
@@ -97,6 +97,15 @@ class Stand:
     def bare(self) -> Program:
         return self._stack.enter_context(self._program(["benchmark.bare", "PORT"], "/"))
 
+    def alone(self) -> Program:
+        """As users run it without Redis: what lasts for minutes is in its memory."""
+        command = ["pairing_ws", "serve", "--port", "PORT"]
+        return self._stack.enter_context(self._program(command, "/readyz", REDIS_URL=""))
+
+    def peer(self, name: str, command: list[str], path: str, **env: str) -> Program:
+        """Another one's server, which answers a GET of that path."""
+        return self._stack.enter_context(program(name, command, self._folder, path, env))
+
     async def helper(self, module: str) -> Helper:
         env = clean_environment() | self._env
         return await self._stack.enter_async_context(helping(module, self._folder, env))
@@ -108,13 +117,16 @@ class Stand:
 
     async def accounts(self, server: Program, count: int) -> list[str]:
         """The authKeys of the first devices of so many new accounts."""
-        settings = load(
+        pool = await self.pool(server)
+        return await accept(pool, await invites(self.settings(), count))
+
+    def settings(self) -> Settings:
+        """Those of the servers, for what an operator does beside them."""
+        return load(
             database_url=self._env["DATABASE_URL"],
             signing_key_file=self._folder / "pairing-keys.json",
             public_url=PUBLIC_URL,
         )
-        pool = await self.pool(server)
-        return await accept(pool, await invites(settings, count))
 
     async def attempts(self, server: Program, count: int, account: str = "") -> list[Attempt]:
         """So many pairings, created."""
@@ -135,9 +147,9 @@ class Stand:
         async with Redis(port=self.redis.port, client_name="bench") as client:
             return sum(each["name"] != "bench" for each in await client.client_list())
 
-    def _program(self, command: list[str], path: str) -> AbstractContextManager[Program]:
-        env = self._env | {"PYTHONPATH": f"{ROOT / 'scripts'}:{ROOT}"}
-        return program(command, self._folder, path, env)
+    def _program(self, command: list[str], path: str, **more: str) -> AbstractContextManager[Program]:
+        env = self._env | {"PYTHONPATH": f"{ROOT / 'scripts'}:{ROOT}"} | more
+        return program(command[0], [sys.executable, "-m", *command], self._folder, path, env)
 
 
 @asynccontextmanager
