@@ -18,7 +18,7 @@ from pairing_ws.core.json_depth import is_deep
 from pairing_ws.oauth.errors import Error
 from pairing_ws.oauth.ports import Client
 from pairing_ws.oauth.redirects import answer_address, is_registered
-from pairing_ws.oauth.scopes import KNOWN
+from pairing_ws.oauth.scopes import granted
 
 # In characters. An address has at most 8 KiB in all; the answer repeats `state` in a header, of which common proxies
 # take 4 KiB in all.
@@ -227,7 +227,7 @@ def _scopes(values: Mapping[str, str], client: Client) -> tuple[str, ...]:
     wanted = values.get("scope", "")
     if not _SCOPE.fullmatch(wanted):
         raise AuthorizationError(Error.INVALID_SCOPE, "scope has to name one or more, with spaces in between")
-    found = tuple(each for each in dict.fromkeys(wanted.split()) if each in (client.scopes or KNOWN))
+    found = granted(client, wanted.split())
     if not found:
         raise AuthorizationError(Error.INVALID_SCOPE, "scope names none that this client can get")
     return found

@@ -13,7 +13,7 @@ from pairing_ws.oauth import protocol, scopes
 from pairing_ws.oauth.beginnings import Beginnings, Consented
 from pairing_ws.oauth.errors import Error, OAuthError, invalid_grant, invalid_request
 from pairing_ws.oauth.ports import Client, DeviceGrant
-from pairing_ws.oauth.types import DeviceAuthorization, TokenRequest, TokenSet
+from pairing_ws.oauth.types import DeviceAuthorization, Policy, TokenRequest, TokenSet
 from pairing_ws.pairing.machine import ClientRequest, Pairing, Status
 from pairing_ws.pairing.service import PairingService
 from pairing_ws.pairing.types import BySecret
@@ -32,27 +32,16 @@ _ENDS = {
     Code.PAIRING_EXPIRED: (Error.EXPIRED_TOKEN, "the time is over; begin anew"),
     Code.PAIRING_CANCELLED: (Error.EXPIRED_TOKEN, "the device took it back; begin anew"),
 }
-_OVER = {Status.DENIED: Code.PAIRING_DENIED, Status.EXPIRED: Code.PAIRING_EXPIRED}
 
 
 class DeviceGrants:
-    """`public_url` is where people type codes; `rotates`: pictures that stay are not to be had here, so that no link
-    with a code in it is given out."""
-
     def __init__(
-        self,
-        pairings: PairingService[Any],
-        beginnings: Beginnings,
-        counters: SharedCounters,
-        public_url: str,
-        *,
-        rotates: bool,
+        self, pairings: PairingService[Any], beginnings: Beginnings, counters: SharedCounters, policy: Policy
     ) -> None:
+        self._verification_uri = f"{policy.issuer}/link"
         self._pairings = pairings
         self._beginnings = beginnings
         self._counters = counters
-        self._public_url = public_url
-        self._rotates = rotates
 
     async def authorize(self, request: TokenRequest, user_agent: str) -> DeviceAuthorization:
         """Begin a device authorization (sections 3.1 and 3.2).
@@ -76,8 +65,8 @@ class DeviceGrants:
         return DeviceAuthorization(
             device_code=f"{pairing.id}.{created.secret}",
             user_code=created.user_code,
-            verification_uri=f"{self._public_url}/link",
-            verification_uri_complete=None if self._rotates else created.qr_text,
+            verification_uri=self._verification_uri,
+            verification_uri_complete=created.qr_text or None,
             expires_in=(pairing.expires_at - now) // 1000,
             interval=INTERVAL,
         )
@@ -144,8 +133,8 @@ def _require_device_grant(client: Client) -> None:
 
 
 def _scopes(client: Client, asked: str | None) -> tuple[str, ...]:
-    """What is asked for, as far as the client may; without a word, that it knows the person again."""
-    found = scopes.granted(client, (asked or scopes.OPENID).split(" "))
+    """What is asked for, as far as the client may; without a word what it was registered with, or else `openid`."""
+    found = scopes.granted(client, asked.split() if asked else client.scopes or (scopes.OPENID,))
     if not found:
         raise OAuthError(Error.INVALID_SCOPE, "the client may have none of these scopes")
     return found

@@ -20,12 +20,18 @@ from authlib.oauth2.rfc6749.grants import AuthorizationCodeGrant, RefreshTokenGr
 from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
-from authlib.oauth2.rfc8628 import DEVICE_CODE_GRANT_TYPE
+from authlib.oauth2.rfc8628 import (
+    DEVICE_CODE_GRANT_TYPE,
+    DeviceCodeGrant,
+    DeviceCredentialMixin,
+)
 
 from pairing_ws.oauth.errors import OAuthError
 from pairing_ws.oauth.ports import AuthorizationCode, Client, DeviceGrant, Grant
 from pairing_ws.oauth.types import TokenRequest
+from pairing_ws.pairing.machine import Pairing, Status
 
+DEVICE_CODE = DEVICE_CODE_GRANT_TYPE
 # Authlib refuses plain http in what it takes for the request's address; which addresses there may be, the settings say.
 _ADDRESS = "https://localhost"
 
@@ -73,6 +79,26 @@ class _Code(AuthorizationCodeMixin):
         return " ".join(self.record.scopes)
 
 
+class _DeviceCode(DeviceCredentialMixin):
+    def __init__(self, pairing: Pairing) -> None:
+        self.record = pairing
+        assert pairing.client
+        self.client = pairing.client
+
+    def get_client_id(self) -> str:
+        return self.client.id
+
+    def get_scope(self) -> str:
+        return " ".join(self.client.scopes)
+
+    def get_user_code(self) -> str:
+        # It names the record to `query_user_grant`, which has it already.
+        return self.record.id
+
+    def is_expired(self) -> bool:
+        return self.record.status in (Status.EXPIRED, Status.CANCELLED)
+
+
 class _RefreshToken(TokenMixin):
     def __init__(self, grant: Grant) -> None:
         self.record = grant
@@ -113,7 +139,8 @@ class _Payload(OAuth2Payload):
 
 
 class _Request(OAuth2Request):
-    """`found` is what was looked up for it: a code, a refresh token, a token that is shown, or nothing."""
+    """`found` is what was looked up for it: a code, a device authorization, a refresh token, a token that is shown, or
+    nothing."""
 
     def __init__(self, request: TokenRequest, found: Any) -> None:
         super().__init__("POST", _ADDRESS)
@@ -165,6 +192,20 @@ class _RefreshGrant(_Intent, RefreshTokenGrant):
     def revoke_old_credential(self, refresh_token: _RefreshToken) -> None:
         # `GrantStore.rotate` does.
         pass
+
+
+class _DeviceGrant(_Intent, DeviceCodeGrant):
+    def query_device_credential(self, device_code: str) -> _DeviceCode:
+        return self.request.found
+
+    def query_user_grant(self, user_code: str) -> tuple[str, bool] | None:
+        pairing = self.request.found.record
+        decided = pairing.status not in (Status.PENDING, Status.SCANNED)
+        return (pairing.id, pairing.status is not Status.DENIED) if decided else None
+
+    def should_slow_down(self, credential: _DeviceCode) -> bool:
+        # Polls that come too early have been counted before.
+        return False
 
 
 class _Revocation(RevocationEndpoint):
@@ -220,6 +261,7 @@ class _Server(AuthorizationServer):
 _server = _Server()
 _server.register_grant(_CodeGrant, [CodeChallenge(required=True)])
 _server.register_grant(_RefreshGrant)
+_server.register_grant(_DeviceGrant)
 _server.register_endpoint(_Revocation)
 _server.register_endpoint(_Introspection)
 
@@ -227,6 +269,12 @@ _server.register_endpoint(_Introspection)
 def redeem(request: TokenRequest, code: AuthorizationCode | None) -> tuple[str, ...]:
     """The scopes that this code, if the client may have it, was issued for. Raises OAuthError."""
     return _scopes(_Request(request, code and _Code(code)))
+
+
+def redeem_device(request: TokenRequest, pairing: Pairing) -> tuple[str, ...]:
+    """The scopes that this device authorization, the client's own, was approved for. Raises OAuthError, also while
+    nobody has decided."""
+    return _scopes(_Request(request, _DeviceCode(pairing)))
 
 
 def refresh(request: TokenRequest, grant: Grant | None) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 """The stories of applications, on the same adapters."""
 
+from typing import Any
+
 from pairing_ws.core import codes
 from pairing_ws.core.audit import Audit, no_audit
 from pairing_ws.core.clock import Clock
@@ -7,19 +9,23 @@ from pairing_ws.core.ports import Limits, SharedCounters
 from pairing_ws.oauth.authentication import Authentication
 from pairing_ws.oauth.beginnings import Beginnings
 from pairing_ws.oauth.claims import Issuer
+from pairing_ws.oauth.device_grant import DeviceGrants
 from pairing_ws.oauth.origins import Origins
 from pairing_ws.oauth.ports import ClientAssertions, ClientStore, ClientTokens, CodeStore, GrantStore
+from pairing_ws.oauth.protocol import DEVICE_CODE
 from pairing_ws.oauth.refreshing import Refreshing
 from pairing_ws.oauth.shown_tokens import ShownTokens
 from pairing_ws.oauth.tokens import TokenEndpoint
 from pairing_ws.oauth.types import Policy
+from pairing_ws.pairing.service import PairingService
 
 TOKEN_PATH = "/oauth/token"  # noqa: S105 - an address
 
 
 class OAuthService:
     """`authentication` knows clients; `tokens` exchanges codes and refresh tokens; `shown_tokens` is asked about tokens
-    that come back; `beginnings` begins grants; `origins` may ask from a browser.
+    that come back; `beginnings` begins grants; `device_grants` lets devices ask for one; `origins` may ask from a
+    browser.
 
     `clock` gives milliseconds, `random` so many bytes, and `audit` gets every event that the audit log should have.
     """
@@ -31,6 +37,7 @@ class OAuthService:
         code_store: CodeStore,
         tokens: ClientTokens,
         assertions: ClientAssertions,
+        pairings: PairingService[Any],
         counters: SharedCounters,
         limits: Limits,
         policy: Policy,
@@ -46,7 +53,12 @@ class OAuthService:
         self.origins = Origins(clients, clock)
         self.beginnings = Beginnings(code_store, grants, issuer, policy, clock, random, here, audit)
         refreshing = Refreshing(grants, issuer, limits, policy, clock, random, here, audit)
+        self.device_grants = DeviceGrants(pairings, self.beginnings, counters, policy)
         self.tokens = TokenEndpoint(
-            {"authorization_code": self.beginnings.redeem_code, "refresh_token": refreshing.refresh}
+            {
+                "authorization_code": self.beginnings.redeem_code,
+                "refresh_token": refreshing.refresh,
+                DEVICE_CODE: self.device_grants.redeem,
+            }
         )
         self.shown_tokens = ShownTokens(tokens, grants, limits, policy, clock, here, audit)

@@ -40,6 +40,17 @@ class TokenRequest(NamedTuple):
     proven_key: ProvenKey
 
 
+class DeviceAuthorization(msgspec.Struct, frozen=True):
+    """The answer to a device (RFC 8628, section 3.2). Times in seconds."""
+
+    device_code: str
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str | None
+    expires_in: int
+    interval: int
+
+
 class TokenSet(msgspec.Struct, frozen=True):
     """The part of an answer that must come out the same when it is repeated. `expires_at` (ms) is the access token's,
     `scope` its scopes, and `by` says which process made it."""

@@ -76,7 +76,8 @@ class Creation:
     async def create_for_client(self, client: ClientRequest, ip: str, user_agent: str) -> Created:
         """A device authorization: flow 2, for an application, whose device gets the secret.
 
-        The link in `qr_text` tells the user code, for there is no other code to claim it with.
+        The link in `qr_text` tells the user code, for there is no other code to claim it with; it is "" where pictures
+        rotate, for this one could not.
         """
         await self._count(ip, by_stranger=True)
         secret = codes.token(self._random, 32)
@@ -90,7 +91,7 @@ class Creation:
             new_device=NewDevice(code="", name=client.name, ip=ip, user_agent=user_agent),
             client=msgspec.structs.replace(client, secret_hash=codes.digest(secret)),
         )
-        text = f"{self._policy.public_url}/link?user_code={user_code}"
+        text = "" if self._policy.rotate else f"{self._policy.public_url}/link?user_code={user_code}"
         return Created(View(added.pairing, Role.NEW_DEVICE, added.now), user_code, secret, text, None)
 
     async def _count(self, ip: str, *, by_stranger: bool) -> None:

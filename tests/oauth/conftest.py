@@ -22,6 +22,7 @@ from pairing_ws.oauth.types import Policy, TokenRequest, TokenSet
 from tests.support.client_tokens import PlainTokens
 from tests.support.clock import FakeClock
 from tests.support.oauth_stores import Login, Stores
+from tests.support.pairing_world import World as PairingWorld
 
 REDIRECT = "https://app.example/callback"
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
@@ -51,6 +52,7 @@ class World:
     client: Client
     login: Login
     events: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    pairings: PairingWorld = field(default_factory=PairingWorld)
 
     def __post_init__(self) -> None:
         self.service = OAuthService(
@@ -59,6 +61,7 @@ class World:
             self.code_store,
             PlainTokens(),
             JwtClientAssertions(self.clock),
+            self.pairings.service,
             self.counters,
             RateLimits(self.rates, self.counters),
             Policy(issuer=ISSUER),
@@ -73,7 +76,15 @@ class World:
     def another(self, stores: Stores) -> "World":
         """Another process."""
         return World(
-            stores, self.code_store, self.clock, self.counters, self.rates, self.client, self.login, self.events
+            stores,
+            self.code_store,
+            self.clock,
+            self.counters,
+            self.rates,
+            self.client,
+            self.login,
+            self.events,
+            self.pairings,
         )
 
     async def code(self, **changed: Any) -> str:
@@ -162,4 +173,6 @@ async def world(stores: Stores) -> World:
         "scopes": ("openid", "email", "groups", "profile", "offline_access"),
     }
     client = await stores.client("app", **settings)
-    return World(stores, MemoryCodes(clock), clock, MemoryCounters(), {}, client, await stores.login())
+    login, counters = await stores.login(), MemoryCounters(lambda: clock() / 1000)
+    pairings = PairingWorld(clock, verify="remote", client_ttl=600_000, public_url=ISSUER)
+    return World(stores, MemoryCodes(clock), clock, counters, {}, client, login, pairings=pairings)

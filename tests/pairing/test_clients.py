@@ -64,7 +64,7 @@ async def consume(world: World, created: Created, number: str | None = None, cli
 
 
 async def test_an_application_asks_with_a_time_of_its_own_and_the_store_has_no_secret() -> None:
-    world = World(client_ttl=600_000, rotate=5_000)
+    world = World(client_ttl=600_000)
     created = await asked(world)
     pairing = await world.now_is(created)
     assert (pairing.initiator, pairing.status) == (Initiator.NEW_DEVICE, Status.PENDING)
@@ -75,6 +75,11 @@ async def test_an_application_asks_with_a_time_of_its_own_and_the_store_has_no_s
     assert (pairing.secret_hash, pairing.code_hash, pairing.rotate_ms) == ("", "", 0)
     assert pairing.new_device == NewDevice(code="", name="Command-line tool", ip=THERE, user_agent="curl/8")
     assert created.qr_text == f"{SITE}/link?user_code={created.user_code}"
+
+
+async def test_where_pictures_rotate_no_link_tells_the_code() -> None:
+    created = await asked(World(rotate=5_000))
+    assert (created.qr_text, created.view.pairing.rotate_ms) == ("", 0)
 
 
 async def test_its_requests_count_as_those_of_a_new_device() -> None:

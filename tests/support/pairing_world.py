@@ -112,12 +112,12 @@ class Store(MemoryPairings):
 
 
 class World:
-    def __init__(self, **policy: Any) -> None:
-        self.clock, self.bus, self.rates = FakeClock(), MemoryBus(), Rates()
+    def __init__(self, clock: FakeClock | None = None, **policy: Any) -> None:
+        self.clock, self.bus, self.rates = clock or FakeClock(), MemoryBus(), Rates()
         self.store = Store(self.bus, self.clock)
         self.accounts, self.pushed, self.places = AccountsRoom(), Pushed(), Map()
         self.random: Callable[[int], bytes] = Random(4).randbytes
-        service = PairingService(
+        self.service = service = PairingService(
             self.store,
             self.bus,
             self.accounts,
