@@ -279,6 +279,7 @@ def build(
         code_store,
         client_tokens,
         JwtClientAssertions(clock),
+        pairings,
         counters,
         limits,
         OAuthPolicy(

@@ -16,7 +16,7 @@ from tests.support.keys import DeviceKey, payload
 from tests.support.limits import NO_LIMITS_INSIDE
 
 PAGE = "https://spa.example"
-ENDPOINTS = ("/oauth/token", "/oauth/userinfo", "/oauth/revoke", "/oauth/introspect")
+ENDPOINTS = ("/oauth/device_authorization", "/oauth/token", "/oauth/userinfo", "/oauth/revoke", "/oauth/introspect")
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 NewApplication = Callable[..., Awaitable[AppServer]]
@@ -196,7 +196,17 @@ async def test_what_is_no_plain_form_is_refused(
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize(
-    "name", ["access_token", "client_secret", "client_assertion", "code", "code_verifier", "refresh_token", "token"]
+    "name",
+    [
+        "access_token",
+        "client_secret",
+        "client_assertion",
+        "code",
+        "code_verifier",
+        "device_code",
+        "refresh_token",
+        "token",
+    ],
 )
 async def test_secrets_in_the_query_are_refused(app: AppServer, endpoint: str, name: str) -> None:
     answer = await app.post(f"{endpoint}?{name}=x", {"token": "x"})
@@ -268,7 +278,9 @@ async def test_an_id_token_and_a_refresh_token_are_no_access_tokens(app: AppServ
 # CORS
 
 
-@pytest.mark.parametrize("endpoint", ["/oauth/token", "/oauth/userinfo", "/oauth/revoke"])
+@pytest.mark.parametrize(
+    "endpoint", ["/oauth/device_authorization", "/oauth/token", "/oauth/userinfo", "/oauth/revoke"]
+)
 async def test_pages_of_public_clients_may_ask_and_no_others(
     new_application: NewApplication, site: Embedded, endpoint: str
 ) -> None:

@@ -13,6 +13,7 @@ from pairing_ws.core import codes
 from tests.support.applications import Application, answer_in, register
 from tests.support.client import Phone
 
+DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 SCOPES = ("openid", "profile", "email", "groups", "offline_access")
 
 
@@ -72,6 +73,14 @@ class AppServer:
 
     async def redeem(self, code: str, /, headers: dict[str, str] | None = None, **form: str) -> httpx2.Response:
         return await self.post("/oauth/token", self.code_form(code) | form, **headers or {})
+
+    async def ask_as_device(self, **form: str) -> httpx2.Response:
+        """A device authorization (RFC 8628)."""
+        return await self.post("/oauth/device_authorization", form)
+
+    async def poll(self, device_code: str, headers: dict[str, str] | None = None, **form: str) -> httpx2.Response:
+        asked = {"grant_type": DEVICE_CODE, "device_code": device_code}
+        return await self.post("/oauth/token", asked | form, **headers or {})
 
     async def refresh(self, token: str, headers: dict[str, str] | None = None, **form: str) -> httpx2.Response:
         asked = {"grant_type": "refresh_token", "refresh_token": token}

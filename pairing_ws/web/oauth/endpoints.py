@@ -4,7 +4,13 @@ from collections.abc import Collection
 
 from pairing_ws.web.calls import Call
 from pairing_ws.web.oauth.authorize import authorize, authorize_by_form
-from pairing_ws.web.oauth.token_endpoints import introspect, revoke, token, user_info
+from pairing_ws.web.oauth.token_endpoints import (
+    device_authorization,
+    introspect,
+    revoke,
+    token,
+    user_info,
+)
 from pairing_ws.web.services import Services
 
 
@@ -16,6 +22,7 @@ async def origins_of_clients(services: Services) -> Collection[str]:
 ENDPOINTS: tuple[Call, ...] = (
     Call("GET", "/oauth/authorize", authorize, 200, media_type="text/html", cors=False),
     Call("POST", "/oauth/authorize", authorize_by_form, 303, cors=False),
+    Call("POST", "/oauth/device_authorization", device_authorization, 200, origins=origins_of_clients),
     Call("POST", "/oauth/token", token, 200, origins=origins_of_clients),
     Call("GET", "/oauth/userinfo", user_info, 200, origins=origins_of_clients),
     Call("POST", "/oauth/userinfo", user_info, 200, origins=origins_of_clients),

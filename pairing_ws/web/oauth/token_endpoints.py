@@ -13,13 +13,21 @@ from pairing_ws.web.oauth.errors import NO_STORE
 from pairing_ws.web.oauth.forms import read_form, refuse_secrets_in_query
 from pairing_ws.web.oauth.proofs import proven_key
 from pairing_ws.web.request.context import RequestContext
+from pairing_ws.web.request.labels import label
 
 
 async def token(request: RequestContext) -> Response:
-    """Exchange a code or a refresh token for tokens (RFC 6749, section 3.2)."""
+    """Exchange a code, a device code or a refresh token for tokens (RFC 6749, section 3.2)."""
     services = request.services
     issued = await services.oauth.tokens.exchange(await authenticated(request))
     return _json(_issued(issued, services.clock()))
+
+
+async def device_authorization(request: RequestContext) -> Response:
+    """Begin the consent of a device without a browser (RFC 8628, section 3.1)."""
+    asked = await authenticated(request)
+    begun = await request.services.oauth.device_grants.authorize(asked, label(request.headers.first(b"user-agent")))
+    return _json({name: value for name, value in msgspec.structs.asdict(begun).items() if value is not None})
 
 
 async def user_info(request: RequestContext) -> Response:
