@@ -1,9 +1,10 @@
-"""An OAuthService on a real database, with a fake clock: each test once for each kind of database."""
+"""An OAuthService on a real database with a fake clock, each test once for each kind of database; and a server, an
+application and a login for tests over the wire."""
 
 import base64
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,14 +20,20 @@ from pairing_ws.oauth.errors import OAuthError
 from pairing_ws.oauth.ports import AuthorizationCode, Client, Grant
 from pairing_ws.oauth.service import OAuthService
 from pairing_ws.oauth.types import Policy, TokenRequest, TokenSet
+from tests.support.app_server import AppServer, app_server
+from tests.support.client import Api, Phone
 from tests.support.client_tokens import PlainTokens
 from tests.support.clock import FakeClock
+from tests.support.embedded import Embedded, embedded, fresh_phone
+from tests.support.limits import NO_LIMITS_INSIDE
 from tests.support.oauth_stores import Login, Stores
 from tests.support.pairing_world import World as PairingWorld
 
 REDIRECT = "https://app.example/callback"
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 ISSUER = "https://login.example"
+
+NewApplication = Callable[..., Awaitable[AppServer]]
 
 
 def challenge(verifier: str = VERIFIER) -> str:
@@ -176,3 +183,38 @@ async def world(stores: Stores) -> World:
     login, counters = await stores.login(), MemoryCounters(lambda: clock() / 1000)
     pairings = PairingWorld(clock, verify="remote", client_ttl=600_000, public_url=ISSUER)
     return World(stores, MemoryCodes(clock), clock, counters, {}, client, login, pairings=pairings)
+
+
+# Over the wire
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    """A server with a clock that can be moved."""
+    folder = tmp_path_factory.mktemp("oauth")
+    with embedded(folder, demo=True, **NO_LIMITS_INSIDE) as started:
+        yield started
+
+
+@pytest.fixture
+async def new_application(site: Embedded) -> AsyncIterator[NewApplication]:
+    made: list[AppServer] = []
+
+    async def make(**settings: Any) -> AppServer:
+        made.append(await app_server(site.url, site.folder, **settings))
+        return made[-1]
+
+    yield make
+    for each in made:
+        await each.http.aclose()
+
+
+@pytest.fixture
+async def app(new_application: NewApplication) -> AppServer:
+    return await new_application()
+
+
+@pytest.fixture
+async def phone(site: Embedded) -> AsyncIterator[Phone]:
+    async with Api(site.url) as api:
+        yield await fresh_phone(api, site.folder, clock=site.clock)

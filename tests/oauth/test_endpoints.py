@@ -2,56 +2,20 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any
 
 import httpx2
 import pytest
 
 from pairing_ws.core import codes
-from tests.support.app_server import AppServer, app_server
-from tests.support.client import Api, Phone
-from tests.support.embedded import Embedded, embedded, fresh_phone
+from tests.oauth.conftest import NewApplication
+from tests.support.app_server import AppServer
+from tests.support.client import Phone
+from tests.support.embedded import Embedded
 from tests.support.keys import DeviceKey, payload
-from tests.support.limits import NO_LIMITS_INSIDE
 
 PAGE = "https://spa.example"
 ENDPOINTS = ("/oauth/device_authorization", "/oauth/token", "/oauth/userinfo", "/oauth/revoke", "/oauth/introspect")
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-
-NewApplication = Callable[..., Awaitable[AppServer]]
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
-    """A server with a clock that can be moved."""
-    folder = tmp_path_factory.mktemp("oauth")
-    with embedded(folder, demo=True, **NO_LIMITS_INSIDE) as started:
-        yield started
-
-
-@pytest.fixture
-async def new_application(site: Embedded) -> AsyncIterator[NewApplication]:
-    made: list[AppServer] = []
-
-    async def make(**settings: Any) -> AppServer:
-        made.append(await app_server(site.url, site.folder, **settings))
-        return made[-1]
-
-    yield make
-    for each in made:
-        await each.http.aclose()
-
-
-@pytest.fixture
-async def app(new_application: NewApplication) -> AppServer:
-    return await new_application()
-
-
-@pytest.fixture
-async def phone(site: Embedded) -> AsyncIterator[Phone]:
-    async with Api(site.url) as api:
-        yield await fresh_phone(api, site.folder, clock=site.clock)
 
 
 def error(answer: httpx2.Response) -> tuple[int, str]:
