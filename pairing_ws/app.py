@@ -21,6 +21,7 @@ from pairing_ws.accounts.types import Policy as AccountPolicy
 from pairing_ws.adapters.audit_log import audit
 from pairing_ws.adapters.backchannel import HttpLogouts, keep_telling
 from pairing_ws.adapters.backend import Backend
+from pairing_ws.adapters.jwt import client_assertions, dpop
 from pairing_ws.adapters.jwt.access_tokens import AuthKeys
 from pairing_ws.adapters.jwt.client_assertions import JwtClientAssertions
 from pairing_ws.adapters.jwt.client_tokens import JwtClientTokens
@@ -60,9 +61,11 @@ from pairing_ws.web import pages
 from pairing_ws.web.application import Application
 from pairing_ws.web.asyncapi import asyncapi
 from pairing_ws.web.calls import CALLS, Call
+from pairing_ws.web.cors import any_origin
 from pairing_ws.web.drain import Drain
 from pairing_ws.web.handlers.operation import Operation, document
 from pairing_ws.web.oauth.endpoints import ENDPOINTS
+from pairing_ws.web.oauth.metadata import Offered, metadata_calls
 from pairing_ws.web.openapi import openapi
 from pairing_ws.web.services import Services
 from pairing_ws.web.sockets.sockets import PATHS, Sockets, not_upgraded
@@ -83,6 +86,7 @@ class Components:
     accounts_store: SqlAccounts
     clients: SqlClients
     grants: SqlGrants
+    client_tokens: JwtClientTokens
     backchannel: BackchannelLogout
     keys: KeyRing
     key_sharing: KeySharing
@@ -126,19 +130,24 @@ def create_app(
         await asyncio.gather(components.store.ping(), components.accounts_store.ping())
         require_disk_space(settings.database_url)
 
+    def offered() -> Offered:
+        signing, grant_types = components.client_tokens.algorithms(), services.oauth.tokens.grant_types
+        return Offered(signing, grant_types, client_assertions.ALGORITHMS, dpop.ALGORITHMS)
+
     operation = Operation(ready, components.keys.jwks, REGISTRY)
     described = (
         *CALLS,
         Call("GET", "/healthz", operation.healthz, 200, Health),
         Call("GET", "/readyz", operation.readyz, 200, Health),
         Call("GET", "/metrics", operation.metrics, 200, media_type="text/plain"),
-        Call("GET", "/.well-known/jwks.json", operation.keys, 200, PublicKeys),
+        Call("GET", "/.well-known/jwks.json", operation.keys, 200, PublicKeys, origins=any_origin),
     )
     calls = (
         *described,
         Call("GET", "/openapi.json", document(lambda: openapi(described, settings.public_url)), 200),
         Call("GET", "/asyncapi.json", document(lambda: asyncapi(settings.public_url)), 200),
         *ENDPOINTS,
+        *metadata_calls(settings.public_url, (*described, *ENDPOINTS), offered),
         *(Call("GET", path, not_upgraded, 426) for path in PATHS),
     )
 
@@ -308,21 +317,14 @@ def build(
     )
     key_sharing = KeySharing(keys, SqlFingerprints(database), fingerprints, clock)
     logouts = HttpLogouts(Targets(allow_private=settings.allow_private_targets))
-    backchannel = BackchannelLogout(
-        grants,
-        client_tokens,
-        logouts,
-        settings.public_url,
-        clock,
-        random,
-        audit,
-    )
+    backchannel = BackchannelLogout(grants, client_tokens, logouts, settings.public_url, clock, random, audit)
     opened: list[AbstractAsyncContextManager[object]] = [bus, logouts]
     if isinstance(push, AbstractAsyncContextManager):
         opened.append(push)
     return Components(
-        services, store, bus, accounts_store, clients, grants, backchannel, keys, key_sharing, database, opened
-    )
+        services, store, bus, accounts_store, clients, grants, client_tokens, backchannel, keys, key_sharing, database,
+        opened,
+    )  # fmt: skip
 
 
 def _build_backend(settings: Settings, clock: Clock) -> Backend:

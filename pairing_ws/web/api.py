@@ -5,7 +5,7 @@ Not Starlette's layers: for a call they cost more than the call itself.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Awaitable, Container, Sequence
 from functools import lru_cache
 
 import structlog
@@ -61,7 +61,7 @@ class Api:
 
     async def _call(self, path: str, request: RequestContext, send: Send) -> None:
         method, route, cors = request.scope["method"], NO_ROUTE, True
-        origins: Collection[str] = ()
+        origins: Container[str] = ()
         try:
             if refused := self._gate.refusal(request.scope, path, request.headers):
                 raise refused
@@ -112,7 +112,7 @@ class Api:
             response.headers["DPoP-Nonce"] = self._services.proofs.nonce()
         return response
 
-    async def _other_origins(self, calls: dict[str, Call], headers: RequestHeaders) -> Collection[str]:
+    async def _other_origins(self, calls: dict[str, Call], headers: RequestHeaders) -> Container[str]:
         """Those that may read the answers of this path beside those that may read all."""
         if headers.origin is not None:
             for call in calls.values():
@@ -121,7 +121,7 @@ class Api:
         return ()
 
     async def _without_call(
-        self, method: str, calls: dict[str, Call], request: RequestContext, origins: Collection[str]
+        self, method: str, calls: dict[str, Call], request: RequestContext, origins: Container[str]
     ) -> Response:
         # Also where the path is unknown: the page that asks can then read the 404.
         readable = all(each.cors for each in calls.values())

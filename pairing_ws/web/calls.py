@@ -1,6 +1,6 @@
 """The one table of calls. Routing, the OpenAPI document and the tests' list of what exists all come from it."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass
 
 import msgspec
@@ -41,7 +41,7 @@ from pairing_ws.web.wire.requests import (
 )
 
 Handler = Callable[[RequestContext], Awaitable[Response]]
-Origins = Callable[[Services], Awaitable[Collection[str]]]
+Origins = Callable[[Services], Awaitable[Container[str]]]
 
 KEY, SECRET, DEVICE = "authKey", "pairingSecret", "deviceHeaders"
 

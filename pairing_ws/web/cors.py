@@ -1,7 +1,7 @@
 """Requests across origins (CORS, in the Fetch standard): which pages may read answers, and what they may send."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Container, Sequence
 
 from starlette.responses import Response
 
@@ -18,18 +18,30 @@ _HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}(, ?[A-Za-z0-9!#$%&
 _OF_PROXIES = re.compile(r"(?:^|, ?)(?:forwarded|via|x-real-ip|x-forwarded-[^,]*)(?:,|$)", re.IGNORECASE)
 
 
+class EveryOrigin(Container[str]):
+    """For what is anybody's to read."""
+
+    def __contains__(self, origin: object) -> bool:
+        return True
+
+
+async def any_origin(_: object) -> Container[str]:
+    """See `calls.Call.origins`."""
+    return EveryOrigin()
+
+
 class Cors:
     def __init__(self, allowed_origins: Sequence[str]) -> None:
         self._readable_by = {origin: _readable_by(origin) for origin in allowed_origins}
 
-    def headers(self, request: RequestHeaders, also: Collection[str] = ()) -> Sequence[tuple[bytes, bytes]]:
+    def headers(self, request: RequestHeaders, also: Container[str] = ()) -> Sequence[tuple[bytes, bytes]]:
         """What lets the page that asks read the answer; nothing for origins that are not allowed, nor in `also`."""
         origin = request.origin
         if origin is None:
             return ()
         return self._readable_by.get(origin) or (_readable_by(origin) if origin in also else ())
 
-    def preflight(self, request: RequestHeaders, also: Collection[str] = ()) -> Response | None:
+    def preflight(self, request: RequestHeaders, also: Container[str] = ()) -> Response | None:
         """The answer to a browser's question before a request across origins; None if this is none.
 
         No cookie counts across origins, so any header is harmless but those of proxies. Raises FOREIGN_ORIGIN,

@@ -1,7 +1,7 @@
 """The gate that every request passes on its way in and every answer on its way out: calls, pages and sockets'
 handshakes alike. Nothing behind it is asked about a path, a host or a length that nobody is served with."""
 
-from collections.abc import Collection
+from collections.abc import Container
 from urllib.parse import urlsplit
 
 from starlette.responses import Response
@@ -49,7 +49,7 @@ class RequestGate:
         self,
         answer: list[tuple[bytes, bytes]],
         request: RequestHeaders,
-        also: Collection[str] = (),
+        also: Container[str] = (),
         *,
         cors: bool = True,
     ) -> list[tuple[bytes, bytes]]:

@@ -25,6 +25,7 @@ from pairing_ws.core.clock import SKEW_MS, Clock
 from pairing_ws.core.errors import Code, Refused, Unavailable
 from pairing_ws.core.ports import SharedCounters
 
+ALGORITHMS = ("ES256",)
 HEADER = frozenset({"alg", "typ", "jwk"})
 PUBLIC = ("crv", "kty", "x", "y")
 PRIVATE = frozenset({"d", "k", "p", "q", "dp", "dq", "qi", "oth"})
@@ -105,12 +106,12 @@ class DpopProofs:
     def _signed(self, proof: str, key_thumbprint: str) -> Claims:
         """The claims of a proof that this key has signed."""
         header = read_header(proof)
-        if header is None or header.keys() != HEADER or header["alg"] != "ES256" or header["typ"] != "dpop+jwt":
+        if header is None or header.keys() != HEADER or header["alg"] not in ALGORITHMS or header["typ"] != "dpop+jwt":
             raise self._invalid(f"the proof has to be a JWT of at most {MAX_TOKEN} characters: dpop+jwt, ES256, jwk")
         try:
             key = _key_of(header["jwk"])
             if key.thumbprint() == key_thumbprint:
-                return msgspec.convert(jwt.decode(proof, key, algorithms=["ES256"]).claims, Claims)
+                return msgspec.convert(jwt.decode(proof, key, algorithms=list(ALGORITHMS)).claims, Claims)
         except (JoseError, ValueError, RecursionError, msgspec.ValidationError):
             raise self._invalid("the proof does not hold") from None
         raise self._invalid("the proof is by another key")
