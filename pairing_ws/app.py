@@ -51,6 +51,7 @@ from pairing_ws.core.devices import Approver
 from pairing_ws.core.errors import Refused
 from pairing_ws.oauth.backchannel import BackchannelLogout
 from pairing_ws.oauth.browser_login import BrowserLogins
+from pairing_ws.oauth.clients import Clients
 from pairing_ws.oauth.consent import Authorizations
 from pairing_ws.oauth.service import OAuthService
 from pairing_ws.oauth.types import Policy as OAuthPolicy
@@ -309,6 +310,7 @@ def build(
         step_ups,
         authorizations,
         oauth,
+        Clients(clients, client_tokens, clock, random, audit),
         proofs,
         settings.proxies,
         clock,

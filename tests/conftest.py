@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from pairing_ws import cli
 from pairing_ws.adapters.sql.database import migrate
 from tests.support.client import Api
+from tests.support.command_line import Done, Run
 from tests.support.limits import NO_LIMITS
+from tests.support.logs import kept_logging
 from tests.support.postgres import Postgres, PostgresServer, execute
 from tests.support.redis_kinds import KINDS, Kind
 from tests.support.servers import RedisServer, Server, running
@@ -128,3 +131,29 @@ def two_servers(folder: Path, redis_server: RedisServer) -> Iterator[tuple[Serve
 async def api(server: Server) -> AsyncIterator[Api]:
     async with Api(server.url) as client:
         yield client
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Runs one command in a folder of its own: `run("invite", "alice", PAIRING_VERIFY="always")`."""
+    for name in list(os.environ):
+        if name.startswith("PAIRING_") or name in ("REDIS_URL", "DATABASE_URL", "PORT", "WEB_CONCURRENCY"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+    def once(*arguments: str, **environment: str) -> Done:
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.argv", ["pairing-ws", *arguments])
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            code: object = 0
+            try:
+                cli.main()
+            except SystemExit as end:
+                code = end.code or 0
+            assert isinstance(code, int)
+            out, err = capfd.readouterr()
+            return Done(code, out, err)
+
+    with kept_logging():
+        yield once

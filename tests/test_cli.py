@@ -9,9 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,50 +17,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pairing_ws import cli
-from tests.support.logs import kept_logging
+from tests.support.command_line import Run
 from tests.support.postgres import Postgres, execute
 from tests.support.servers import CLI, RedisServer, clean_environment, run_cli, running
-
-Run = Callable[..., "Done"]
-
-
-@dataclass
-class Done:
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Run]:
-    """Runs one command in a folder of its own: `run("invite", "alice", PAIRING_VERIFY="always")`."""
-    for name in list(os.environ):
-        if name.startswith("PAIRING_") or name in ("REDIS_URL", "DATABASE_URL", "PORT", "WEB_CONCURRENCY"):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-
-    def once(*arguments: str, **environment: str) -> Done:
-        with monkeypatch.context() as patch:
-            patch.setattr("sys.argv", ["pairing-ws", *arguments])
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            code: object = 0
-            try:
-                cli.main()
-            except SystemExit as end:
-                code = end.code or 0
-            assert isinstance(code, int)
-            out, err = capfd.readouterr()
-            return Done(code, out, err)
-
-    with kept_logging():
-        yield once
-
 
 COMMANDS = [
     [], ["serve"], ["invite"], ["user"], ["user", "list"], ["user", "lock"], ["user", "unlock"], ["user", "delete"],
     ["user", "show"], ["user", "set"],
+    ["client"], ["client", "add"], ["client", "list"], ["client", "show"], ["client", "rotate"], ["client", "remove"],
     ["db"], ["db", "upgrade"], ["keys"], ["keys", "list"], ["keys", "make"], ["keys", "rotate"],
     ["keys", "remove"], ["doctor"],
 ]  # fmt: skip
@@ -81,7 +43,7 @@ def test_every_command_explains_itself_and_changes_nothing(run: Run, command: li
 
 def test_without_a_command_it_says_what_there_is(run: Run) -> None:
     done = run()
-    assert all(name in done.out + done.err for name in ("serve", "invite", "user", "db", "keys", "doctor"))
+    assert all(name in done.out + done.err for name in ("serve", "invite", "user", "client", "db", "keys", "doctor"))
 
 
 def test_help_names_every_option_of_serve(run: Run) -> None:
@@ -207,6 +169,7 @@ def test_what_applications_are_told_of_an_account_is_set_shown_and_kept(run: Run
     [
         (["--email", "zoe"], "that is no e-mail address, such as alice@example.com (bad_request)"),
         (["--email", "a b@example.com"], "that is no e-mail address, such as alice@example.com (bad_request)"),
+        (["--email", "a\u202eb@example.com"], "that is no e-mail address, such as alice@example.com (bad_request)"),
         (["--email", "a@b@example.com"], "that is no e-mail address, such as alice@example.com (bad_request)"),
         (["--email", "a@example..com"], "that is no e-mail address, such as alice@example.com (bad_request)"),
         (["--email", "a@example.com\nbcc:b"], "that is no e-mail address, such as alice@example.com (bad_request)"),

@@ -1,4 +1,5 @@
-"""The command line: `serve`, `invite`, `user`, `db`, `keys`, `doctor`. Each reads the settings, acts and reports."""
+"""The command line: `serve`, `invite`, `user`, `client`, `db`, `keys`, `doctor`. Each reads the settings,
+acts and reports."""
 
 import io
 import os
@@ -10,6 +11,7 @@ import click
 from pairing_ws import __version__
 from pairing_ws.adapters.jwt.key_set import KeyFileError
 from pairing_ws.cli.accounts import invite, users
+from pairing_ws.cli.clients import clients
 from pairing_ws.cli.doctor import doctor
 from pairing_ws.cli.keys import signing_keys
 from pairing_ws.cli.serve import database, serve
@@ -29,7 +31,7 @@ def cli() -> None:
     """
 
 
-for command in (serve, invite, users, database, signing_keys, doctor):
+for command in (serve, invite, users, clients, database, signing_keys, doctor):
     cli.add_command(command)
 
 

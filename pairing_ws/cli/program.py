@@ -1,4 +1,4 @@
-"""What commands need of the program: its settings, its database, its accounts."""
+"""What commands need of the program: its settings, its database, its accounts, its clients."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,6 +10,7 @@ from pairing_ws.app import build
 from pairing_ws.config.environment import load
 from pairing_ws.config.settings import Settings
 from pairing_ws.server.logging import configure
+from pairing_ws.web.services import Services
 
 T = TypeVar("T")
 
@@ -29,9 +30,14 @@ def prepare(settings: Settings) -> None:
 
 def with_accounts(act: Callable[[AccountService], Awaitable[T]]) -> T:
     """Run `act` on the accounts of the configured database, which is brought up to date first."""
+    return with_services(lambda services: act(services.accounts))
+
+
+def with_services(act: Callable[[Services], Awaitable[T]]) -> T:
+    """The same for what has to do with more than accounts."""
 
     async def run() -> T:
         async with build(command_settings()).running() as services:
-            return await act(services.accounts)
+            return await act(services)
 
     return asyncio.run(run())

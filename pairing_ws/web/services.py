@@ -10,6 +10,7 @@ from pairing_ws.config.settings import Settings
 from pairing_ws.core import codes
 from pairing_ws.core.clock import Clock
 from pairing_ws.core.ports import Proofs
+from pairing_ws.oauth.clients import Clients
 from pairing_ws.oauth.consent import Authorizations
 from pairing_ws.oauth.service import OAuthService
 from pairing_ws.pairing.service import PairingService
@@ -30,6 +31,7 @@ class Services:
     step_ups: StepUpService
     authorizations: Authorizations
     oauth: OAuthService
+    clients: Clients
     proofs: Proofs
     proxies: tuple[Network, ...]
     clock: Clock

@@ -8,16 +8,31 @@ from typing import Any
 
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
+from joserfc.jwk import ECKey, KeySet, RSAKey
 
 from pairing_ws.adapters.jwt.header import read_header
 from pairing_ws.core.clock import SKEW_MS, Clock
+from pairing_ws.core.errors import Code, Refused
 from pairing_ws.core.json_depth import is_deep
 
 # Asymmetric ones alone; FAPI's choice and what stock clients sign with by default.
 ALGORITHMS = ("RS256", "PS256", "ES256")
 # An operator registers one or two.
 MAX_KEYS = 8
+
+MIN_RSA_BITS = 2048
+
+
+def require_usable(jwks: Mapping[str, Any]) -> None:
+    """Raises Refused BAD_REQUEST unless each of the keys can check an assertion."""
+    try:
+        keys = list(KeySet.import_key_set({"keys": list(jwks["keys"])}))
+    except (JoseError, ValueError, KeyError, TypeError) as error:
+        raise Refused(Code.BAD_REQUEST, f"the key set can't be read: {error}") from None
+    for each in keys:
+        long_enough = isinstance(each, RSAKey) and each.raw_value.key_size >= MIN_RSA_BITS
+        if not long_enough and not (isinstance(each, ECKey) and each.curve_name == "P-256"):
+            raise Refused(Code.BAD_REQUEST, f"a key has to be RSA of {MIN_RSA_BITS} bits or more, or EC P-256")
 
 
 class JwtClientAssertions:

@@ -1,0 +1,152 @@
+"""What the operator does with clients, by the command line: add, look up, change the secret, remove."""
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from pairing_ws.core import codes
+from pairing_ws.core.audit import Audit
+from pairing_ws.core.clock import Clock
+from pairing_ws.core.errors import Code, Refused
+from pairing_ws.oauth import registration
+from pairing_ws.oauth.ports import Algorithm, Client, ClientStore, ClientTokens, DeviceGrant
+
+# A client's id says which application it is, and something that nobody else has.
+_SLUG_LETTERS = 24
+
+
+class Registration(NamedTuple):
+    """A new client as its operator describes it, see `ports.Client`.
+
+    It gets a secret unless it is `public` or proves itself by `jwks`. Without `id_token_alg` it gets RS256, or ES256
+    where no key can sign that.
+    """
+
+    name: str
+    public: bool = False
+    redirect_uris: Sequence[str] = ()
+    post_logout_redirect_uris: Sequence[str] = ()
+    backchannel_logout_uri: str | None = None
+    device_grant: DeviceGrant = DeviceGrant.OFF
+    scopes: Sequence[str] = ()
+    id_token_alg: Algorithm | None = None
+    access_token_alg: Algorithm = Algorithm.ES256
+    audience: str = ""
+    origins: Sequence[str] = ()
+    logo_uri: str | None = None
+    jwks: Mapping[str, Any] | None = None
+    trusted: bool = False
+
+
+class WithSecret(NamedTuple):
+    """A client with its secret, which is known only now; None if it has none."""
+
+    client: Client
+    secret: str | None
+
+
+class Clients:
+    """A client is looked up by its id, or by its name if no other has the same. Raises NOT_FOUND."""
+
+    def __init__(
+        self, store: ClientStore, tokens: ClientTokens, clock: Clock, random: codes.RandomBytes, audit: Audit
+    ) -> None:
+        self._store = store
+        self._tokens = tokens
+        self._clock = clock
+        self._random = random
+        self._audit = audit
+
+    async def add(self, wanted: Registration) -> WithSecret:
+        """Raises BAD_REQUEST for what can't be registered."""
+        secret = None if wanted.public or wanted.jwks else codes.token(self._random, 32)
+        client = Client(
+            id="",
+            name=registration.name(wanted.name),
+            created_at=self._clock(),
+            secret_hash=codes.digest(secret) if secret else None,
+            jwks=registration.jwks(wanted.jwks) if wanted.jwks is not None else None,
+            redirect_uris=registration.redirect_uris(wanted.redirect_uris),
+            post_logout_redirect_uris=registration.redirect_uris(
+                wanted.post_logout_redirect_uris, "post-logout redirect URI"
+            ),
+            backchannel_logout_uri=registration.web_address(wanted.backchannel_logout_uri, "back-channel logout URI"),
+            device_grant=wanted.device_grant,
+            scopes=registration.scopes(wanted.scopes),
+            id_token_alg=self._algorithm(wanted.id_token_alg),
+            access_token_alg=self._algorithm(wanted.access_token_alg),
+            audience=registration.audience(wanted.audience),
+            origins=registration.origins(wanted.origins),
+            logo_uri=registration.logo(wanted.logo_uri),
+            trusted=wanted.trusted,
+        )
+        if wanted.public:
+            _require_use_of_public(wanted)
+        while not await self._store.add(client := msgspec.structs.replace(client, id=self._new_id(client.name))):
+            pass
+        self._audit("client.added", client=client.id, client_name=client.name)
+        return WithSecret(client, secret)
+
+    async def all(self) -> Sequence[Client]:
+        """Every client, by name."""
+        return await self._store.all()
+
+    async def find(self, id_or_name: str) -> Client:
+        clients = await self._store.all()
+        for each in clients:
+            if each.id == id_or_name:
+                return each
+        called = [each for each in clients if each.name == id_or_name]
+        if len(called) > 1:
+            ids = ", ".join(each.id for each in called)
+            raise Refused(Code.BAD_REQUEST, f"several clients have that name, write one's id: {ids}")
+        if not called:
+            raise Refused(Code.NOT_FOUND, "no such client")
+        return called[0]
+
+    async def rotate(self, id_or_name: str) -> WithSecret:
+        """Give it another secret; the one before is worth nothing from now on. Raises BAD_REQUEST if it has none."""
+        client = await self.find(id_or_name)
+        if client.secret_hash is None:
+            raise Refused(Code.BAD_REQUEST, f"{client.name!r} has no secret: it is public, or proves itself by its key")
+        secret = codes.token(self._random, 32)
+        client = msgspec.structs.replace(client, secret_hash=codes.digest(secret))
+        if not await self._store.replace(client):
+            raise Refused(Code.NOT_FOUND, "no such client")
+        self._audit("client.rotated", client=client.id, client_name=client.name)
+        return WithSecret(client, secret)
+
+    async def remove(self, id_or_name: str) -> Client:
+        """With all that it was granted; it is told so."""
+        client = await self.find(id_or_name)
+        if not await self._store.remove(client.id, self._clock()):
+            raise Refused(Code.NOT_FOUND, "no such client")
+        self._audit("client.removed", client=client.id, client_name=client.name)
+        return client
+
+    def _algorithm(self, wanted: Algorithm | None) -> Algorithm:
+        offered = self._tokens.algorithms()
+        if wanted is None:
+            return Algorithm.RS256 if Algorithm.RS256 in offered else Algorithm.ES256
+        if wanted not in offered:
+            raise Refused(
+                Code.BAD_REQUEST,
+                f"no key here signs {wanted}, but {' and '.join(offered)} alone; `pairing-ws keys rotate` makes one",
+            )
+        return wanted
+
+    def _new_id(self, name: str) -> str:
+        plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+        slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:_SLUG_LETTERS].strip("-") or "client"
+        letters = codes.user_code(self._random).replace("-", "").lower()
+        return f"{slug}-{letters}"
+
+
+def _require_use_of_public(wanted: Registration) -> None:
+    if wanted.jwks is not None:
+        raise Refused(Code.BAD_REQUEST, "a client with keys of its own is not public")
+    if not wanted.redirect_uris and wanted.device_grant is DeviceGrant.OFF:
+        raise Refused(Code.BAD_REQUEST, "a public client needs a redirect URI or the device grant: nobody could log in")
