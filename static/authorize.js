@@ -15,6 +15,7 @@ const query = location.search.slice(1);
 /** Who asks, as the server has written it into the page. */
 const { client = '', host = '', started } = document.body.dataset;
 const theClient = () => h('bdi', { translate: 'no' }, client);
+const theHost = () => h('bdi', { translate: 'no' }, host);
 
 const logIn = () => offerCodes({ stay: true });
 enter({ loggedIn: goOn, loggedOut: logIn, confirmed: goOn });
@@ -66,8 +67,7 @@ function drawConsent({ scopes, missing }) {
   step(
     {
       title: missing.length ? ['Share with ', theClient(), '?'] : ['Log in to ', theClient(), '?'],
-      mark: ['calm', 'lock'],
-      lead: ['You are ', person(session.user()), '.'],
+      lead: ['You are logged in as ', person(session.user()), '.'],
     },
     h(
       'div',
@@ -76,7 +76,7 @@ function drawConsent({ scopes, missing }) {
       known.length > 0 && shared('You have allowed before that it may', known),
     ),
     h('div', { class: 'row verdicts' }, deny, allow),
-    h('p', { class: 'hint' }, 'Allow only if you have just come from there. Your devices and your login stay yours.'),
+    h('p', { class: 'hint' }, 'Allow only if you have just come from ', theHost(), '. It gets nothing else of your account.'),
     row(button('Log in as somebody else', logInAnew, { kind: 'plain' })),
   );
 }
@@ -141,7 +141,7 @@ function leaveFor(to, decision) {
       'p',
       { class: 'hint' },
       'Nothing happens? ',
-      h('a', { href: to }, 'Go on to ', h('bdi', { translate: 'no' }, host)),
+      h('a', { href: to }, 'Go on to ', theHost()),
     ),
   );
   location.replace(to);
