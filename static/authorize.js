@@ -13,7 +13,9 @@ const INERT = 700;
 
 const query = location.search.slice(1);
 /** Who asks, as the server has written it into the page. */
-const { client = '', host = '', started } = document.body.dataset;
+const { client = '', host = '', started: atFirst } = document.body.dataset;
+/** How things stood when the request came in: comes back with each call. */
+let started = atFirst;
 const theClient = () => h('bdi', { translate: 'no' }, client);
 const theHost = () => h('bdi', { translate: 'no' }, host);
 
@@ -53,6 +55,7 @@ async function answer(decision = undefined) {
 }
 
 function draw(question) {
+  started = question.started;
   if (question.needs === 'consent') drawConsent(question);
   else if (question.needs === 'other_account') drawOtherAccount();
   else drawFreshLogin();

@@ -127,7 +127,9 @@ class Authorizations:
             raise unauthenticated()
         question = await self._question(request, alive, came_in)
         if question and not (question[0] == "consent" and decision == "approve"):
-            return self._asked(request, query, *question, alive, started)
+            # A login that counts already has to count with the decision too; one that does not is compared from now on.
+            kept = started if question[0] != "fresh_login" else None
+            return self._asked(request, query, *question, alive, kept, came_in.at if came_in else None)
         if question:
             await self._grants.consent(alive.user.id, request.client.id, request.scopes, alive.device.id, self._clock())
             self._told("consent.given", request.client, alive, ip, scopes=" ".join(request.scopes))
@@ -192,10 +194,11 @@ class Authorizations:
         missing: Sequence[str],
         session: Session | None,
         started: str | None = None,
+        came_in_at: int | None = None,
     ) -> Question:
         if started is None:
-            proved = proved_at(session) if session else 0
-            started = self._logins.seal(Started(self._clock(), session.id if session else None, proved), query)
+            login = (session.id, proved_at(session)) if session else (None, 0)
+            started = self._logins.seal(Started(came_in_at or self._clock(), *login), query)
         return Question(needs, request.client, request.redirect_uri, request.scopes, missing, started)
 
     async def _grant(self, request: AuthorizationRequest, where: Destination, session: Session, ip: str) -> Redirect:

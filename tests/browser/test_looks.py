@@ -7,7 +7,7 @@ import secrets
 import pytest
 import zxingcpp
 from PIL import Image
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
 from .conftest import (
     Device,
@@ -17,20 +17,12 @@ from .conftest import (
     shown_code,
     type_code,
 )
+from .steps import sideways
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 # Text twice as large, as a person sets it.
 LARGE = "document.addEventListener('DOMContentLoaded', () => { document.documentElement.style.fontSize = '200%'; })"
-
-
-async def sideways(page: Page) -> list[str]:
-    """What is wider than the screen."""
-    return list(
-        await page.evaluate("""() => [...document.querySelectorAll('body *:not(.unseen):not(.skip)')]
-            .filter((each) => each.getBoundingClientRect().right > innerWidth + 1)
-            .map((each) => `${each.localName}.${each.className}: ${each.textContent.slice(0, 40)}`)""")
-    )
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import CDPSession, Locator, Page, expect
+from playwright.async_api import Locator, Page, expect
 
 from .conftest import (
     Device,
@@ -15,6 +15,7 @@ from .conftest import (
     shown_code,
     type_code,
 )
+from .steps import Finger, add_passkey
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -29,39 +30,6 @@ async def strict_server(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield server
 
 
-class Finger:
-    """The authenticator of one page. Its passkeys can be taken to another, as a synced one's are."""
-
-    def __init__(self, cdp: CDPSession, own: str) -> None:
-        self._cdp = cdp
-        self._own = {"authenticatorId": own}
-
-    @classmethod
-    async def at(cls, page: Page) -> "Finger":
-        cdp = await page.context.new_cdp_session(page)
-        await cdp.send("WebAuthn.enable")
-        options = {
-            "protocol": "ctap2",
-            "transport": "internal",
-            "hasResidentKey": True,
-            "hasUserVerification": True,
-            "isUserVerified": True,
-            "automaticPresenceSimulation": True,
-        }
-        made = await cdp.send("WebAuthn.addVirtualAuthenticator", {"options": options})
-        return cls(cdp, made["authenticatorId"])
-
-    async def passkeys(self) -> list[dict[str, object]]:
-        return list((await self._cdp.send("WebAuthn.getCredentials", self._own))["credentials"])
-
-    async def take(self, passkeys: list[dict[str, object]]) -> None:
-        for each in passkeys:
-            await self._cdp.send("WebAuthn.addCredential", {**self._own, "credential": each})
-
-    async def known(self, verified: bool) -> None:
-        await self._cdp.send("WebAuthn.setUserVerified", {**self._own, "isUserVerified": verified})
-
-
 async def let_in(by: Page, device: Device) -> Page:
     """Flow 2, from code to login; ends on the new device's page."""
     showing = await device.open("/")
@@ -71,13 +39,6 @@ async def let_in(by: Page, device: Device) -> Page:
     await showing.get_by_role("button", name="Continue").click()
     await heading(showing, "You are logged in")
     return showing
-
-
-async def add_passkey(page: Page, name: str) -> None:
-    await page.get_by_role("link", name="Your devices").first.click()
-    await page.get_by_label("Name for a new passkey").fill(name)
-    await page.keyboard.press("Enter")
-    await expect(page.get_by_role("heading", name=name)).to_be_visible()
 
 
 async def test_a_scanned_in_device_lets_another_in_after_the_passkey_and_not_before(

@@ -195,6 +195,27 @@ async def test_prompt_login_wants_a_new_proof_after_the_request_came_in(
     assert refusal(await ask(anew, other, started=started)) == (400, "bad_request")
 
 
+async def test_prompt_login_wants_it_too_of_a_browser_that_shows_no_cookie(
+    clocked_browser: Browser, clocked: Embedded, clocked_phone: NewPhone
+) -> None:
+    """Whose login is a moment old, or dated by a server whose clock is behind: then the second one counts."""
+    shop, phone = await register(clocked.folder), await clocked_phone("eve")
+    query = shop.query(prompt="login")
+    clocked.clock.advance(1)
+    at_first = started_in(await clocked_browser.go(query))
+    question = (await decide(phone, query, "approve", started=at_first))["question"]
+    assert question["needs"] == "fresh_login"
+    clocked.clock.advance(-0.5)
+    behind = await clocked_phone("eve")
+    question = (await decide(behind, query, started=at_first))["question"]
+    assert question["needs"] == "fresh_login"
+    clocked.clock.advance(0.25)
+    again = await clocked_phone("eve")
+    question = (await decide(again, query, started=question["started"]))["question"]
+    assert question["needs"] == "consent"
+    assert "code" in answer_in((await decide(again, query, "approve", started=question["started"]))["redirectTo"])
+
+
 async def test_a_login_that_is_older_than_max_age_has_to_be_renewed(
     clocked_browser: Browser, clocked: Embedded, clocked_phone: NewPhone
 ) -> None:
