@@ -91,6 +91,7 @@ async def test_a_confidential_client_without_its_secret_is_refused(app: AppServe
         ("Basic " + base64.b64encode(b"\xff:\xff").decode(), {}, (401, "invalid_client")),
         ("Basic " + base64.b64encode(b"a:%ff").decode(), {}, (401, "invalid_client")),
         ("Basic " + base64.b64encode(b"{id}:wrong").decode(), {}, (401, "invalid_client")),
+        ("Basic " + base64.b64encode(b"a:" + b"x" * 2000).decode(), {}, (401, "invalid_client")),
         ("Bearer x", {}, (401, "invalid_client")),
         ("own", {"client_secret": "x"}, (400, "invalid_request")),
         ("own", {"client_id": "another"}, (400, "invalid_request")),

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from pairing_ws.app import create_app
 from pairing_ws.core.clock import system_clock
 from pairing_ws.web.calls import CALLS
+from pairing_ws.web.oauth.endpoints import ENDPOINTS
 from tests.support.embedded import PLAIN_UVICORN, MovedClock, embedded, settings_in
 from tests.support.limits import NO_LIMITS_INSIDE
 from tests.support.servers import running
@@ -27,6 +28,7 @@ PUBLIC = "http://localhost:8000"
 APP = "capacitor://localhost"
 ID = "A" * 22
 JSON = {"Content-Type": "application/json"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 DEVICE = {"X-Device-Code": "a", "X-Device-Name": "b"}
 TOO_LARGE = b" " * 17_000
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -40,6 +42,13 @@ SAMPLE: list[tuple[str, str, Fields, bytes]] = [
     *((call.method, call.path.replace("{id}", ID), JSON, b"{") for call in CALLS),
     *((call.method, call.path.replace("{id}", ID), JSON, TOO_LARGE) for call in CALLS),
     *((call.method, call.path.replace("{id}", ID), {"Content-Type": "text/plain"}, b"x") for call in CALLS),
+    *(
+        (method, endpoint.path, fields, body)
+        for endpoint in ENDPOINTS
+        if endpoint.cors
+        for method in (endpoint.method, "HEAD", "OPTIONS", "PUT")
+        for fields, body in (({}, b""), (FORM, b"client_id=x"), (FORM, b"a=1&a=2"), (FORM, TOO_LARGE), (JSON, b"{}"))
+    ),
     ("GET", f"/api/v1/pairings/{ID}", {"Pairing-Secret": "x" * 22}, b""),
     ("HEAD", f"/api/v1/pairings/{ID}", {"Pairing-Secret": "x" * 22}, b""),
     ("POST", "/api/v1/pairings", DEVICE | JSON, b'{"qr": "no such thing"}'),
@@ -51,7 +60,8 @@ SAMPLE: list[tuple[str, str, Fields, bytes]] = [
         for path in (
             "/healthz", "/readyz", "/.well-known/jwks.json", "/openapi.json", "/asyncapi.json", "/api", "/api/",
             "/api/v1", "/api/v1/", "/api/v1/nowhere", "/api/v1/me/", "/api/v1%2Fme", "/api/v1/m%65",
-            "/api/v1/pairings/x%00", f"/api/v1/pairings/{ID}/nowhere", "/", "/phone", "/Phone", "/phone/",
+            "/oauth/", "/oauth/nowhere", "/api/v1/pairings/x%00", f"/api/v1/pairings/{ID}/nowhere",
+            "/", "/phone", "/Phone", "/phone/",
             f"/pair/{ID}", "/nowhere", "/static/style.css", "/static/nowhere", "/static//style.css", "/static/",
             "/" + "a" * 2000,
         )

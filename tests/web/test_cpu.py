@@ -18,6 +18,7 @@ import msgspec
 import pytest
 
 from pairing_ws.web.calls import CALLS
+from pairing_ws.web.oauth.endpoints import ENDPOINTS
 from tests.support.embedded import Embedded, embedded
 from tests.support.limits import NO_LIMITS_INSIDE
 
@@ -72,6 +73,7 @@ SOCKET = {
     "Upgrade": b"websocket", "Connection": b"Upgrade", "Sec-WebSocket-Version": b"13",
     "Sec-WebSocket-Key": b"AAAAAAAAAAAAAAAAAAAAAA==",
 }  # fmt: skip
+FORM = {"Content-Type": b"application/x-www-form-urlencoded"}
 DEVICE = {"X-Device-Code": b"a", "X-Device-Name": b"b"}
 Fields = dict[str, bytes]
 # One request of each way through the server: which headers it reads, and in which order, differs.
@@ -82,6 +84,9 @@ TARGETS: dict[str, tuple[str, str, Fields, bytes]] = {
     "a logout": ("DELETE", "/api/v1/sessions/current", {"Origin": b"http://localhost"}, b""),
     "a call with a key": ("GET", "/api/v1/me", {"Auth-Key": b"x"}, b""),
     "an invite": ("POST", "/api/v1/invites/accept", DEVICE, b'{"code":"x"}'),
+    "a token by a secret": ("POST", "/oauth/token", FORM | {"Authorization": b"Basic eDp5"}, b"code=x"),
+    "a public client's token": ("POST", "/oauth/token", FORM, b"grant_type=authorization_code&code=x&client_id=x"),
+    "user info": ("GET", "/oauth/userinfo", {"Authorization": b"Bearer x"}, b""),
     "a preflight": (
         "OPTIONS", "/api/v1/me", {"Origin": b"http://localhost", "Access-Control-Request-Method": b"GET"}, b"",
     ),
@@ -207,7 +212,14 @@ def test_no_path_is_expensive(busy: Embedded, path: str) -> None:
 @pytest.mark.parametrize("name", ["since", "wait", "descendants", "other", ""])
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", f"/api/v1/pairings/{ID}"), ("DELETE", f"/api/v1/devices/{ID}"), ("GET", "/phone"), ("GET", "/static/x")],
+    [
+        ("GET", f"/api/v1/pairings/{ID}"),
+        ("DELETE", f"/api/v1/devices/{ID}"),
+        ("GET", "/phone"),
+        ("GET", "/static/x"),
+        ("GET", "/oauth/userinfo"),
+        ("POST", "/oauth/token"),
+    ],
 )
 def test_no_query_is_expensive(busy: Embedded, method: str, path: str, name: str) -> None:
     for kind, value in PATTERNS.items():
@@ -252,6 +264,37 @@ def test_no_body_is_expensive(busy: Embedded, call: Any) -> None:
         head, _, _ = asking(call.method, path, fields | {"Transfer-Encoding": b"chunked"}).rpartition(b"\r\n")
         sent = head + b"Content-Type: application/json\r\n\r\n" + chunks
         assert_cheap(lambda sent=sent: asked(busy, sent), (call.path, kind, "in chunks"))  # type: ignore[misc]
+
+
+FORMS: dict[str, bytes] = {
+    "fields": b"a&" * 8_000,
+    "encoded names": b"%41=%41&" * 2_000,
+    "equals": b"=" * BODY,
+    "ampersands": b"&" * BODY,
+    "percents": b"%" * BODY,
+    "plus signs": b"code=" + b"+" * 15_900,
+    "long names": b"a" * BODY,
+    "a long secret": b"client_id=x&client_secret=" + b"x" * 15_900,
+    "a long verifier": b"client_id=x&grant_type=authorization_code&code=x&code_verifier=" + b"~" * 15_900,
+    "a long assertion": b"client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer"
+    b"&client_assertion=" + b"." * 15_800,
+    "a deep assertion": b"client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer"
+    b"&client_assertion=e30." + base64.urlsafe_b64encode(b'{"a":' * 500) + b".x",
+    "many scopes": b"client_id=x&grant_type=refresh_token&refresh_token=a.b&scope=" + b"a+" * 7_900,
+}
+
+
+@pytest.mark.parametrize("endpoint", [each for each in ENDPOINTS if each.method == "POST"], ids=lambda each: each.path)
+def test_no_form_is_expensive(busy: Embedded, endpoint: Any) -> None:
+    fitting = {kind: b"token=" + value[:15_900].translate(None, b"&#") for kind, value in PATTERNS.items()}
+    for kind, body in (FORMS | fitting | {f"{kind} in basic": b"" for kind in PATTERNS}).items():
+        assert len(body) <= 16_384, kind
+        fields = FORM
+        if kind.endswith(" in basic"):
+            encoded = base64.b64encode(PATTERNS[kind.removesuffix(" in basic")][:20_000])
+            fields = FORM | {"Authorization": b"Basic " + encoded}
+        sent = asking("POST", endpoint.path, fields, body or b"token=x")
+        assert_cheap(lambda sent=sent: asked(busy, sent), (endpoint.path, kind))  # type: ignore[misc]
 
 
 def _fields_of(body: type[msgspec.Struct]) -> dict[str, bytes]:

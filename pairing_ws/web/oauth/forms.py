@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 from pairing_ws.oauth.errors import invalid_request
 from pairing_ws.web.request.body import read_raw
-from pairing_ws.web.request.context import RequestContext
+from pairing_ws.web.request.context import MAX_QUERY, RequestContext
 
 FORM = "application/x-www-form-urlencoded"
 MAX_FIELDS = 64
@@ -36,6 +36,8 @@ async def read_form(request: RequestContext) -> Mapping[str, str]:
 def refuse_secrets_in_query(request: RequestContext) -> None:
     """Raises OAuthError `invalid_request`. What else is in the query is passed over."""
     query = request.scope["query_string"]
+    if len(query) > MAX_QUERY:
+        raise invalid_request(f"a query has at most {MAX_QUERY} characters")
     if query and not SECRETS.isdisjoint(_parsed(query)):
         raise invalid_request("secrets are sent in the body or in a header, never in the query")
 
