@@ -10,6 +10,7 @@ from pairing_ws.core.clock import SKEW_MS, Clock
 from pairing_ws.core.network import block
 from pairing_ws.core.ports import Limits, SharedCounters
 from pairing_ws.oauth.errors import invalid_client
+from pairing_ws.oauth.known_clients import KnownClients
 from pairing_ws.oauth.ports import Client, ClientAssertions, ClientStore
 
 # How far ahead an assertion's end may lie: its `jti` is remembered as long.
@@ -51,7 +52,7 @@ class Authentication:
         audience: frozenset[str],
         clock: Clock,
     ) -> None:
-        self._clients = clients
+        self._clients = KnownClients(clients, clock)
         self._assertions = assertions
         self._counters = counters
         self._limits = limits
@@ -74,8 +75,13 @@ class Authentication:
         # Not by the address alone: one misconfigured application must not lock out those beside it.
         source = f"{block(ip)} {client_id if usable else ''}"
         await self._limits.check("client_failure", source)
-        client = await self._clients.get(client_id) if usable else None
+        client = self._clients.lately(client_id)
         if client is None or not await self._is_proved(client, given):
+            # Or it has a new secret since.
+            client = await self._clients.read(client_id) if usable else None
+            if client is not None and not await self._is_proved(client, given):
+                client = None
+        if client is None:
             codes.matches(given.secret, _NOBODYS)
             await self._limits.hit("client_failure", source)
             raise invalid_client("the client is unknown, or not authenticated as it has to be")

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from typing import Any
 
+import msgspec
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
@@ -202,3 +203,38 @@ async def test_an_assertion_is_not_taken_while_nobody_can_say_whether_it_came_be
     world.counters.mark = away  # type: ignore[method-assign]
     with pytest.raises(Unavailable):
         await authenticate(world, Method.PRIVATE_KEY_JWT, "", assertion(world))
+
+
+# What was known of it
+
+
+async def test_a_new_secret_counts_at_once_and_the_old_one_for_two_seconds_at_most(world: World) -> None:
+    await authenticate(world, Method.BASIC, "app", "s3cret")
+    await world.stores.clients.replace(msgspec.structs.replace(world.client, secret_hash=codes.digest("n3w")))
+    world.clock.forward(ms=1999)
+    await authenticate(world, Method.BASIC, "app", "s3cret")
+    await authenticate(world, Method.BASIC, "app", "n3w")
+    assert await refused_with(authenticate(world, Method.BASIC, "app", "s3cret")) == "invalid_client"
+
+
+@pytest.mark.parametrize("passed", [2000, -1], ids=["two seconds", "a clock that was set back"])
+async def test_a_client_that_was_removed_is_unknown_two_seconds_later(world: World, passed: int) -> None:
+    await authenticate(world, Method.BASIC, "app", "s3cret")
+    await world.stores.clients.remove("app", world.clock())
+    world.clock.forward(ms=passed)
+    assert await refused_with(authenticate(world, Method.BASIC, "app", "s3cret")) == "invalid_client"
+
+
+async def test_a_client_that_was_just_known_needs_no_database(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await authenticate(world, Method.BASIC, "app", "s3cret")
+
+    async def away(client_id: str) -> Client | None:
+        raise Unavailable("the database")
+
+    monkeypatch.setattr(world.stores.clients, "get", away)
+    assert (await authenticate(world, Method.BASIC, "app", "s3cret")).id == "app"
+    with pytest.raises(Unavailable):
+        await authenticate(world, Method.BASIC, "app", "wrong")
+    world.clock.forward(ms=2000)
+    with pytest.raises(Unavailable):
+        await authenticate(world, Method.BASIC, "app", "s3cret")
