@@ -4,13 +4,13 @@ refusals that every call can meet look there."""
 import re
 from collections.abc import Mapping
 
-import msgspec
 from starlette.responses import Response
 
 from pairing_ws.core.errors import Code, Refused
 from pairing_ws.oauth.errors import Error, OAuthError
 from pairing_ws.web.problems import problem
 from pairing_ws.web.refusal_log import refusals
+from pairing_ws.web.responses import JsonResponse
 
 # RFC 6749, section 5.2. What it leaves out would need an escape in `WWW-Authenticate`.
 _UNFIT = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]+")
@@ -19,7 +19,8 @@ _WORDS: Mapping[Code, Error] = {
     Code.RATE_LIMITED: Error.TEMPORARILY_UNAVAILABLE,
     Code.INTERNAL: Error.SERVER_ERROR,
 }
-NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+# RFC 6749, section 5.1.
+NO_STORE = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
 
 
 def oauth_error(error: OAuthError) -> Response:
@@ -53,7 +54,8 @@ def challenge(error: OAuthError) -> str:
 
 def _answer(error: str, description: str, status: int, headers: Mapping[str, str]) -> Response:
     body = {"error": str(error), "error_description": _fit(description)}
-    return Response(msgspec.json.encode(body), status, {**NO_STORE, **headers}, "application/json")
+    own = ((name.lower().encode(), value.encode()) for name, value in headers.items())
+    return JsonResponse(body, status, *NO_STORE, *own)
 
 
 def _fit(description: str) -> str:

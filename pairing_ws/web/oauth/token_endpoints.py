@@ -14,6 +14,7 @@ from pairing_ws.web.oauth.forms import read_form, refuse_secrets_in_query
 from pairing_ws.web.oauth.proofs import proven_key
 from pairing_ws.web.request.context import RequestContext
 from pairing_ws.web.request.labels import label
+from pairing_ws.web.responses import JsonResponse
 
 
 async def token(request: RequestContext) -> Response:
@@ -41,7 +42,9 @@ async def user_info(request: RequestContext) -> Response:
 async def revoke(request: RequestContext) -> Response:
     """End what a token is part of (RFC 7009)."""
     await request.services.oauth.shown_tokens.revoke(await authenticated(request))
-    return Response(status_code=200, headers=NO_STORE)
+    response = Response(status_code=200)
+    response.raw_headers.extend(NO_STORE)
+    return response
 
 
 async def introspect(request: RequestContext) -> Response:
@@ -89,4 +92,4 @@ def _issued(issued: TokenSet, now: int) -> Mapping[str, Any]:
 
 
 def _json(content: Mapping[str, Any]) -> Response:
-    return Response(msgspec.json.encode(content), 200, NO_STORE, "application/json")
+    return JsonResponse(content, 200, *NO_STORE)
