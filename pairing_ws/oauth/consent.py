@@ -9,7 +9,7 @@ from pairing_ws.accounts.sessions import Sessions
 from pairing_ws.core import codes
 from pairing_ws.core.audit import Audit
 from pairing_ws.core.clock import Clock
-from pairing_ws.core.errors import Code, Refused, Unavailable
+from pairing_ws.core.errors import Code, Refused
 from pairing_ws.core.network import block
 from pairing_ws.core.ports import Limits
 from pairing_ws.oauth import authorization
@@ -82,23 +82,29 @@ class Authorizations:
 
         With `prompt=none` it is never the person's turn. Raises Unanswerable, and Refused: RATE_LIMITED, UNAVAILABLE.
         """
+        try:
+            return await self._begin(query, marks, ip)
+        except Refused as refused:
+            # Where nobody looks, the client is told, if only it can be looked up.
+            found = await self._read(query)
+            if isinstance(found, Redirect):
+                return found
+            if Prompt.NONE not in found[0].prompt:
+                raise
+            return Redirect(found[1].with_error(Error.TEMPORARILY_UNAVAILABLE, f"{refused.code}: try again later"))
+
+    async def _begin(self, query: str, marks: Sequence[str], ip: str) -> Redirect | Question:
         await self._limits.hit("authorize", block(ip))
         found = await self._read(query)
         if isinstance(found, Redirect):
             return found
         request, where = found
-        silent = Prompt.NONE in request.prompt
-        try:
-            session = await self._session_of(marks)
-            question = await self._question(request, session, None)
-            if question is None and session:
-                return await self._grant(request, where, session, ip)
-        except Unavailable:
-            if not silent:
-                raise
-            return Redirect(where.with_error(Error.TEMPORARILY_UNAVAILABLE, "a store does not answer; try again"))
+        session = await self._session_of(marks)
+        question = await self._question(request, session, None)
+        if question is None and session:
+            return await self._grant(request, where, session, ip)
         needs, missing = question or ("login", ())
-        if silent:
+        if Prompt.NONE in request.prompt:
             # OpenID Connect Core, section 3.1.2.6.
             error = Error.CONSENT_REQUIRED if needs == "consent" else Error.LOGIN_REQUIRED
             return Redirect(where.with_error(error, f"the person would have to be asked for: {needs}"))

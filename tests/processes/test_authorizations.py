@@ -1,0 +1,59 @@
+"""The authorization endpoint over two processes, and while Redis is away."""
+
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.processes.conftest import Pair, refusal
+from tests.support.applications import Application, answer_in, register
+from tests.support.client import Api, Phone
+from tests.support.embedded import fresh_phone
+from tests.support.limits import NO_LIMITS
+from tests.support.servers import RedisServer, running
+
+
+async def allowed(phone: Phone, app: Application) -> str:
+    """The cookie of a browser in which this person has said yes."""
+    answer = await phone.post("/authorizations", {"query": app.query(), "decision": "approve"})
+    return str(answer.headers["set-cookie"].partition(";")[0])
+
+
+async def sent(url: str, query: str, cookie: str) -> httpx2.Response:
+    async with httpx2.AsyncClient(base_url=url, verify=False) as http:
+        return await http.get(f"/oauth/authorize?{query}", headers={"Cookie": cookie})
+
+
+@pytest.mark.security(39)
+async def test_a_browser_that_is_known_to_one_process_is_known_to_the_other_until_it_is_logged_out(
+    pair: Pair,
+) -> None:
+    phone, app = await pair.phone(), await register(pair.servers[0].folder, pair.database_url)
+    cookie = await allowed(phone, app)
+    silent = app.query(prompt="none")
+    for server in pair.servers:
+        assert "code" in answer_in((await sent(server.url, silent, cookie)).headers["location"])
+    await phone.api.http.delete("/sessions/current", headers=phone.headers)
+    for server in pair.servers:
+        answer = answer_in((await sent(server.url, silent, cookie)).headers["location"])
+        assert answer["error"] == "login_required"
+
+
+@pytest.mark.security(26, 39)
+async def test_without_redis_nobody_gets_a_code_and_prompt_none_still_shows_no_page(tmp_path: Path) -> None:
+    redis = RedisServer(tmp_path)
+    try:
+        with running(tmp_path, REDIS_URL=redis.url, **NO_LIMITS) as server:
+            async with Api(server.url) as api:
+                phone, app = await fresh_phone(api, tmp_path), await register(tmp_path)
+                cookie = await allowed(phone, app)
+                redis.stop()
+                page = await sent(server.url, app.query(), cookie)
+                assert (page.status_code, int(page.headers["retry-after"]) > 0) == (503, True)
+                assert "Nothing is lost" in page.text
+                answer = answer_in((await sent(server.url, app.query(prompt="none"), cookie)).headers["location"])
+                assert answer["error"] == "temporarily_unavailable"
+                decided = await phone.post("/authorizations", {"query": app.query(), "decision": "approve"})
+                assert refusal(decided) == (503, "unavailable")
+    finally:
+        redis.stop()
