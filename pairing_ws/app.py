@@ -53,6 +53,7 @@ from pairing_ws.oauth.backchannel import BackchannelLogout
 from pairing_ws.oauth.browser_login import BrowserLogins
 from pairing_ws.oauth.clients import Clients
 from pairing_ws.oauth.consent import Authorizations
+from pairing_ws.oauth.logout import Logouts
 from pairing_ws.oauth.service import OAuthService
 from pairing_ws.oauth.types import Policy as OAuthPolicy
 from pairing_ws.pairing import service as pairing
@@ -270,6 +271,7 @@ def build(
     )
     proofs = DpopProofs(settings.public_url, keys.pepper, clock, counters)
     client_tokens = JwtClientTokens(keys, settings.public_url)
+    browser_logins = BrowserLogins(keys.pepper)
     authorizations = Authorizations(
         clients,
         grants,
@@ -277,12 +279,13 @@ def build(
         client_tokens,
         account_service.sessions,
         limits,
-        BrowserLogins(keys.pepper),
+        browser_logins,
         settings.public_url,
         clock,
         random,
         audit,
     )
+    logouts = Logouts(clients, grants, client_tokens, account_service.sessions, limits, browser_logins, clock, audit)
     oauth = OAuthService(
         clients,
         grants,
@@ -309,6 +312,7 @@ def build(
         account_service,
         step_ups,
         authorizations,
+        logouts,
         oauth,
         Clients(clients, client_tokens, clock, random, audit),
         proofs,
@@ -318,9 +322,9 @@ def build(
         Drain(),
     )
     key_sharing = KeySharing(keys, SqlFingerprints(database), fingerprints, clock)
-    logouts = HttpLogouts(Targets(allow_private=settings.allow_private_targets))
-    backchannel = BackchannelLogout(grants, client_tokens, logouts, settings.public_url, clock, random, audit)
-    opened: list[AbstractAsyncContextManager[object]] = [bus, logouts]
+    http_logouts = HttpLogouts(Targets(allow_private=settings.allow_private_targets))
+    backchannel = BackchannelLogout(grants, client_tokens, http_logouts, settings.public_url, clock, random, audit)
+    opened: list[AbstractAsyncContextManager[object]] = [bus, http_logouts]
     if isinstance(push, AbstractAsyncContextManager):
         opened.append(push)
     return Components(

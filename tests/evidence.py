@@ -60,6 +60,7 @@ REQUIREMENTS = {
     "39": "An answer to an application goes to its own registered address alone, and no request is answered by half",
     "40": "Nobody but the person in front of it says yes to an application",
     "41": "Nothing is sent to a private, loopback or metadata address because somebody has named it",
+    "42": "No other site logs a person out; an application ends its own session alone",
 }
 
 

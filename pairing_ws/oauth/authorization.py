@@ -72,6 +72,8 @@ REASONS = {
     "unknown_client": "client_id is none that is registered here",
     "no_redirect": "redirect_uri is missing, or given several times",
     "foreign_redirect": "redirect_uri is none that the client has registered, letter by letter",
+    "foreign_return": "post_logout_redirect_uri is none that the client has registered, letter by letter",
+    "other_client": "client_id is another one than the id_token_hint's",
 }
 
 

@@ -22,6 +22,11 @@ def is_registered(uri: str, registered: Collection[str]) -> bool:
     return wanted is not None and any(_without_port(each) == wanted for each in registered)
 
 
+def is_registered_to_the_letter(uri: str, registered: Collection[str]) -> bool:
+    """Whether `uri` is one of them, whatever it leads to, and no script for a browser."""
+    return uri in registered and scheme_of(uri) not in _OF_BROWSERS
+
+
 def scheme_of(uri: str) -> str:
     """In lower case; "" if there is none."""
     return uri.partition(":")[0].strip().lower() if ":" in uri else ""

@@ -12,6 +12,7 @@ from pairing_ws.core.clock import Clock
 from pairing_ws.core.ports import Proofs
 from pairing_ws.oauth.clients import Clients
 from pairing_ws.oauth.consent import Authorizations
+from pairing_ws.oauth.logout import Logouts
 from pairing_ws.oauth.service import OAuthService
 from pairing_ws.pairing.service import PairingService
 from pairing_ws.web.drain import Drain
@@ -30,6 +31,7 @@ class Services:
     accounts: AccountService
     step_ups: StepUpService
     authorizations: Authorizations
+    logouts: Logouts
     oauth: OAuthService
     clients: Clients
     proofs: Proofs

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from pairing_ws.adapters.jwt.client_tokens import JwtClientTokens
+from pairing_ws.adapters.jwt.key_ring import KeyRing
 from pairing_ws.adapters.sql.client_store import SqlClients
 from pairing_ws.adapters.sql.database import open_database
-from pairing_ws.oauth.ports import Client
+from pairing_ws.core.clock import system_clock
+from pairing_ws.oauth.ports import Algorithm, Client
 
 CALLBACK = "https://app.example.com/callback"
 
@@ -56,6 +59,13 @@ async def register(folder: Path, database_url: str | None = None, **settings: An
     finally:
         await database.close()
     return Application(made, made.redirect_uris[0])
+
+
+def id_token(folder: Path, issuer: str, application: Application, **more: Any) -> str:
+    """One that the server has given the application: signed with the key in `folder`."""
+    claims = {"iss": issuer, "aud": application.client.id, "sub": "nobody", "sid": "none", "iat": 0, "exp": 1, **more}
+    tokens = JwtClientTokens(KeyRing(folder / "pairing-keys.json", system_clock), issuer)
+    return tokens.sign(claims, typ="JWT", alg=Algorithm.RS256)
 
 
 def answer_in(location: str) -> dict[str, str]:

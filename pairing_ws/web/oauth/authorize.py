@@ -3,20 +3,15 @@
 Its answers are for navigations alone: no page reads them (CORS) or frames them.
 """
 
-from urllib.parse import parse_qsl, urlencode, urlsplit
-
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from pairing_ws.core.errors import Code, Refused
 from pairing_ws.oauth.authorization import MAX_QUERY, Unanswerable
 from pairing_ws.oauth.consent import Redirect
 from pairing_ws.web.oauth import authorize_page
-from pairing_ws.web.pages import is_other_name
-from pairing_ws.web.request.body import read_raw
+from pairing_ws.web.oauth.navigation import came_by_other_name, query_in_form, see_other
 from pairing_ws.web.request.context import RequestContext
 from pairing_ws.web.request.cookies import login_marks
-
-FORM = "application/x-www-form-urlencoded"
 
 
 async def authorize(request: RequestContext) -> Response:
@@ -27,16 +22,10 @@ async def authorize(request: RequestContext) -> Response:
 async def authorize_by_form(request: RequestContext) -> Response:
     """The same for a request that comes as a form. The browser is sent on to `authorize`: it then brings its cookie,
     and can load the page again."""
-    raw = await read_raw(request)
-    kind = request.headers.first(b"content-type").partition(";")[0].strip().lower()
-    try:
-        fields = parse_qsl(raw.decode(), keep_blank_values=True, errors="strict") if len(raw) <= MAX_QUERY else []
-    except ValueError:
-        fields = []
-    query = urlencode(fields)
-    if kind != FORM or not fields or len(query) > MAX_QUERY:
+    query = await query_in_form(request)
+    if not query or len(query) > MAX_QUERY:
         return authorize_page.unanswerable(request, Unanswerable("malformed"))
-    return _redirect(f"{request.services.settings.public_url}/oauth/authorize?{query}")
+    return see_other(f"{request.services.settings.public_url}/oauth/authorize?{query}")
 
 
 async def _answered(request: RequestContext, query: str) -> Response:
@@ -50,13 +39,8 @@ async def _answered(request: RequestContext, query: str) -> Response:
             raise
         return authorize_page.refused(request, refused)
     if isinstance(answer, Redirect):
-        return _redirect(answer.to)
-    if is_other_name(request.headers.first(b"host").lower(), urlsplit(settings.public_url)):
+        return see_other(answer.to)
+    if came_by_other_name(request):
         # There neither its login nor its codes would fit.
-        return _redirect(f"{settings.public_url}/oauth/authorize?{query}")
+        return see_other(f"{settings.public_url}/oauth/authorize?{query}")
     return authorize_page.page(request, answer)
-
-
-def _redirect(to: str) -> Response:
-    """303: never again as a POST (RFC 9700, section 4.12)."""
-    return authorize_page.answered(RedirectResponse(to, 303))

@@ -16,6 +16,11 @@ from pairing_ws.web.problems import SHAPES
 from pairing_ws.web.refusal_log import refusals
 from pairing_ws.web.request.context import RequestContext
 
+LEADS_ELSEWHERE = (
+    "This link leads somewhere else",
+    "It would send you on to an address that does not belong to the application. Somebody may have tampered with it. Do"
+    " not go on.",
+)
 # What a person reads whom an application has sent here in a way that can't be answered: a heading and a sentence.
 WORDS = {
     "malformed": ("This link is broken", "The application sent you here with a link that can't be read."),
@@ -25,11 +30,9 @@ WORDS = {
         "It is not registered with this server, or was removed. Nobody was logged in to it.",
     ),
     "no_redirect": ("This link is incomplete", "It does not say where you came from."),
-    "foreign_redirect": (
-        "This link leads somewhere else",
-        "It would send you on to an address that does not belong to the application. Somebody may have tampered with"
-        " it. Do not go on.",
-    ),
+    "foreign_redirect": LEADS_ELSEWHERE,
+    "foreign_return": LEADS_ELSEWHERE,
+    "other_client": ("This link is broken", "It was made for another application than the one that sent you here."),
 }
 ADVICE = "Go back to the application and start again from there. If this comes again, tell the people who run it."
 LATER = {

@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 from pairing_ws.web.calls import Call
 from pairing_ws.web.oauth.authorize import authorize, authorize_by_form
+from pairing_ws.web.oauth.logout import log_out_by_form, log_out_of_application
 from pairing_ws.web.oauth.token_endpoints import (
     device_authorization,
     introspect,
@@ -28,4 +29,6 @@ ENDPOINTS: tuple[Call, ...] = (
     Call("POST", "/oauth/userinfo", user_info, 200, origins=origins_of_clients),
     Call("POST", "/oauth/revoke", revoke, 200, origins=origins_of_clients),
     Call("POST", "/oauth/introspect", introspect, 200),
+    Call("GET", "/oauth/logout", log_out_of_application, 200, media_type="text/html", cors=False),
+    Call("POST", "/oauth/logout", log_out_by_form, 303, cors=False),
 )
