@@ -203,6 +203,10 @@ def build(
     async def end_pairings_of_session(approver: Approver) -> None:
         await pairings.changes.end_all_of_session(approver)
 
+    async def account_changed(user_id: str) -> None:
+        # Its sessions are the same as before.
+        await account_service.announce.changed(user_id, forget=False)
+
     async def webauthn() -> WebAuthnVerifier:
         # Not needed before somebody has a passkey: 50 ms of a start. In a thread, where they hold up nobody.
         adapter = await asyncio.to_thread(import_module, "pairing_ws.adapters.webauthn")
@@ -293,6 +297,7 @@ def build(
         client_tokens,
         JwtClientAssertions(clock),
         pairings,
+        account_changed,
         counters,
         limits,
         OAuthPolicy(

@@ -266,6 +266,7 @@ const EVENTS = {
   'session.replaced': 'An older login ended, for a device with the same code logged in',
   'session.key_reused': 'A copied key was stopped',
   'app.added': 'An application got access',
+  'app.reused': 'A copied access of an application was stopped',
   'passkey.added': 'A passkey was added',
   'passkey.removed': 'A passkey was removed',
   'passkey.copied': 'A copied passkey was stopped',

@@ -12,9 +12,10 @@ from pairing_ws.core.clock import Clock
 from pairing_ws.core.errors import Code, Refused
 from pairing_ws.oauth import protocol, scopes
 from pairing_ws.oauth.claims import Issuer, Occasion
+from pairing_ws.oauth.endings import Endings
 from pairing_ws.oauth.errors import Error, OAuthError, invalid_grant
 from pairing_ws.oauth.ports import CodeStore, Grant, GrantStore, NewGrant
-from pairing_ws.oauth.types import Policy, TokenRequest, TokenSet
+from pairing_ws.oauth.types import AccountChanged, Policy, TokenRequest, TokenSet
 
 
 class Consented(NamedTuple):
@@ -41,6 +42,8 @@ class Beginnings:
         code_store: CodeStore,
         grants: GrantStore,
         issuer: Issuer,
+        endings: Endings,
+        changed: AccountChanged,
         policy: Policy,
         clock: Clock,
         random: codes.RandomBytes,
@@ -50,6 +53,8 @@ class Beginnings:
         self._codes = code_store
         self._grants = grants
         self._issuer = issuer
+        self._endings = endings
+        self._changed = changed
         self._policy = policy
         self._clock = clock
         self._random = random
@@ -141,11 +146,13 @@ class Beginnings:
             account=account.user.id,
             username=account.user.username,
             client=request.client.id,
+            client_name=request.client.name,
             grant=grant.id,
             scopes=" ".join(grant.scopes),
             device=grant.device_id,
             ip=request.ip,
         )
+        await self._changed(account.user.id)
         return tokens
 
     async def repeat(self, request: TokenRequest, before: Grant, secret: str) -> TokenSet:
@@ -156,16 +163,7 @@ class Beginnings:
         tokens = keys.unseal(before.sealed, secret, TokenSet) if before.alive_at(now) else None
         if tokens is not None and now < before.created_at + keys.grace(tokens.by, self._here):
             return tokens
-        if await self._grants.end(before.id, "reused", now):
-            self._audit(
-                "grant.ended",
-                account=before.user.id,
-                username=before.user.username,
-                client=before.client_id,
-                grant=before.id,
-                why="reused",
-                ip=request.ip,
-            )
+        await self._endings.reused(before, request.client, request.ip)
         raise invalid_grant("it was used before; what came of it has ended")
 
 

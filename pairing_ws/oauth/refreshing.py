@@ -10,6 +10,7 @@ from pairing_ws.core.clock import Clock
 from pairing_ws.core.ports import Limits
 from pairing_ws.oauth import protocol
 from pairing_ws.oauth.claims import Issuer, Occasion
+from pairing_ws.oauth.endings import Endings
 from pairing_ws.oauth.errors import Error, OAuthError, invalid_grant
 from pairing_ws.oauth.ports import Grant, GrantRotation, GrantStore
 from pairing_ws.oauth.types import Policy, TokenRequest, TokenSet
@@ -22,6 +23,7 @@ class Refreshing:
         self,
         grants: GrantStore,
         issuer: Issuer,
+        endings: Endings,
         limits: Limits,
         policy: Policy,
         clock: Clock,
@@ -31,6 +33,7 @@ class Refreshing:
     ) -> None:
         self._grants = grants
         self._issuer = issuer
+        self._endings = endings
         self._limits = limits
         self._policy = policy
         self._clock = clock
@@ -72,8 +75,7 @@ class Refreshing:
                 return await self._with_valid_access_token(request, grant, tokens, Occasion(granted, token, now, key))
             if outcome is not RefreshOutcome.STOLEN:
                 raise invalid_grant("the refresh token was exchanged, and its successor is in use")
-            if await self._grants.end(grant.id, "reused", now):
-                self._report("grant.ended", grant, request.ip, why="reused")
+            await self._endings.reused(grant, request.client, request.ip)
             raise invalid_grant("the refresh token was used before; the grant has ended")
 
     async def _proven_key(self, request: TokenRequest, grant: Grant) -> str | None:
@@ -105,7 +107,14 @@ class Refreshing:
         )
         if not await self._grants.rotate(rotation):
             return None
-        self._report("grant.refreshed", grant, request.ip)
+        self._audit(
+            "grant.refreshed",
+            account=grant.user.id,
+            username=grant.user.username,
+            client=grant.client_id,
+            grant=grant.id,
+            ip=request.ip,
+        )
         return tokens
 
     async def _with_valid_access_token(
@@ -124,14 +133,3 @@ class Refreshing:
         if account is None:
             raise invalid_grant("the account is gone")
         return account
-
-    def _report(self, event: str, grant: Grant, ip: str, **facts: str) -> None:
-        self._audit(
-            event,
-            account=grant.user.id,
-            username=grant.user.username,
-            client=grant.client_id,
-            grant=grant.id,
-            ip=ip,
-            **facts,
-        )

@@ -10,13 +10,14 @@ from pairing_ws.oauth.authentication import Authentication
 from pairing_ws.oauth.beginnings import Beginnings
 from pairing_ws.oauth.claims import Issuer
 from pairing_ws.oauth.device_grant import DeviceGrants
+from pairing_ws.oauth.endings import Endings
 from pairing_ws.oauth.origins import Origins
 from pairing_ws.oauth.ports import ClientAssertions, ClientStore, ClientTokens, CodeStore, GrantStore
 from pairing_ws.oauth.protocol import DEVICE_CODE
 from pairing_ws.oauth.refreshing import Refreshing
 from pairing_ws.oauth.shown_tokens import ShownTokens
 from pairing_ws.oauth.tokens import TokenEndpoint
-from pairing_ws.oauth.types import Policy
+from pairing_ws.oauth.types import AccountChanged, Policy
 from pairing_ws.pairing.service import PairingService
 
 TOKEN_PATH = "/oauth/token"  # noqa: S105 - an address
@@ -27,7 +28,8 @@ class OAuthService:
     that come back; `beginnings` begins grants; `device_grants` lets devices ask for one; `origins` may ask from a
     browser.
 
-    `clock` gives milliseconds, `random` so many bytes, and `audit` gets every event that the audit log should have.
+    `changed` is called when an application got or lost access. `clock` gives milliseconds, `random` so many bytes, and
+    `audit` gets every event that the audit log should have.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class OAuthService:
         tokens: ClientTokens,
         assertions: ClientAssertions,
         pairings: PairingService[Any],
+        changed: AccountChanged,
         counters: SharedCounters,
         limits: Limits,
         policy: Policy,
@@ -51,8 +54,9 @@ class OAuthService:
         audience = frozenset({policy.issuer, policy.issuer + TOKEN_PATH})
         self.authentication = Authentication(clients, assertions, counters, limits, audience, clock)
         self.origins = Origins(clients, clock)
-        self.beginnings = Beginnings(code_store, grants, issuer, policy, clock, random, here, audit)
-        refreshing = Refreshing(grants, issuer, limits, policy, clock, random, here, audit)
+        endings = Endings(grants, changed, clock, audit)
+        self.beginnings = Beginnings(code_store, grants, issuer, endings, changed, policy, clock, random, here, audit)
+        refreshing = Refreshing(grants, issuer, endings, limits, policy, clock, random, here, audit)
         self.device_grants = DeviceGrants(pairings, self.beginnings, counters, policy)
         self.tokens = TokenEndpoint(
             {
@@ -61,4 +65,4 @@ class OAuthService:
                 DEVICE_CODE: self.device_grants.redeem,
             }
         )
-        self.shown_tokens = ShownTokens(tokens, grants, limits, policy, clock, here, audit)
+        self.shown_tokens = ShownTokens(tokens, grants, endings, limits, policy, clock, here)

@@ -8,11 +8,11 @@ from pairing_ws.accounts import refresh_keys as keys
 from pairing_ws.accounts.ports import Account
 from pairing_ws.accounts.refresh_keys import RefreshKey
 from pairing_ws.core import codes
-from pairing_ws.core.audit import Audit
 from pairing_ws.core.clock import Clock
 from pairing_ws.core.network import block
 from pairing_ws.core.ports import Limits
 from pairing_ws.oauth import protocol, scopes
+from pairing_ws.oauth.endings import Endings
 from pairing_ws.oauth.errors import Error, OAuthError, invalid_client
 from pairing_ws.oauth.ports import ClientTokens, Grant, GrantStore
 from pairing_ws.oauth.protocol import ShownToken
@@ -32,19 +32,19 @@ class ShownTokens:
         self,
         tokens: ClientTokens,
         grants: GrantStore,
+        endings: Endings,
         limits: Limits,
         policy: Policy,
         clock: Clock,
         here: str,
-        audit: Audit,
     ) -> None:
         self._tokens = tokens
         self._grants = grants
+        self._endings = endings
         self._limits = limits
         self._policy = policy
         self._clock = clock
         self._here = here
-        self._audit = audit
 
     async def user_info(self, token: str, scheme: str, ip: str, proven_key: ProvenKey) -> Mapping[str, Any]:
         """What the token's scopes tell of its account. `scheme` is the one it came by: `bearer` or `dpop`.
@@ -84,17 +84,7 @@ class ShownTokens:
         if not protocol.revokes(request, shown):
             return
         assert shown
-        grant = shown.grant
-        if await self._grants.end(grant.id, "revoked", self._clock()):
-            self._audit(
-                "grant.ended",
-                account=grant.user.id,
-                username=grant.user.username,
-                client=grant.client_id,
-                grant=grant.id,
-                why="revoked",
-                ip=request.ip,
-            )
+        await self._endings.revoked(shown.grant, request.client, request.ip)
 
     async def introspect(self, request: TokenRequest) -> Mapping[str, Any]:
         """`{"active": false}` and nothing else, or what the token is. Raises OAuthError `invalid_client` for a public

@@ -12,6 +12,8 @@ from pairing_ws.oauth.ports import Client
 # The thumbprint (RFC 7638) of the key that the request proves by DPoP for this access token (None: for none yet); None
 # if it proves no key. Raises OAuthError INVALID_DPOP_PROOF and USE_DPOP_NONCE, and Unavailable. Call it once.
 ProvenKey = Callable[[str | None], Awaitable[str | None]]
+# Makes the account's devices look again, at every process. Best effort: never raises.
+AccountChanged = Callable[[str], Awaitable[None]]
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ class World:
     client: Client
     login: Login
     events: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
     pairings: PairingWorld = field(default_factory=PairingWorld)
 
     def __post_init__(self) -> None:
@@ -69,6 +70,7 @@ class World:
             PlainTokens(),
             JwtClientAssertions(self.clock),
             self.pairings.service,
+            self._change,
             self.counters,
             RateLimits(self.rates, self.counters),
             Policy(issuer=ISSUER),
@@ -76,6 +78,9 @@ class World:
             secrets.token_bytes,
             self._note,
         )
+
+    async def _change(self, user_id: str) -> None:
+        self.changed.append(user_id)
 
     def _note(self, event: str, /, **facts: str | int | None) -> None:
         self.events.append((event, facts))
@@ -91,7 +96,7 @@ class World:
             self.client,
             self.login,
             self.events,
-            self.pairings,
+            pairings=self.pairings,
         )
 
     async def code(self, **changed: Any) -> str:

@@ -53,6 +53,26 @@ async def test_the_same_request_gets_the_same_answer_for_half_a_minute_and_not_l
     assert (await world.grant_of(code)).ended_why == "reused"
 
 
+async def test_an_answer_is_not_repeated_once_its_grant_has_ended_and_that_end_stands(world: World) -> None:
+    code = await world.code()
+    given = await world.redeem(code)
+    await world.service.shown_tokens.revoke(world.request(token=given.refresh_token))
+    assert await refused_with(world.redeem(code)) == "invalid_grant"
+    assert (await world.grant_of(code)).ended_why == "revoked"
+
+
+async def test_the_accounts_devices_and_its_activity_hear_of_a_beginning_and_of_a_copys_end(world: World) -> None:
+    code = await world.code()
+    await world.redeem(code)
+    await world.redeem(code)
+    assert world.changed == [world.login.user_id]
+    for _ in range(2):
+        assert await refused_with(world.redeem(code, redirect_uri="https://else.example")) == "invalid_grant"
+    assert world.changed == [world.login.user_id] * 2
+    told = [(line.event, line.device_name) for line in await world.stores.accounts.activity(world.login.user_id, 9)]
+    assert told[:2] == [("app.reused", world.client.name), ("app.added", world.client.name)]
+
+
 async def test_a_code_is_known_to_be_used_when_its_record_is_gone(world: World) -> None:
     code = await world.code()
     world.clock.forward(seconds=59)
