@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from pairing_ws.adapters.sql.database import open_database
 from pairing_ws.adapters.sql.tables import metadata
 from tests.processes.conftest import Pair, at
-from tests.support.client import Api, code_of, device_headers, socket, told
+from tests.support.app_server import app_server
+from tests.support.client import Api, Phone, code_of, device_headers, socket, told
 from tests.support.embedded import fresh_phone
 from tests.support.google import Google, credentials, new_key, standing_in
 from tests.support.limits import NO_LIMITS
@@ -67,7 +68,27 @@ async def whole_flows(pair: Pair) -> dict[str, str]:
     waiting = await pair.one.new_pairing()
     found |= _of_pairing("left open", waiting.pairing)
     await phone.claim(waiting.pairing)
+    found |= await _of_application(pair, phone)
     await _failures(pair, found)
+    return found
+
+
+async def _of_application(pair: Pair, phone: Phone) -> dict[str, str]:
+    """All that an application sees, and the wrong places for it."""
+    url, folder = pair.servers[0].url, pair.servers[0].folder
+    async with await app_server(url, folder, pair.database_url) as app:
+        code = await app.code(phone)
+        first = (await app.redeem(code)).json()
+        second = (await app.refresh(first["refresh_token"])).json()
+        unused = await app.code(phone)
+        for secret in (unused, second["refresh_token"], second["access_token"]):
+            await app.http.get(f"/oauth/userinfo?access_token={secret}")
+            await app.http.post(f"/oauth/token?code={secret}", content=f"refresh_token={secret}&refresh_token={secret}")
+            await app.introspect(f"{secret}x")
+        assert app.secret
+        found = {"client secret": app.secret, "code": code, "unused code": unused, "verifier": app.app.verifier}
+    for name, answer in (("first", first), ("second", second)):
+        found |= {f"{name} {kind}": answer[kind] for kind in ("access_token", "refresh_token", "id_token")}
     return found
 
 
