@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes.conftest import ON_EACH_DATABASE, Pair, ready, refusal
-from tests.support.client import Api, device_headers
+from tests.support.client import device_headers, with_api
 from tests.support.embedded import invite_in
 from tests.support.keys import BoundDevice, payload
 from tests.support.limits import NO_LIMITS
@@ -90,30 +90,29 @@ async def test_of_fifty_refreshes_with_one_proof_one_gets_keys_and_the_session_l
 async def test_without_redis_a_key_bound_device_can_read_and_revoke_and_nothing_more(tmp_path: Path) -> None:
     redis = RedisServer(tmp_path)
     try:
-        with running(tmp_path, REDIS_URL=redis.url, **NO_LIMITS) as server:
-            async with Api(server.url) as api:
-                name = f"user-{secrets.token_hex(6)}"
-                b, lost = [
-                    await BoundDevice(api, server.public_url).accept(await invite_in(tmp_path, name)) for _ in range(2)
-                ]
-                keys = redis.client().keys("proof:*")
-                assert keys
-                assert all(redis.client().pttl(key) > 0 for key in keys)
-                redis.stop()
-                for path, body in (
-                    ("/sessions/refresh", {"refreshKey": b.keys["refreshKey"]}),
-                    ("/devices/revoke-others", {}),
-                ):
-                    refused = await b.ask("POST", path, json=body, key=b.auth_key)
-                    assert refusal(refused) == (503, "unavailable")
-                    assert int(refused.headers["retry-after"]) > 0
-                assert len((await b.get("/devices")).json()["devices"]) == 2
-                path = f"/devices/{lost.keys['device']['id']}"
-                assert (await b.ask("DELETE", path, key=b.auth_key)).status_code == 204
-                assert refusal(await lost.get("/me")) == (401, "unauthenticated")
-                assert refusal(await b.send("GET", "/me", key=b.auth_key)) == (401, "invalid_proof")
-                redis.start()
-                await ready(api)
-                assert (await b.refresh()).status_code == 200
+        async with with_api(running(tmp_path, REDIS_URL=redis.url, **NO_LIMITS)) as (server, api):
+            name = f"user-{secrets.token_hex(6)}"
+            b, lost = [
+                await BoundDevice(api, server.public_url).accept(await invite_in(tmp_path, name)) for _ in range(2)
+            ]
+            keys = redis.client().keys("proof:*")
+            assert keys
+            assert all(redis.client().pttl(key) > 0 for key in keys)
+            redis.stop()
+            for path, body in (
+                ("/sessions/refresh", {"refreshKey": b.keys["refreshKey"]}),
+                ("/devices/revoke-others", {}),
+            ):
+                refused = await b.ask("POST", path, json=body, key=b.auth_key)
+                assert refusal(refused) == (503, "unavailable")
+                assert int(refused.headers["retry-after"]) > 0
+            assert len((await b.get("/devices")).json()["devices"]) == 2
+            path = f"/devices/{lost.keys['device']['id']}"
+            assert (await b.ask("DELETE", path, key=b.auth_key)).status_code == 204
+            assert refusal(await lost.get("/me")) == (401, "unauthenticated")
+            assert refusal(await b.send("GET", "/me", key=b.auth_key)) == (401, "invalid_proof")
+            redis.start()
+            await ready(api)
+            assert (await b.refresh()).status_code == 200
     finally:
         redis.stop()

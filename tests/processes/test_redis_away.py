@@ -15,7 +15,7 @@ import websockets
 
 from tests.processes.conftest import at, end_in, ready, refusal
 from tests.support.answers import assert_safe
-from tests.support.client import Api, device_headers, socket, told, until
+from tests.support.client import Api, device_headers, socket, told, until, with_api
 from tests.support.embedded import fresh_phone
 from tests.support.limits import NO_LIMITS
 from tests.support.servers import RedisServer, Server, eventually, running
@@ -27,9 +27,8 @@ UNAVAILABLE = (503, "unavailable")
 async def on_own_redis(folder: Path, *options: str, **settings: str) -> AsyncIterator[tuple[Server, Api, RedisServer]]:
     redis = RedisServer(folder, *options)
     try:
-        with running(folder, **({"REDIS_URL": redis.url} | NO_LIMITS | settings)) as server:
-            async with Api(server.url) as api:
-                yield server, api, redis
+        async with with_api(running(folder, **({"REDIS_URL": redis.url} | NO_LIMITS | settings))) as (server, api):
+            yield server, api, redis
     finally:
         redis.stop()
 
@@ -86,20 +85,19 @@ async def test_without_redis_every_call_that_needs_it_says_when_to_come_back(tmp
 @pytest.mark.mitigation("6.1.11")
 async def test_rate_limits_without_redis_are_closed_not_open(tmp_path: Path) -> None:
     redis = RedisServer(tmp_path)
-    with running(tmp_path, REDIS_URL=redis.url) as server:
-        async with Api(server.url) as api:
-            phone = await fresh_phone(api, tmp_path)
-            redis.stop()
-            body = {"refreshKey": phone.keys["refreshKey"]}
-            answer = await api.http.post("/sessions/refresh", json=body)
-            assert refusal(answer) == UNAVAILABLE
-            assert int(answer.headers["retry-after"]) > 0
-            redis.start()
-            for _ in range(200):
-                if (answer := await api.http.post("/sessions/refresh", json=body)).status_code == 200:
-                    break
-                await asyncio.sleep(0.05)
-            assert answer.status_code == 200
+    async with with_api(running(tmp_path, REDIS_URL=redis.url)) as (_, api):
+        phone = await fresh_phone(api, tmp_path)
+        redis.stop()
+        body = {"refreshKey": phone.keys["refreshKey"]}
+        answer = await api.http.post("/sessions/refresh", json=body)
+        assert refusal(answer) == UNAVAILABLE
+        assert int(answer.headers["retry-after"]) > 0
+        redis.start()
+        for _ in range(200):
+            if (answer := await api.http.post("/sessions/refresh", json=body)).status_code == 200:
+                break
+            await asyncio.sleep(0.05)
+        assert answer.status_code == 200
     redis.stop()
 
 
@@ -170,34 +168,38 @@ async def test_sockets_learn_the_truth_when_redis_comes_back_with_its_memory(tmp
         phone = await fresh_phone(api, tmp_path)
         kept, changed = await api.new_pairing(), await api.new_pairing()
         await phone.claim(changed.pairing)
-        with running(tmp_path, REDIS_URL=redis.url, **NO_LIMITS, PAIRING_PUBLIC_URL=server.public_url) as other:
-            async with Api(other.url) as there, kept.socket() as one, changed.socket() as two:
-                await asyncio.gather(told(one), told(two))
-                redis.pause()
-                redis_is_back = asyncio.Event()
+        elsewhere = running(tmp_path, REDIS_URL=redis.url, **NO_LIMITS, PAIRING_PUBLIC_URL=server.public_url)
+        async with (
+            with_api(elsewhere) as (_, there),
+            kept.socket() as one,
+            changed.socket() as two,
+        ):
+            await asyncio.gather(told(one), told(two))
+            redis.pause()
+            redis_is_back = asyncio.Event()
 
-                async def decide() -> int:
-                    await redis_is_back.wait()
-                    for _ in range(100):
-                        answer = await at(there, phone).approve(changed.id)
-                        if answer.status_code == 200:
-                            return 200
-                        await asyncio.sleep(0.1)
-                    return answer.status_code
+            async def decide() -> int:
+                await redis_is_back.wait()
+                for _ in range(100):
+                    answer = await at(there, phone).approve(changed.id)
+                    if answer.status_code == 200:
+                        return 200
+                    await asyncio.sleep(0.1)
+                return answer.status_code
 
-                deciding = asyncio.create_task(decide())
-                # Longer than any of its links is patient: they are given up and made anew.
-                await asyncio.sleep(3.5)
-                assert one.close_code is None
-                assert two.close_code is None
-                redis.resume()
-                redis_is_back.set()
-                async with asyncio.timeout(30):
-                    assert (await told(two))["status"] == "approved"
-                    assert await deciding == 200
-                assert (await phone.claim(kept.pairing)).status_code == 200
-                async with asyncio.timeout(20):
-                    assert (await told(one))["status"] == "scanned"
+            deciding = asyncio.create_task(decide())
+            # Longer than any of its links is patient: they are given up and made anew.
+            await asyncio.sleep(3.5)
+            assert one.close_code is None
+            assert two.close_code is None
+            redis.resume()
+            redis_is_back.set()
+            async with asyncio.timeout(30):
+                assert (await told(two))["status"] == "approved"
+                assert await deciding == 200
+            assert (await phone.claim(kept.pairing)).status_code == 200
+            async with asyncio.timeout(20):
+                assert (await told(one))["status"] == "scanned"
 
 
 async def test_sockets_outlive_a_redis_that_restarts_with_what_it_wrote_to_disk(tmp_path: Path) -> None:
@@ -312,34 +314,34 @@ async def test_a_redis_that_evicts_is_warned_about_at_start(tmp_path: Path) -> N
 async def test_every_device_finishes_at_the_other_process_when_its_own_is_stopped(tmp_path: Path) -> None:
     async with on_own_redis(tmp_path) as (server, api, redis):
         phone = await fresh_phone(api, tmp_path)
-        with running(tmp_path, REDIS_URL=redis.url, **NO_LIMITS, PAIRING_PUBLIC_URL=server.public_url) as other:
-            async with Api(other.url) as there:
-                devices = [await there.new_pairing() for _ in range(20)]
-                await asyncio.gather(*(phone.claim(device.pairing) for device in devices))
+        elsewhere = running(tmp_path, REDIS_URL=redis.url, **NO_LIMITS, PAIRING_PUBLIC_URL=server.public_url)
+        async with with_api(elsewhere) as (other, there):
+            devices = [await there.new_pairing() for _ in range(20)]
+            await asyncio.gather(*(phone.claim(device.pairing) for device in devices))
 
-                async def finish(index: int) -> str:
-                    device = devices[index]
-                    async with device.socket() as connection:
-                        await told(connection)
-                        connected.release()
-                        await connection.wait_closed()
-                        assert connection.close_code == 1012
-                    moved = at(api, device)
-                    async with moved.socket() as connection:
-                        while (await told(connection))["status"] != "approved":
-                            pass
-                    return str((await moved.log_in()).json()["device"]["id"])
+            async def finish(index: int) -> str:
+                device = devices[index]
+                async with device.socket() as connection:
+                    await told(connection)
+                    connected.release()
+                    await connection.wait_closed()
+                    assert connection.close_code == 1012
+                moved = at(api, device)
+                async with moved.socket() as connection:
+                    while (await told(connection))["status"] != "approved":
+                        pass
+                return str((await moved.log_in()).json()["device"]["id"])
 
-                connected = asyncio.Semaphore(0)
-                finishing = [asyncio.create_task(finish(index)) for index in range(len(devices))]
-                for _ in devices:
-                    await asyncio.wait_for(connected.acquire(), 20)
-                stopping = asyncio.create_task(asyncio.to_thread(other.stop))
-                await asyncio.gather(*(phone.approve(device.id) for device in devices))
-                async with asyncio.timeout(30):
-                    ids = await asyncio.gather(*finishing)
-                await stopping
-                assert len(set(ids)) == len(devices)
+            connected = asyncio.Semaphore(0)
+            finishing = [asyncio.create_task(finish(index)) for index in range(len(devices))]
+            for _ in devices:
+                await asyncio.wait_for(connected.acquire(), 20)
+            stopping = asyncio.create_task(asyncio.to_thread(other.stop))
+            await asyncio.gather(*(phone.approve(device.id) for device in devices))
+            async with asyncio.timeout(30):
+                ids = await asyncio.gather(*finishing)
+            await stopping
+            assert len(set(ids)) == len(devices)
 
 
 @pytest.mark.security(9)

@@ -16,7 +16,7 @@ import pytest
 import websockets
 from websockets.exceptions import ConnectionClosed
 
-from tests.support.client import Api, NewDevice, told, until
+from tests.support.client import Api, NewDevice, told, until, with_api
 from tests.support.embedded import fresh_phone
 from tests.support.limits import NO_LIMITS
 from tests.support.servers import RedisServer, Server, clean_environment, eventually, run_cli, running, wait_for
@@ -278,16 +278,15 @@ def test_a_thread_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
 
 
 async def test_one_process_that_is_told_to_reload_leaves_in_order(tmp_path: Path) -> None:
-    with running(tmp_path, **NO_LIMITS) as server:
-        async with Api(server.url) as api:
-            device = await api.new_pairing()
-            async with device.socket() as connection:
-                await told(connection)
-                assert await asyncio.to_thread(server.stop, signal.SIGHUP) == 0
-                with pytest.raises(ConnectionClosed) as closed:
-                    await connection.recv()
-                assert closed.value.rcvd
-                assert closed.value.rcvd.code == 1012
+    async with with_api(running(tmp_path, **NO_LIMITS)) as (server, api):
+        device = await api.new_pairing()
+        async with device.socket() as connection:
+            await told(connection)
+            assert await asyncio.to_thread(server.stop, signal.SIGHUP) == 0
+            with pytest.raises(ConnectionClosed) as closed:
+                await connection.recv()
+            assert closed.value.rcvd
+            assert closed.value.rcvd.code == 1012
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -6,14 +6,21 @@ import itertools
 import json
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import httpx2
 import websockets
 
 _numbers = itertools.count(1)
+
+
+class HasUrl(Protocol):
+    url: str
+
+
+ServerT = TypeVar("ServerT", bound=HasUrl)
 
 
 def device_headers(code: str | None = None, name: str = "Test device", **more: str) -> dict[str, str]:
@@ -58,6 +65,14 @@ class Api:
         answer = await self.http.post(f"/pairings/{pairing['id']}/claim", json={"code": code_of(pairing)}, headers=own)
         assert answer.status_code == 200, answer.text
         return NewDevice(self, answer.json(), own)
+
+
+@asynccontextmanager
+async def with_api(starting: AbstractContextManager[ServerT]) -> AsyncIterator[tuple[ServerT, Api]]:
+    """A server for one test, such as `running(…)` or `embedded(…)` starts it, and a client of it."""
+    with starting as server:
+        async with Api(server.url) as api:
+            yield server, api
 
 
 @dataclass

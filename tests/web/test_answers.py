@@ -1,12 +1,13 @@
 """What every answer carries, whatever it answers; that reading changes nothing; and which hosts are served."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from pairing_ws.web.calls import CALLS
 from tests.support.answers import assert_safe
-from tests.support.client import Api, code_of, device_headers
+from tests.support.client import Api, code_of, device_headers, with_api
 from tests.support.embedded import embedded
 from tests.support.servers import Server
 from tests.web.conftest import NewPhone, refusal
@@ -92,37 +93,34 @@ async def test_opening_a_page_or_peeking_at_a_pairing_changes_nothing(
 
 
 @pytest.mark.security(24)
-async def test_an_unknown_host_is_refused_where_the_public_address_is_public(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    with embedded(tmp_path_factory.mktemp("public"), public_url="https://login.example.com") as server:
-        async with Api(server.url) as api:
-            for host in (
-                "evil.example",
-                "login.example.com.evil.example",
-                f"127.0.0.1:{api.url[-5:]}",
-                "localhost",
-                "",
-            ):
-                answer = await api.http.get("/me", headers={"Host": host})
-                assert refusal(answer) == (421, "misdirected_request")
-                assert_safe(answer.headers)
-                assert (await api.http.get(f"{server.url}/healthz", headers={"Host": host})).status_code == 200
-            for host in (
-                "login.example.com", "LOGIN.example.com", "login.example.com.", "login.example.com:443",
-                "Login.Example.Com.:443",
-            ):  # fmt: skip
-                assert refusal(await api.http.get("/me", headers={"Host": host})) == (401, "unauthenticated")
-            for host in ("login.example.com..", "login.example.com:8443", ".login.example.com", "."):
-                assert refusal(await api.http.get("/me", headers={"Host": host})) == (421, "misdirected_request")
-            # With the dot it has another origin, which neither cookie nor proof would fit.
-            page = await api.http.get(f"{server.url}/phone", headers={"Host": "login.example.com."})
-            assert (page.status_code, page.headers["location"]) == (307, "https://login.example.com/phone")
-            person = {"Host": "evil.example", "Accept": "text/html"}
-            page = await api.http.get(f"{server.url}/phone", headers=person)
-            assert page.status_code == 421
-            assert 'href="https://login.example.com/phone"' in page.text
-            assert_safe(page.headers)
+async def test_an_unknown_host_is_refused_where_the_public_address_is_public(tmp_path: Path) -> None:
+    async with with_api(embedded(tmp_path, public_url="https://login.example.com")) as (server, api):
+        for host in (
+            "evil.example",
+            "login.example.com.evil.example",
+            f"127.0.0.1:{api.url[-5:]}",
+            "localhost",
+            "",
+        ):
+            answer = await api.http.get("/me", headers={"Host": host})
+            assert refusal(answer) == (421, "misdirected_request")
+            assert_safe(answer.headers)
+            assert (await api.http.get(f"{server.url}/healthz", headers={"Host": host})).status_code == 200
+        for host in (
+            "login.example.com", "LOGIN.example.com", "login.example.com.", "login.example.com:443",
+            "Login.Example.Com.:443",
+        ):  # fmt: skip
+            assert refusal(await api.http.get("/me", headers={"Host": host})) == (401, "unauthenticated")
+        for host in ("login.example.com..", "login.example.com:8443", ".login.example.com", "."):
+            assert refusal(await api.http.get("/me", headers={"Host": host})) == (421, "misdirected_request")
+        # With the dot it has another origin, which neither cookie nor proof would fit.
+        page = await api.http.get(f"{server.url}/phone", headers={"Host": "login.example.com."})
+        assert (page.status_code, page.headers["location"]) == (307, "https://login.example.com/phone")
+        person = {"Host": "evil.example", "Accept": "text/html"}
+        page = await api.http.get(f"{server.url}/phone", headers=person)
+        assert page.status_code == 421
+        assert 'href="https://login.example.com/phone"' in page.text
+        assert_safe(page.headers)
 
 
 async def test_the_descriptions_of_the_api_name_every_call(api: Api, server: Server) -> None:

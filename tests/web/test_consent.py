@@ -1,6 +1,6 @@
 """What the approver is told before it decides: places, warnings, and the policy for other networks."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,12 @@ def seen_from(ip: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def placed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Behind a proxy, with a database of places, and the limits of its defaults."""
     folder = tmp_path_factory.mktemp("placed")
     file = str(geoip.write(folder / "places.mmdb"))
     with running(folder, PAIRING_TRUSTED_PROXIES="127.0.0.1", PAIRING_GEOIP_FILE=file) as server:
         yield server
-
-
-@pytest.fixture
-async def api(placed: Server) -> AsyncIterator[Api]:
-    async with Api(placed.url) as client:
-        yield client
 
 
 async def ask(
@@ -81,9 +75,9 @@ async def approvers_view(api: Api, phone: Phone, flow: str, ip: str, *, at: str 
     ],
 )
 async def test_the_approver_sees_the_place_of_the_new_device_and_is_warned_of_another_country(
-    api: Api, placed: Server, flow: str, ip: str, at: str, place: dict[str, str] | None, differs: bool
+    api: Api, server: Server, flow: str, ip: str, at: str, place: dict[str, str] | None, differs: bool
 ) -> None:
-    phone = await fresh_phone(api, placed.folder)
+    phone = await fresh_phone(api, server.folder)
     seen = await approvers_view(api, phone, flow, ip, at=at)
     assert seen["newDevice"]["observed"].get("place") == place
     assert ("place_differs" in seen.get("warnings", [])) is differs
@@ -91,8 +85,8 @@ async def test_the_approver_sees_the_place_of_the_new_device_and_is_warned_of_an
 
 @pytest.mark.security(1, 10)
 @pytest.mark.parametrize("flow", FLOWS)
-async def test_the_new_device_is_told_nothing_of_places_and_warnings(api: Api, placed: Server, flow: str) -> None:
-    phone = await fresh_phone(api, placed.folder)
+async def test_the_new_device_is_told_nothing_of_places_and_warnings(api: Api, server: Server, flow: str) -> None:
+    phone = await fresh_phone(api, server.folder)
     answer, holder = await ask(api, phone, flow, FAR)
     device = holder if isinstance(holder, NewDevice) else NewDevice(api, answer.json(), {})
     for each in (device.pairing, (await device.poll()).json()):
@@ -114,17 +108,17 @@ async def test_without_a_database_no_place_is_told(server: Server) -> None:
 @pytest.mark.mitigation("6.1.6", "6.1.11")
 @pytest.mark.parametrize("flow", FLOWS)
 async def test_the_sixth_request_of_an_hour_comes_with_a_warning_and_no_other_account_has_it(
-    api: Api, placed: Server, flow: str
+    api: Api, server: Server, flow: str
 ) -> None:
-    phone, other = await fresh_phone(api, placed.folder), await fresh_phone(api, placed.folder)
+    phone, other = await fresh_phone(api, server.folder), await fresh_phone(api, server.folder)
     warned = [(await approvers_view(api, phone, flow, HOME)).get("warnings", []) for _ in range(6)]
     assert warned == [[]] * 5 + [["many_requests"]]
     assert (await approvers_view(api, other, flow, HOME)).get("warnings", []) == []
 
 
 @pytest.mark.security(10)
-async def test_a_claim_that_is_refused_or_repeated_is_no_request(api: Api, placed: Server) -> None:
-    phone, winner = await fresh_phone(api, placed.folder), await fresh_phone(api, placed.folder)
+async def test_a_claim_that_is_refused_or_repeated_is_no_request(api: Api, server: Server) -> None:
+    phone, winner = await fresh_phone(api, server.folder), await fresh_phone(api, server.folder)
     device = await api.new_pairing(device_headers() | seen_from("127.0.0.1"))
     assert (await winner.claim(device.pairing)).status_code == 200
     for _ in range(6):
@@ -138,19 +132,19 @@ async def test_a_claim_that_is_refused_or_repeated_is_no_request(api: Api, place
 @pytest.mark.security(10)
 @pytest.mark.mitigation("6.1.6", "6.1.11")
 async def test_an_origin_that_makes_or_claims_unusually_many_is_warned_of_but_not_in_its_own_network(
-    api: Api, placed: Server
+    api: Api, server: Server
 ) -> None:
     ip = "9.9.9.200"
     for _ in range(59):
         await api.new_pairing(device_headers() | seen_from(ip))
-    phones = [await fresh_phone(api, placed.folder) for _ in range(4)]
+    phones = [await fresh_phone(api, server.folder) for _ in range(4)]
     warned = [await approvers_view(api, phone, flow, ip) for phone, flow in zip(phones, FLOWS * 2, strict=True)]
     # The first of these pairings is the sixtieth.
     assert ["many_requests" in seen.get("warnings", []) for seen in warned] == [True] * 4
-    quiet = await approvers_view(api, await fresh_phone(api, placed.folder), "new_device", NEARBY)
+    quiet = await approvers_view(api, await fresh_phone(api, server.folder), "new_device", NEARBY)
     assert quiet.get("warnings", []) == ["network_differs"]
     # An office behind one address shows many codes, and lets its own devices in.
-    inside = await approvers_view(api, await fresh_phone(api, placed.folder), "new_device", ip, at=ip)
+    inside = await approvers_view(api, await fresh_phone(api, server.folder), "new_device", ip, at=ip)
     assert inside.get("warnings", []) == []
 
 
@@ -161,9 +155,9 @@ async def test_an_origin_that_makes_or_claims_unusually_many_is_warned_of_but_no
 @pytest.mark.mitigation("6.1.1", "6.1.8")
 @pytest.mark.parametrize("flow", FLOWS)
 async def test_another_network_is_warned_of_by_default_and_the_same_and_an_unknown_one_are_not(
-    api: Api, placed: Server, flow: str
+    api: Api, server: Server, flow: str
 ) -> None:
-    phone = await fresh_phone(api, placed.folder)
+    phone = await fresh_phone(api, server.folder)
     for ip, network, warned in (
         (NEARBY, "different", ["network_differs"]),
         (HOME, "same", []),

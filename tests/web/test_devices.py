@@ -5,12 +5,13 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 import websockets
 
-from tests.support.client import Api, Phone, device_headers, socket, until
+from tests.support.client import Api, Phone, device_headers, socket, until, with_api
 from tests.support.embedded import embedded, fresh_phone, invite_in
 from tests.support.servers import Server, running
 from tests.web.conftest import NewPhone, refusal
@@ -389,67 +390,59 @@ async def test_a_page_of_activity_that_nobody_offered_is_a_bad_request(phone: Ph
 
 
 @pytest.mark.security(18)
-async def test_the_cap_on_devices_refuses_the_login_and_evicts_nobody(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    folder = tmp_path_factory.mktemp("capped")
-    with embedded(folder, demo=True, limit_devices=2) as server:
-        async with Api(server.url) as api:
-            phone = await fresh_phone(api, folder, "small")
-            second = await let_in(api, phone, code="second")
-            device = await api.new_pairing()
-            # Before anybody consents, and to whoever can mend it.
-            assert (await phone.claim(device.pairing)).json()["obstacle"] == "device_limit"
-            assert refusal(await phone.approve(device.id)) == (409, "device_limit")
-            assert refusal(await device.log_in()) == (409, "not_approved")
-            assert "obstacle" not in (await device.poll()).json()
-            invite = await invite_in(folder, "small")
-            refused = await api.http.post("/invites/accept", json={"code": invite}, headers=device_headers())
-            assert refusal(refused) == (409, "device_limit")
-            assert [each["id"] for each in await known(phone)] == [id_of(phone), id_of(second)]
-            # A known device is no further one, and after a logout there is room: the same pairing goes on.
-            await let_in(api, phone, code="second")
-            await api.http.delete(f"/devices/{id_of(second)}", headers=phone.headers)
-            assert "obstacle" not in (await phone.get(f"/pairings/{device.id}")).json()
-            assert (await phone.approve(device.id)).status_code == 200
-            assert (await device.log_in()).status_code == 200
+async def test_the_cap_on_devices_refuses_the_login_and_evicts_nobody(tmp_path: Path) -> None:
+    async with with_api(embedded(tmp_path, demo=True, limit_devices=2)) as (_, api):
+        phone = await fresh_phone(api, tmp_path, "small")
+        second = await let_in(api, phone, code="second")
+        device = await api.new_pairing()
+        # Before anybody consents, and to whoever can mend it.
+        assert (await phone.claim(device.pairing)).json()["obstacle"] == "device_limit"
+        assert refusal(await phone.approve(device.id)) == (409, "device_limit")
+        assert refusal(await device.log_in()) == (409, "not_approved")
+        assert "obstacle" not in (await device.poll()).json()
+        invite = await invite_in(tmp_path, "small")
+        refused = await api.http.post("/invites/accept", json={"code": invite}, headers=device_headers())
+        assert refusal(refused) == (409, "device_limit")
+        assert [each["id"] for each in await known(phone)] == [id_of(phone), id_of(second)]
+        # A known device is no further one, and after a logout there is room: the same pairing goes on.
+        await let_in(api, phone, code="second")
+        await api.http.delete(f"/devices/{id_of(second)}", headers=phone.headers)
+        assert "obstacle" not in (await phone.get(f"/pairings/{device.id}")).json()
+        assert (await phone.approve(device.id)).status_code == 200
+        assert (await device.log_in()).status_code == 200
 
 
 @pytest.mark.security(18)
 async def test_in_either_direction_a_full_account_is_told_with_the_scan_and_a_known_device_is_no_further_one(
-    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
 ) -> None:
-    folder = tmp_path_factory.mktemp("full")
-    with embedded(folder, demo=True, limit_devices=2) as server:
-        async with Api(server.url) as api:
-            phone = await fresh_phone(api, folder, "small")
-            await let_in(api, phone, code="second")
-            shown = await phone.show_code()
-            async with socket(server.ws_url, shown["id"], authKey=phone.keys["authKey"]) as connection:
-                await until(connection, "pending")
-                await api.join(shown)
-                assert (await until(connection, "scanned"))["obstacle"] == "device_limit"
-            known = await api.new_pairing(device_headers("second"))
-            assert "obstacle" not in (await phone.claim(known.pairing)).json()
-            assert (await phone.approve(known.id)).status_code == 200
+    async with with_api(embedded(tmp_path, demo=True, limit_devices=2)) as (server, api):
+        phone = await fresh_phone(api, tmp_path, "small")
+        await let_in(api, phone, code="second")
+        shown = await phone.show_code()
+        async with socket(server.ws_url, shown["id"], authKey=phone.keys["authKey"]) as connection:
+            await until(connection, "pending")
+            await api.join(shown)
+            assert (await until(connection, "scanned"))["obstacle"] == "device_limit"
+        known = await api.new_pairing(device_headers("second"))
+        assert "obstacle" not in (await phone.claim(known.pairing)).json()
+        assert (await phone.approve(known.id)).status_code == 200
 
 
 @pytest.mark.security(18)
 async def test_of_two_that_are_approved_for_the_last_place_one_logs_in_and_the_other_can_once_there_is_room(
-    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
 ) -> None:
-    folder = tmp_path_factory.mktemp("last")
-    with embedded(folder, demo=True, limit_devices=2) as server:
-        async with Api(server.url) as api:
-            phone = await fresh_phone(api, folder, "small")
-            devices = [await api.new_pairing() for _ in range(2)]
-            for each in devices:
-                await phone.claim(each.pairing)
-                assert (await phone.approve(each.id)).status_code == 200
-            first = await devices[0].log_in()
-            assert refusal(await devices[1].log_in()) == (409, "device_limit")
-            await api.http.delete(f"/devices/{first.json()['device']['id']}", headers=phone.headers)
-            assert (await devices[1].log_in()).status_code == 200
+    async with with_api(embedded(tmp_path, demo=True, limit_devices=2)) as (_, api):
+        phone = await fresh_phone(api, tmp_path, "small")
+        devices = [await api.new_pairing() for _ in range(2)]
+        for each in devices:
+            await phone.claim(each.pairing)
+            assert (await phone.approve(each.id)).status_code == 200
+        first = await devices[0].log_in()
+        assert refusal(await devices[1].log_in()) == (409, "device_limit")
+        await api.http.delete(f"/devices/{first.json()['device']['id']}", headers=phone.headers)
+        assert (await devices[1].log_in()).status_code == 200
 
 
 # Quarantine
@@ -515,14 +508,12 @@ async def test_quarantine_ends_by_no_login_refresh_or_invite(strict: Server, str
     assert refusal(await invited.post("/pairings")) == (403, "device_quarantined")
 
 
-async def test_quarantine_passes_with_time(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("passing")
-    with embedded(folder, quarantine_seconds=300) as server:
-        async with Api(server.url) as api:
-            owner = await fresh_phone(api, folder, None, server.clock)
-            child = await let_in(api, owner)
-            server.clock.advance(295)
-            assert refusal(await child.post("/pairings")) == (403, "device_quarantined")
-            server.clock.advance(6)
-            assert (await child.post("/pairings")).status_code == 201
-            assert "quarantineUntil" not in (await child.get("/me")).json()
+async def test_quarantine_passes_with_time(tmp_path: Path) -> None:
+    async with with_api(embedded(tmp_path, quarantine_seconds=300)) as (server, api):
+        owner = await fresh_phone(api, tmp_path, None, server.clock)
+        child = await let_in(api, owner)
+        server.clock.advance(295)
+        assert refusal(await child.post("/pairings")) == (403, "device_quarantined")
+        server.clock.advance(6)
+        assert (await child.post("/pairings")).status_code == 201
+        assert "quarantineUntil" not in (await child.get("/me")).json()

@@ -19,7 +19,7 @@ from pairing_ws.adapters.jwt.dpop import NONCE_SECONDS, REMEMBERED_MS
 from pairing_ws.app import create_app
 from pairing_ws.config.settings import Settings
 from pairing_ws.web.calls import CALLS, KEY
-from tests.support.client import Api, Phone, code_of, device_headers
+from tests.support.client import Api, Phone, code_of, device_headers, with_api
 from tests.support.embedded import Embedded, embedded, invite_in
 from tests.support.keys import BoundDevice, DeviceKey, payload, spelt
 from tests.support.limits import NO_LIMITS_INSIDE
@@ -107,26 +107,24 @@ async def test_an_invite_with_a_key_needs_a_proof_and_gives_a_bound_session(api:
 
 
 async def test_fetching_a_nonce_is_no_try_but_has_a_bound_of_its_own(tmp_path: Path) -> None:
-    with embedded(tmp_path, demo=True, **NO_LIMITS_INSIDE | {"limit_claim": "2/hour"}) as server:
-        async with Api(server.url) as api:
-            invites = [await invite_in(tmp_path, "many", server.clock) for _ in range(3)]
-            # Each is new here: two calls, the first for the nonce.
-            for code in invites[:2]:
-                await BoundDevice(api, server.settings.public_url).accept(code)
-            b = BoundDevice(api, server.settings.public_url)
-            body, path = {"code": invites[2], "deviceKey": b.key.jwk}, "/invites/accept"
-            for nonce in (None, b.nonce):
-                proof = b.proof("POST", path, nonce=nonce)
-                refused = await b.send("POST", path, proof=proof, json=body, headers=device_headers())
-                assert refusal(refused) == (429, "rate_limited")
-    with embedded(tmp_path, demo=True, **NO_LIMITS_INSIDE | {"limit_claim": "3/hour"}) as server:
-        async with Api(server.url) as api:
-            b = BoundDevice(api, server.settings.public_url, key=b.key)
-            said = []
-            for _ in range(60):
-                proof = b.proof("POST", path, nonce=None)
-                said.append(refusal(await b.send("POST", path, proof=proof, json=body, headers=device_headers())))
-            assert said == [(401, "use_dpop_nonce")] * 3 + [(429, "rate_limited")] * 57
+    async with with_api(embedded(tmp_path, demo=True, **NO_LIMITS_INSIDE | {"limit_claim": "2/hour"})) as (server, api):
+        invites = [await invite_in(tmp_path, "many", server.clock) for _ in range(3)]
+        # Each is new here: two calls, the first for the nonce.
+        for code in invites[:2]:
+            await BoundDevice(api, server.settings.public_url).accept(code)
+        b = BoundDevice(api, server.settings.public_url)
+        body, path = {"code": invites[2], "deviceKey": b.key.jwk}, "/invites/accept"
+        for nonce in (None, b.nonce):
+            proof = b.proof("POST", path, nonce=nonce)
+            refused = await b.send("POST", path, proof=proof, json=body, headers=device_headers())
+            assert refusal(refused) == (429, "rate_limited")
+    async with with_api(embedded(tmp_path, demo=True, **NO_LIMITS_INSIDE | {"limit_claim": "3/hour"})) as (server, api):
+        b = BoundDevice(api, server.settings.public_url, key=b.key)
+        said = []
+        for _ in range(60):
+            proof = b.proof("POST", path, nonce=None)
+            said.append(refusal(await b.send("POST", path, proof=proof, json=body, headers=device_headers())))
+        assert said == [(401, "use_dpop_nonce")] * 3 + [(429, "rate_limited")] * 57
 
 
 BAD_KEYS: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -188,7 +186,7 @@ async def test_no_call_takes_a_bound_auth_key_without_its_proof(bound: BoundDevi
     call = WITH_AUTH_KEY[name]
     path = call.path.removeprefix("/api/v1").replace("{id}", "AAAAAAAAAAAAAAAAAAAAAA")
     passkey = {"name": "x", "credential": {"id": "x", "rawId": "x", "type": "public-key", "response": {}}}
-    body = {"code": "x", "userCode": "AAAA-AAAA", **passkey}
+    body = {"code": "x", "userCode": "AAAA-AAAA", "query": "x", **passkey}
     more: dict[str, Any] = {"json": body} if call.method in ("POST", "PATCH") else {}
     for headers in (
         {"Auth-Key": bound.auth_key},

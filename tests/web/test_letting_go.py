@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import websockets
 
-from tests.support.client import Api, NewDevice, socket, told
+from tests.support.client import Api, NewDevice, socket, told, with_api
 from tests.support.embedded import PLAIN_UVICORN, Embedded, embedded
 from tests.support.limits import NO_LIMITS, NO_LIMITS_INSIDE
 from tests.support.raw import raw
@@ -237,27 +237,29 @@ async def test_idle_connections_make_room_for_calls_below_the_descriptor_limit(t
 
 
 async def test_one_address_holds_only_its_share_and_no_other_is_shut_out(tmp_path: Path) -> None:
-    with running(tmp_path, **NO_LIMITS, PAIRING_LIMIT_CONNECTIONS="20") as server:
-        async with Api(server.url) as api, AsyncExitStack() as stack:
-            device = await api.new_pairing()
-            poll = raw(server, "GET", f"/pairings/{device.id}?since=1&wait=30", device.headers)
-            greedy = [await connect(stack, server, "127.0.0.2", poll) for _ in range(20)]
-            refused, _ = await connect(stack, server, "127.0.0.2")
-            head, _, body = (await asyncio.wait_for(refused.read(), 10)).partition(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 503 ")
-            assert b"retry-after: 10" in head
-            assert b"x-frame-options: DENY" in head
-            assert json.loads(body)["code"] == "unavailable"
-            assert await answer(stack, server, "127.0.0.3") == OK
-            assert cut(await metrics(server), "address_full") == 1
-            # As soon as one ends there is room again.
-            greedy[0][1].transport.abort()
-            for _ in range(500):
-                if await answer(stack, server, "127.0.0.2") == OK:
-                    break
-                await asyncio.sleep(0.02)
-            else:
-                raise AssertionError("a connection that ended left no room")
+    async with (
+        with_api(running(tmp_path, **NO_LIMITS, PAIRING_LIMIT_CONNECTIONS="20")) as (server, api),
+        AsyncExitStack() as stack,
+    ):
+        device = await api.new_pairing()
+        poll = raw(server, "GET", f"/pairings/{device.id}?since=1&wait=30", device.headers)
+        greedy = [await connect(stack, server, "127.0.0.2", poll) for _ in range(20)]
+        refused, _ = await connect(stack, server, "127.0.0.2")
+        head, _, body = (await asyncio.wait_for(refused.read(), 10)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after: 10" in head
+        assert b"x-frame-options: DENY" in head
+        assert json.loads(body)["code"] == "unavailable"
+        assert await answer(stack, server, "127.0.0.3") == OK
+        assert cut(await metrics(server), "address_full") == 1
+        # As soon as one ends there is room again.
+        greedy[0][1].transport.abort()
+        for _ in range(500):
+            if await answer(stack, server, "127.0.0.2") == OK:
+                break
+            await asyncio.sleep(0.02)
+        else:
+            raise AssertionError("a connection that ended left no room")
 
 
 async def test_a_bound_of_zero_per_address_is_none_and_of_trusted_proxies_there_is_none(tmp_path: Path) -> None:

@@ -4,10 +4,11 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
-from tests.support.client import Api, NewDevice, Phone, device_headers
+from tests.support.client import Api, NewDevice, Phone, device_headers, with_api
 from tests.support.embedded import Embedded, embedded, fresh_phone
 from tests.support.limits import NO_LIMITS_INSIDE
 from tests.web.conftest import refusal
@@ -45,29 +46,27 @@ def _wrong(number: str, off: int = 1) -> str:
     ],
 )  # fmt: skip
 async def test_the_policy_network_and_way_of_entry_decide_whether_a_number_is_asked_for(
-    tmp_path_factory: pytest.TempPathFactory, policy: str, far: bool, typed: bool, asked: bool
+    tmp_path: Path, policy: str, far: bool, typed: bool, asked: bool
 ) -> None:
-    folder = tmp_path_factory.mktemp("policy")
-    with embedded(folder, demo=True, verify=policy, trusted_proxies="127.0.0.1") as server:
-        async with Api(server.url) as api:
-            api.http.headers.update(HERE)
-            phone = await fresh_phone(api, folder)
-            device = await api.new_pairing(device_headers() | (FAR if far else HERE))
-            assert device.pairing["verification"] == "undecided"
-            if typed:
-                answer = await phone.post("/pairings/claim", {"userCode": device.pairing["userCode"]})
-            else:
-                answer = await phone.claim(device.pairing)
-            seen = answer.json()
-            assert seen["verification"] == ("number" if asked else "none")
-            assert seen["newDevice"]["observed"]["network"] == ("different" if far else "same")
-            assert seen["newDevice"]["observed"]["ip"] == ("203.0.113.7" if far else "203.0.113.6")
-            seen = (await phone.approve(device.id)).json()
-            assert ("number" in seen) is asked
-            body = {"number": seen["number"]} if asked else {}
-            if asked:
-                assert refusal(await device.log_in()) == (403, "number_required")
-            assert (await device.log_in(body)).status_code == 200
+    async with with_api(embedded(tmp_path, demo=True, verify=policy, trusted_proxies="127.0.0.1")) as (_, api):
+        api.http.headers.update(HERE)
+        phone = await fresh_phone(api, tmp_path)
+        device = await api.new_pairing(device_headers() | (FAR if far else HERE))
+        assert device.pairing["verification"] == "undecided"
+        if typed:
+            answer = await phone.post("/pairings/claim", {"userCode": device.pairing["userCode"]})
+        else:
+            answer = await phone.claim(device.pairing)
+        seen = answer.json()
+        assert seen["verification"] == ("number" if asked else "none")
+        assert seen["newDevice"]["observed"]["network"] == ("different" if far else "same")
+        assert seen["newDevice"]["observed"]["ip"] == ("203.0.113.7" if far else "203.0.113.6")
+        seen = (await phone.approve(device.id)).json()
+        assert ("number" in seen) is asked
+        body = {"number": seen["number"]} if asked else {}
+        if asked:
+            assert refusal(await device.log_in()) == (403, "number_required")
+        assert (await device.log_in(body)).status_code == 200
 
 
 @pytest.mark.security(24)
@@ -84,16 +83,12 @@ async def test_an_address_in_a_forwarded_header_counts_from_declared_proxies_alo
 
 @pytest.mark.security(24)
 @pytest.mark.mitigation("6.1.1")
-async def test_behind_an_undeclared_proxy_the_network_is_unknown_and_the_number_asked_for(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    folder = tmp_path_factory.mktemp("undeclared")
-    with embedded(folder, public_url="https://login.example.com") as server:
-        async with Api(server.url) as api:
-            api.http.headers["Host"] = "login.example.com"
-            phone, device = await fresh_phone(api, folder), await api.new_pairing()
-            seen = (await phone.claim(device.pairing)).json()
-            assert (seen["newDevice"]["observed"]["network"], seen["verification"]) == ("unknown", "number")
+async def test_behind_an_undeclared_proxy_the_network_is_unknown_and_the_number_asked_for(tmp_path: Path) -> None:
+    async with with_api(embedded(tmp_path, public_url="https://login.example.com")) as (_, api):
+        api.http.headers["Host"] = "login.example.com"
+        phone, device = await fresh_phone(api, tmp_path), await api.new_pairing()
+        seen = (await phone.claim(device.pairing)).json()
+        assert (seen["newDevice"]["observed"]["network"], seen["verification"]) == ("unknown", "number")
 
 
 @pytest.mark.security(11)
@@ -245,20 +240,16 @@ async def test_an_approval_with_a_number_leaves_twice_the_time(always: Embedded)
 
 @pytest.mark.security(11)
 @pytest.mark.mitigation("6.1.11")
-async def test_a_new_pairing_does_not_reset_the_accounts_count_of_wrong_numbers(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    folder = tmp_path_factory.mktemp("counted")
-    with embedded(folder, demo=True, verify="always", limit_number="4/hour") as server:
-        async with Api(server.url) as api:
-            phone = await fresh_phone(api, folder)
-            words = []
-            for _ in range(3):
-                device = await api.new_pairing()
-                await phone.claim(device.pairing)
-                number = (await phone.approve(device.id)).json()["number"]
-                words += [refusal(await device.log_in({"number": _wrong(number, off)})) for off in (1, 2)]
-            assert words == [(403, "number_mismatch")] * 4 + [(429, "rate_limited")] * 2
-            limited = await device.log_in({"number": number})
-            assert refusal(limited) == (429, "rate_limited")
-            assert int(limited.headers["retry-after"]) > 0
+async def test_a_new_pairing_does_not_reset_the_accounts_count_of_wrong_numbers(tmp_path: Path) -> None:
+    async with with_api(embedded(tmp_path, demo=True, verify="always", limit_number="4/hour")) as (_, api):
+        phone = await fresh_phone(api, tmp_path)
+        words = []
+        for _ in range(3):
+            device = await api.new_pairing()
+            await phone.claim(device.pairing)
+            number = (await phone.approve(device.id)).json()["number"]
+            words += [refusal(await device.log_in({"number": _wrong(number, off)})) for off in (1, 2)]
+        assert words == [(403, "number_mismatch")] * 4 + [(429, "rate_limited")] * 2
+        limited = await device.log_in({"number": number})
+        assert refusal(limited) == (429, "rate_limited")
+        assert int(limited.headers["retry-after"]) > 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.support.client import Api, NewDevice, device_headers, socket, until
+from tests.support.client import Api, NewDevice, device_headers, socket, until, with_api
 from tests.support.embedded import Embedded, embedded, fresh_phone
 from tests.support.limits import NO_LIMITS_INSIDE
 from tests.web.conftest import NewPhone, refusal
@@ -127,12 +127,8 @@ async def test_only_the_new_device_can_leave_and_says_so_plainly(api: Api, new_p
 
 
 @pytest.mark.security(38)
-async def test_nobody_can_make_an_approvers_page_flicker_by_leaving_and_coming_back(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    folder: Path = tmp_path_factory.mktemp("flicker")
-    with embedded(folder, **NO_LIMITS_INSIDE) as server:
-        async with Api(server.url) as api:
-            device = await api.new_pairing(device_headers())
-            answers = [await present(device, bool(number % 2)) for number in range(61)]
-            assert [answer.status_code for answer in answers] == [200] * 60 + [429]
+async def test_nobody_can_make_an_approvers_page_flicker_by_leaving_and_coming_back(tmp_path: Path) -> None:
+    async with with_api(embedded(tmp_path, **NO_LIMITS_INSIDE)) as (_, api):
+        device = await api.new_pairing(device_headers())
+        answers = [await present(device, bool(number % 2)) for number in range(61)]
+        assert [answer.status_code for answer in answers] == [200] * 60 + [429]

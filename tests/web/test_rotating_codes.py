@@ -1,13 +1,14 @@
 """A picture that rotates, over HTTP and sockets with a clock that the test moves: both directions, keeping, silence."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from tests.support.client import Api, Phone, code_after, code_of, device_headers, socket, told
+from tests.support.client import Api, Phone, code_after, code_of, device_headers, socket, told, with_api
 from tests.support.clock import FakeClock
 from tests.support.embedded import Embedded, embedded, fresh_phone
 from tests.support.limits import NO_LIMITS_INSIDE
@@ -24,21 +25,15 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture(scope="module")
-def rotating(tmp_path_factory: pytest.TempPathFactory, clock: FakeClock) -> Iterator[Embedded]:
+def server(tmp_path_factory: pytest.TempPathFactory, clock: FakeClock) -> Iterator[Embedded]:
     folder = tmp_path_factory.mktemp("rotating")
     with embedded(folder, clock=clock, demo=True, qr_rotate_seconds=5, **NO_LIMITS_INSIDE) as started:
         yield started
 
 
 @pytest.fixture
-async def api(rotating: Embedded) -> AsyncIterator[Api]:
-    async with Api(rotating.url) as client:
-        yield client
-
-
-@pytest.fixture
-async def phone(api: Api, rotating: Embedded, clock: FakeClock) -> Phone:
-    return await fresh_phone(api, rotating.folder, clock=clock)
+async def phone(api: Api, server: Embedded, clock: FakeClock) -> Phone:
+    return await fresh_phone(api, server.folder, clock=clock)
 
 
 async def scan(api: Api, pairing: dict[str, Any], code: str, headers: dict[str, str]) -> httpx2.Response:
@@ -119,9 +114,9 @@ async def test_a_slow_scanner_has_ten_seconds_and_a_fast_clock_one(api: Api, pho
 
 
 async def test_who_claimed_may_ask_again_for_a_lost_answer_and_nobody_else_with_the_same_code(
-    api: Api, phone: Phone, clock: FakeClock, rotating: Embedded
+    api: Api, phone: Phone, clock: FakeClock, server: Embedded
 ) -> None:
-    other = await fresh_phone(api, rotating.folder, clock=clock)
+    other = await fresh_phone(api, server.folder, clock=clock)
     device, shown = await api.new_pairing(), await phone.show_code()
     joining = device_headers() | SECRET
     assert (await scan(api, device.pairing, code_of(device.pairing), phone.headers)).status_code == 200
@@ -192,9 +187,9 @@ async def test_keeping_changes_nothing_and_tells_nobody(api: Api, phone: Phone) 
 
 @pytest.mark.security(8)
 async def test_a_kept_code_is_worth_nothing_to_another_on_another_pairing_or_later(
-    api: Api, phone: Phone, clock: FakeClock, rotating: Embedded
+    api: Api, phone: Phone, clock: FakeClock, server: Embedded
 ) -> None:
-    other = await fresh_phone(api, rotating.folder, clock=clock)
+    other = await fresh_phone(api, server.folder, clock=clock)
     device, second, shown = await api.new_pairing(), await api.new_pairing(), await phone.show_code()
     mine = (await reserve(api, device.pairing, code_of(device.pairing), phone.headers)).json()["code"]
     joining = (await reserve(api, shown, code_of(shown), SECRET)).json()["code"]
@@ -230,11 +225,10 @@ async def test_who_keeps_has_to_prove_something_that_nobody_else_has(api: Api, p
     assert refusal(await reserve(api, shown, code_of(shown), both)) == (400, "bad_request")
 
 
-async def test_keeping_counts_as_a_claim(tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_keeping_counts_as_a_claim(tmp_path: Path) -> None:
     limits = NO_LIMITS_INSIDE | {"limit_claim": "2/minute"}
-    with embedded(tmp_path_factory.mktemp("limited"), demo=True, qr_rotate_seconds=5, **limits) as server:
-        async with Api(server.url) as api:
-            phone, device = await fresh_phone(api, server.folder, clock=server.clock), await api.new_pairing()
-            for _ in range(2):
-                assert (await reserve(api, device.pairing, "~" + "A" * 22, phone.headers)).status_code == 404
-            assert refusal(await reserve(api, device.pairing, code_of(device.pairing), phone.headers))[0] == 429
+    async with with_api(embedded(tmp_path, demo=True, qr_rotate_seconds=5, **limits)) as (server, api):
+        phone, device = await fresh_phone(api, server.folder, clock=server.clock), await api.new_pairing()
+        for _ in range(2):
+            assert (await reserve(api, device.pairing, "~" + "A" * 22, phone.headers)).status_code == 404
+        assert refusal(await reserve(api, device.pairing, code_of(device.pairing), phone.headers))[0] == 429

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -11,11 +12,11 @@ from starlette.responses import Response
 
 from pairing_ws.config.settings import Settings
 from pairing_ws.web.request.cookies import drop_planted_cookies
-from tests.support.client import Api, NewDevice, Phone, device_headers
+from tests.support.client import Api, NewDevice, Phone, device_headers, with_api
 from tests.support.embedded import Embedded, embedded, fresh_phone, invite_in
 from tests.support.limits import NO_LIMITS_INSIDE
 from tests.support.servers import Server
-from tests.web.conftest import NewPhone, folder_of, refusal
+from tests.web.conftest import NewPhone, refusal
 
 COOKIE = "pairing_refresh"
 
@@ -212,60 +213,50 @@ async def test_an_invented_key_ends_nobodys_session(api: Api, phone: Phone) -> N
 
 @pytest.mark.security(14)
 @pytest.mark.mitigation("6.1.10")
-async def test_a_session_ends_when_it_was_idle_too_long_and_at_its_absolute_end(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    folder = folder_of(tmp_path_factory.mktemp("sessions"), "short")
-    with embedded(folder, refresh_key_seconds=1000, session_seconds=2500) as server:
-        async with Api(server.url) as api:
-            idle, busy = [await fresh_phone(api, folder, None, server.clock) for _ in range(2)]
-            for _ in range(2):
-                server.clock.advance(900)
-                busy = Phone(api, (await refresh(api, busy.keys["refreshKey"])).json())
-            assert refusal(await refresh(api, idle.keys["refreshKey"])) == (401, "unauthenticated")
-            server.clock.advance(650)
-            last = (await refresh(api, busy.keys["refreshKey"])).json()
-            # No authKey outlives its session.
-            assert last["expiresIn"] <= 50
-            server.clock.advance(60)
-            assert refusal(await refresh(api, last["refreshKey"])) == (401, "unauthenticated")
-            assert refusal(await Phone(api, last).get("/me")) == (401, "unauthenticated")
+async def test_a_session_ends_when_it_was_idle_too_long_and_at_its_absolute_end(tmp_path: Path) -> None:
+    async with with_api(embedded(tmp_path, refresh_key_seconds=1000, session_seconds=2500)) as (server, api):
+        idle, busy = [await fresh_phone(api, tmp_path, None, server.clock) for _ in range(2)]
+        for _ in range(2):
+            server.clock.advance(900)
+            busy = Phone(api, (await refresh(api, busy.keys["refreshKey"])).json())
+        assert refusal(await refresh(api, idle.keys["refreshKey"])) == (401, "unauthenticated")
+        server.clock.advance(650)
+        last = (await refresh(api, busy.keys["refreshKey"])).json()
+        # No authKey outlives its session.
+        assert last["expiresIn"] <= 50
+        server.clock.advance(60)
+        assert refusal(await refresh(api, last["refreshKey"])) == (401, "unauthenticated")
+        assert refusal(await Phone(api, last).get("/me")) == (401, "unauthenticated")
 
 
-async def test_a_session_whose_socket_is_open_does_not_run_out(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    folder = folder_of(tmp_path_factory.mktemp("sessions"), "open")
-    with embedded(folder, demo=True, refresh_key_seconds=1000, **NO_LIMITS_INSIDE) as server:
-        async with Api(server.url) as api:
-            phone = await fresh_phone(api, folder, "watcher", server.clock)
-            uri = f"{server.ws_url}/api/v1/socket"
-            async with websockets.connect(uri, subprotocols=[websockets.Subprotocol("pairing.v1")]) as account:
-                await account.send(json.dumps({"type": "auth", "authKey": phone.keys["authKey"]}))
-                # It is listening once it tells of a newcomer.
-                newcomer = asyncio.create_task(account.recv())
-                while not newcomer.done():
-                    await fresh_phone(api, folder, "watcher", server.clock)
-                    await asyncio.sleep(0.05)
-                server.clock.advance(2000)
-                # The server looks every 2 s.
-                async with asyncio.timeout(30):
-                    while not (await refresh(api, phone.keys["refreshKey"])).is_success:  # noqa: ASYNC110
-                        await asyncio.sleep(0.1)
+async def test_a_session_whose_socket_is_open_does_not_run_out(tmp_path: Path) -> None:
+    async with with_api(embedded(tmp_path, demo=True, refresh_key_seconds=1000, **NO_LIMITS_INSIDE)) as (server, api):
+        phone = await fresh_phone(api, tmp_path, "watcher", server.clock)
+        uri = f"{server.ws_url}/api/v1/socket"
+        async with websockets.connect(uri, subprotocols=[websockets.Subprotocol("pairing.v1")]) as account:
+            await account.send(json.dumps({"type": "auth", "authKey": phone.keys["authKey"]}))
+            # It is listening once it tells of a newcomer.
+            newcomer = asyncio.create_task(account.recv())
+            while not newcomer.done():
+                await fresh_phone(api, tmp_path, "watcher", server.clock)
+                await asyncio.sleep(0.05)
+            server.clock.advance(2000)
+            # The server looks every 2 s.
+            async with asyncio.timeout(30):
+                while not (await refresh(api, phone.keys["refreshKey"])).is_success:  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
 
 
 @pytest.mark.mitigation("6.1.11")
-async def test_refreshes_are_limited_per_device(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = folder_of(tmp_path_factory.mktemp("sessions"), "limited")
-    with embedded(folder, limit_refresh="3/minute") as server:
-        async with Api(server.url) as api:
-            one, other = [await fresh_phone(api, folder) for _ in range(2)]
-            for _ in range(3):
-                one = Phone(api, (await refresh(api, one.keys["refreshKey"])).json())
-            limited = await refresh(api, one.keys["refreshKey"])
-            assert refusal(limited) == (429, "rate_limited")
-            assert int(limited.headers["retry-after"]) > 0
-            assert (await refresh(api, other.keys["refreshKey"])).status_code == 200
+async def test_refreshes_are_limited_per_device(tmp_path: Path) -> None:
+    async with with_api(embedded(tmp_path, limit_refresh="3/minute")) as (_, api):
+        one, other = [await fresh_phone(api, tmp_path) for _ in range(2)]
+        for _ in range(3):
+            one = Phone(api, (await refresh(api, one.keys["refreshKey"])).json())
+        limited = await refresh(api, one.keys["refreshKey"])
+        assert refusal(limited) == (429, "rate_limited")
+        assert int(limited.headers["retry-after"]) > 0
+        assert (await refresh(api, other.keys["refreshKey"])).status_code == 200
 
 
 # Keys in browsers

@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from pairing_ws.transport.websocket import WebSocketProtocol
 from tests.support.answers import assert_safe
-from tests.support.client import Api, NewDevice, Phone, device_headers, socket, told, until
+from tests.support.client import Api, NewDevice, Phone, device_headers, socket, told, until, with_api
 from tests.support.embedded import Embedded, embedded, fresh_phone
 from tests.support.limits import NO_LIMITS, NO_LIMITS_INSIDE
 from tests.support.servers import Server, running
@@ -115,30 +115,29 @@ async def test_our_own_origin_and_none_are_let_in(api: Api, server: Server) -> N
 
 @pytest.mark.security(27)
 @pytest.mark.mitigation("6.1.11")
-async def test_sockets_are_limited_per_address_before_the_upgrade(tmp_path_factory: pytest.TempPathFactory) -> None:
-    with embedded(tmp_path_factory.mktemp("few"), demo=True, limit_sockets=3) as server:
-        async with Api(server.url) as api, AsyncExitStack() as stack:
-            device = await api.new_pairing()
-            for _ in range(3):
-                held = await stack.enter_async_context(raw(server, f"/pairings/{device.id}/socket"))
-            status, problem, headers = await refused(server, "/socket")
-            assert (status, problem["code"]) == (429, "rate_limited")
-            assert int(headers["retry-after"]) > 0
-            await held.close()
-            for _ in range(100):
-                try:
-                    await stack.enter_async_context(raw(server, "/socket"))
-                    break
-                except InvalidStatus:
-                    await asyncio.sleep(0.02)
-            else:
-                raise AssertionError("a closed socket left no room")
+async def test_sockets_are_limited_per_address_before_the_upgrade(tmp_path: Path) -> None:
+    async with with_api(embedded(tmp_path, demo=True, limit_sockets=3)) as (server, api), AsyncExitStack() as stack:
+        device = await api.new_pairing()
+        for _ in range(3):
+            held = await stack.enter_async_context(raw(server, f"/pairings/{device.id}/socket"))
+        status, problem, headers = await refused(server, "/socket")
+        assert (status, problem["code"]) == (429, "rate_limited")
+        assert int(headers["retry-after"]) > 0
+        await held.close()
+        for _ in range(100):
+            try:
+                await stack.enter_async_context(raw(server, "/socket"))
+                break
+            except InvalidStatus:
+                await asyncio.sleep(0.02)
+        else:
+            raise AssertionError("a closed socket left no room")
 
 
 @pytest.mark.security(27)
-async def test_sockets_are_limited_in_total_whatever_their_addresses(tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_sockets_are_limited_in_total_whatever_their_addresses(tmp_path: Path) -> None:
     options: dict[str, Any] = {"limit_sockets": 2, "limit_all_sockets": 3, "trusted_proxies": ("127.0.0.1",)}
-    with embedded(tmp_path_factory.mktemp("full"), demo=True, **options) as server:
+    with embedded(tmp_path, demo=True, **options) as server:
         async with AsyncExitStack() as stack:
             for address in ("9.9.9.1", "9.9.9.1", "9.9.9.2"):
                 headers = {"X-Forwarded-For": address}
@@ -428,26 +427,22 @@ async def test_of_six_account_sockets_of_one_device_the_oldest_goes(api: Api, se
         assert await asyncio.gather(*rest) == [4401] * 5
 
 
-async def test_an_account_socket_outlives_its_key_but_not_its_session(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    folder = tmp_path_factory.mktemp("long")
-    with embedded(folder, demo=True, **NO_LIMITS_INSIDE) as server:
-        async with Api(server.url) as api:
-            owner = await fresh_phone(api, folder, "long-lived", server.clock)
-            async with raw(server, "/socket", additional_headers=owner.headers) as connection:
-                renewed = await api.http.post("/sessions/refresh", json={"refreshKey": owner.keys["refreshKey"]})
-                server.clock.advance(650)
-                fresh = await api.http.post("/sessions/refresh", json={"refreshKey": renewed.json()["refreshKey"]})
-                newest = Phone(api, fresh.json())
-                device = await api.new_pairing()
-                await newest.claim(device.pairing)
-                await newest.approve(device.id)
-                await device.log_in()
-                async with asyncio.timeout(CAP):
-                    assert json.loads(await connection.recv())["type"] == "device.added"
-                await api.http.delete("/sessions/current", headers=newest.headers)
-                assert await close_code(connection) == 4401
+async def test_an_account_socket_outlives_its_key_but_not_its_session(tmp_path: Path) -> None:
+    async with with_api(embedded(tmp_path, demo=True, **NO_LIMITS_INSIDE)) as (server, api):
+        owner = await fresh_phone(api, tmp_path, "long-lived", server.clock)
+        async with raw(server, "/socket", additional_headers=owner.headers) as connection:
+            renewed = await api.http.post("/sessions/refresh", json={"refreshKey": owner.keys["refreshKey"]})
+            server.clock.advance(650)
+            fresh = await api.http.post("/sessions/refresh", json={"refreshKey": renewed.json()["refreshKey"]})
+            newest = Phone(api, fresh.json())
+            device = await api.new_pairing()
+            await newest.claim(device.pairing)
+            await newest.approve(device.id)
+            await device.log_in()
+            async with asyncio.timeout(CAP):
+                assert json.loads(await connection.recv())["type"] == "device.added"
+            await api.http.delete("/sessions/current", headers=newest.headers)
+            assert await close_code(connection) == 4401
 
 
 # Bounds
@@ -575,13 +570,12 @@ async def test_a_client_that_reads_nothing_is_cut_off_in_the_end(tmp_path: Path)
                 rest = rest[deaf.send(rest) :]
             await asyncio.sleep(0.01)
 
-    with embedded(tmp_path, options={"ws": Impatient}, **NO_LIMITS_INSIDE) as server:
-        async with Api(server.url) as api:
-            device = await api.new_pairing()
-            with _handshake(server, f"/pairings/{device.id}/socket", Pairing_Secret=device.pairing["secret"]) as deaf:
-                deaf.setblocking(False)
-                with pytest.raises(ConnectionError):
-                    await asyncio.wait_for(ask_without_end(deaf), CAP)
+    async with with_api(embedded(tmp_path, options={"ws": Impatient}, **NO_LIMITS_INSIDE)) as (server, api):
+        device = await api.new_pairing()
+        with _handshake(server, f"/pairings/{device.id}/socket", Pairing_Secret=device.pairing["secret"]) as deaf:
+            deaf.setblocking(False)
+            with pytest.raises(ConnectionError):
+                await asyncio.wait_for(ask_without_end(deaf), CAP)
 
 
 async def test_a_socket_path_asked_by_plain_http_is_no_server_error(api: Api, server: Server) -> None:
@@ -592,35 +586,29 @@ async def test_a_socket_path_asked_by_plain_http_is_no_server_error(api: Api, se
 # The end of the server
 
 
-async def test_sigterm_answers_long_polls_with_what_is_known(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("polls")
-    with running(folder, **NO_LIMITS) as server:
-        async with Api(server.url) as api:
-            device = await api.new_pairing()
-            polls = [asyncio.create_task(device.poll("?since=1&wait=30")) for _ in range(5)]
-            async with device.socket() as connection:
-                # The server has read this much; the polls before it are under way.
-                await told(connection)
-                stopping = asyncio.create_task(asyncio.to_thread(server.process.stop, signal.SIGTERM, 10.0))
-                answers = await asyncio.gather(*polls)
-            assert {(answer.status_code, answer.json()["version"]) for answer in answers} == {(200, 1)}
-            await stopping
+async def test_sigterm_answers_long_polls_with_what_is_known(tmp_path: Path) -> None:
+    async with with_api(running(tmp_path, **NO_LIMITS)) as (server, api):
+        device = await api.new_pairing()
+        polls = [asyncio.create_task(device.poll("?since=1&wait=30")) for _ in range(5)]
+        async with device.socket() as connection:
+            # The server has read this much; the polls before it are under way.
+            await told(connection)
+            stopping = asyncio.create_task(asyncio.to_thread(server.process.stop, signal.SIGTERM, 10.0))
+            answers = await asyncio.gather(*polls)
+        assert {(answer.status_code, answer.json()["version"]) for answer in answers} == {(200, 1)}
+        await stopping
 
 
 @pytest.mark.security(28)
-async def test_sigterm_closes_sockets_with_1012_and_ends_within_ten_seconds(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    folder = tmp_path_factory.mktemp("ending")
-    with running(folder, **NO_LIMITS) as server:
-        async with Api(server.url) as api, AsyncExitStack() as stack:
-            owner = await fresh_phone(api, folder)
-            devices: list[NewDevice] = [await api.new_pairing(device_headers()) for _ in range(20)]
-            connections = [await stack.enter_async_context(device.socket()) for device in devices]
-            await asyncio.gather(*(told(connection) for connection in connections))
-            account = await stack.enter_async_context(raw(server, "/socket", additional_headers=owner.headers))
-            silent = await stack.enter_async_context(raw(server, "/socket"))
-            stopping = asyncio.create_task(asyncio.to_thread(server.process.stop, signal.SIGTERM, 10.0))
-            for connection in (*connections, account, silent):
-                assert await close_code(connection) == 1012
-            assert await stopping in (0, -signal.SIGTERM)
+async def test_sigterm_closes_sockets_with_1012_and_ends_within_ten_seconds(tmp_path: Path) -> None:
+    async with with_api(running(tmp_path, **NO_LIMITS)) as (server, api), AsyncExitStack() as stack:
+        owner = await fresh_phone(api, tmp_path)
+        devices: list[NewDevice] = [await api.new_pairing(device_headers()) for _ in range(20)]
+        connections = [await stack.enter_async_context(device.socket()) for device in devices]
+        await asyncio.gather(*(told(connection) for connection in connections))
+        account = await stack.enter_async_context(raw(server, "/socket", additional_headers=owner.headers))
+        silent = await stack.enter_async_context(raw(server, "/socket"))
+        stopping = asyncio.create_task(asyncio.to_thread(server.process.stop, signal.SIGTERM, 10.0))
+        for connection in (*connections, account, silent):
+            assert await close_code(connection) == 1012
+        assert await stopping in (0, -signal.SIGTERM)

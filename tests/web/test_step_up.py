@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -231,18 +232,15 @@ async def next_of(told: websockets.ClientConnection, kind: str) -> dict[str, Any
             assert message["type"] in ("device.added", "device.revoked")
 
 
-async def test_the_hosts_keys_may_change_while_the_server_runs(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    folder = tmp_path_factory.mktemp("host")
+async def test_the_hosts_keys_may_change_while_the_server_runs(tmp_path: Path) -> None:
     old, new = (ECKey.generate_key("P-256", {"kid": kid}) for kid in ("old", "new"))
-    file = folder / "host.json"
+    file = tmp_path / "host.json"
 
     def publish(*keys: ECKey) -> None:
         file.write_text(json.dumps({"keys": [key.as_dict(private=False) for key in keys]}))
 
     publish(old)
-    with embedded(folder, demo=True, step_up_seconds=60, host_key_file=file, **NO_LIMITS_INSIDE) as at:
+    with embedded(tmp_path, demo=True, step_up_seconds=60, host_key_file=file, **NO_LIMITS_INSIDE) as at:
         async with first_device(at) as phone:
             session = (await phone.get("/me")).json()["session"]["id"]
 

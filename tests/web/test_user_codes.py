@@ -1,10 +1,12 @@
 """Claiming by the typed code: how it may be typed, and that failures teach nothing and are counted."""
 
+from pathlib import Path
+
 import pytest
 
-from tests.support.client import Api, device_headers
+from tests.support.client import Api, device_headers, with_api
 from tests.support.embedded import embedded, fresh_phone
-from tests.web.conftest import NewPhone, folder_of, refusal
+from tests.web.conftest import NewPhone, refusal
 
 
 def _unlucky(code: str) -> str:
@@ -88,61 +90,51 @@ async def test_every_failure_looks_the_same(api: Api, new_phone: NewPhone) -> No
 
 @pytest.mark.security(12)
 @pytest.mark.mitigation("6.1.11")
-async def test_wrong_codes_are_limited_per_account_and_right_ones_are_not_counted(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    folder = tmp_path_factory.mktemp("limited")
-    with embedded(folder, demo=True, limit_user_code="3/hour") as server:
-        async with Api(server.url) as api:
-            phone, other = await fresh_phone(api, folder), await fresh_phone(api, folder)
-            device = await api.new_pairing()
-            right = {"userCode": device.pairing["userCode"]}
-            wrong = {"userCode": _unlucky(device.pairing["userCode"])}
-            for _ in range(3):
-                # The same claimant again: a success each time.
-                assert (await phone.post("/pairings/claim", right)).status_code == 200
-            for _ in range(3):
-                assert refusal(await phone.post("/pairings/claim", wrong)) == (404, "not_found")
-            for body in (wrong, right):
-                refused = await phone.post("/pairings/claim", body)
-                assert refusal(refused) == (429, "rate_limited")
-                assert 0 < int(refused.headers["retry-after"]) <= 3600
-            # Other accounts go on; strangers share their address's count, which is another.
-            assert refusal(await other.post("/pairings/claim", wrong)) == (404, "not_found")
-            answers = [await api.http.post("/pairings/claim", json=wrong, headers=device_headers()) for _ in range(4)]
-            assert [answer.status_code for answer in answers] == [404, 404, 404, 429]
+async def test_wrong_codes_are_limited_per_account_and_right_ones_are_not_counted(tmp_path: Path) -> None:
+    async with with_api(embedded(tmp_path, demo=True, limit_user_code="3/hour")) as (_, api):
+        phone, other = await fresh_phone(api, tmp_path), await fresh_phone(api, tmp_path)
+        device = await api.new_pairing()
+        right = {"userCode": device.pairing["userCode"]}
+        wrong = {"userCode": _unlucky(device.pairing["userCode"])}
+        for _ in range(3):
+            # The same claimant again: a success each time.
+            assert (await phone.post("/pairings/claim", right)).status_code == 200
+        for _ in range(3):
+            assert refusal(await phone.post("/pairings/claim", wrong)) == (404, "not_found")
+        for body in (wrong, right):
+            refused = await phone.post("/pairings/claim", body)
+            assert refusal(refused) == (429, "rate_limited")
+            assert 0 < int(refused.headers["retry-after"]) <= 3600
+        # Other accounts go on; strangers share their address's count, which is another.
+        assert refusal(await other.post("/pairings/claim", wrong)) == (404, "not_found")
+        answers = [await api.http.post("/pairings/claim", json=wrong, headers=device_headers()) for _ in range(4)]
+        assert [answer.status_code for answer in answers] == [404, 404, 404, 429]
 
 
 @pytest.mark.security(26)
 @pytest.mark.mitigation("6.1.11")
-async def test_creating_and_claiming_are_limited_with_the_seconds_to_wait(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    folder = folder_of(tmp_path_factory.mktemp("limited"), "rates")
-    with embedded(folder, demo=True, limit_create="3/minute", limit_claim="4/minute") as server:
-        async with Api(server.url) as api:
-            phone = await fresh_phone(api, folder)
-            devices = [await api.new_pairing() for _ in range(3)]
-            refused = await api.http.post("/pairings", headers=device_headers())
-            assert refusal(refused) == (429, "rate_limited")
-            assert 0 < int(refused.headers["retry-after"]) <= 60
-            answers = [await phone.claim(device.pairing) for device in (*devices, *devices)]
-            assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 429, 429]
+async def test_creating_and_claiming_are_limited_with_the_seconds_to_wait(tmp_path: Path) -> None:
+    async with with_api(embedded(tmp_path, demo=True, limit_create="3/minute", limit_claim="4/minute")) as (_, api):
+        phone = await fresh_phone(api, tmp_path)
+        devices = [await api.new_pairing() for _ in range(3)]
+        refused = await api.http.post("/pairings", headers=device_headers())
+        assert refusal(refused) == (429, "rate_limited")
+        assert 0 < int(refused.headers["retry-after"]) <= 60
+        answers = [await phone.claim(device.pairing) for device in (*devices, *devices)]
+        assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 429, 429]
 
 
 @pytest.mark.security(26)
-async def test_a_full_house_keeps_a_tenth_for_signed_in_devices(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = folder_of(tmp_path_factory.mktemp("limited"), "full")
-    with embedded(folder, demo=True, limit_create="0", limit_pairings=10) as server:
-        async with Api(server.url) as api:
-            phone = await fresh_phone(api, folder)
-            first, *_ = [await api.new_pairing() for _ in range(9)]
-            refused = await api.http.post("/pairings", headers=device_headers())
-            assert refusal(refused) == (503, "unavailable")
-            assert int(refused.headers["retry-after"]) > 0
-            await phone.show_code()
-            assert refusal(await phone.post("/pairings")) == (503, "unavailable")
-            # Nobody's pairing was evicted, and an end makes room.
-            assert (await first.poll()).json()["status"] == "pending"
-            await api.http.delete(f"/pairings/{first.id}", headers=first.headers)
-            await phone.show_code()
+async def test_a_full_house_keeps_a_tenth_for_signed_in_devices(tmp_path: Path) -> None:
+    async with with_api(embedded(tmp_path, demo=True, limit_create="0", limit_pairings=10)) as (_, api):
+        phone = await fresh_phone(api, tmp_path)
+        first, *_ = [await api.new_pairing() for _ in range(9)]
+        refused = await api.http.post("/pairings", headers=device_headers())
+        assert refusal(refused) == (503, "unavailable")
+        assert int(refused.headers["retry-after"]) > 0
+        await phone.show_code()
+        assert refusal(await phone.post("/pairings")) == (503, "unavailable")
+        # Nobody's pairing was evicted, and an end makes room.
+        assert (await first.poll()).json()["status"] == "pending"
+        await api.http.delete(f"/pairings/{first.id}", headers=first.headers)
+        await phone.show_code()
