@@ -21,7 +21,6 @@ RATES = {
     "rename": "30/hour",
     "presence": "60/hour",
     "step_up": "60/hour",
-    "authorize": "300/minute",
     "asked": "5/hour",
     "origin": "60/hour",
 }
@@ -36,6 +35,7 @@ def rules(settings: Settings) -> dict[str, str]:
         "user_code": settings.limit_user_code,
         "number": settings.limit_number,
         "refresh": settings.limit_refresh,
+        "authorize": settings.limit_authorize,
         "oauth": settings.limit_oauth,
         "client": settings.limit_client,
         "client_failure": settings.limit_client_failure,

@@ -154,6 +154,9 @@ class Settings(BaseModel):
     limit_user_code: Rate = Field("10/hour", description="wrong typed codes per account, or per address")
     limit_number: Rate = Field("10/hour", description="wrong verification numbers per account, over all its pairings")
     limit_refresh: Rate = Field("60/minute", description="refreshes per device")
+    limit_authorize: Rate = Field(
+        "300/minute", description="authorization requests of applications per address, and per device that answers them"
+    )
     limit_oauth: Rate = Field(
         "1200/minute", description="requests to `/oauth/token`, `userinfo`, `revoke` and `introspect` per address"
     )

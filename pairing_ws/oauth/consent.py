@@ -116,7 +116,7 @@ class Authorizations:
         """A page of ours asks for the person that is logged in, with their decision once they have made it.
 
         `started`: from the page, or the question before; what wants a fresh login gets no further without. Raises
-        Unanswerable, and Refused: AUTHORIZATION_STALE, BAD_REQUEST, UNAUTHENTICATED, RATE_LIMITED, UNAVAILABLE.
+        Unanswerable, and Refused: AUTHORIZATION_STALE, UNAUTHENTICATED, RATE_LIMITED, UNAVAILABLE.
         """
         await self._limits.hit("authorize", session.id)
         found = await self._read(query)
@@ -165,7 +165,7 @@ class Authorizations:
             return None
         came_in = self._logins.unseal(started, query)
         if came_in is None:
-            raise Refused(Code.BAD_REQUEST, "started belongs to another request")
+            raise Refused(Code.AUTHORIZATION_STALE, "started belongs to another request")
         if self._clock() - came_in.at >= STALE_MS:
             raise Refused(Code.AUTHORIZATION_STALE, "begin again at the application")
         return came_in

@@ -135,14 +135,14 @@ SHAPES: Mapping[Code, Shape] = {
         "the refreshKey was exchanged, and the new one is in use; another tab may hold it",
     ),
     Code.AUTHORIZATION_INVALID: Shape(
-        400,
-        "The authorization request can't be answered",
-        "it names no registered client, or no redirect URI of that client: nobody may be sent an answer",
+        404,
+        "Nobody may be sent an answer",
+        "the authorization request names no registered client, or no redirect URI of that client",
     ),
     Code.AUTHORIZATION_STALE: Shape(
         409,
         "The authorization request is too old",
-        "more than 30 minutes lie between the request and the decision; begin again at the application",
+        "more than 30 minutes lie between the request and the decision, or `started` is another request's",
     ),
     Code.INVITE_USED: Shape(409, "The invite has been used", "somebody has logged in with the invite"),
     Code.INVITE_EXPIRED: Shape(410, "The invite has expired", "its 15 minutes are over"),

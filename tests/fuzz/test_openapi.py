@@ -17,6 +17,7 @@ import pytest
 
 from pairing_ws.web.calls import CALLS
 from tests.fuzz.effort import SEED, TIMES
+from tests.support.applications import register
 from tests.support.client import Api, NewDevice, code_of, device_headers
 from tests.support.embedded import fresh_phone, invite_in
 from tests.support.limits import NO_LIMITS
@@ -49,6 +50,7 @@ with-security-parameters = {makes_up_credentials}
 "body.number" = {{ dictionary = "numbers", probability = 0.5 }}
 "body.userCode" = {{ dictionary = "typed", probability = 0.5 }}
 "body.refreshKey" = {{ dictionary = "keys", probability = 0.5 }}
+"body.query" = {{ dictionary = "queries", probability = 0.8 }}
 # What this takes has to be of one pairing.
 [[operations]]
 include-path-regex = "/keep$"
@@ -83,6 +85,9 @@ class Stage:
         self.spare = await fresh_phone(api, folder)
         self.words["devices"] = [other.keys["device"]["id"] for other in others]
         self.words["keys"] = [other.keys["refreshKey"] for other in others]
+        # An application's of its own, and one that is refused by a redirect.
+        app = await register(folder)
+        self.words["queries"] = [app.query(), app.query(prompt="login"), app.query(response_type="token")]
         self.words["codes"] = [await invite_in(folder, f"{username}-{number}") for number in range(3)]
         for status in ("pending", "pending", "pending", "scanned", "denied", "approved", "approved", "consumed"):
             await self._new_device_shows(api, status)

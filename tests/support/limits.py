@@ -3,7 +3,8 @@
 from typing import Any
 
 _NAMES = (
-    "CREATE", "CLAIM", "USER_CODE", "NUMBER", "REFRESH", "SOCKETS", "DEVICES", "OAUTH", "CLIENT", "CLIENT_FAILURE",
+    "CREATE", "CLAIM", "USER_CODE", "NUMBER", "REFRESH", "SOCKETS", "DEVICES", "AUTHORIZE", "OAUTH", "CLIENT",
+    "CLIENT_FAILURE",
 )  # fmt: skip
 
 NO_LIMITS: dict[str, Any] = {f"PAIRING_LIMIT_{name}": "0" for name in _NAMES}

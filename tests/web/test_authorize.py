@@ -5,14 +5,18 @@ import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from starlette.responses import Response
 
+from pairing_ws.web.request.cookies import set_login_mark
 from tests.support.applications import CALLBACK, Application, answer_in, register
 from tests.support.client import Api, Phone
-from tests.support.embedded import Embedded
+from tests.support.embedded import Embedded, embedded, settings_in
+from tests.support.limits import NO_LIMITS_INSIDE
 from tests.support.servers import Server
 
 from .conftest import NewPhone, refusal
@@ -192,7 +196,7 @@ async def test_prompt_login_wants_a_new_proof_after_the_request_came_in(
     # It is of this request alone, and of no use to who asks without it.
     assert (await decide(anew, query))["question"]["needs"] == "fresh_login"
     other = shop.query(prompt="login", state="another")
-    assert refusal(await ask(anew, other, started=started)) == (400, "bad_request")
+    assert refusal(await ask(anew, other, started=started)) == (409, "authorization_stale")
 
 
 async def test_prompt_login_wants_it_too_of_a_browser_that_shows_no_cookie(
@@ -280,6 +284,34 @@ async def test_an_app_on_the_persons_device_without_a_secret_is_never_let_in_sil
     assert (await decide(phone, app.query()))["question"]["needs"] == "consent"
 
 
+@pytest.mark.security(26)
+async def test_too_many_requests_get_a_page_that_says_when_to_come_back_and_silent_ones_an_answer(
+    tmp_path: Path,
+) -> None:
+    with embedded(tmp_path, **NO_LIMITS_INSIDE | {"limit_authorize": "2/minute"}) as limited:
+        app, url = await register(tmp_path), limited.settings.public_url
+        async with httpx2.AsyncClient(base_url=url) as http:
+            browser = Browser(limited, http)
+            for expected in (200, 200, 429):
+                page = await browser.go(app.query())
+                assert page.status_code == expected
+            assert 0 < int(page.headers["retry-after"]) <= 60
+            assert "Load this page again in" in page.text
+            assert (await browser.answered(app.query(prompt="none")))["error"] == "temporarily_unavailable"
+
+
+@pytest.mark.security(40)
+def test_over_plain_http_the_cookie_is_for_the_endpoint_alone() -> None:
+    """On a private network, where browsers take no secure one."""
+    settings = settings_in(Path(), public_url="http://192.168.1.5:8000/login")
+    response = Response()
+    set_login_mark(response, "mark", settings)
+    cookie = response.headers["set-cookie"]
+    assert cookie.startswith("pairing_login=mark;")
+    assert {"HttpOnly", "SameSite=lax", "Path=/login/oauth"} <= {each.strip() for each in cookie.split(";")}
+    assert "Secure" not in cookie
+
+
 # Attacks
 
 
@@ -306,7 +338,7 @@ async def test_nobody_is_sent_to_a_lookalike_of_a_registered_address(
         assert page.headers["content-type"].startswith("text/html")
         assert 'href="https://' not in page.text
         assert "evil" not in page.text
-    assert refusal(await ask(phone, shop.query(redirect_uri=uri), "approve")) == (400, "authorization_invalid")
+    assert refusal(await ask(phone, shop.query(redirect_uri=uri), "approve")) == (404, "authorization_invalid")
 
 
 @pytest.mark.security(39)

@@ -24,7 +24,7 @@ async def authorize(request: RequestContext) -> Response:
             wanted.query, session, wanted.decision, wanted.started, request.ip
         )
     except Unanswerable as error:
-        raise Refused(Code.AUTHORIZATION_INVALID, error.description, reason=error.reason) from None
+        raise Refused(Code.AUTHORIZATION_INVALID, error.description) from None
     response = JsonResponse(views.authorization(answer))
     if isinstance(answer, Redirect) and wanted.decision != "deny":
         # From now on the authorization endpoint knows this browser by itself.
