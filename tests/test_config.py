@@ -144,6 +144,7 @@ WRONG = [
     ("REDIS_URL", "redis://localhost?sentinel_password=y", "options for Sentinel"),
     ("PAIRING_REDIS_CA_FILE", "/nowhere/authority.pem", "file"),
     ("PAIRING_REDIS_TLS_VERIFY", "sometimes", "valid boolean"),
+    ("PAIRING_ALLOW_PRIVATE_TARGETS", "10.0.0.0/8", "valid boolean"),
     ("DATABASE_URL", "sqlite:///pairing.db?mod=ro", "not known for SQLite: mod"),
     ("DATABASE_URL", "postgresql://u@h/d?sslmode=always", "none of allow, disable"),
     ("REDIS_URL", "http://localhost", "redis://"),
