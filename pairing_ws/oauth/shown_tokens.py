@@ -67,7 +67,7 @@ class ShownTokens:
         account = await self._grants.account(claims["sub"]) if grant else None
         if grant is None or account is None or not _stands(grant, claims, now):
             raise _invalid_token(scheme)
-        granted = [each for each in claims["scope"].split() if each in grant.scopes]
+        granted = claims["scope"].split()
         if scopes.OPENID not in granted:
             raise OAuthError(
                 Error.INSUFFICIENT_SCOPE, "the scope openid is needed", status=403, challenge=_challenge(scheme)
