@@ -61,6 +61,8 @@ REQUIREMENTS = {
     "40": "Nobody but the person in front of it says yes to an application",
     "41": "Nothing is sent to a private, loopback or metadata address because somebody has named it",
     "42": "No other site logs a person out; an application ends its own session alone",
+    "43": "A device code counts once, for its own client; it logs no device in, and no store that is away ends it",
+    "44": "Who lets an application in has compared its code and sees which it is, what it gets and what warns of it",
 }
 
 

@@ -138,6 +138,7 @@ async def test_its_device_may_take_it_back(tv: AppServer) -> None:
     assert error(await tv.poll(made["device_code"])) == (400, "expired_token")
 
 
+@pytest.mark.security(43)
 async def test_an_applications_pairing_logs_no_device_in_and_a_devices_gives_no_tokens(
     tv: AppServer, phone: Phone
 ) -> None:
@@ -155,6 +156,7 @@ async def test_an_applications_pairing_logs_no_device_in_and_a_devices_gives_no_
     assert (await device.log_in({"number": number})).status_code == 200
 
 
+@pytest.mark.security(43)
 async def test_the_code_of_one_client_is_unknown_to_another(
     tv: AppServer, phone: Phone, new_television: NewTelevision
 ) -> None:
@@ -163,6 +165,7 @@ async def test_the_code_of_one_client_is_unknown_to_another(
     assert (await tv.poll(made["device_code"])).status_code == 200
 
 
+@pytest.mark.security(43)
 async def test_a_confidential_client_authenticates_at_both_ends(new_television: NewTelevision, phone: Phone) -> None:
     tv = await new_television(public=False)
     unnamed = await tv.http.post("/oauth/device_authorization", data={"client_id": tv.id})
@@ -173,6 +176,7 @@ async def test_a_confidential_client_authenticates_at_both_ends(new_television: 
     assert (await tv.poll(made["device_code"])).status_code == 200
 
 
+@pytest.mark.security(43)
 async def test_a_client_without_the_grant_is_not_let_in(new_television: NewTelevision) -> None:
     other = await new_television(device_grant="off")
     assert error(await other.ask_as_device()) == (400, "unauthorized_client")
@@ -234,6 +238,7 @@ async def test_a_proved_key_binds_the_tokens(tv: AppServer, phone: Phone, site: 
     assert payload(given.json()["access_token"])["cnf"] == {"jkt": key.jkt}
 
 
+@pytest.mark.security(43)
 async def test_the_end_of_the_approvers_login_ends_what_it_could_still_begin(tv: AppServer, phone: Phone) -> None:
     made = await approved(tv, phone)
     assert (await phone.api.http.delete("/sessions/current", headers=phone.headers)).status_code == 204

@@ -101,6 +101,7 @@ async def test_its_device_sees_and_watches_it_by_its_secret() -> None:
 # Claim and decide
 
 
+@pytest.mark.security(44)
 async def test_it_is_claimed_by_its_user_code_alone() -> None:
     world = World()
     created = await asked(world)
@@ -224,6 +225,7 @@ async def test_one_that_loses_the_swap_reads_again() -> None:
     assert await word(consume(world, created)) is Code.PAIRING_DENIED
 
 
+@pytest.mark.security(43)
 async def test_a_version_that_knows_no_clients_lets_nobody_in_with_one() -> None:
     """It drops the client's part when it claims or approves: then the secret opens nothing, here and there."""
     world = World()
