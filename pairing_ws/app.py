@@ -289,7 +289,6 @@ def build(
         random,
         audit,
     )
-    logouts = Logouts(clients, grants, client_tokens, account_service.sessions, limits, browser_logins, clock, audit)
     oauth = OAuthService(
         clients,
         grants,
@@ -311,6 +310,7 @@ def build(
         random,
         audit,
     )
+    logouts = Logouts(clients, grants, oauth.endings, client_tokens, account_service.sessions, limits, browser_logins)
     services = Services(
         settings,
         pairings,

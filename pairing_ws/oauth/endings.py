@@ -19,6 +19,10 @@ class Endings:
         """The client needs it no more."""
         await self._end(grant, client, "revoked", ip, None)
 
+    async def logged_out(self, grant: Grant, client: Client, ip: str) -> None:
+        """The client has sent its person to log out."""
+        await self._end(grant, client, "logged_out", ip, None)
+
     async def reused(self, grant: Grant, client: Client, ip: str) -> None:
         """A code or refresh token of it came a second time: one of two has a copy (RFC 9700, section 4.14.2)."""
         line = Activity(

@@ -7,12 +7,11 @@ from urllib.parse import parse_qsl
 
 from pairing_ws.accounts.ports import Session
 from pairing_ws.accounts.sessions import Sessions
-from pairing_ws.core.audit import Audit
-from pairing_ws.core.clock import Clock
 from pairing_ws.core.network import block
 from pairing_ws.core.ports import Limits
 from pairing_ws.oauth.authorization import MAX_FIELDS, MAX_STATE, Unanswerable
 from pairing_ws.oauth.browser_login import BrowserLogins
+from pairing_ws.oauth.endings import Endings
 from pairing_ws.oauth.ports import Client, ClientStore, ClientTokens, GrantStore
 from pairing_ws.oauth.redirects import answer_address, is_registered_to_the_letter
 
@@ -38,27 +37,25 @@ class Ask(NamedTuple):
 
 
 class Logouts:
-    """`logins` knows browsers' marks. `audit` gets every event for the audit log."""
+    """`logins` knows browsers' marks."""
 
     def __init__(
         self,
         clients: ClientStore,
         grants: GrantStore,
+        endings: Endings,
         tokens: ClientTokens,
         sessions: Sessions,
         limits: Limits,
         logins: BrowserLogins,
-        clock: Clock,
-        audit: Audit,
     ) -> None:
         self._clients = clients
         self._grants = grants
+        self._endings = endings
         self._tokens = tokens
         self._sessions = sessions
         self._limits = limits
         self._logins = logins
-        self._clock = clock
-        self._audit = audit
 
     async def begin(self, query: str, marks: Sequence[str], ip: str) -> Leave | Ask:
         """A browser was sent here. `marks` are the values of its cookie.
@@ -76,27 +73,18 @@ class Logouts:
         to = _destination(given, client)
         if hint is None:
             return Ask(client, to, ended=False)
-        await self._end_grant(hint, ip)
+        await self._end_grant(hint, client, ip)
         session = await self._session_of(marks)
         # Another person's login is none of this application's business.
         if to and (session is None or session.user.id != hint["sub"]):
             return Leave(to)
         return Ask(client, to, ended=True)
 
-    async def _end_grant(self, hint: Mapping[str, Any], ip: str) -> None:
-        grant = await self._grants.get(hint["sid"]) if hint.get("sid") else None
-        if grant is None or (grant.client_id, grant.user.id) != (hint["aud"], hint["sub"]):
-            return
-        if await self._grants.end(grant.id, "logged_out", self._clock()):
-            self._audit(
-                "grant.ended",
-                account=grant.user.id,
-                username=grant.user.username,
-                client=grant.client_id,
-                grant=grant.id,
-                why="logged_out",
-                ip=ip,
-            )
+    async def _end_grant(self, hint: Mapping[str, Any], client: Client | None, ip: str) -> None:
+        grant = await self._grants.get(hint["sid"]) if client and hint.get("sid") else None
+        # The grants of a client that was removed ended with it.
+        if client and grant and (grant.client_id, grant.user.id) == (client.id, hint["sub"]):
+            await self._endings.logged_out(grant, client, ip)
 
     async def _session_of(self, marks: Sequence[str]) -> Session | None:
         """As at the authorization endpoint: of several marks none counts."""

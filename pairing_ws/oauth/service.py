@@ -25,8 +25,8 @@ TOKEN_PATH = "/oauth/token"  # noqa: S105 - an address
 
 class OAuthService:
     """`authentication` knows clients; `tokens` exchanges codes and refresh tokens; `shown_tokens` is asked about tokens
-    that come back; `beginnings` begins grants; `device_grants` lets devices ask for one; `origins` may ask from a
-    browser.
+    that come back; `beginnings` begins grants, `endings` ends them; `device_grants` lets devices ask for one; `origins`
+    may ask from a browser.
 
     `changed` is called when an application got or lost access. `clock` gives milliseconds, `random` so many bytes, and
     `audit` gets every event that the audit log should have.
@@ -54,7 +54,7 @@ class OAuthService:
         audience = frozenset({policy.issuer, policy.issuer + TOKEN_PATH})
         self.authentication = Authentication(clients, assertions, counters, limits, audience, clock)
         self.origins = Origins(clients, clock)
-        endings = Endings(grants, changed, clock, audit)
+        self.endings = endings = Endings(grants, changed, clock, audit)
         self.beginnings = Beginnings(code_store, grants, issuer, endings, changed, policy, clock, random, here, audit)
         refreshing = Refreshing(grants, issuer, endings, limits, policy, clock, random, here, audit)
         self.device_grants = DeviceGrants(pairings, self.beginnings, counters, policy)
