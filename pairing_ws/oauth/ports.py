@@ -282,5 +282,5 @@ class ClientAssertions(Protocol):
         """The client that it says it is about, which nothing has proved yet; None if it can't be read."""
 
     def verify(self, assertion: str, jwks: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """The claims, if one of these public keys has signed it and it is neither over nor to come; None else. What the
-        claims say is not looked at beyond that."""
+        """The claims, if one of these public keys has signed it and it is neither over nor to come; None else. `exp` is
+        a number then; what the claims say is not looked at beyond that."""
