@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -13,12 +13,13 @@ import sqlalchemy as sa
 
 from pairing_ws.adapters.sql.database import open_database
 from pairing_ws.adapters.sql.tables import devices, sessions
+from pairing_ws.pairing.ports import pairing_channel
 from tests.support.client import Api, NewDevice, Phone
 from tests.support.embedded import fresh_phone
 from tests.support.limits import NO_LIMITS
 from tests.support.postgres import Postgres
 from tests.support.proxy import FaultProxy
-from tests.support.servers import RedisServer, Server, running
+from tests.support.servers import RedisServer, Server, eventually, running
 
 Party = TypeVar("Party", Phone, NewDevice)
 
@@ -119,13 +120,21 @@ def revive(servers: tuple[Server, Server]) -> None:
             server.start()
 
 
-async def ready(api: Api, within: float = 15.0) -> None:
-    """Wait until that process says it is: after a fault, until it has recovered by itself."""
+async def ready(api: Api, within: float = 15.0, status: int = 200) -> None:
+    """Wait until that process says it is: after a fault, until it has recovered by itself. With 503: until it has
+    noticed the fault."""
     async with asyncio.timeout(within):
         while True:
-            if (await api.http.get(f"{api.url}/readyz")).status_code == 200:
+            if (await api.http.get(f"{api.url}/readyz")).status_code == status:
                 return
             await asyncio.sleep(0.05)
+
+
+async def watched(redis: RedisServer, devices: Iterable[NewDevice]) -> None:
+    """Wait until some process listens for changes of each of these pairings."""
+    channels = [pairing_channel(device.id) for device in devices]
+    with redis.client() as own:
+        await eventually(lambda: all(count for _, count in own.pubsub_numsub(*channels)), "a subscription for each")
 
 
 def at(api: Api, party: Party) -> Party:

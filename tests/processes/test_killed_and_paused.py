@@ -11,9 +11,9 @@ import httpx2
 import pytest
 import websockets
 
-from tests.processes.conftest import Linked, Pair, at, refusal
+from tests.processes.conftest import Linked, Pair, at, refusal, watched
 from tests.support.client import Api, NewDevice, Phone, device_headers, told, until
-from tests.support.servers import Server
+from tests.support.servers import RedisServer, Server
 
 GONE = (httpx2.TransportError, websockets.ConnectionClosed, OSError)
 
@@ -137,7 +137,9 @@ async def paused(server: Server) -> AsyncIterator[None]:
         server.process.popen.send_signal(signal.SIGCONT)
 
 
-async def test_sockets_of_a_process_that_stood_still_are_told_what_happened_meanwhile(linked: Linked) -> None:
+async def test_sockets_of_a_process_that_stood_still_are_told_what_happened_meanwhile(
+    linked: Linked, redis_server: RedisServer
+) -> None:
     phone = at(linked.two, await linked.phone())
     ends = ("scanned", "approved", "denied", "cancelled", "consumed")
     devices = {end: [await linked.one.new_pairing() for _ in range(4)] for end in ends}
@@ -163,7 +165,7 @@ async def test_sockets_of_a_process_that_stood_still_are_told_what_happened_mean
         assert {(await told(connection))["version"] for connection in connections} == {1}
         polled = await linked.one.new_pairing()
         polling = asyncio.create_task(polled.poll("?since=1&wait=30"))
-        await asyncio.sleep(0.1)
+        await watched(redis_server, [polled])
         # Longer than its links' patience and than the 5 s after which it checks them.
         async with paused(linked.servers[0]):
             calls = (

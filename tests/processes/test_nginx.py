@@ -24,7 +24,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.processes.conftest import refusal
+from tests.processes.conftest import refusal, watched
 from tests.support.client import Api, NewDevice, Phone, device_headers, told, until
 from tests.support.embedded import fresh_phone
 from tests.support.limits import NO_LIMITS
@@ -33,6 +33,7 @@ from tests.support.servers import Process, RedisServer, Server, eventually, free
 CONFIGURATION = Path(__file__).parents[2] / "scripts" / "deploy" / "nginx.conf"
 NAME = "login.local"
 HOME, AWAY = "127.0.0.2", "127.0.0.3"
+OPEN = "pairing_sockets_open"
 
 
 class Nginx:
@@ -215,10 +216,12 @@ async def test_a_joined_code_logs_in_over_https_and_wss(site: Site, web: Web) ->
         await until(showing, "consumed")
 
 
-async def test_a_long_poll_passes_and_may_take_longer_than_it_ever_does(site: Site, web: Web) -> None:
+async def test_a_long_poll_passes_and_may_take_longer_than_it_ever_does(
+    site: Site, web: Web, redis_server: RedisServer
+) -> None:
     phone, device = await site.phone(web), await web.new_pairing()
     waiting = asyncio.create_task(device.poll("?since=1&wait=30"))
-    await asyncio.sleep(0.2)
+    await watched(redis_server, [device])
     await phone.claim(device.pairing)
     assert (await waiting).json()["status"] == "scanned"
     assert (await device.poll("?since=2&wait=1")).json()["status"] == "scanned"
@@ -453,11 +456,11 @@ async def _go_on_without(site: Site, web: Web, which: int, number: int, code: in
 
     async with asyncio.timeout(60):
         waiting = [asyncio.create_task(wait_on(each)) for each in devices]
-        await eventually(lambda: sum(map(open_sockets, site.servers)) == len(devices), "all sockets")
-        open_there = open_sockets(ends)
+        await eventually(lambda: sum(each.gauge(OPEN) for each in site.servers) == len(devices), "all sockets")
+        open_there = ends.gauge(OPEN)
         assert 0 < open_there < len(devices), "both take their part"
         asking = asyncio.create_task(keep_asking())
-        await asyncio.sleep(0.3)
+        await eventually(lambda: len(answers) >= 10, "traffic")
         await asyncio.to_thread(ends.stop, number)
         gone.set()
         await asking
@@ -550,9 +553,3 @@ def device_secret(device: NewDevice) -> dict[str, str]:
 
 def device_user_agent() -> str:
     return f"python-httpx2/{httpx2.__version__}"
-
-
-def open_sockets(server: Server) -> int:
-    found = re.search(r"^pairing_sockets_open (\d+)", httpx2.get(f"{server.url}/metrics").text, re.M)
-    assert found
-    return int(found[1])

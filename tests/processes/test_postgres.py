@@ -15,7 +15,7 @@ from tests.support.embedded import invite_in
 from tests.support.limits import NO_LIMITS
 from tests.support.postgres import PostgresServer
 from tests.support.proxy import FaultProxy
-from tests.support.servers import RedisServer, Server, running
+from tests.support.servers import RedisServer, Server, eventually, running
 
 UNAVAILABLE = (503, "unavailable")
 # What a call may take while PostgreSQL hangs; it takes half of it where nothing else runs.
@@ -106,9 +106,11 @@ async def test_logins_and_refreshes_come_through_its_restarts_each_once(own: OnO
     refreshing = [asyncio.create_task(refresh_often(await own.phone())) for _ in range(4)]
     logins = [asyncio.create_task(let_in(number)) for number in range(60)]
     for _ in range(3):
-        await asyncio.sleep(0.5)
+        before = asked
+        await eventually(lambda before=before: asked >= before + 8, "some work in between", 30)
         await asyncio.to_thread(own.postgres.stop)
-        await asyncio.sleep(0.2)
+        before = own.turned_away
+        await eventually(lambda before=before: own.turned_away > before, "one who is turned away")
         await asyncio.to_thread(own.postgres.start)
     answers = await asyncio.gather(*logins)
     done.set()

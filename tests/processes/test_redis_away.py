@@ -125,7 +125,8 @@ async def test_a_process_ends_in_time_though_redis_hangs(tmp_path: Path) -> None
             await told(connection)
             redis.pause()
             asking = [asyncio.create_task(device.poll(query)) for query in ("", "?since=1&wait=30")]
-            await asyncio.sleep(0.1)
+            # And the one that asks.
+            await eventually(lambda: server.gauge("pairing_connections_open") == 3, "both calls")
             async with asyncio.timeout(10):
                 await asyncio.to_thread(server.stop)
             assert connection.close_code == 1012
@@ -147,7 +148,7 @@ async def test_sockets_stay_open_while_redis_is_away_and_learn_that_it_forgot_th
             connections = (one, two, three)
             await asyncio.gather(*(told(connection) for connection in connections))
             redis.stop()
-            await asyncio.sleep(2)
+            await ready(api, status=503)
             assert all(connection.close_code is None for connection in connections)
             assert all(await asyncio.gather(*(_pong(connection) for connection in connections)))
             redis.start()

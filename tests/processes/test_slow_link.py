@@ -10,8 +10,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import httpx2
 import pytest
 
-from tests.processes.conftest import Linked, at, ready, refusal
+from tests.processes.conftest import Linked, at, ready, refusal, watched
 from tests.support.client import NewDevice, Phone, device_headers, told, until
+from tests.support.servers import RedisServer
 
 # Each way, hence 300 ms for a command.
 SLOW = 0.15
@@ -126,13 +127,15 @@ async def test_sockets_that_come_and_go_while_confirmations_lag_miss_nothing(lin
     assert max(delays) < 3.0
 
 
-async def test_a_pub_sub_link_that_dies_without_a_word_is_noticed_and_made_up_for(linked: Linked) -> None:
+async def test_a_pub_sub_link_that_dies_without_a_word_is_noticed_and_made_up_for(
+    linked: Linked, redis_server: RedisServer
+) -> None:
     phone = await linked.phone()
     devices = await claimed(linked, phone, 30)
     polled = await claimed(linked, phone, 10)
     async with waiting(devices) as tellings:
         polls = [asyncio.create_task(device.poll("?since=2&wait=30")) for device in polled]
-        await asyncio.sleep(0.3)
+        await watched(redis_server, polled)
         linked.link.freeze("pubsub")
         await approve_all(linked, phone, devices + polled)
         async with asyncio.timeout(TOLD_WITHIN):

@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack
 import pytest
 import websockets
 
-from tests.processes.conftest import Pair, at, refusal
+from tests.processes.conftest import Pair, at, refusal, watched
 from tests.support.client import NewDevice, Phone, code_of, device_headers, socket, told, until
-from tests.support.servers import eventually
+from tests.support.servers import RedisServer, eventually
 
 
 async def test_an_approval_in_one_process_reaches_the_new_device_at_the_other(pair: Pair) -> None:
@@ -53,10 +53,10 @@ async def test_a_typed_code_works_at_either_process(pair: Pair) -> None:
     assert (await at(pair.one, device).log_in({"number": number})).status_code == 200
 
 
-async def test_a_long_poll_at_one_process_hears_of_the_other(pair: Pair) -> None:
+async def test_a_long_poll_at_one_process_hears_of_the_other(pair: Pair, redis_server: RedisServer) -> None:
     phone, device = await pair.phone(), await pair.two.new_pairing()
     waiting = asyncio.create_task(device.poll("?since=1&wait=30"))
-    await asyncio.sleep(0.1)
+    await watched(redis_server, [device])
     await phone.claim(device.pairing)
     answer = await asyncio.wait_for(waiting, 10)
     assert answer.json()["status"] == "scanned"

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from tests.processes.conftest import Pair, at
+from tests.processes.conftest import Pair, at, watched
 from tests.support.client import NewDevice, told
-from tests.support.servers import RedisServer
+from tests.support.servers import RedisServer, eventually
 
 APPROVALS = 2000
 AT_A_TIME = 100
@@ -71,7 +71,7 @@ async def test_devices_are_told_though_the_links_are_cut_while_they_connect_and_
     phone = await pair.phone()
     devices = [await (pair.one, pair.two)[index % 2].new_pairing() for index in range(150)]
     await asyncio.gather(*(phone.claim(device.pairing) for device in devices))
-    cutting = True
+    cutting, approved = True, 0
 
     async def cut() -> None:
         with redis_server.client() as redis:
@@ -84,11 +84,13 @@ async def test_devices_are_told_though_the_links_are_cut_while_they_connect_and_
         await asyncio.sleep(seeded.uniform(0, 1.0))
         assert (await phone.approve(device.id)).status_code == 200
         approved_at = time.monotonic()
+        nonlocal approved
+        approved += 1
         return await waiting - approved_at
 
     cutter = asyncio.create_task(cut())
     everybody = [asyncio.create_task(one(device)) for device in devices]
-    await asyncio.sleep(1.5)
+    await eventually(lambda: approved == len(devices), "all approvals", 30)
     cutting = False
     await cutter
     async with asyncio.timeout(40):
@@ -102,7 +104,7 @@ async def test_a_link_cut_at_the_very_moment_of_approval_is_made_up_for(pair: Pa
     devices = [await (pair.one, pair.two)[index % 2].new_pairing() for index in range(60)]
     await asyncio.gather(*(phone.claim(device.pairing) for device in devices))
     waiting = [asyncio.create_task(wait_until_approved(device)) for device in devices]
-    await asyncio.sleep(1)
+    await watched(redis_server, devices)
     with redis_server.client() as redis:
         approving = [asyncio.create_task(phone.approve(device.id)) for device in devices]
         for _ in range(10):
@@ -121,7 +123,7 @@ async def test_long_polls_hear_of_approvals_while_the_links_are_cut(pair: Pair, 
     devices = [await (pair.one, pair.two)[index % 2].new_pairing() for index in range(50)]
     await asyncio.gather(*(phone.claim(device.pairing) for device in devices))
     waiting = [asyncio.create_task(device.poll("?since=2&wait=20")) for device in devices]
-    await asyncio.sleep(0.3)
+    await watched(redis_server, devices)
     with redis_server.client() as redis:
         redis.client_kill_filter(_type="pubsub")
         await asyncio.gather(*(phone.approve(device.id) for device in devices))
@@ -135,13 +137,8 @@ async def test_one_pub_sub_connection_per_process_serves_all_sockets(pair: Pair,
     devices = [await (pair.one, pair.two)[index % 2].new_pairing() for index in range(60)]
     async with asyncio.TaskGroup() as group:
         waiting = [group.create_task(wait_until_approved(device)) for device in devices]
+        await watched(redis_server, devices)
         with redis_server.client() as redis:
-            for _ in range(500):
-                if all(redis.pubsub_numsub(f"pairing:{{{device.id}}}")[0][1] for device in devices):
-                    break
-                await asyncio.sleep(0.02)
-            else:
-                raise AssertionError("the devices are not all watched")
             assert len(redis.client_list(_type="pubsub")) == 2
         for task in waiting:
             task.cancel()

@@ -16,6 +16,7 @@ import pytest
 import websockets
 from websockets.exceptions import ConnectionClosed
 
+from tests.processes.conftest import watched
 from tests.support.client import Api, NewDevice, told, until, with_api
 from tests.support.embedded import fresh_phone
 from tests.support.limits import NO_LIMITS
@@ -226,19 +227,20 @@ async def test_the_port_of_a_running_server_is_refused_and_not_shared(crew: Serv
 
 @pytest.mark.security(28)
 async def test_sigterm_ends_all_workers_within_10_seconds_and_every_device_finishes_later(
-    crew: Server, api: Api
+    crew: Server, api: Api, redis_server: RedisServer
 ) -> None:
     devices = await asyncio.gather(*(api.new_pairing() for _ in range(30)))
+    polled = await asyncio.gather(*(api.new_pairing() for _ in range(30)))
     async with sockets(devices) as connections:
-        polls = [asyncio.create_task(device.poll("?since=1&wait=30")) for device in devices]
-        await asyncio.sleep(0.3)
+        polls = [asyncio.create_task(device.poll("?since=1&wait=30")) for device in polled]
+        await watched(redis_server, polled)
         async with asyncio.timeout(10):
             assert await asyncio.to_thread(crew.stop) == 0
         assert [(await poll).json()["status"] for poll in polls] == ["pending"] * 30
         await eventually(lambda: all(each.close_code for each in connections), "the farewells")
         assert {each.close_code for each in connections} == {1012}
     await asyncio.to_thread(crew.start)
-    await finish(api, crew.folder, devices)
+    await finish(api, crew.folder, [*devices, *polled])
 
 
 async def test_a_worker_that_hangs_is_replaced_and_holds_up_no_end(

@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -135,6 +136,15 @@ class Server:
         """MiB of it in memory."""
         lines = Path(f"/proc/{self.process.popen.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+
+    def gauge(self, name: str) -> int:
+        """What /metrics says now."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+            connection.request("GET", "/metrics")
+            text = connection.getresponse().read().decode()
+        found = re.search(rf"^{name} (\d+)", text, re.M)
+        assert found, f"no {name}"
+        return int(found[1])
 
     def _environment(self) -> dict[str, str]:
         return clean_environment() | self.env
