@@ -368,7 +368,7 @@ async def test_the_card_tells_claims_from_facts_and_to_refuse_is_as_easy_as_to_a
     await type_code(reading, await shown_code(await laptop.open("/")))
     await heading(reading, "Let this device in?")
     await expect(reading.locator(".seen")).to_contain_text("The server sees")
-    await expect(reading.locator(".seen")).to_contain_text(re.compile("Address.*Network.*Asked", re.DOTALL))
+    await expect(reading.locator(".seen")).to_contain_text(re.compile("Network.*Address.*Asked", re.DOTALL))
     claims = re.compile("not verified.*Name.*Browser.*System.*Version", re.DOTALL)
     await expect(reading.locator(".claims")).to_contain_text(claims)
     await expect(reading.get_by_text("If you did not start this yourself, deny.")).to_be_visible()
