@@ -13,6 +13,7 @@ import uvicorn
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 from uvicorn.server import ServerState
+from websockets.server import ServerProtocol
 
 from pairing_ws.transport.connection_limits import ConnectionLimits
 from pairing_ws.transport.http1 import HttpProtocol
@@ -23,6 +24,8 @@ from pairing_ws.transport.websocket import WebSocketProtocol
 from tests.support.transport import BODY, GET, LENGTH, UPGRADE, Transport, part, start
 
 AT_ONCE = b"GET /at-once HTTP/1.1\r\nHost: x\r\n\r\n"
+CLOSE_FRAME = b"\x88\x80\0\0\0\0"
+UNMASKED_FRAME = b"\x81\x00"
 SAFE = {"X-Safe": "yes"}
 
 
@@ -129,6 +132,8 @@ async def test_nobody_can_ask_for_any_number_of_answers_in_advance() -> None:
         b"GET / HTTP/1.1\r\nX: \x00\r\n\r\n",
         UPGRADE,
         GET + UPGRADE,
+        UPGRADE + CLOSE_FRAME,
+        UPGRADE + UNMASKED_FRAME,
     ],
 )
 async def test_of_a_connection_that_has_ended_nothing_is_left_for_the_garbage_collector(
@@ -147,6 +152,8 @@ async def test_of_a_connection_that_has_ended_nothing_is_left_for_the_garbage_co
         await released.wait()
 
     protocol, state, transport = connected(app)
+    gc.collect()
+    parsers = _frame_parsers()
     gc.disable()
     try:
         protocol.data_received(sent)
@@ -160,8 +167,13 @@ async def test_of_a_connection_that_has_ended_nothing_is_left_for_the_garbage_co
         del protocol
         transport.protocol = None
         assert left() is None
+        assert _frame_parsers() == parsers
     finally:
         gc.enable()
+
+
+def _frame_parsers() -> int:
+    return sum(isinstance(each, ServerProtocol) for each in gc.get_objects())
 
 
 async def test_calls_do_not_share_what_each_notes_on_itself() -> None:
