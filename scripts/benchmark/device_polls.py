@@ -14,7 +14,6 @@ from benchmark.helper import ROOT
 from benchmark.sizes import Sizes
 from benchmark.stand import Program, Stand, standing
 from benchmark.table import Found, Goal, Row
-from pairing_ws.app import build
 from pairing_ws.oauth.ports import Client, DeviceGrant
 
 CLIENT = "bench"
@@ -44,7 +43,8 @@ def polling(server: Program, polls: Iterator[bytes]) -> Act:
 async def device_polls(_: Collection[str], sizes: Sizes) -> Found:
     async with standing() as stand:
         ours, theirs = stand.alone(), await _oidc_provider(stand)
-        await _register(stand)
+        # The peer has it in its file.
+        await stand.register(Client(id=CLIENT, name="Bench", created_at=0, device_grant=DeviceGrant.ON))
         # Ours are as many as it takes to poll none too early: it would be told to slow down.
         mine = await _waiting(stand, ours, "/oauth/device_authorization", "/oauth/token", sizes.devices)
         peers = await _waiting(stand, theirs, "/device/auth", "/token", min(sizes.devices, PEERS_DEVICES))
@@ -65,16 +65,6 @@ async def _waiting(stand: Stand, server: Program, authorization: str, token: str
     answers = await pool.ask_all(asked for _ in range(count))
     codes = [answer["device_code"] for answer in answers]
     return cycle([form(token, client_id=CLIENT, grant_type=DEVICE_CODE, device_code=code) for code in codes])
-
-
-async def _register(stand: Stand) -> None:
-    """Our client; the peer has it in its file."""
-    parts = build(stand.settings())
-    try:
-        client = Client(id=CLIENT, name="Bench", created_at=0, device_grant=DeviceGrant.ON)
-        await parts.clients.add(client)
-    finally:
-        await parts.database.close()
 
 
 async def _oidc_provider(stand: Stand) -> Program:

@@ -18,8 +18,10 @@ from redis.asyncio import Redis
 from benchmark.clients import HOST, Pool
 from benchmark.helper import ROOT, Helper, helping
 from benchmark.people import Attempt, accept, invites
+from pairing_ws.app import build
 from pairing_ws.config.environment import environment_name, load
 from pairing_ws.config.settings import Settings
+from pairing_ws.oauth.ports import Client
 from tests.support.servers import Process, RedisServer, clean_environment, free_port, wait_for
 
 PUBLIC_URL = "http://localhost:8000"
@@ -127,6 +129,14 @@ class Stand:
             signing_key_file=self._folder / "pairing-keys.json",
             public_url=PUBLIC_URL,
         )
+
+    async def register(self, client: Client) -> None:
+        """An application, as an operator adds it beside the running servers."""
+        parts = build(self.settings())
+        try:
+            await parts.clients.add(client)
+        finally:
+            await parts.database.close()
 
     async def attempts(self, server: Program, count: int, account: str = "") -> list[Attempt]:
         """So many pairings, created."""
