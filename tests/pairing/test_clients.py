@@ -69,6 +69,7 @@ async def test_an_application_asks_with_a_time_of_its_own_and_the_store_has_no_s
     pairing = await world.now_is(created)
     assert (pairing.initiator, pairing.status) == (Initiator.NEW_DEVICE, Status.PENDING)
     assert pairing.expires_at == world.clock.now + 600_000
+    assert (created.view.role, created.view.now) == (Role.NEW_DEVICE, world.clock.now)
     secret = secret_of(created).secret
     assert len(secret) == 43
     assert pairing.client == msgspec.structs.replace(CLIENT, secret_hash=codes.digest(secret))
@@ -151,7 +152,7 @@ async def test_an_application_takes_no_devices_place() -> None:
     created = await approved(world)
     await consume(world, created)
     assert world.accounts.calls == [("check", A.approver, None)]
-    assert set(world.accounts.asked) == {None}
+    assert set(world.accounts.asked) == {(A.approver, None)}
 
 
 # Use
@@ -208,6 +209,18 @@ async def test_the_number_is_judged_as_a_devices_is() -> None:
     wrong = await refused(consume(world, created, f"{(int(number) + 1) % 1000:03}"))
     assert (wrong.code, wrong.extra) == (Code.NUMBER_MISMATCH, {"attemptsLeft": 2})
     assert (await consume(world, created, number)).status is Status.CONSUMED
+
+
+async def test_the_third_wrong_number_gets_the_same_answer_when_it_comes_again() -> None:
+    world = World(verify="remote")
+    created = await approved(world, NUMBERED)
+    number = (await world.views.view(created.view.pairing.id, A)).number
+    assert number
+    wrong = [f"{(int(number) + off) % 1000:03}" for off in (1, 2, 3)]
+    for each, left in zip([*wrong, wrong[2]], (2, 1, 0, 0), strict=True):
+        refusal = await refused(consume(world, created, each))
+        assert (refusal.code, refusal.extra) == (Code.NUMBER_MISMATCH, {"attemptsLeft": left})
+    assert await word(consume(world, created, number)) is Code.PAIRING_DENIED
 
 
 async def test_what_the_accounts_refuse_uses_nothing_up() -> None:

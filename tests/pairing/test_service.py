@@ -650,7 +650,7 @@ async def test_an_approval_repeated_is_the_same_also_after_the_login() -> None:
     assert len(world.pushed) == 1
     await world.log_in(created)
     view = await world.decisions.approve(pairing_id, A)
-    assert (view.pairing.status, view.pairing.version) == (Status.CONSUMED, 4)
+    assert (view.pairing.status, view.pairing.version, view.now) == (Status.CONSUMED, 4, world.clock.now)
 
 
 async def test_who_may_not_approve_yet_or_was_not_there_lately_does_not() -> None:
@@ -711,7 +711,10 @@ async def test_a_report_is_noted_once_and_hides_that_origin_from_the_reporter_in
         view = await world.decisions.deny(created.view.pairing.id, A, report=True)
         assert view.pairing.status is Status.DENIED
     assert world.accounts.calls == [("pairing.reported", A.approver, B)]
+    facts = {"pairing": created.view.pairing.id, "account": "alice", "by_device": A.approver.device_id, "ip": B.ip}
+    assert [each for each in world.audited if each[0] == "pairing.reported"] == [("pairing.reported", facts)]
     assert world.rates.used("report") == {created.view.pairing.id: 1}
+    assert world.rates.used("reported_from") == {f"{HERE} {THERE}": 1}
     assert world.rates.used("reported_by") == {f"alice {THERE}": 1}
     assert world.rates.used("reported") == {THERE: 1}
     hidden = world.claims.claim(waiting.view.pairing.id, code_of(waiting), A, HERE)
@@ -922,6 +925,7 @@ async def test_devices_are_revoked_also_while_the_store_is_away() -> None:
     created = await world.claimed()
     world.store.away = True
     await world.changes.end_all_of(["phone"])
+    await world.changes.end_all_of_session(A.approver)
     world.store.away = False
     assert (await world.now_is(created)).status is Status.SCANNED
 
@@ -957,10 +961,29 @@ async def test_a_session_gets_what_it_may_still_decide_or_show_and_nothing_else(
     await world.decisions.deny(ended.view.pairing.id, A)
     newer = A._replace(approver=replace_struct(A.approver, session_id="a newer session"))
     its = await world.creation.create(newer, HERE)
+    world.accounts.asked.clear()
     found = await world.views.open_of(A)
+    # Of an obstacle only who has still to approve is told.
+    assert world.accounts.asked == [(A.approver, B)]
+    assert {each.now for each in found} == {world.clock.now}
     assert [each.pairing.id for each in found] == [approved.view.pairing.id, scanned.view.pairing.id]
     assert [each.number is not None for each in found] == [True, False]
     assert [each.pairing.id for each in await world.views.open_of(newer)] == [its.view.pairing.id]
+
+
+async def test_of_very_many_open_pairings_the_newest_twenty_are_listed_and_none_that_has_gone_meanwhile() -> None:
+    world = World()
+    shown = [await world.creation.create(A, HERE) for _ in range(21)]
+    newest = [each.view.pairing.id for each in reversed(shown[1:])]
+    assert [each.pairing.id for each in await world.views.open_of(A)] == newest
+    await world.decisions.cancel(newest[0], A)
+    open_of = world.store.open_of
+
+    async def with_what_has_gone(device_id: str, most: int | None = None) -> list[str]:
+        return ["forgotten", newest[0], *await open_of(device_id, most)]
+
+    world.store.open_of = with_what_has_gone  # type: ignore[method-assign]
+    assert newest[0] not in [each.pairing.id for each in await world.views.open_of(A)]
 
 
 async def test_a_page_that_was_left_ends_its_pairing_soon_unless_it_comes_back() -> None:
@@ -971,6 +994,7 @@ async def test_a_page_that_was_left_ends_its_pairing_soon_unless_it_comes_back()
     left = (await world.decisions.be_present(pairing_id, secret, here=False)).pairing
     assert (left.expires_at, left.stays_until, left.away) == (world.clock.now + 15_000, before, True)
     assert (await world.decisions.be_present(pairing_id, secret, here=False)).pairing == left
+    assert world.rates.used("presence") == {pairing_id: 1}
     back = (await world.decisions.be_present(pairing_id, secret, here=True)).pairing
     assert (back.expires_at, back.stays_until, back.away) == (before, 0, False)
     assert (await world.decisions.be_present(pairing_id, secret, here=True)).pairing == back

@@ -50,8 +50,8 @@ class AccountsRoom:
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
         self.refuses: Code | None = None
-        # The devices whose obstacles were asked for.
-        self.asked: list[NewDevice | None] = []
+        # Whose obstacles were asked for, and with which device.
+        self.asked: list[tuple[Approver, NewDevice | None]] = []
         self.expected: list[tuple[Approver, int]] = []
 
     def device_id(self, approver: Approver, device: NewDevice) -> str:
@@ -63,7 +63,7 @@ class AccountsRoom:
             raise Refused(self.refuses)
 
     async def obstacle(self, approver: Approver, device: NewDevice | None) -> Refused | None:
-        self.asked.append(device)
+        self.asked.append((approver, device))
         return Refused(self.refuses) if self.refuses else None
 
     async def log_in(self, pairing_id: str, approver: Approver, device: NewDevice, secret: str) -> str:
@@ -117,6 +117,7 @@ class World:
         self.store = Store(self.bus, self.clock)
         self.accounts, self.pushed, self.places = AccountsRoom(), Pushed(), Map()
         self.random: Callable[[int], bytes] = Random(4).randbytes
+        self.audited: list[tuple[str, dict[str, object]]] = []
         self.service = service = PairingService(
             self.store,
             self.bus,
@@ -127,6 +128,7 @@ class World:
             replace(Policy(public_url=SITE, verify="never"), **policy),
             lambda size: self.random(size),
             KEY,
+            lambda event, /, **facts: self.audited.append((event, facts)),
         )
         self.creation, self.claims, self.decisions = service.creation, service.claims, service.decisions
         self.logins, self.views, self.changes = service.logins, service.views, service.changes
