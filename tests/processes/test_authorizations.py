@@ -39,6 +39,18 @@ async def test_a_browser_that_is_known_to_one_process_is_known_to_the_other_unti
         assert answer["error"] == "login_required"
 
 
+@pytest.mark.security(36, 40)
+async def test_a_login_that_has_just_ended_at_one_process_says_yes_at_neither(pair: Pair) -> None:
+    """Though the other one still takes it for alive, for a moment, in other calls."""
+    phone, app = await pair.phone(), await register(pair.servers[0].folder, pair.database_url)
+    body = {"query": app.query(), "decision": "approve"}
+    assert (await pair.two.http.post("/authorizations", json=body, headers=phone.headers)).status_code == 200
+    await phone.api.http.delete("/sessions/current", headers=phone.headers)
+    for api in (pair.two, pair.one):
+        answer = await api.http.post("/authorizations", json=body, headers=phone.headers)
+        assert refusal(answer) == (401, "unauthenticated")
+
+
 @pytest.mark.security(26, 39)
 async def test_without_redis_nobody_gets_a_code_and_prompt_none_still_shows_no_page(tmp_path: Path) -> None:
     redis = RedisServer(tmp_path)

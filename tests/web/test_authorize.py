@@ -103,6 +103,8 @@ async def test_a_browser_that_is_not_logged_in_gets_the_page_that_names_the_appl
     page = await browser.go(shop.query())
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")
+    # Or a popup would lose the window that waits for it.
+    assert page.headers["cross-origin-opener-policy"] == "unsafe-none"
     assert "Bob&#x27;s &lt;b&gt;Shop&lt;/b&gt;" in page.text
     assert "<b>Shop" not in page.text
     assert "app.example.com</bdi>" in page.text
