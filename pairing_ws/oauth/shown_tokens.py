@@ -15,7 +15,7 @@ from pairing_ws.oauth import protocol, scopes
 from pairing_ws.oauth.endings import Endings
 from pairing_ws.oauth.errors import Error, OAuthError, invalid_client
 from pairing_ws.oauth.ports import ClientTokens, Grant, GrantStore
-from pairing_ws.oauth.protocol import ShownToken
+from pairing_ws.oauth.protocol_records import ShownToken
 from pairing_ws.oauth.types import Policy, ProvenKey, TokenRequest
 
 # What introspection tells of an access token's claims (RFC 7662, section 2.2; RFC 9449, section 6.2).

@@ -60,6 +60,7 @@ class World:
     login: Login
     events: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
+    policy: Policy = field(default_factory=lambda: Policy(issuer=ISSUER))
     pairings: PairingWorld = field(default_factory=PairingWorld)
 
     def __post_init__(self) -> None:
@@ -73,7 +74,7 @@ class World:
             self._change,
             self.counters,
             RateLimits(self.rates, self.counters),
-            Policy(issuer=ISSUER),
+            self.policy,
             self.clock,
             secrets.token_bytes,
             self._note,

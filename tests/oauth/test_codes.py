@@ -1,12 +1,14 @@
 """What an authorization code is exchanged for, and that it counts once."""
 
 import asyncio
+import hashlib
 from typing import Any
 
 import msgspec
 import pytest
 
 from pairing_ws.core import codes
+from pairing_ws.oauth.types import Policy
 from tests.oauth.conftest import ISSUER, REDIRECT, VERIFIER, World, challenge, refused_with
 from tests.support.client_tokens import claims, header
 from tests.support.oauth_stores import Stores
@@ -26,8 +28,17 @@ async def test_a_code_gives_tokens_for_what_was_consented(world: World) -> None:
     assert {"aud": "app", "client_id": "app", "exp": now + 300, "scope": "openid groups"}.items() <= access.items()
     assert {"aud": "app", "azp": "app", "nonce": "n-0S6", "amr": ["qr"], "groups": []}.items() <= identity.items()
     assert identity["exp"] == now + 3600
+    assert identity["at_hash"] == codes.base64url(hashlib.sha256(given.access_token.encode()).digest()[:16])
     assert access["sid"] == identity["sid"]
     assert (given.token_type, given.scope, given.expires_at) == ("Bearer", "openid groups", world.clock() + 300_000)
+
+
+async def test_no_access_token_outlives_its_grant(world: World) -> None:
+    world.policy = Policy(issuer=ISSUER, grant=100_000)
+    world.__post_init__()
+    given = await world.granted()
+    assert claims(given.access_token)["exp"] == world.clock() // 1000 + 100
+    assert given.expires_at == world.clock() + 100_000
 
 
 async def test_without_openid_there_is_no_id_token(world: World) -> None:
