@@ -49,6 +49,7 @@ from pairing_ws.core import codes
 from pairing_ws.core.clock import Clock, system_clock
 from pairing_ws.core.devices import Approver
 from pairing_ws.core.errors import Refused
+from pairing_ws.oauth.apps import Apps
 from pairing_ws.oauth.backchannel import BackchannelLogout
 from pairing_ws.oauth.browser_login import BrowserLogins
 from pairing_ws.oauth.clients import Clients
@@ -320,6 +321,7 @@ def build(
         logouts,
         oauth,
         Clients(clients, client_tokens, clock, random, audit),
+        Apps(grants, clients, account_service.devices, account_service.announce, clock),
         proofs,
         settings.proxies,
         clock,

@@ -162,7 +162,10 @@ class Position(NamedTuple):
 
 LOGIN = "device.added"
 # What a device can make happen as often as it likes, one in quarantine included, by names of its own choice.
-AT_WILL = frozenset({"device.renamed", "passkey.copied", "pairing.denied", "pairing.number_missed", "pairing.reported"})
+AT_WILL = frozenset({
+    "app.added", "app.revoked", "device.renamed", "passkey.copied", "pairing.denied", "pairing.number_missed",
+    "pairing.reported",
+})  # fmt: skip
 # Within this, a line that says the same as one before it counts there.
 REPEATED_MS = 3_600_000
 # So many lines of a kind that is `AT_WILL` a device gets within that time; further ones count in the newest of them.

@@ -10,6 +10,7 @@ from pairing_ws.web.paths import API
 from pairing_ws.web.sockets.sockets import SUBPROTOCOL
 from pairing_ws.web.wire.base import Json as Message
 from pairing_ws.web.wire.messages import (
+    AppMessage,
     AuthMessage,
     DeviceMessage,
     NonceMessage,
@@ -23,7 +24,7 @@ Json = dict[str, Any]
 # From the client, in each channel's first message; then what the server sends, by channel.
 SENT: dict[str, tuple[type[Message], ...]] = {
     "pairing": (PairingMessage, RetryMessage, NonceMessage),
-    "account": (DeviceMessage, PasskeyMessage, RetryMessage, NonceMessage),
+    "account": (DeviceMessage, PasskeyMessage, AppMessage, RetryMessage, NonceMessage),
 }
 EXAMPLES: dict[type[Message], Json] = {
     AuthMessage: {"type": "auth", "secret": "hCvLr2_8vQ0m4yXbHc9pPzQ1kT7sWnEd"},
@@ -47,7 +48,7 @@ def asyncapi(public_url: str) -> Json:
         "account": {
             "address": f"{API}/socket",
             "title": "one account",
-            "description": f"Which devices and passkeys of the account came and went. Close codes:\n{closes}",
+            "description": f"Which devices, passkeys and apps of the account came and went. Close codes:\n{closes}",
         },
     }
     operations: Json = {}

@@ -23,6 +23,7 @@ from pairing_ws.web.wire.accounts import (
     Revoked,
     SteppedUp,
 )
+from pairing_ws.web.wire.apps import Apps
 from pairing_ws.web.wire.oauth import Authorization, AuthorizeRequest
 from pairing_ws.web.wire.pairings import ClaimedPairing, CreatedPairing, OpenPairings, PairingView, ReservedCode
 from pairing_ws.web.wire.requests import (
@@ -193,6 +194,11 @@ CALLS: tuple[Call, ...] = (
         proofs=(SECRET, DEVICE),
         refusals=(Code.DEVICE_HEADERS_REQUIRED, Code.NOT_FOUND, Code.INVITE_USED, Code.INVITE_EXPIRED, *_LOGIN),
         answer_headers=("Set-Cookie",),
+    ),
+    Call("GET", f"{API}/apps", oauth.apps, 200, Apps, proofs=(KEY,)),
+    Call(
+        "DELETE", f"{API}/apps/{{id}}", oauth.revoke_app, 204,
+        proofs=(KEY,), refusals=(Code.NOT_FOUND, Code.DEVICE_QUARANTINED),
     ),
     Call(
         "POST", f"{API}/authorizations", oauth.authorize, 200, Authorization, AuthorizeRequest,

@@ -10,6 +10,7 @@ from pairing_ws.config.settings import Settings
 from pairing_ws.core import codes
 from pairing_ws.core.clock import Clock
 from pairing_ws.core.ports import Proofs
+from pairing_ws.oauth.apps import Apps
 from pairing_ws.oauth.clients import Clients
 from pairing_ws.oauth.consent import Authorizations
 from pairing_ws.oauth.logout import Logouts
@@ -34,6 +35,7 @@ class Services:
     logouts: Logouts
     oauth: OAuthService
     clients: Clients
+    apps: Apps
     proofs: Proofs
     proxies: tuple[Network, ...]
     clock: Clock

@@ -1,5 +1,6 @@
 """The two devices as a client program sees them: thin helpers over the wire, no logic of their own."""
 
+import asyncio
 import base64
 import hmac
 import itertools
@@ -172,3 +173,29 @@ async def until(connection: websockets.ClientConnection, status: str) -> dict[st
         last = pairing["version"]
         if pairing["status"] == status:
             return pairing
+
+
+async def let_in(api: Api, phone: Phone, **headers: str) -> Phone:
+    device = await api.new_pairing(device_headers(**headers))
+    await phone.claim(device.pairing)
+    assert (await phone.approve(device.id)).status_code == 200
+    answer = await device.log_in()
+    assert answer.status_code == 200, answer.text
+    return Phone(api, answer.json())
+
+
+def id_of(phone: Phone) -> str:
+    return str(phone.keys["device"]["id"])
+
+
+@asynccontextmanager
+async def account_socket(ws_url: str, phone: Phone) -> AsyncIterator[websockets.ClientConnection]:
+    protocols = [websockets.Subprotocol("pairing.v1")]
+    async with websockets.connect(f"{ws_url}/api/v1/socket", subprotocols=protocols) as connection:
+        await connection.send(json.dumps({"type": "auth", "authKey": phone.keys["authKey"]}))
+        yield connection
+
+
+async def event(connection: websockets.ClientConnection) -> dict[str, Any]:
+    async with asyncio.timeout(10):
+        return dict(json.loads(await connection.recv()))

@@ -1,56 +1,40 @@
 """Devices of an account: list, rename, push address, revocation, quarantine, activity, and the events about them."""
 
 import asyncio
-import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import websockets
 
-from tests.support.client import Api, Phone, device_headers, socket, until, with_api
+from tests.support.client import (
+    Api,
+    Phone,
+    account_socket,
+    device_headers,
+    event,
+    id_of,
+    let_in,
+    socket,
+    until,
+    with_api,
+)
 from tests.support.embedded import embedded, fresh_phone, invite_in
 from tests.support.servers import Server, running
 from tests.web.conftest import NewPhone, refusal
-
-
-async def let_in(api: Api, phone: Phone, **headers: str) -> Phone:
-    device = await api.new_pairing(device_headers(**headers))
-    await phone.claim(device.pairing)
-    assert (await phone.approve(device.id)).status_code == 200
-    answer = await device.log_in()
-    assert answer.status_code == 200, answer.text
-    return Phone(api, answer.json())
-
-
-def id_of(phone: Phone) -> str:
-    return str(phone.keys["device"]["id"])
 
 
 async def known(phone: Phone) -> list[dict[str, Any]]:
     return list((await phone.get("/devices")).json()["devices"])
 
 
-@asynccontextmanager
-async def account_socket(server: Server, phone: Phone) -> AsyncIterator[websockets.ClientConnection]:
-    protocols = [websockets.Subprotocol("pairing.v1")]
-    async with websockets.connect(f"{server.ws_url}/api/v1/socket", subprotocols=protocols) as connection:
-        await connection.send(json.dumps({"type": "auth", "authKey": phone.keys["authKey"]}))
-        yield connection
-
-
 async def closed(connection: websockets.ClientConnection) -> int | None:
     async with asyncio.timeout(10):
         await connection.wait_closed()
     return connection.close_code
-
-
-async def event(connection: websockets.ClientConnection) -> dict[str, Any]:
-    async with asyncio.timeout(10):
-        return dict(json.loads(await connection.recv()))
 
 
 # List and change
@@ -144,7 +128,7 @@ async def test_a_revoked_devices_keys_die_its_sockets_close_and_its_open_pairing
     await second.approve(approved.id)
     shown = await second.show_code()
     async with (
-        account_socket(server, second) as account,
+        account_socket(server.ws_url, second) as account,
         socket(server.ws_url, shown["id"], authKey=second.keys["authKey"]) as pairing,
         claimed.socket() as waiting,
     ):
@@ -203,7 +187,7 @@ async def test_revoking_without_descendants_leaves_them(api: Api, phone: Phone) 
 @pytest.mark.security(19)
 async def test_one_call_revokes_all_others(api: Api, server: Server, phone: Phone) -> None:
     others = [await let_in(api, phone) for _ in range(3)]
-    async with account_socket(server, others[0]) as account:
+    async with account_socket(server.ws_url, others[0]) as account:
         assert (await phone.post("/devices/revoke-others")).json() == {"revoked": 3}
         assert await closed(account) == 4401
     for device in others:
@@ -291,9 +275,9 @@ async def test_all_other_devices_hear_who_came_and_who_went(api: Api, server: Se
     second = await let_in(api, phone)
     stranger = await new_phone()
     async with (
-        account_socket(server, phone) as one,
-        account_socket(server, second) as two,
-        account_socket(server, stranger) as none,
+        account_socket(server.ws_url, phone) as one,
+        account_socket(server.ws_url, second) as two,
+        account_socket(server.ws_url, stranger) as none,
     ):
         await _listening(api, phone, one, two)
         third = await let_in(api, phone, name="Newcomer")
@@ -370,7 +354,7 @@ async def test_a_renamed_device_keeps_its_name_and_what_it_calls_itself_stands_b
 ) -> None:
     second = await let_in(api, phone, code="kept", name="LG")
     await api.http.patch(f"/devices/{id_of(second)}", json={"name": "Kitchen"}, headers=phone.headers)
-    async with account_socket(server, phone) as account:
+    async with account_socket(server.ws_url, phone) as account:
         await _listening(api, phone, account)
         again = await let_in(api, phone, code="kept", name="LG 2")
         told = (await event(account))["device"]

@@ -12,6 +12,7 @@ from pairing_ws.accounts.ports import Device, Position
 from pairing_ws.accounts.refusals import unauthenticated
 from pairing_ws.core import codes
 from pairing_ws.core.errors import Code, Refused
+from pairing_ws.oauth.apps import App
 from pairing_ws.pairing.watcher import Commands, Read, Send, Watcher
 from pairing_ws.web.polling import tagged, wait_of, when_changed
 from pairing_ws.web.problems import problem
@@ -25,7 +26,7 @@ from pairing_ws.web.wire import views
 from pairing_ws.web.wire.accounts import Revoked
 from pairing_ws.web.wire.requests import AcceptRequest, DeviceRequest, RefreshRequest
 
-# Of what an account's devices and passkeys are.
+# Of what an account's devices, passkeys and apps are.
 _VERSION = re.compile(r"[A-Za-z0-9_-]{22}")
 # Of a line of activity: its moment and its id.
 _POSITION = re.compile(r"[0-9]{1,18}-[0-9]{1,18}", re.ASCII)
@@ -113,7 +114,8 @@ async def devices(request: RequestContext) -> Response:
         if found is None:
             # Since it was asked, the session has ended.
             raise unauthenticated()
-        return found, _version(found, await request.services.step_ups.passkeys(session))
+        passkeys = await request.services.step_ups.passkeys(session)
+        return found, _version(found, passkeys, await request.services.apps.apps(session))
 
     found, version = await read(Read())
     if wait and version == known:
@@ -130,9 +132,10 @@ async def devices(request: RequestContext) -> Response:
     return tagged(request, answer, f'W/"{version}"')
 
 
-def _version(devices: Sequence[Device], passkeys: Sequence[Passkey]) -> str:
+def _version(devices: Sequence[Device], passkeys: Sequence[Passkey], apps: Sequence[App]) -> str:
     state = [(each.id, each.created_at, each.name, each.reported_name) for each in devices]
-    return codes.digest(msgspec.json.encode((state, [(each.id, each.name) for each in passkeys])).decode())[:22]
+    beside = [(each.id, each.name) for each in passkeys], [each.grant.id for each in apps]
+    return codes.digest(msgspec.json.encode((state, *beside)).decode())[:22]
 
 
 async def change_device(request: RequestContext) -> Response:
@@ -153,7 +156,7 @@ async def change_device(request: RequestContext) -> Response:
 
 
 async def revoke_device(request: RequestContext) -> Response:
-    """Log a device out; with `descendants=true`, also all that it let in, and the passkeys that these have added."""
+    """Log a device out, and its apps; with `descendants=true`, also all that it let in, and the passkeys they added."""
     given = request.query("descendants")
     if given not in (None, "true", "false"):
         raise Refused(Code.BAD_REQUEST, "descendants is true or false")

@@ -11,6 +11,7 @@ from pairing_ws.web.request.context import RequestContext
 from pairing_ws.web.request.cookies import set_login_mark
 from pairing_ws.web.responses import JsonResponse
 from pairing_ws.web.wire import views
+from pairing_ws.web.wire.apps import Apps
 from pairing_ws.web.wire.oauth import AuthorizeRequest
 
 
@@ -30,3 +31,15 @@ async def authorize(request: RequestContext) -> Response:
         # From now on the authorization endpoint knows this browser by itself.
         set_login_mark(response, services.authorizations.mark(session), services.settings)
     return response
+
+
+async def apps(request: RequestContext) -> Response:
+    """List the apps that have access to the account, newest first."""
+    found = await request.services.apps.apps(await request.session())
+    return JsonResponse(Apps(apps=[views.app(each) for each in found]))
+
+
+async def revoke_app(request: RequestContext) -> Response:
+    """Take an app's access away; from quarantine only if this device let it in."""
+    await request.services.apps.revoke(await request.session(), request.id, request.ip)
+    return Response(status_code=204)

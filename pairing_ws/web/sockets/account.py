@@ -1,4 +1,4 @@
-"""The socket of one account: which devices and passkeys came and went."""
+"""The socket of one account: which devices, passkeys and apps came and went."""
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
@@ -6,12 +6,13 @@ from typing import Literal, NamedTuple
 from pairing_ws.accounts.passkeys import Passkey
 from pairing_ws.accounts.ports import Device, Session
 from pairing_ws.accounts.refusals import unauthenticated
+from pairing_ws.oauth.apps import App
 from pairing_ws.pairing.watcher import Commands, Read, Send, Watcher
 from pairing_ws.web.services import Services
 from pairing_ws.web.sockets.connection import Connection
 from pairing_ws.web.sockets.notifier import Notifier, loop_time, send
 from pairing_ws.web.wire import views
-from pairing_ws.web.wire.messages import DeviceMessage, PasskeyMessage
+from pairing_ws.web.wire.messages import AppMessage, DeviceMessage, PasskeyMessage
 
 
 class Account(NamedTuple):
@@ -19,6 +20,7 @@ class Account(NamedTuple):
 
     devices: Mapping[str, Device]
     passkeys: Mapping[str, Passkey]
+    apps: Mapping[str, App]
 
 
 class DeviceChange(NamedTuple):
@@ -31,7 +33,12 @@ class PasskeyChange(NamedTuple):
     passkey: Passkey
 
 
-Change = DeviceChange | PasskeyChange
+class AppChange(NamedTuple):
+    type: Literal["app.added", "app.revoked"]
+    app: App
+
+
+Change = DeviceChange | PasskeyChange | AppChange
 
 
 class AccountWatcher(Watcher[Account, Change]):
@@ -55,6 +62,8 @@ class AccountWatcher(Watcher[Account, Change]):
         changes: tuple[Change, ...] = (
             *(PasskeyChange("passkey.added", has[id_]) for id_ in has.keys() - had.keys()),
             *(PasskeyChange("passkey.removed", had[id_]) for id_ in had.keys() - has.keys()),
+            *(AppChange("app.added", each) for id_, each in state.apps.items() if id_ not in before.apps),
+            *(AppChange("app.revoked", each) for id_, each in before.apps.items() if id_ not in state.apps),
             *(DeviceChange("device.added", each) for each in new if each.id != self._own_id),
             *(DeviceChange("device.revoked", each) for each in before.devices.values() if each.id not in state.devices),
         )
@@ -86,11 +95,18 @@ class AccountNotifier(Notifier[Account, Change]):
         if devices is None:
             raise unauthenticated()
         passkeys = await self._services.step_ups.passkeys(self._session)
-        return Account({each.id: each for each in devices}, {each.id: each for each in passkeys})
+        apps = await self._services.apps.apps(self._session)
+        return Account(
+            {each.id: each for each in devices},
+            {each.id: each for each in passkeys},
+            {each.grant.id: each for each in apps},
+        )
 
     async def send(self, message: Change) -> None:
         if isinstance(message, DeviceChange):
             view = views.device(message.device, None, self._services.clock())
             await send(self.connection, DeviceMessage(type=message.type, device=view))
+        elif isinstance(message, AppChange):
+            await send(self.connection, AppMessage(type=message.type, app=views.app(message.app)))
         else:
             await send(self.connection, PasskeyMessage(type=message.type, passkey=views.passkey(message.passkey)))

@@ -78,7 +78,7 @@ class Devices(Json):
 
     devices: Annotated[list[DeviceView], Meta(description="oldest first")]
     version: Annotated[
-        str, Meta(description="differs once a device or a passkey was added, removed or renamed; for `known`")
+        str, Meta(description="differs once a device, passkey or app was added, removed or renamed; for `known`")
     ]
 
 
@@ -132,10 +132,10 @@ class ActivityLine(Json):
         ),
     ]
     device_id: Annotated[str | None, Meta(description="the device that it is about")] = None
-    device_name: Annotated[str | None, Meta(description="its name then, or a passkey's")] = None
+    device_name: Annotated[str | None, Meta(description="its name then, or a passkey's or app's")] = None
     ip: Annotated[str | None, Meta(description="the address from which it came")] = None
     by_name: Annotated[
-        str | None, Meta(description="the device that did it, where `deviceName` is another one or a passkey")
+        str | None, Meta(description="the device that did it, where `deviceName` is another one, a passkey or an app")
     ] = None
     count: Annotated[int, Meta(description="how often it happened")] = 1
     first_at: Annotated[Time | None, Meta(description="when it happened first, if `count` is more than 1")] = None

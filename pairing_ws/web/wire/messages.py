@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from pairing_ws.web.wire.accounts import DeviceView, PasskeyView
+from pairing_ws.web.wire.apps import AppView
 from pairing_ws.web.wire.base import Json, LongText, Text
 from pairing_ws.web.wire.pairings import PairingView
 
@@ -57,3 +58,10 @@ class PasskeyMessage(Json):
 
     type: Annotated[Literal["passkey.added", "passkey.removed"], Meta(description="what happened")]
     passkey: Annotated[PasskeyView, Meta(description="the passkey")]
+
+
+class AppMessage(Json):
+    """An app got access to the account, or lost it."""
+
+    type: Annotated[Literal["app.added", "app.revoked"], Meta(description="what happened")]
+    app: Annotated[AppView, Meta(description="the app")]

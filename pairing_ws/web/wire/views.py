@@ -12,6 +12,7 @@ from pairing_ws.core.clock import iso
 from pairing_ws.core.errors import Code
 from pairing_ws.core.network import Place
 from pairing_ws.oauth import consent
+from pairing_ws.oauth.apps import App
 from pairing_ws.oauth.redirects import shown_host
 from pairing_ws.pairing.machine import ClientRequest, Pairing, Status
 from pairing_ws.pairing.types import Created, Role, View
@@ -26,6 +27,7 @@ from pairing_ws.web.wire.accounts import (
     SessionView,
     UserView,
 )
+from pairing_ws.web.wire.apps import AppView
 from pairing_ws.web.wire.oauth import AskingClient, Authorization, Question
 from pairing_ws.web.wire.pairings import (
     ClaimedPairing,
@@ -219,3 +221,19 @@ def authorization(answer: consent.Redirect | consent.Question) -> Authorization:
         started=answer.started,
     )
     return Authorization(question=question)
+
+
+def app(found: App) -> AppView:
+    grant, client = found
+    return AppView(
+        id=grant.id,
+        client_id=client.id,
+        name=client.name,
+        scopes=list(grant.scopes),
+        created_at=iso(grant.created_at),
+        last_used_at=iso(grant.last_used_at),
+        last_ip=grant.last_ip,
+        let_in_by=grant.device_id,
+        offline=grant.offline,
+        logo_uri=client.logo_uri,
+    )
