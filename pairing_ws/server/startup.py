@@ -5,10 +5,10 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-# Garbage is looked for among the newest objects alone, a few thousand at a time, for all clients wait meanwhile: at most
-# 2 ms of CPU while 6000 sockets came, where 50,000 objects at once took 20. What lives for longer is never looked at
-# again (that would take 40 ms for each 1000 sockets), so nothing that lasts may become garbage that only a collection
-# finds; tests say so of connections and timers.
+# Garbage is looked for among the newest objects alone, a few thousand at a time, for all clients wait meanwhile: at
+# most 2 ms of CPU while 6000 sockets came, where 50,000 objects at once took 20. What lives for longer is never looked
+# at again (that would take 40 ms for each 1000 sockets), so nothing that lasts may become garbage that only a
+# collection finds; tests say so of connections and timers.
 GC_THRESHOLDS = (1000, 5, 1_000_000)
 
 
