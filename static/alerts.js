@@ -1,6 +1,6 @@
-// Tells a logged-in page what happens to the account while it is open: a device or a passkey more, or less.
+// Tells a logged-in page what happens to the account while it is open: a device, passkey or app more, or less.
 
-import { listActivity, listDevices, listPasskeys, root, watchAccount } from './pairing.js';
+import { listActivity, listApps, listDevices, listPasskeys, root, watchAccount } from './pairing.js';
 import * as session from './session.js';
 import { button, claimed, h, icon, row, say } from './ui.js';
 import { isolated } from './words.js';
@@ -23,7 +23,7 @@ export function watchAlerts(onChange = () => {}) {
   const user = session.user()?.id;
   /** What was shown last, and when: each event comes by the socket of each tab. @type {Map<string, number>} */
   const heard = new Map();
-  const which = ({ type, device, passkey }) => JSON.stringify([type, device?.id, device?.createdAt, passkey?.id]);
+  const which = ({ type, device, passkey, app }) => JSON.stringify([type, device?.id, device?.createdAt, passkey?.id, app?.id]);
   const tell = (/** @type {any} */ event) => {
     const { type, device, passkey } = event;
     const again = performance.now() - (heard.get(which(event)) ?? -Infinity) < SAME;
@@ -32,7 +32,7 @@ export function watchAlerts(onChange = () => {}) {
     if (type === 'device.added') drawAdded(device);
     if (type === 'passkey.added' && passkey.addedBy !== session.device()?.id) drawPasskey(passkey);
     if (type === 'passkey.removed') drawRemoved(passkey);
-    if (/^(device|passkey)\./.test(type)) onChange();
+    if (/^(device|passkey|app)\./.test(type)) onChange();
   };
   // A device has five sockets at most, and there may be more tabs.
   const tabs = 'BroadcastChannel' in globalThis ? new BroadcastChannel(`pairing-news:${root.pathname}`) : null;
@@ -55,16 +55,18 @@ function compare(/** @type {(event: any) => void} */ tell) {
   let before = null;
   return async () => {
     try {
-      const [{ devices }, { passkeys }] = await Promise.all([listDevices, listPasskeys].map(session.withKey));
-      const now = { device: logins(devices), passkey: new Map(passkeys.map((each) => [each.id, each])) };
+      const [{ devices }, { passkeys }, { apps }] = await Promise.all(
+        [listDevices, listPasskeys, listApps].map(session.withKey),
+      );
+      const now = { device: logins(devices), passkey: byId(passkeys), app: byId(apps) };
       const was = before ?? now;
       before = now;
-      for (const what of ['device', 'passkey']) {
+      for (const what of ['device', 'passkey', 'app']) {
         const [old, fresh] = [was[what], now[what]];
         for (const [key, each] of fresh)
           if (!old.has(key) && !each.current) tell({ type: `${what}.added`, [what]: each });
         for (const [key, each] of old)
-          if (!fresh.has(key)) tell({ type: what === 'device' ? 'device.revoked' : 'passkey.removed', [what]: each });
+          if (!fresh.has(key)) tell({ type: what === 'passkey' ? 'passkey.removed' : `${what}.revoked`, [what]: each });
       }
     } catch (error) {
       // The next look may do better.
@@ -72,6 +74,7 @@ function compare(/** @type {(event: any) => void} */ tell) {
     }
   };
 }
+const byId = (all) => new Map(all.map((each) => [each.id, each]));
 const logins = (devices) => new Map(devices.map((each) => [`${each.id} ${each.createdAt}`, each]));
 
 /** This page let that device in itself, or removed that passkey: no alarm about it. */

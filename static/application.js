@@ -56,7 +56,7 @@ export function whoAsks({ name, logoUri, scopes }) {
 }
 
 /** The logo is decoration: the name stands beside it. Its first letter takes the place of one that does not come. */
-function picture(/** @type {string} */ name, /** @type {string | undefined} */ uri) {
+export function picture(/** @type {string} */ name, /** @type {string | undefined} */ uri) {
   const letter = h('span', { class: 'logo', 'aria-hidden': 'true' }, [...name][0] ?? '?');
   if (!uri) return letter;
   const image = h('img', { class: 'logo', alt: '', src: uri, referrerpolicy: 'no-referrer' });

@@ -3,6 +3,7 @@
 import { listActivity, listDevices, renameDevice, revokeOthers } from './pairing.js';
 import { enter } from './log-in.js';
 import { watchAlerts } from './alerts.js';
+import { appSection, appsOf, refreshApps } from './apps.js';
 import { passkeySection, passkeysOf, refreshPasskeys } from './passkeys.js';
 import * as session from './session.js';
 import { attempt, button, claimed, h, icon, moment, momentText, notice, row, say, step, to } from './ui.js';
@@ -37,6 +38,7 @@ function draw() {
     { title: 'Your devices', lead: 'Each of them can use your account. Log out what you do not know.', wide: true },
     list,
     all,
+    appSection(),
     passkeySection(),
     ...histories.map(({ node }) => node),
   );
@@ -51,6 +53,7 @@ async function refresh() {
     // A half-typed name is not taken away from under the fingers.
     if (!list.querySelector('form')) list.replaceChildren(...devices.map((device) => drawDevice(device, devices)));
     all.replaceChildren(...(devices.length > 1 ? [drawOthers(devices.length - 1)] : []));
+    refreshApps(devices);
     refreshPasskeys(devices);
   } catch (error) {
     if (session.user()) list.replaceChildren(h('li', {}, notice('problem', explain(error).text)));
@@ -167,7 +170,8 @@ function drawDevice(device, devices) {
 
   const confirm = ({ notMe = false } = {}) => {
     const children = devices.filter(({ id }) => device.descendants?.includes(id));
-    const passkeys = passkeysOf(notMe ? [device, ...children] : [device]);
+    const gone = notMe ? [device, ...children] : [device];
+    const [passkeys, apps] = [passkeysOf(gone), appsOf(gone)];
     const descendants = h('input', { type: 'checkbox', id: `with-${device.id}`, checked: notMe });
     const go = async () => {
       if (device.current && !descendants.checked) {
@@ -190,6 +194,8 @@ function drawDevice(device, devices) {
           ...listed(passkeys.map(({ name }) => [claimed(name)])),
           '.',
         ],
+      !device.current &&
+        apps.length > 0 && [' Apps that lose access: ', ...listed(apps.map(({ name }) => [claimed(name)])), '.'],
     );
     item.replaceChildren(
       h(
@@ -266,6 +272,7 @@ const EVENTS = {
   'session.replaced': 'An older login ended, for a device with the same code logged in',
   'session.key_reused': 'A copied key was stopped',
   'app.added': 'An application got access',
+  'app.revoked': 'An application lost its access',
   'app.reused': 'A copied access of an application was stopped',
   'passkey.added': 'A passkey was added',
   'passkey.removed': 'A passkey was removed',

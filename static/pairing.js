@@ -181,6 +181,9 @@ export const stepUpOptions = (/** @type {string} */ authKey) =>
   call('POST', 'sessions/current/step-up/options', { by: { authKey } });
 export const addPasskey = (/** @type {string} */ name, /** @type {object} */ credential, /** @type {string} */ authKey) =>
   call('POST', 'passkeys', { by: { authKey }, body: { name, credential } });
+export const listApps = (/** @type {string} */ authKey) => call('GET', 'apps', { by: { authKey } });
+export const revokeApp = (/** @type {string} */ id, /** @type {string} */ authKey) =>
+  call('DELETE', `apps/${encodeURIComponent(id)}`, { by: { authKey } });
 export const listPasskeys = (/** @type {string} */ authKey) => call('GET', 'passkeys', { by: { authKey } });
 export const removePasskey = (/** @type {string} */ id, /** @type {string} */ authKey) =>
   call('DELETE', `passkeys/${encodeURIComponent(id)}`, { by: { authKey } });
@@ -553,7 +556,8 @@ async function rotatingCode(key, step) {
 const ACCOUNT_POLL = 10_000;
 
 /**
- * The account's events, for a logged-in device: `device.added`, `device.revoked`, `passkey.added`, `passkey.removed`.
+ * The account's events, for a logged-in device: `device.added`, `device.revoked`, `passkey.added`, `passkey.removed`,
+ * `app.added`, `app.revoked`.
  * `onPoll` asks by itself for the present state: at the start, each time a socket has opened (nothing tells what happened
  * before that), and, while no socket is open and the page can be seen, at once and every 10 s.
  * A socket that gave way to newer ones of the same device comes back when the page is looked at.
