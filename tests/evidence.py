@@ -1,4 +1,5 @@
-"""Which tests show which requirement of SECURITY.md and which mitigation of RFC 10027, and whether they all passed.
+"""Which tests show which requirement of SECURITY.md, which mitigation of RFC 10027 and which module of OpenID's Basic
+plan, and whether they all passed.
 
 A pytest plugin: `--evidence FILE` adds the marked tests that passed, in all their variants, to FILE, over several runs
 if need be.
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import pytest
+
+from tests.conformance import MODULES
 
 TESTS = Path(__file__).resolve().parent
 
@@ -159,7 +162,7 @@ MITIGATIONS = {
     ),
 }
 
-ROWS: dict[str, dict[str, Any]] = {"security": REQUIREMENTS, "mitigation": MITIGATIONS}
+ROWS: dict[str, dict[str, Any]] = {"security": REQUIREMENTS, "mitigation": MITIGATIONS, "conformance": MODULES}
 Marks = dict[str, list[str]]
 
 
@@ -195,7 +198,7 @@ def _rows_of(node: ast.AST) -> list[tuple[str, str]]:
     return [(kind, str(ast.literal_eval(each))) for each in node.args] if kind in ROWS else []
 
 
-# The tables of EVIDENCE.md
+# The tables of EVIDENCE.md, and of the manual of `/oauth`
 
 
 def requirement_list() -> str:
@@ -220,8 +223,15 @@ def mitigations() -> str:
     return "\n".join(["| section | mitigation | here | shown by |", "|---|---|---|---|", *rows])
 
 
-def _links(tests: list[str]) -> str:
-    return "; ".join(f"[{_sentence(test)}]({test.partition('::')[0]})" for test in tests)
+def conformance() -> str:
+    """Every module of OpenID's Basic plan, the test that is named after it, and what it finds."""
+    tests = shown()["conformance"]
+    rows = [f"| `{row}` | {_links(tests[row], '../../../tests/')} | {found} |" for row, found in MODULES.items()]
+    return "\n".join(["| module | test | result |", "|---|---|---|", *rows])
+
+
+def _links(tests: list[str], folder: str = "") -> str:
+    return "; ".join(f"[{_sentence(test)}]({folder}{test.partition('::')[0]})" for test in tests)
 
 
 def _sentence(test: str) -> str:

@@ -1,4 +1,4 @@
-"""SECURITY.md names tests; a run of all of them says whether they passed. Here: that what is missing is seen."""
+"""The manuals name tests; a run of all of them says whether they passed. Here: that what is missing is seen."""
 
 import pytest
 
@@ -14,6 +14,12 @@ def everything() -> set[str]:
 
 def test_all_marked_tests_passed_and_nothing_is_missing() -> None:
     assert evidence.missing(everything()) == []
+
+
+def test_each_module_of_the_conformance_plan_has_one_test_of_its_own() -> None:
+    tests = evidence.shown()["conformance"].values()
+    assert [len(each) for each in tests] == [1] * len(tests)
+    assert len({test for each in tests for test in each}) == len(tests) >= 33
 
 
 def test_a_marked_test_that_did_not_pass_is_named_with_its_row() -> None:

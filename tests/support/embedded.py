@@ -89,6 +89,15 @@ async def invite_in(folder: Path, username: str, clock: Clock = system_clock, da
         await parts.database.close()
 
 
+async def describe_in(folder: Path, username: str, **profile: Any) -> None:
+    """What `pairing-ws user set` does, in the same way."""
+    parts = build(settings_in(folder))
+    try:
+        await parts.services.accounts.operator.change_profile(username, profile)
+    finally:
+        await parts.database.close()
+
+
 async def fresh_phone(
     api: Api,
     folder: Path,
