@@ -1,0 +1,51 @@
+// next-auth: an application's `pages/api/auth/[...nextauth].js`, behind a server that hands it requests as Next.js does.
+import { createServer } from "node:http";
+
+import NextAuth from "next-auth";
+
+import { id, issuer, redirectUri, say, secret } from "./conversation.mjs";
+
+const own = new URL(redirectUri);
+process.env.NEXTAUTH_URL = own.origin;
+
+// What `pairing-ws client add --for next-auth` prints.
+const options = {
+  secret: "only for this test",
+  providers: [
+    {
+      id: "pairing",
+      name: "QR code",
+      type: "oauth",
+      wellKnown: `${issuer}/.well-known/openid-configuration`,
+      clientId: id,
+      clientSecret: secret,
+      authorization: { params: { scope: "openid profile email" } },
+      checks: ["pkce", "state", "nonce"],
+      idToken: true,
+      profile: (claims) => ({ id: claims.sub, name: claims.name, email: claims.email }),
+    },
+  ],
+};
+
+const asked = (pairs) => Object.fromEntries(new URLSearchParams(pairs));
+
+createServer(async (request, response) => {
+  const { pathname, searchParams } = new URL(request.url, own);
+  let body = "";
+  for await (const part of request) body += part;
+  request.query = { ...Object.fromEntries(searchParams), nextauth: pathname.split("/").slice(3) };
+  request.body = asked(body);
+  request.cookies = asked((request.headers.cookie ?? "").split("; ").join("&"));
+  response.status = (code) => Object.assign(response, { statusCode: code });
+  response.send = (text) => response.end(text);
+  response.json = (value) => {
+    response.setHeader("Content-Type", "application/json");
+    response.end(JSON.stringify(value));
+  };
+  response.redirect = (code, where) => {
+    response.writeHead(code, { Location: where });
+    response.end();
+  };
+  await NextAuth(request, response, options);
+}).listen(own.port, own.hostname, () => say({ ready: true }));
+process.stdin.on("end", () => process.exit(0));
