@@ -1,10 +1,11 @@
 // next-auth: an application's `pages/api/auth/[...nextauth].js`, behind a server that hands it requests as Next.js does.
 import { createServer } from "node:http";
-
-import NextAuth from "next-auth";
+import { createRequire } from "node:module";
 
 import { id, issuer, redirectUri, say, secret } from "./conversation.mjs";
 
+// As a bundler takes it: it is CommonJS.
+const { default: NextAuth } = createRequire(import.meta.url)("next-auth");
 const own = new URL(redirectUri);
 process.env.NEXTAUTH_URL = own.origin;
 
@@ -37,11 +38,8 @@ createServer(async (request, response) => {
   request.body = asked(body);
   request.cookies = asked((request.headers.cookie ?? "").split("; ").join("&"));
   response.status = (code) => Object.assign(response, { statusCode: code });
-  response.send = (text) => response.end(text);
-  response.json = (value) => {
-    response.setHeader("Content-Type", "application/json");
-    response.end(JSON.stringify(value));
-  };
+  response.json = (value) => response.end(JSON.stringify(value));
+  response.send = (value) => (typeof value === "object" ? response.json(value) : response.end(value));
   response.redirect = (code, where) => {
     response.writeHead(code, { Location: where });
     response.end();
