@@ -3,6 +3,7 @@
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -54,9 +55,14 @@ def room_of(path: Path) -> str:
     return first.removesuffix(".py")
 
 
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imports(path: Path) -> Iterator[str]:
     """Every module that is imported anywhere in the file, a name of ours with its room: `pairing_ws.web.http`."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from (each.name for each in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -97,7 +103,7 @@ def test_digests_are_compared_in_constant_time_alone(path: Path) -> None:
     """`codes.matches` does; `==` stops at the first difference."""
     operands = [
         ast.unparse(each)
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.Compare) and any(isinstance(each, ast.Eq | ast.NotEq) for each in node.ops)
         for each in (node.left, *node.comparators)
     ]
@@ -108,7 +114,7 @@ def test_digests_are_compared_in_constant_time_alone(path: Path) -> None:
 def test_the_environment_is_read_in_config_alone(path: Path) -> None:
     reads = [
         node
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.Attribute)
         and node.attr in ("environ", "getenv", "environb")
         and isinstance(node.value, ast.Name)
@@ -119,18 +125,18 @@ def test_the_environment_is_read_in_config_alone(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_every_module_says_first_what_it_is(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text()))
+    assert ast.get_docstring(tree(path))
 
 
 @pytest.mark.parametrize("path", [each for each in EVERY_FILE if each.name.startswith("test_")], ids=name_of)
 def test_every_test_file_says_first_what_may_live_in_it(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text()))
+    assert ast.get_docstring(tree(path))
 
 
 @pytest.mark.parametrize("path", [each for each in EVERY_FILE if TESTS in each.parents], ids=name_of)
 def test_what_tests_share_is_in_no_test_file(path: Path) -> None:
     """Whoever edits a test would break another one, and an imported fixture or test is collected twice."""
-    froms = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    froms = [node for node in ast.walk(tree(path)) if isinstance(node, ast.ImportFrom)]
     named = [part for node in froms for part in (*(node.module or "").split("."), *(each.name for each in node.names))]
     assert not [each for each in named if f"{each}.py" in TEST_FILES]
 

@@ -180,7 +180,7 @@ async def test_a_device_that_was_let_in_at_one_server_is_in_quarantine_at_the_ot
 ) -> None:
     with skewed(tmp_path, redis_server.url, 0, 59, PAIRING_QUARANTINE_SECONDS="3600") as servers:
         async with Api(servers[0].url) as one, Api(servers[1].url) as two:
-            phone = await one.log_in_by_invite(servers[0].invite())
+            phone = await fresh_phone(one, servers[0].folder, "alice")
             for first, other in ((one, two), (two, one)):
                 device = await first.new_pairing()
                 await at(first, phone).claim(device.pairing)
@@ -194,7 +194,7 @@ async def test_the_hosts_word_from_a_clock_ahead_gives_no_longer_proof_and_count
 ) -> None:
     with skewed(tmp_path, redis_server.url, 0, PAIRING_STEP_UP_SECONDS="3") as [server]:
         async with Api(server.url) as api:
-            phone = await api.log_in_by_invite(server.invite())
+            phone = await fresh_phone(api, server.folder, "alice")
             asking = await api.new_pairing()
             await phone.claim(asking.pairing)
             ahead = int(time.time()) + 55
@@ -219,8 +219,8 @@ async def test_a_clock_that_jumps_logs_nobody_out_and_hides_no_revocation(
 ) -> None:
     with skewed(tmp_path, redis_server.url, 0, 0.5) as (jumping, other):
         async with Api(jumping.url) as here, Api(other.url) as there:
-            phone = await here.log_in_by_invite(jumping.invite())
-            second = await there.log_in_by_invite(jumping.invite())
+            phone = await fresh_phone(here, jumping.folder, "alice")
+            second = await fresh_phone(there, jumping.folder, "alice")
             assert (await at(here, second).get("/me")).status_code == 200
             jumping.set_clock(jump)
             # A client that meets a 401 renews and tries again.
