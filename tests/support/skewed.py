@@ -14,7 +14,7 @@ from pairing_ws.config import environment
 from pairing_ws.core.clock import system_clock
 from pairing_ws.server.logging import configure
 from pairing_ws.server.uvicorn_options import uvicorn_options
-from tests.support.servers import Process, Server, wait_for
+from tests.support.servers import Server
 
 
 class SkewedServer(Server):
@@ -33,9 +33,7 @@ class SkewedServer(Server):
 
     def start(self) -> None:
         command = [sys.executable, "-m", "tests.support.skewed", str(self._ahead)]
-        environment = self._environment() | {"PORT": str(self.port)}
-        self.process = Process(command, self.folder, f"serve-{self.port}.log", environment)
-        wait_for(self._ready, f"the server ({self.process.log})")
+        self.run(command, self._environment() | {"PORT": str(self.port)})
 
 
 def main(ahead: Path) -> None:
