@@ -13,9 +13,9 @@ from pairing_ws.adapters.jwt import key_file
 from pairing_ws.adapters.jwt.key_set import KeySet
 from pairing_ws.adapters.sql.database import check_database, is_up_to_date
 from pairing_ws.adapters.sql.shared_keys import HINT
-from pairing_ws.app import Components, build
 from pairing_ws.cli.accounts import names_alike
 from pairing_ws.cli.program import command_settings
+from pairing_ws.components import Components, build
 from pairing_ws.config.database_url import DatabaseAddress
 from pairing_ws.config.environment import load
 from pairing_ws.config.values import SettingsError

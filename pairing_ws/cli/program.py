@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from pairing_ws.accounts.service import AccountService
 from pairing_ws.adapters.sql.database import migrate
-from pairing_ws.app import build
+from pairing_ws.components import build
 from pairing_ws.config.environment import load
 from pairing_ws.config.settings import Settings
 from pairing_ws.server.logging import configure

@@ -13,7 +13,7 @@ import redis.asyncio
 
 from benchmark.clients import HOST, clock, paced
 from benchmark.helper import help_with
-from pairing_ws.app import build
+from pairing_ws.components import build
 from pairing_ws.config.environment import load
 from pairing_ws.pairing.machine import Pairing
 from pairing_ws.pairing.ports import PairingStore

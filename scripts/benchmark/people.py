@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmark.clients import Pool, Socket, open_socket, request, upgrade
-from pairing_ws.app import build
+from pairing_ws.components import build
 from pairing_ws.config.settings import Settings
 
 API = "/api/v1"

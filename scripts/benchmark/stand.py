@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from benchmark.clients import HOST, Pool
 from benchmark.helper import ROOT, Helper, helping
 from benchmark.people import Attempt, accept, invites
-from pairing_ws.app import build
+from pairing_ws.components import build
 from pairing_ws.config.environment import environment_name, load
 from pairing_ws.config.settings import Settings
 from pairing_ws.oauth.ports import Client

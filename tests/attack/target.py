@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx2
 import websockets
 
-from pairing_ws.app import build
+from pairing_ws.components import build
 from pairing_ws.config.environment import load
 from tests.support.client import Api, NewDevice, Phone, device_headers, socket
 

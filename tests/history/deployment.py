@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 
 from pairing_ws.adapters.sql.database import open_database
-from pairing_ws.app import build
+from pairing_ws.components import build
 from pairing_ws.config.settings import Settings
 from tests.history.checker import Row
 from tests.history.clients import Party, RecordingClient, ServerConnections

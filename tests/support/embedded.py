@@ -15,7 +15,8 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from pairing_ws.app import build, create_app
+from pairing_ws.app import create_app
+from pairing_ws.components import build
 from pairing_ws.config.settings import Settings
 from pairing_ws.core.clock import Clock, system_clock
 from pairing_ws.server.uvicorn_options import uvicorn_options

@@ -14,7 +14,7 @@ import pytest
 import websockets
 
 from pairing_ws.accounts.service import AccountService
-from pairing_ws.app import build
+from pairing_ws.components import build
 from tests.support.client import Api, Phone, code_of, device_headers, socket, until
 from tests.support.embedded import Embedded, embedded, invite_in
 from tests.support.limits import NO_LIMITS_INSIDE
