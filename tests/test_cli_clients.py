@@ -210,7 +210,7 @@ def test_a_client_with_keys_of_its_own_is_not_public(run: Run, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("application", sorted(SNIPPETS))
-def test_an_applications_configuration_has_what_it_needs_and_says_that_it_was_not_tried(
+def test_an_applications_configuration_has_what_it_needs_and_says_whether_it_was_tried(
     run: Run, application: str
 ) -> None:
     redirect = SNIPPETS[application].redirect_uri.replace("YOUR", "our").lower()

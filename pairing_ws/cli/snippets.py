@@ -31,7 +31,7 @@ class Connection(NamedTuple):
 @dataclass(frozen=True)
 class Snippet:
     """`redirect_uri` is what the application is answered at by default. `comment` begins a line that it does not read;
-    `tried` says whether a test of ours logs in by it."""
+    `tried` says whether an application is configured by it, and logs in, in tests/stock_clients."""
 
     redirect_uri: str
     comment: str
@@ -152,6 +152,6 @@ SNIPPETS: Mapping[str, Snippet] = {
     "nextcloud": Snippet("https://YOUR-NEXTCLOUD/apps/user_oidc/code", "#", _nextcloud),
     "gitea": Snippet("https://YOUR-GITEA/user/oauth2/qr/callback", "#", _gitea),
     "oauth2-proxy": Snippet("https://YOUR-SITE/oauth2/callback", "#", _oauth2_proxy),
-    "next-auth": Snippet("https://YOUR-SITE/api/auth/callback/qr", "//", _next_auth),
-    "django": Snippet("https://YOUR-SITE/oidc/callback/", "#", _django),
+    "next-auth": Snippet("https://YOUR-SITE/api/auth/callback/qr", "//", _next_auth, tried=True),
+    "django": Snippet("https://YOUR-SITE/oidc/callback/", "#", _django, tried=True),
 }

@@ -14,6 +14,7 @@ from msgspec import structs
 from pairing_ws.accounts.ports import Profile
 from pairing_ws.adapters.sql.database import open_database
 from pairing_ws.adapters.sql.user_store import SqlUsers
+from pairing_ws.cli.snippets import SNIPPETS, Connection
 from pairing_ws.oauth.ports import DeviceGrant
 from tests.support.app_server import AppServer, app_server
 from tests.support.client import Api
@@ -84,6 +85,12 @@ class Program:
         assert self.process.stdin
         self.process.stdin.write(json.dumps(what).encode() + b"\n")
         await self.process.stdin.drain()
+
+
+def printed(application: str, issuer: str, app: AppServer) -> str:
+    """The configuration that `pairing-ws client add --for APPLICATION` prints for this client."""
+    to = Connection(issuer, app.id, app.secret or "", app.app.redirect_uri, app.app.client.id_token_alg)
+    return SNIPPETS[application].text(to)
 
 
 @asynccontextmanager

@@ -1,6 +1,8 @@
-"""A Django application with mozilla-django-oidc, in one file: `/` tells who has logged in. Its arguments: the issuer,
-client id, secret and redirect URI; its database lies in the folder that it is started in."""
+"""A Django application with mozilla-django-oidc, in one file: `/` tells who has logged in. Its last argument is the
+redirect URI. In the folder that it is started in lie its database, and `pasted.py`: what
+`pairing-ws client add --for django` prints."""
 
+import runpy
 import sys
 from urllib.parse import urlsplit
 from wsgiref.simple_server import make_server
@@ -12,8 +14,11 @@ from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, JsonResponse
 from django.urls import include, path
 
-issuer, client_id, secret, redirect_uri = sys.argv[1:]
-own = urlsplit(redirect_uri)
+own = urlsplit(sys.argv[-1])
+pasted = runpy.run_path(
+    "pasted.py",
+    {"INSTALLED_APPS": ["django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions"]},
+)
 
 settings.configure(
     SECRET_KEY="only for this test",
@@ -21,23 +26,12 @@ settings.configure(
     ROOT_URLCONF=__name__,
     USE_TZ=True,
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "django.db"}},
-    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions"],
     MIDDLEWARE=[
         "django.contrib.sessions.middleware.SessionMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware",
     ],
-    AUTHENTICATION_BACKENDS=["mozilla_django_oidc.auth.OIDCAuthenticationBackend"],
     LOGIN_REDIRECT_URL="/",
-    # What `pairing-ws client add --for django` prints.
-    OIDC_RP_CLIENT_ID=client_id,
-    OIDC_RP_CLIENT_SECRET=secret,
-    OIDC_RP_SIGN_ALGO="RS256",
-    OIDC_RP_SCOPES="openid profile email",
-    OIDC_USE_PKCE=True,
-    OIDC_OP_AUTHORIZATION_ENDPOINT=f"{issuer}/oauth/authorize",
-    OIDC_OP_TOKEN_ENDPOINT=f"{issuer}/oauth/token",
-    OIDC_OP_USER_ENDPOINT=f"{issuer}/oauth/userinfo",
-    OIDC_OP_JWKS_ENDPOINT=f"{issuer}/.well-known/jwks.json",
+    **{name: value for name, value in pasted.items() if name.isupper()},
 )
 django.setup()
 

@@ -1,32 +1,17 @@
 // next-auth: an application's `pages/api/auth/[...nextauth].js`, behind a server that hands it requests as Next.js does.
+// `provider.mjs` beside it holds what `pairing-ws client add --for next-auth` prints, pasted.
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 
-import { id, issuer, redirectUri, say, secret } from "./conversation.mjs";
+import { redirectUri, say } from "./conversation.mjs";
+import provider from "./provider.mjs";
 
 // As a bundler takes it: it is CommonJS.
 const { default: NextAuth } = createRequire(import.meta.url)("next-auth");
 const own = new URL(redirectUri);
 process.env.NEXTAUTH_URL = own.origin;
 
-// What `pairing-ws client add --for next-auth` prints.
-const options = {
-  secret: "only for this test",
-  providers: [
-    {
-      id: "pairing",
-      name: "QR code",
-      type: "oauth",
-      wellKnown: `${issuer}/.well-known/openid-configuration`,
-      clientId: id,
-      clientSecret: secret,
-      authorization: { params: { scope: "openid profile email" } },
-      checks: ["pkce", "state", "nonce"],
-      idToken: true,
-      profile: (claims) => ({ id: claims.sub, name: claims.name, email: claims.email }),
-    },
-  ],
-};
+const options = { secret: "only for this test", providers: [provider] };
 
 const asked = (pairs) => Object.fromEntries(new URLSearchParams(pairs));
 

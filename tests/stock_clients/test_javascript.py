@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from tests.stock_clients.conftest import ADA, Program, Register, program
+from tests.stock_clients.conftest import ADA, Program, Register, printed, program
 from tests.support.person import Person
 from tests.support.servers import Server
 
@@ -72,13 +72,15 @@ async def test_oauth4webapi_does_all_it_can(
 async def test_next_auth_logs_a_person_in_and_keeps_a_session_of_its_own(
     tmp_path: Path, deployment: Server, register: Register, ada: Person
 ) -> None:
-    app = await register("/api/auth/callback/pairing")
+    app = await register("/api/auth/callback/qr")
+    pasted = printed("next-auth", deployment.public_url, app)
+    (tmp_path / "provider.mjs").write_text(f"export default\n{pasted}\n")
     async with program("next-auth", tmp_path, deployment.public_url, app) as node:
         assert await node.hear() == {"ready": True}
         own = urlsplit(app.app.redirect_uri)
         async with httpx2.AsyncClient(base_url=f"http://{own.netloc}") as browser:
             token = (await browser.get("/api/auth/csrf")).json()["csrfToken"]
-            asked = await browser.post("/api/auth/signin/pairing", data={"csrfToken": token, "json": "true"})
+            asked = await browser.post("/api/auth/signin/qr", data={"csrfToken": token, "json": "true"})
             callback = await browser.get(await ada.allows(asked.json()["url"]))
             assert callback.status_code == 302
             shown = (await browser.get("/api/auth/session")).json()["user"]

@@ -10,7 +10,7 @@ import requests_oauth2client as stock
 from authlib.common.security import generate_token
 from authlib.integrations.requests_client import OAuth2Session
 
-from tests.stock_clients.conftest import ADA, HERE, Register, started
+from tests.stock_clients.conftest import ADA, HERE, Register, printed, started
 from tests.support.person import Person
 from tests.support.servers import Server
 
@@ -88,6 +88,7 @@ async def test_mozilla_django_oidc_logs_a_person_in_and_keeps_a_session_of_its_o
     tmp_path: Path, deployment: Server, register: Register, ada: Person
 ) -> None:
     app = await register("/oidc/callback/")
+    (tmp_path / "pasted.py").write_text(printed("django", deployment.public_url, app))
     command = (sys.executable, str(HERE / "django_app.py"))
     async with started(command, tmp_path, deployment.public_url, app) as django:
         assert await django.hear() == {"ready": True}
