@@ -1,0 +1,163 @@
+"""The pages below `examples/`, followed to the letter: their commands in a shell, a person in front of a browser."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.support.client import Api, Phone
+from tests.support.embedded import fresh_phone
+from tests.support.limits import NO_LIMITS
+from tests.support.person import Person
+from tests.support.servers import Server, clean_environment, free_port, running
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"(?ms)^```{language}\n(.*?)^```", (ROOT / page).read_text())
+
+
+@dataclass
+class Shell:
+    process: asyncio.subprocess.Process
+
+    async def run(self, commands: str) -> str:
+        """What they print. The first that fails ends the shell."""
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(f"{commands}\necho; echo that was all\n".encode())
+        printed = b""
+        async with asyncio.timeout(60):
+            while not printed.endswith(b"\nthat was all\n"):
+                line = await self.process.stdout.readline()
+                assert line, f"the shell has ended: {printed.decode()}"
+                printed += line
+        return printed.decode().removesuffix("\nthat was all\n")
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Laid out like a clone in which `./scripts/run` was called."""
+    folder = tmp_path_factory.mktemp("clone")
+    (folder / ".venv").symlink_to(sys.prefix)
+    (folder / "examples").symlink_to(ROOT / "examples")
+    (folder / "var").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def demo(clone: Path) -> Iterator[Server]:
+    with running(clone / "var", **NO_LIMITS) as server:
+        yield server
+
+
+@pytest.fixture
+async def phone(demo: Server) -> AsyncIterator[Phone]:
+    async with Api(demo.url) as api:
+        yield await fresh_phone(api, demo.folder, "demo")
+
+
+@pytest.fixture
+async def shell(clone: Path, demo: Server) -> AsyncIterator[Shell]:
+    async with started(clone, PORT=str(demo.port)) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def started(folder: Path, **environment: str) -> AsyncIterator[Shell]:
+    process = await asyncio.create_subprocess_exec(
+        "bash", "-euo", "pipefail",
+        cwd=folder,
+        env=clean_environment() | environment,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        # What it starts ends with it.
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield Shell(process)
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        await process.wait()
+
+
+async def until_it_listens(url: str) -> None:
+    async with asyncio.timeout(30), httpx2.AsyncClient() as http:
+        while True:
+            try:
+                await http.get(url)
+                return
+            except httpx2.ConnectError:
+                await asyncio.sleep(0.05)
+
+
+async def test_the_way_from_nothing_to_a_stock_application_ends_in_a_login(shell: Shell, phone: Phone) -> None:
+    _, register, run, _ = blocks("examples/web_app/README.md", "sh")
+    port = str(free_port())
+    await shell.run(register.replace("3000", port))
+    await shell.run(f"{run.strip()} {port} &")
+    home = f"http://localhost:{port}/"
+    await until_it_listens(home)
+    async with httpx2.AsyncClient(base_url=home) as browser:
+        assert "Log in" in (await browser.get("/")).text
+        asked = (await browser.get("/login")).headers["location"]
+        come_back = await browser.get(await Person(phone).allows(asked))
+        assert (come_back.status_code, come_back.headers["location"]) == (303, "/")
+        assert "Hello Ada Lovelace (ada@example.com)" in (await browser.get("/")).text
+        # Without a login of this browser at the server, that leads straight back.
+        leave = (await browser.get("/logout")).headers["location"]
+        assert (await Person(phone).logs_out(leave)).startswith(home)
+        assert "Hello" not in (await browser.get("/")).text
+        refused = await browser.get("/callback?error=access_denied")
+        assert (refused.status_code, "access_denied" in refused.text) == (400, True)
+
+
+async def test_a_device_without_a_browser_is_let_in_by_the_commands_of_its_page(
+    shell: Shell, phone: Phone, demo: Server
+) -> None:
+    register, ask, wait, use, with_number = blocks("examples/device/README.md", "sh")
+    await shell.run(register)
+    shown = re.search(r"Open (\S+) and type (\S+)", await shell.run(ask))
+    assert shown
+    assert shown[1] == f"{demo.public_url}/link"
+    await Person(phone).lets_in(shown[2])
+    await shell.run(wait)
+    assert f'"sub":"{phone.keys["user"]["id"]}"' in (await shell.run(use)).replace(" ", "")
+    revoked = await shell.run('curl -s "$issuer/oauth/token" -d client_id="$client" -d grant_type=refresh_token '
+                              '-d refresh_token="$(field renewed.json refresh_token)"')  # fmt: skip
+    assert "invalid_grant" in revoked
+    await shell.run(with_number)
+    await Person(phone).lets_in((await shell.run("field asked.json user_code")).strip())
+    poll = wait[wait.index("curl") : wait.index(" >tokens.json")]
+    assert "number_required" in await shell.run(f"code=$(field asked.json device_code)\n{poll}")
+
+
+async def test_a_device_that_is_refused_stops_to_wait(shell: Shell, phone: Phone) -> None:
+    register, ask, wait, *_ = blocks("examples/device/README.md", "sh")
+    await shell.run(register + ask)
+    claimed = await phone.post("/pairings/claim", {"userCode": (await shell.run("field asked.json user_code")).strip()})
+    assert (await phone.deny(claimed.json()["id"])).status_code == 200
+    # In a shell of its own, which it ends.
+    assert "access_denied" in await shell.run(f"({wait}) || true")
+
+
+async def test_a_device_hears_of_its_approval_at_the_socket(
+    shell: Shell, phone: Phone, demo: Server, clone: Path
+) -> None:
+    register, ask, *_ = blocks("examples/device/README.md", "sh")
+    (program,) = blocks("examples/device/README.md", "python")
+    (clone / "waits.py").write_text(program)
+    await shell.run(register + ask)
+    await shell.run('python ../waits.py "$issuer" "$(field asked.json device_code)" >heard & waits=$!')
+    await Person(phone).lets_in((await shell.run("field asked.json user_code")).strip())
+    assert (await shell.run("wait $waits; cat heard")).strip() == "True"
