@@ -157,7 +157,11 @@ def client_id(given: Parameters) -> str:
     """Raises Unanswerable."""
     if "client_id" in given.doubled or "client_id" not in given.values:
         raise Unanswerable("no_client")
-    return given.values["client_id"]
+    found = given.values["client_id"]
+    if _CONTROL.search(found):
+        # No client has such an id, and PostgreSQL fails on NUL.
+        raise Unanswerable("unknown_client")
+    return found
 
 
 def destination(given: Parameters, client: Client | None, issuer: str) -> Destination:

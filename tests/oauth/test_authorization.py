@@ -114,6 +114,7 @@ def test_what_is_wrong_for_a_client_that_is_known_is_told_to_it(text: str, error
         (query("client_id"), "no_client"),
         (query(client_id=""), "no_client"),
         (query(client_id=["app", "app"]), "no_client"),
+        (query(client_id="a\x00pp"), "unknown_client"),
         (query("redirect_uri"), "no_redirect"),
         (query(redirect_uri=[CALLBACK, CALLBACK]), "no_redirect"),
         (query(redirect_uri=CALLBACK + "/"), "foreign_redirect"),

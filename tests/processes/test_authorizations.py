@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.processes.conftest import Pair, refusal
+from tests.processes.conftest import ON_EACH_DATABASE, Pair, refusal
 from tests.support.applications import Application, answer_in, register
 from tests.support.client import Api, Phone
 from tests.support.embedded import fresh_phone
@@ -49,6 +49,20 @@ async def test_a_login_that_has_just_ended_at_one_process_says_yes_at_neither(pa
     for api in (pair.two, pair.one):
         answer = await api.http.post("/authorizations", json=body, headers=phone.headers)
         assert refusal(answer) == (401, "unauthenticated")
+
+
+@ON_EACH_DATABASE
+@pytest.mark.security(25, 39)
+async def test_no_character_in_a_request_is_taken_for_a_database_that_fails(pair: Pair) -> None:
+    phone = await pair.phone()
+    async with httpx2.AsyncClient(base_url=pair.servers[0].public_url) as browser:
+        for name in ("client_id", "redirect_uri", "id_token_hint", "post_logout_redirect_uri", "state"):
+            for value in ("%00", "a%00b", "%EF%BF%BF"):
+                query = "&".join([f"{name}={value}", *(f"{each}=x" for each in ("client_id",) if each != name)])
+                for path in ("/oauth/authorize", "/oauth/logout"):
+                    assert (await browser.get(f"{path}?{query}")).status_code in (200, 400), (path, query)
+                answer = await phone.post("/authorizations", {"query": query, "decision": "approve"})
+                assert answer.status_code == 404, query
 
 
 @pytest.mark.security(26, 39)
