@@ -87,6 +87,8 @@ TARGETS: dict[str, tuple[str, str, Fields, bytes]] = {
     "a token by a secret": ("POST", "/oauth/token", FORM | {"Authorization": b"Basic eDp5"}, b"code=x"),
     "a public client's token": ("POST", "/oauth/token", FORM, b"grant_type=authorization_code&code=x&client_id=x"),
     "user info": ("GET", "/oauth/userinfo", {"Authorization": b"Bearer x"}, b""),
+    "a browser that an application sends": ("GET", "/oauth/authorize?client_id=x&redirect_uri=x", {}, b""),
+    "a browser that is to be logged out": ("GET", "/oauth/logout?id_token_hint=e30.e30.x", {}, b""),
     "a preflight": (
         "OPTIONS", "/api/v1/me", {"Origin": b"http://localhost", "Access-Control-Request-Method": b"GET"}, b"",
     ),
