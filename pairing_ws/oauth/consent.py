@@ -242,6 +242,7 @@ class Authorizations:
 
 
 def _can_be_impersonated(request: AuthorizationRequest) -> bool:
-    """Whether any application on the person's device may get the answer and has no secret to redeem it with (RFC 8252,
-    section 8.6): then the person is asked each time."""
-    return request.client.is_public and scheme_of(request.redirect_uri) not in ("http", "https")
+    """Whether any application on the person's device may get the answer, and needs no secret to redeem it (RFC 8252,
+    section 8.6): then the person is asked each time. Only an https address has one owner; plain http is for this very
+    machine, where any program may listen."""
+    return request.client.is_public and scheme_of(request.redirect_uri) != "https"

@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page, Route, expect
 
+from pairing_ws.core import codes
 from tests.support.applications import Application, answer_in, register
 from tests.support.embedded import embedded, invite_in
 from tests.support.limits import NO_LIMITS_INSIDE
@@ -46,7 +47,8 @@ async def laptop(new_device: NewDevice) -> Device:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def shop(server: Server, callback: str) -> Application:
-    return await register(server.folder, redirect_uris=(callback,))
+    # With a secret: without one, what listens on this machine is never let in silently.
+    return await register(server.folder, redirect_uris=(callback,), secret_hash=codes.digest("x"))
 
 
 async def sent_by(application: Application, device: Device, **more: Any) -> Page:

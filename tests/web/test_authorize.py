@@ -276,14 +276,18 @@ async def test_prompt_none_never_shows_a_page(browser: Browser, shop: Applicatio
     assert (await browser.answered(silent))["error"] == "login_required"
 
 
+@pytest.mark.security(40)
+@pytest.mark.parametrize("trusted", [False, True])
+@pytest.mark.parametrize("uri", ["com.example.app:/done", "http://127.0.0.1/done", "http://localhost:3000/done"])
 async def test_an_app_on_the_persons_device_without_a_secret_is_never_let_in_silently(
-    browser: Browser, server: Server, phone: Phone
+    browser: Browser, server: Server, phone: Phone, uri: str, trusted: bool
 ) -> None:
-    app = await register(server.folder, redirect_uris=("com.example.app:/done",))
+    app = await register(server.folder, redirect_uris=(uri,), trusted=trusted)
     await log_in(browser, phone, app)
-    silent = await browser.go(app.query(prompt="none"))
-    assert told(silent, "com.example.app:/done")["error"] == "consent_required"
-    assert (await decide(phone, app.query()))["question"]["needs"] == "consent"
+    redirect_uri = uri.replace("/done", ":4711/done") if "127.0.0.1" in uri else uri
+    silent = await browser.go(app.query(prompt="none", redirect_uri=redirect_uri))
+    assert told(silent, redirect_uri)["error"] == "consent_required"
+    assert (await decide(phone, app.query(redirect_uri=redirect_uri)))["question"]["needs"] == "consent"
 
 
 @pytest.mark.security(26)
