@@ -143,7 +143,8 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GrantRotation(msgspec.Struct, frozen=True, kw_only=True):
-    """What a refresh changes in a grant, if `old_hash` is still its current token's."""
+    """What a refresh changes in a grant, if `old_hash` is still its current token's. `key_thumbprint`: what the grant
+    is bound to from now on."""
 
     grant_id: str
     old_hash: str
@@ -154,6 +155,7 @@ class GrantRotation(msgspec.Struct, frozen=True, kw_only=True):
     sealed_until: int
     ip: str
     at: int
+    key_thumbprint: str | None = None
 
 
 class LogoutNotice(msgspec.Struct, frozen=True, kw_only=True):

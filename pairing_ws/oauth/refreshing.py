@@ -104,6 +104,8 @@ class Refreshing:
             sealed_until=occasion.now + self._policy.refresh_repeat,
             ip=request.ip,
             at=occasion.now,
+            # A public client's refresh token is bound to the first key that it proves (RFC 9449, section 5).
+            key_thumbprint=grant.key_thumbprint or (occasion.key_thumbprint if request.client.is_public else None),
         )
         if not await self._grants.rotate(rotation):
             return None

@@ -150,6 +150,16 @@ async def test_a_public_clients_bound_token_needs_a_proof_by_its_key(world: Worl
     assert claims(second.access_token)["cnf"] == {"jkt": "jkt-1"}
 
 
+async def test_a_public_clients_refresh_token_is_bound_by_the_first_proof_that_comes_with_it(world: World) -> None:
+    await public(world)
+    first = await world.granted()
+    second = await world.refresh(first.refresh_token, key="jkt-1")
+    assert claims(second.access_token)["cnf"] == {"jkt": "jkt-1"}
+    for key in (None, "jkt-2"):
+        assert await refused_with(world.refresh(second.refresh_token, key=key)) == "invalid_dpop_proof"
+    assert await world.refresh(second.refresh_token, key="jkt-1")
+
+
 async def test_a_confidential_client_may_bind_its_next_access_token_to_another_key_but_not_to_none(
     world: World,
 ) -> None:

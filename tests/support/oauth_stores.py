@@ -112,6 +112,7 @@ class Stores:
             sealed_until=self.now + 60_000,
             ip="192.0.2.8",
             at=self.now + 5,
+            key_thumbprint=grant.key_thumbprint,
         )
 
     async def why(self, grant: Grant) -> str | None:

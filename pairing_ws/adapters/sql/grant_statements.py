@@ -82,6 +82,7 @@ ROTATE = Statement(
         sealed_until=param("repeat_until"),
         last_used_at=param("at"),
         last_ip=param("ip"),
+        key_thumbprint=param("key"),
     )
 )
 FORGET_SEALED = Statement(

@@ -112,6 +112,7 @@ class SqlGrants(Store):
             repeat_until=rotation.sealed_until,
             at=rotation.at,
             ip=rotation.ip,
+            key=rotation.key_thumbprint,
         )
         return changed == 1
 
