@@ -15,6 +15,7 @@ from tests.support.applications import answer_in
 from tests.support.client import Api, Phone
 from tests.support.embedded import Embedded, describe_in, fresh_phone
 from tests.support.relying_party import Login, RelyingParty
+from tests.support.tokens import parts
 
 from .conftest import NewApplication
 
@@ -74,6 +75,18 @@ async def test_a_code_flow_ends_in_an_id_token_that_holds_and_says_no_more_than_
 @pytest.mark.conformance("oidcc-response-type-missing")
 async def test_a_request_without_response_type_is_answered_with_an_error(rp: RelyingParty) -> None:
     assert (await rp.answer(rp.query(response_type=None)))["error"] == "invalid_request"
+
+
+@pytest.mark.conformance("oidcc-idtoken-signature")
+async def test_an_id_token_is_signed_by_rs256_with_a_key_that_is_named_and_published(rp: RelyingParty) -> None:
+    header, _ = parts((await rp.log_in()).tokens["id_token"])
+    assert header["alg"] == "RS256"
+    assert header["kid"] in {key["kid"] for key in rp.keys["keys"] if key["kty"] == "RSA"}
+
+
+@pytest.mark.conformance("oidcc-idtoken-unsigned")
+async def test_no_id_token_without_a_signature_is_offered(rp: RelyingParty) -> None:
+    assert "none" not in rp.metadata["id_token_signing_alg_values_supported"]
 
 
 @pytest.mark.conformance("oidcc-server-client-secret-post")
@@ -335,6 +348,13 @@ async def test_an_address_in_a_request_object_does_not_make_up_for_a_foreign_one
     query = rp.query()
     inside = unsigned(answer_in(f"?{query}"))
     await stays_here(rp, rp.query(request=inside, redirect_uri=f"{rp.app.app.redirect_uri}/INVALID"))
+
+
+@pytest.mark.conformance("oidcc-request-uri-unsigned-supported-correctly-or-rejected-as-unsupported")
+async def test_the_address_of_a_request_object_is_refused_by_its_own_word(rp: RelyingParty) -> None:
+    told = await rp.answer(rp.query(request_uri="https://app.example.com/request#x"))
+    assert told["error"] == "request_uri_not_supported"
+    assert rp.metadata["request_uri_parameter_supported"] is False
 
 
 @pytest.mark.conformance("oidcc-unsigned-request-object-supported-correctly-or-rejected-as-unsupported")
