@@ -8,6 +8,8 @@ import { isolated } from './words.js';
 const place = () => document.getElementById('alerts');
 /** Logins that were shown here; the same device may log in again, which is another event. @type {Set<string>} */
 const known = new Set();
+/** Apps that were told here, each by its client and by who let it in: it may log in as often as it likes. @type {Set<string>} */
+const knownApps = new Set();
 /** When a device was last told here. @type {Map<string, number>} */
 const toldAt = new Map();
 /** Devices that this page has just let in, and passkeys it removed, until its event arrives. @type {Map<string, number>} */
@@ -25,13 +27,14 @@ export function watchAlerts(onChange = () => {}) {
   const heard = new Map();
   const which = ({ type, device, passkey, app }) => JSON.stringify([type, device?.id, device?.createdAt, passkey?.id, app?.id]);
   const tell = (/** @type {any} */ event) => {
-    const { type, device, passkey } = event;
+    const { type, device, passkey, app } = event;
     const again = performance.now() - (heard.get(which(event)) ?? -Infinity) < SAME;
     heard.set(which(event), performance.now());
     if (again) return;
     if (type === 'device.added') drawAdded(device);
     if (type === 'passkey.added' && passkey.addedBy !== session.device()?.id) drawPasskey(passkey);
     if (type === 'passkey.removed') drawRemoved(passkey);
+    if (type === 'app.added' && app.letInBy !== session.device()?.id) drawApp(app);
     if (/^(device|passkey|app)\./.test(type)) onChange();
   };
   // A device has five sockets at most, and there may be more tabs.
@@ -83,7 +86,8 @@ export function acknowledge(/** @type {string} */ id) {
   takeAway(id);
 }
 
-const takeAway = (/** @type {string} */ id) => place()?.querySelector(`[data-about="${CSS.escape(id)}"]`)?.remove();
+/** What it told of is settled. */
+export const takeAway = (/** @type {string} */ id) => place()?.querySelector(`[data-about="${CSS.escape(id)}"]`)?.remove();
 
 function drawAdded(device) {
   const login = `${device.id} ${device.createdAt}`;
@@ -130,6 +134,27 @@ function drawPasskey({ id, name, addedBy }) {
     button('This wasn’t me', undo, {
       kind: 'small danger',
       describe: `This wasn’t me: remove the passkey ${isolated(name)} and log out who added it, with all that it let in`,
+    }),
+  );
+}
+
+function drawApp({ id, clientId, name, letInBy }) {
+  const which = `${clientId} ${letInBy}`;
+  if (knownApps.has(which)) return;
+  knownApps.add(which);
+  const undo = async () => {
+    await session.logOutDevice(letInBy, { descendants: true });
+    knownApps.delete(which);
+    takeAway(id);
+    say(`${isolated(name)} has no access any more, and who let it in is logged out.`);
+  };
+  const alert = alarm(
+    id,
+    ['Another device has just given an application access: ', claimed(name)],
+    button('It was me', () => alert.remove(), { kind: 'small secondary' }),
+    button('This wasn’t me', undo, {
+      kind: 'small danger',
+      describe: `This wasn’t me: remove the access of ${isolated(name)} and log out who let it in, with all that it let in`,
     }),
   );
 }

@@ -1,6 +1,7 @@
 // The part of `/devices` about apps with access: which there are, since when, and how one is taken away.
 
 import { listApps, revokeApp } from './pairing.js';
+import { takeAway } from './alerts.js';
 import { picture } from './application.js';
 import * as session from './session.js';
 import { button, claimed, h, moment, momentText, notice, row, say } from './ui.js';
@@ -70,6 +71,7 @@ function drawApp({ id, name, scopes, createdAt, lastUsedAt, lastIp, letInBy, log
     const question = h('p', { tabindex: '-1' }, h('strong', {}, 'Remove the access of ', claimed(name), '?'), more);
     const go = async () => {
       await remove();
+      takeAway(id);
       say(`${isolated(name)} has no access any more`);
       await refreshApps(devices);
       document.getElementById('apps')?.focus();

@@ -563,7 +563,7 @@ const ACCOUNT_POLL = 10_000;
  * A socket that gave way to newer ones of the same device comes back when the page is looked at.
  * @param {LastingCredential} credential
  * @param {{
- *   onEvent: (event: {type: string, device?: any, passkey?: any}) => void,
+ *   onEvent: (event: {type: string, device?: any, passkey?: any, app?: any}) => void,
  *   onPoll?: () => void,
  *   onStop?: (code: string) => void,
  * }} handlers

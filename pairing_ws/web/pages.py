@@ -32,8 +32,8 @@ PAGES = {
     "/pair/{id}": "land.html",
     "/join/{id}": "land.html",
 }
-# Where an application may ask, whose logo is wherever its operator has it.
-SHOWS_LOGOS = frozenset({"phone.html", "link.html"})
+# Where an application may ask or is listed, whose logo is wherever its operator has it.
+SHOWS_LOGOS = frozenset({"phone.html", "link.html", "devices.html"})
 # Only the page that scans may use the camera.
 CAMERA = {"Permissions-Policy": "camera=(self), microphone=(), geolocation=()"}
 # Also: no part of a file is to be had (see `scope_of_page`).
