@@ -118,7 +118,7 @@ function drawLoggedOut() {
       code ? ':' : '.',
     ),
     code && userCode(code),
-    h('p', { class: 'hint' }, 'Or log in this browser first, then open this page once more.'),
-    row(h('a', { class: 'button primary', href: to('') }, h('span', {}, 'Log in this browser'))),
+    h('p', { class: 'hint' }, 'Or log in this browser first: that leads back here.'),
+    row(h('a', { class: 'button primary', href: to('#link') }, h('span', {}, 'Log in this browser'))),
   );
 }

@@ -12,8 +12,8 @@ from playwright.async_api import Page, expect
 
 from tests.support.app_server import AppServer, app_server
 
-from .conftest import AnotherServer, Camera, Device, NewDevice, Server, heading, type_code
-from .steps import scan, shown_number, sideways
+from .conftest import AnotherServer, Camera, Device, NewDevice, Server, heading, shown_code, type_code
+from .steps import allow, scan, shown_number, sideways
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -143,6 +143,20 @@ async def test_a_browser_that_is_not_logged_in_says_where_to_go_and_keeps_the_co
     await heading(page, "You are logged in")
     await page.goto(f"{device.server.url}/link")
     await heading(page, QUESTION)
+
+
+async def test_who_logs_in_for_a_link_is_led_back_to_it(phone: Device, new_device: NewDevice, tv: AppServer) -> None:
+    made, device = await asked(tv), await new_device()
+    page = await device.open(made["verification_uri_complete"])
+    await page.get_by_role("link", name="Log in this browser").click()
+    approving = await phone.open("/phone")
+    await type_code(approving, await shown_code(page))
+    await allow(approving)
+    await page.get_by_label("Number on your other device").fill(await shown_number(approving))
+    await press(page, "Log in")
+    await press(page, "Continue")
+    await heading(page, QUESTION)
+    assert page.url == made["verification_uri"]
 
 
 @pytest.mark.parametrize("typed", ["ABC", "ABCD-EFG!", "0000-00000", "https://example.com/link?user_code=ABCD-EFGH"])
