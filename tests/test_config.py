@@ -1,13 +1,14 @@
 """The settings: their defaults, and how wrong or insecure ones stop the start."""
 
 import os
+import re
 import resource
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pairing_ws.config.environment import environment_name, load, unknown_variables
+from pairing_ws.config.environment import environment_name, file_variable, is_secret, load, unknown_variables
 from pairing_ws.config.redis_url import RedisAddress, TlsOptions
 from pairing_ws.config.settings import Settings
 from pairing_ws.config.values import SettingsError
@@ -19,7 +20,7 @@ Set = Callable[..., None]
 def environment(monkeypatch: pytest.MonkeyPatch) -> Set:
     """Sets variables; none of the machine's own is left."""
     for name in list(os.environ):
-        if name.startswith("PAIRING_") or name in ("REDIS_URL", "DATABASE_URL", "PORT", "WEB_CONCURRENCY"):
+        if name.startswith(("PAIRING_", "REDIS_URL", "DATABASE_URL")) or name in ("PORT", "WEB_CONCURRENCY"):
             monkeypatch.delenv(name)
 
     def put(**variables: str) -> None:
@@ -339,6 +340,172 @@ def test_a_password_is_not_in_a_settings_own_picture_of_itself(environment: Set)
     settings = load()
     assert PASSWORD not in repr(settings)
     assert PASSWORD not in str(settings)
+
+
+# Secrets from files
+
+SECRETS = {
+    "REDIS_URL": f"rediss://:{PASSWORD}@redis.example.com:6380",
+    "DATABASE_URL": f"postgres://pairing:{PASSWORD}@db.example.com/pairing",
+    "PAIRING_SIGNING_KEYS": f'{{"keys": [], "pepper": "{PASSWORD}"}}',
+}
+
+
+def from_file(environment: Set, tmp_path: Path, name: str, content: bytes | str) -> None:
+    file = tmp_path / name
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    environment(**{f"{name}_FILE": str(file)})
+
+
+def given(name: str) -> object:
+    return getattr(load(), name.removeprefix("PAIRING_").lower())
+
+
+def test_every_secret_setting_is_in_the_table_above_and_no_other_setting_takes_a_file(environment: Set) -> None:
+    fields = {name for name in Settings.model_fields if is_secret(name)}
+    assert {environment_name(name) for name in fields} == SECRETS.keys()
+    assert {file_variable(name) for name in fields} == {f"{name}_FILE" for name in SECRETS}
+    # Whatever is called so is one: it would be in pictures of the settings else.
+    named = re.compile(r"password|secret|token|(?<!_signing)_keys?$|^(redis|database)_url$")
+    assert {name for name in Settings.model_fields if named.search(name)} <= fields
+    environment(PAIRING_PUBLIC_URL_FILE="/etc/hostname")
+    assert unknown_variables() == ["PAIRING_PUBLIC_URL_FILE"]
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_secret_is_read_from_its_file_without_a_newline_at_the_end(
+    environment: Set, tmp_path: Path, name: str, end: str
+) -> None:
+    from_file(environment, tmp_path, name, SECRETS[name] + end)
+    assert given(name) == SECRETS[name]
+    assert unknown_variables() == []
+    assert PASSWORD not in repr(load())
+
+
+@pytest.mark.parametrize("end", ["\n", " ", "\r"])
+def test_no_more_than_one_newline_is_taken_from_a_file(environment: Set, tmp_path: Path, end: str) -> None:
+    from_file(environment, tmp_path, "PAIRING_SIGNING_KEYS", f"{SECRETS['PAIRING_SIGNING_KEYS']}{end}\n")
+    assert given("PAIRING_SIGNING_KEYS") == SECRETS["PAIRING_SIGNING_KEYS"] + end
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_given_twice_is_refused_even_if_both_say_the_same(environment: Set, tmp_path: Path, name: str) -> None:
+    from_file(environment, tmp_path, name, SECRETS[name])
+    environment(**{name: SECRETS[name]})
+    assert complaint() == f"{name} and {name}_FILE are both set; unset one of them"
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_an_empty_variable_beside_the_file_of_a_secret_is_as_good_as_none(
+    environment: Set, tmp_path: Path, name: str
+) -> None:
+    from_file(environment, tmp_path, name, SECRETS[name])
+    environment(**{name: ""})
+    assert given(name) == SECRETS[name]
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "this one is empty"),
+        (b"\n", "this one is empty"),
+        (f"{PASSWORD}\xff".encode("latin-1"), "UTF-8"),
+        (PASSWORD.encode() * 10_000, "more than 65536 bytes"),
+    ],
+)
+def test_a_file_that_holds_no_secret_is_named_by_its_variable_and_not_quoted(
+    environment: Set, tmp_path: Path, name: str, content: bytes, why: str
+) -> None:
+    from_file(environment, tmp_path, name, content)
+    text = complaint()
+    assert text.startswith(f"{name}_FILE should be a file")
+    assert why in text
+    assert PASSWORD not in text
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        # The secret itself, where the name of its file should be.
+        (PASSWORD, "No such file or directory"),
+        (PASSWORD * 1000, "File name too long"),
+        ("/", "Is a directory"),
+        ("/etc/passwd/secret", "Not a directory"),
+    ],
+)
+def test_a_file_that_can_not_be_read_is_refused_by_its_variable_alone(
+    environment: Set, name: str, path: str, why: str
+) -> None:
+    environment(**{f"{name}_FILE": path})
+    assert complaint() == f"{name}_FILE should be a file that can be read ({why})"
+
+
+def test_every_file_that_can_not_be_read_is_told_at_once(environment: Set) -> None:
+    environment(**{f"{name}_FILE": "/nowhere" for name in SECRETS})
+    assert [line.split()[0] for line in complaint().splitlines()] == [f"{name}_FILE" for name in SECRETS]
+
+
+@pytest.mark.parametrize("name", ["REDIS_URL", "DATABASE_URL"])
+def test_an_address_from_a_file_that_is_none_is_refused_with_both_names(
+    environment: Set, tmp_path: Path, name: str
+) -> None:
+    from_file(environment, tmp_path, name, f"mysql://u:{PASSWORD}@h/d")
+    text = complaint()
+    assert text.startswith(f"{name} (from {name}_FILE) should be ")
+    assert PASSWORD not in text
+
+
+def test_the_command_line_goes_before_a_file(environment: Set, tmp_path: Path) -> None:
+    from_file(environment, tmp_path, "DATABASE_URL", SECRETS["DATABASE_URL"])
+    assert load(database_url="sqlite:///other.db").database_url == "sqlite:///other.db"
+
+
+# Addresses as platforms set them
+
+FROM_PLATFORMS = [
+    # Heroku Key-Value Store, and what its older plans set.
+    (f"rediss://:{PASSWORD}@ec2-3-1-2-3.compute-1.amazonaws.com:12540", "", 12540, True),
+    (f"redis://:{PASSWORD}@ec2-3-1-2-3.compute-1.amazonaws.com:12539", "", 12539, False),
+    # Render: inside without a password, or by its instance's name; outside with TLS.
+    ("redis://red-abc0def:6379", "", 6379, False),
+    (f"redis://red-abc0def:{PASSWORD}@red-abc0def:6379", "red-abc0def", 6379, False),
+    (f"rediss://red-abc0def:{PASSWORD}@oregon-keyvalue.render.com:6379", "red-abc0def", 6379, True),
+    # Fly (Upstash), and Redis in a machine of one's own there, by IPv6.
+    (f"redis://default:{PASSWORD}@fly-app-redis.upstash.io:6379", "default", 6379, False),
+    (f"rediss://default:{PASSWORD}@fly-app-redis.upstash.io:6379", "default", 6379, True),
+    (f"redis://default:{PASSWORD}@top1.nearest.of.app-redis.internal:6379/0", "default", 6379, False),
+    # Railway, inside and by its proxy.
+    (f"redis://default:{PASSWORD}@redis.railway.internal:6379", "default", 6379, False),
+    (f"redis://default:{PASSWORD}@viaduct.proxy.rlwy.net:48931/", "default", 48931, False),
+]
+
+
+@pytest.mark.parametrize(("url", "username", "port", "by_tls"), FROM_PLATFORMS)
+def test_the_redis_url_of_a_platform_is_taken_as_it_comes(
+    environment: Set, url: str, username: str, port: int, by_tls: bool
+) -> None:
+    environment(REDIS_URL=url)
+    address = RedisAddress.parse(load().redis_url or "")
+    assert (address.kind, address.username, address.database) == ("server", username, 0)
+    assert address.password == (PASSWORD if PASSWORD in url else "")
+    assert [number for _, number in address.hosts] == [port]
+    # Nothing but the operator's word makes an unproven certificate good enough.
+    assert address.tls == (TlsOptions() if by_tls else None)
+    environment(PAIRING_REDIS_TLS_VERIFY="false" if by_tls else "")
+    assert load().redis_url == url
+
+
+@pytest.mark.parametrize(
+    ("spelt", "means"),
+    [("none", "none"), ("CERT_NONE", "none"), ("CERT_OPTIONAL", "optional"), ("CERT_REQUIRED", "required")],
+)
+def test_whether_a_certificate_is_looked_at_may_be_spelt_as_celery_spells_it(spelt: str, means: str) -> None:
+    address = RedisAddress.parse(f"rediss://:{PASSWORD}@host:6380?ssl_cert_reqs={spelt}")
+    assert address.tls
+    assert address.tls.verify == means
 
 
 # Together: what is insecure is refused (SECURITY.md, line 31)

@@ -29,6 +29,49 @@ def test_postgresql_is_found_where_libpq_would_find_it(url: str, hosts: list[tup
     assert address.url.startswith("postgresql://")
 
 
+@pytest.mark.parametrize(
+    ("url", "means"),
+    [
+        # Heroku Postgres: it takes TLS alone, which `prefer`, the default, finds.
+        (
+            f"postgres://u1:p{SECRET}@ec2-3-1-2-3.compute-1.amazonaws.com:5432/d1",
+            f"postgresql://u1:p{SECRET}@ec2-3-1-2-3.compute-1.amazonaws.com:5432/d1",
+        ),
+        # Render: inside without a port, outside with TLS.
+        (f"postgresql://u:{SECRET}@dpg-abc0def-a/d", f"postgresql://u:{SECRET}@dpg-abc0def-a/d"),
+        (
+            f"postgresql://u:{SECRET}@dpg-abc0def-a.oregon-postgres.render.com/d?sslmode=require",
+            f"postgresql://u:{SECRET}@dpg-abc0def-a.oregon-postgres.render.com/d?sslmode=require",
+        ),
+        # Fly: its own machines, and the managed service.
+        (
+            f"postgres://app:{SECRET}@app-db.flycast:5432/app?sslmode=disable",
+            f"postgresql://app:{SECRET}@app-db.flycast:5432/app?sslmode=disable",
+        ),
+        (
+            f"postgresql://fly-user:{SECRET}@pgbouncer.abc0def.flympg.net/fly-db",
+            f"postgresql://fly-user:{SECRET}@pgbouncer.abc0def.flympg.net/fly-db",
+        ),
+        # Railway, inside and by its proxy.
+        (
+            f"postgresql://postgres:{SECRET}@postgres.railway.internal:5432/railway",
+            f"postgresql://postgres:{SECRET}@postgres.railway.internal:5432/railway",
+        ),
+        (
+            f"postgresql://postgres:{SECRET}@viaduct.proxy.rlwy.net:48931/railway",
+            f"postgresql://postgres:{SECRET}@viaduct.proxy.rlwy.net:48931/railway",
+        ),
+        # As another program's URL has it.
+        (f"postgresql+psycopg2://u:{SECRET}@db/d", f"postgresql://u:{SECRET}@db/d"),
+        (f"postgres+asyncpg://u:{SECRET}@db/d?ssl=require", f"postgresql://u:{SECRET}@db/d?sslmode=require"),
+        (f"postgres://u:{SECRET}@db/d?ssl=true", f"postgresql://u:{SECRET}@db/d?sslmode=require"),
+        (f"postgres://u:{SECRET}@db/d?ssl=true&sslmode=disable", f"postgresql://u:{SECRET}@db/d?sslmode=disable"),
+    ],
+)
+def test_the_url_of_a_platform_or_of_another_program_is_taken_as_it_comes(url: str, means: str) -> None:
+    assert DatabaseAddress.parse(url).url == means
+
+
 def test_of_several_hosts_the_one_that_takes_writes_is_wanted_unless_the_url_says_otherwise() -> None:
     assert "target_session_attrs=read-write" in DatabaseAddress.parse("postgresql://one,two/pairing").url
     assert DatabaseAddress.parse("postgresql://one,two/p?target_session_attrs=any").url.endswith("=any")
@@ -65,6 +108,10 @@ def test_a_demand_that_the_driver_can_not_meet_is_refused_not_dropped() -> None:
         "postgresql://one,,two/pairing",
         "postgresql://[::1/pairing",
         "postgresql://db/pairing?sslmode",
+        "postgresql://db/pairing?ssl=yes",
+        "postgresql+://db/pairing",
+        "postgresql+asyncpg+other://db/pairing",
+        "postgresqlx://db/pairing",
     ],
 )
 def test_anything_else_is_refused_with_the_forms_that_are_understood(url: str) -> None:

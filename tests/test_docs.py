@@ -12,7 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from pairing_ws.app import create_app
-from pairing_ws.config.environment import environment_name, load
+from pairing_ws.config.environment import environment_name, file_variable, is_secret, load
 from pairing_ws.config.settings import Settings
 from pairing_ws.core.audit import EVENTS
 from pairing_ws.core.errors import Code
@@ -59,7 +59,8 @@ def test_the_settings_table_has_the_codes_names_defaults_and_words() -> None:
         if field.exclude:
             continue
         default = "" if field.default in ("", None, ()) else f"`{field.default}`"
-        expected.append([f"`{environment_name(name)}`", default, field.description])
+        names = f"`{environment_name(name)}`" + (f" or `{file_variable(name)}`" if is_secret(name) else "")
+        expected.append([names, default, field.description])
     assert [[cell.strip() for cell in row] for row in rows("scripts/deploy/README.md", "settings")] == expected
 
 

@@ -9,7 +9,8 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 _SQLITE = frozenset({"sqlite", "sqlite+aiosqlite"})
-_POSTGRESQL = frozenset({"postgres", "postgresql", "postgresql+asyncpg"})
+# After the plus stands the driver that SQLAlchemy would take, in URLs written for another program.
+_POSTGRESQL = re.compile(r"postgres(ql)?(\+[a-z0-9]+)?")
 _LOCATION = re.compile(r"(/.*|\[[^\[\]]+\]|[^:\[\]/]+)(?::([0-9]+))?")
 # Meant for libpq itself; the driver would hand them to the server, which refuses what it does not know.
 _FOR_LIBPQ = frozenset(
@@ -49,7 +50,7 @@ class DatabaseAddress:
             parts = urlsplit(url)
             if parts.scheme in _SQLITE:
                 return cls._of_sqlite(url)
-            if parts.scheme in _POSTGRESQL:
+            if _POSTGRESQL.fullmatch(parts.scheme):
                 return cls._of_postgresql(parts)
         except _Unsafe:
             raise
@@ -74,6 +75,10 @@ class DatabaseAddress:
         if parts.netloc.count("@") > 1 or "@" in parts.path or parts.fragment:
             raise ValueError
         query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+        if "ssl" in query:
+            # `true` is what libpq takes from JDBC; SQLAlchemy's URLs for asyncpg have the mode here.
+            ssl = query.pop("ssl")
+            query.setdefault("sslmode", "require" if ssl == "true" else ssl)
         if query.get("channel_binding") == "require":
             raise _Unsafe("asks for channel_binding=require, which its driver can't do; ask for sslmode=verify-full")
         if query.get("sslmode", "prefer") not in _SSL_MODES:

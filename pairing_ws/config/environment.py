@@ -1,11 +1,13 @@
-"""The environment: which variable sets what, and the settings of this process from them."""
+"""The environment: which variable sets what, by itself or by a file, and the settings of this process from them."""
 
 import os
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
 from pydantic import ValidationError
 
+from pairing_ws.config import secret_files
 from pairing_ws.config.settings import Settings
 from pairing_ws.config.values import NamedComplaint, SettingsError
 
@@ -17,11 +19,13 @@ def load(**overrides: Any) -> Settings:
     # An empty variable is as good as none, and capitals don't matter.
     variables = {name.upper(): value for name, value in os.environ.items() if value}
     given = {name: variables[variable] for name, variable in _variables().items() if variable in variables}
+    secrets = {name: variable for name, variable in _variables().items() if is_secret(name)}
+    from_files = secret_files.read(variables, secrets)
     _leave_foreign_home()
     try:
-        return Settings(**given | {name: value for name, value in overrides.items() if value is not None})
+        return Settings(**given | from_files | {name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
-        raise SettingsError("\n".join(_explain(each) for each in error.errors())) from None
+        raise SettingsError("\n".join(_explain(each, from_files) for each in error.errors())) from None
 
 
 def _leave_foreign_home() -> None:
@@ -38,7 +42,7 @@ def _leave_foreign_home() -> None:
 
 def unknown_variables() -> list[str]:
     """Variables that look like settings and are none: most likely misspelt."""
-    known = _variables().values()
+    known = {*_variables().values(), *(file_variable(name) for name in _variables() if is_secret(name))}
     return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
 
 
@@ -52,13 +56,27 @@ def environment_name(field: str) -> str:
     return alias if isinstance(alias, str) else f"{PREFIX}{field.upper()}"
 
 
-def _explain(error: Any) -> str:
+def is_secret(field: str) -> bool:
+    """Whether it is in no picture of the settings and no complaint, and may be given as a file: `file_variable`."""
+    return not Settings.model_fields[field].repr
+
+
+def file_variable(field: str) -> str:
+    """The variable that names a file with the field's value."""
+    return environment_name(field) + secret_files.SUFFIX
+
+
+def _explain(error: Any, from_files: Collection[str]) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
     if isinstance(error.get("ctx", {}).get("error"), NamedComplaint):
         return message
-    name = str(error["loc"][0]) if error["loc"] else "settings"
-    field = name if name not in Settings.model_fields else environment_name(name)
-    known = field if field.isupper() else f"{PREFIX}{field.upper()}"
-    # Redis and database addresses hold passwords.
-    given = "" if known.endswith(("_URL", "_KEYS")) else f" (it is {error.get('input')!r})"
-    return f"{known} {message[0].lower()}{message[1:]}{given}"
+    field = str(error["loc"][0]) if error["loc"] else "settings"
+    message = f"{message[0].lower()}{message[1:]}"
+    if field not in Settings.model_fields:
+        return f"{PREFIX}{field.upper()} {message}"
+    variable = environment_name(field)
+    if field in from_files:
+        return f"{variable} (from {file_variable(field)}) {message}"
+    # A public address may have a password in it, which is one of the things that are wrong with it.
+    is_shown = not is_secret(field) and not field.endswith("_url")
+    return f"{variable} {message}" + (f" (it is {error.get('input')!r})" if is_shown else "")

@@ -147,7 +147,8 @@ def _check(options: Iterable[str], kind: Kind, *, has_tls: bool) -> None:
 
 
 def _tls(options: dict[str, str]) -> TlsOptions:
-    verify = options.get("ssl_cert_reqs", "required")
+    # CERT_NONE is how Celery and Python itself spell it.
+    verify = options.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
     if verify not in ("none", "optional", "required"):
         raise _Complaint("has an ssl_cert_reqs other than none, optional or required")
     return TlsOptions(

@@ -26,8 +26,13 @@ from pairing_ws.config.values import (
 
 def _plain(name: str, default: Any, description: str) -> Any:
     """A setting without our prefix, for platforms set it under this very name."""
-    # Redis and database addresses hold passwords: they are in no picture of the settings.
-    return Field(default, validation_alias=name, description=description, repr=not name.endswith("_URL"))
+    return Field(default, validation_alias=name, description=description)
+
+
+def _secret(default: Any, description: str, name: str | None = None) -> Any:
+    """A setting that holds a password or a key: in no picture of the settings, no complaint quotes it, and it may be
+    given as a file (`environment.is_secret`)."""
+    return Field(default, validation_alias=name, description=description, repr=False)
 
 
 # Of a process that has many descriptors; one that has few leaves a third of them, and a quarter of its connections.
@@ -40,15 +45,15 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(populate_by_name=True, extra="forbid", frozen=True)
 
-    redis_url: RedisUrl | None = _plain(
-        "REDIS_URL",
+    redis_url: RedisUrl | None = _secret(
         None,
         "Redis for pairings, pushes and limits (`redis://…`, or see below); without it: process memory, one worker",
+        "REDIS_URL",
     )
-    database_url: DatabaseUrl = _plain(
-        "DATABASE_URL",
+    database_url: DatabaseUrl = _secret(
         "sqlite:///pairing.db",
         "accounts, in SQLite (`sqlite:///file`) or PostgreSQL (`postgresql://…`, see below)",
+        "DATABASE_URL",
     )
     port: Port = _plain("PORT", 8000, "the port `serve` listens on")
     workers: int = _plain("WEB_CONCURRENCY", 1, "worker processes; more than one needs `REDIS_URL`")
@@ -117,10 +122,8 @@ class Settings(BaseModel):
     signing_key_file: Path = Field(
         Path("pairing-keys.json"), description="signing keys, made on first start, shared by all processes"
     )
-    signing_keys: str | None = Field(
-        None,
-        repr=False,
-        description="the same keys as a value (`pairing-ws keys make` prints one), in place of the file",
+    signing_keys: str | None = _secret(
+        None, "the same keys as a value (`pairing-ws keys make` prints one), in place of the file"
     )
     allowed_origins: Origins = Field(
         (),

@@ -174,7 +174,7 @@ CLI = [sys.executable, "-m", "pairing_ws"]
 
 def clean_environment() -> dict[str, str]:
     """This process's environment without settings that would leak into a server under test."""
-    names = ("REDIS_URL", "DATABASE_URL", "PORT", "WEB_CONCURRENCY")
+    names = ("REDIS_URL", "REDIS_URL_FILE", "DATABASE_URL", "DATABASE_URL_FILE", "PORT", "WEB_CONCURRENCY")
     kept = {name: value for name, value in os.environ.items() if name not in names and not name.startswith("PAIRING_")}
     return kept | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
 
@@ -199,6 +199,16 @@ def said(server: Server, event: str) -> list[dict[str, Any]]:
     """What the server has logged of that event."""
     lines = [json.loads(line) for line in server.log_text().splitlines() if line.startswith("{")]
     return [line for line in lines if line["event"] == event]
+
+
+def answers(host: str, port: int, path: str = "/readyz") -> int:
+    """The status, or 0 if nobody listens there."""
+    with closing(http.client.HTTPConnection(host, port, timeout=5)) as connection:
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return 0
 
 
 def wait_for(condition: object, what: str, within: float = STARTS_WITHIN) -> None:
