@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from pairing_ws.adapters.jwt.key_file import MADE_HERE
 from tests.support.command_line import Run
 from tests.support.postgres import Postgres, execute
 from tests.support.servers import CLI, RedisServer, clean_environment, run_cli, running
@@ -477,6 +478,8 @@ def test_what_a_server_would_refuse_of_its_postgresql_a_doctor_refuses(run: Run,
     name = urlsplit(url).path[1:]
     guest = url.replace(f"//{urlsplit(url).username}", "//pairing_guest")
     execute(url, "CREATE ROLE pairing_guest LOGIN")
+    # Else the first start would say, in a line of its own, that it has made some.
+    run("keys", "rotate")
     try:
         refused_by_both(run, "may not make tables", DATABASE_URL=guest)
         # Nothing is left to be made: it is the first login that would be refused.
@@ -491,6 +494,15 @@ def test_what_a_server_would_refuse_of_its_postgresql_a_doctor_refuses(run: Run,
     finally:
         postgres_server.drop(url)
         execute(postgres_server.url("postgres"), "DROP ROLE pairing_guest")
+
+
+def test_a_doctor_warns_of_keys_on_this_disk_alone_before_they_are_made(run: Run, on_postgres: str) -> None:
+    missing = run("doctor", DATABASE_URL=on_postgres)
+    assert (missing.code, f"warning  {MADE_HERE}" in missing.out) == (0, True)
+    value = run("keys", "make").out.strip()
+    assert MADE_HERE not in run("doctor", DATABASE_URL=on_postgres, PAIRING_SIGNING_KEYS=value).out
+    # Accounts on the same disk are gone with the keys.
+    assert MADE_HERE not in run("doctor").out
 
 
 def test_a_doctor_says_that_the_port_is_taken(run: Run) -> None:

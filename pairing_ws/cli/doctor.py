@@ -59,6 +59,8 @@ def doctor() -> None:
             settings = settings.model_copy(update={"signing_keys": keys.text().decode()})
         else:
             bad |= _can_not_be_made(settings.signing_key_file)
+            if key_file.made_here_alone(settings):
+                print(f"warning  {key_file.MADE_HERE}")
             settings = settings.model_copy(update={"signing_key_file": Path(scratch) / "keys.json"})
         file = DatabaseAddress.parse(settings.database_url).file
         if file and not file.exists():

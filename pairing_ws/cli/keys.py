@@ -30,7 +30,7 @@ def list_keys() -> None:
 
 @signing_keys.command()
 def make() -> None:
-    """Print new keys as a value for PAIRING_SIGNING_KEYS. Keep it secret."""
+    """Print new keys as a value for PAIRING_SIGNING_KEYS, or for its file. Keep it secret."""
     print(KeySet.new(system_clock).text().decode())
 
 
@@ -73,7 +73,8 @@ def _change_keys(change: Callable[[KeySet], KeySet]) -> tuple[str, str | None]:
     settings = command_settings()
     if settings.signing_keys:
         print(change(_key_set(settings)).text().decode())
-        print("Nothing has changed yet: set PAIRING_SIGNING_KEYS to this, and restart all servers.", file=sys.stderr)
+        where = "PAIRING_SIGNING_KEYS, or its file,"
+        print(f"Nothing has changed yet: set {where} to this, and restart all servers.", file=sys.stderr)
         raise SystemExit(0)
     key_file.make_key_file(settings.signing_key_file, system_clock)
     keys = key_file.change_key_file(settings.signing_key_file, change)

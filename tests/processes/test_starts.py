@@ -2,7 +2,6 @@
 early signal, a full disk, another server on the same database."""
 
 import asyncio
-import http.client
 import os
 import signal
 import socket
@@ -18,23 +17,13 @@ import pytest
 
 from pairing_ws.adapters.sql.database import migrate
 from tests.support.postgres import Postgres
-from tests.support.servers import CLI, RedisServer, Server, clean_environment, free_port, running, wait_for
+from tests.support.servers import CLI, RedisServer, Server, answers, clean_environment, free_port, running, wait_for
 
 SHARED = "server.shares_database"
 
 
 def start(folder: Path, *options: str, **how: object) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([*CLI, "serve", *options], cwd=folder, env=clean_environment(), **how)  # type: ignore[call-overload, no-any-return]
-
-
-def answers(host: str, port: int, path: str = "/readyz") -> int:
-    """The status, or 0 if nobody listens there."""
-    with closing(http.client.HTTPConnection(host, port, timeout=5)) as connection:
-        try:
-            connection.request("GET", path)
-            return connection.getresponse().status
-        except (OSError, http.client.HTTPException):
-            return 0
 
 
 # SQLite

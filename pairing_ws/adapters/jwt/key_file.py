@@ -15,11 +15,18 @@ import structlog
 
 from pairing_ws.adapters.audit_log import audit
 from pairing_ws.adapters.jwt.key_set import KeyFileError, KeySet
+from pairing_ws.config.database_url import DatabaseAddress
 from pairing_ws.config.settings import Settings
 from pairing_ws.core.clock import Clock
 
 # What file systems without hard links say: SMB, FUSE, exFAT.
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
+# What makes platforms without a lasting disk work; they have no `pairing-ws`, which their lock does not install.
+AS_A_VALUE = "set PAIRING_SIGNING_KEYS to what `python -m pairing_ws keys make` prints"
+MADE_HERE = (
+    "accounts are in PostgreSQL, and the signing keys on this disk alone: if it does not last, or other servers have"
+    f" disks of their own, authKeys are refused after a restart or by another server; then {AS_A_VALUE}"
+)
 # How long another process may take to fill the file that it has just made.
 _FILLED_SECONDS = 2.0
 
@@ -37,7 +44,7 @@ def make_key_file(path: Path, clock: Clock, link: Link = os.link) -> None:
         while not path.stat().st_size and time.monotonic() < end:
             time.sleep(0.02)
     except OSError as error:
-        raise KeyFileError(f"{path} can't be made: {error.strerror}") from error
+        raise KeyFileError(f"{path} can't be made: {error.strerror}; or {AS_A_VALUE}") from error
 
 
 def change_key_file(path: Path, change: Callable[[KeySet], KeySet]) -> KeySet:
@@ -151,9 +158,17 @@ def signing_keys(settings: Settings, clock: Clock) -> Path | KeySet:
     make_key_file(path, clock)
     if missing:
         audit("key.created", file=str(path))
+        if made_here_alone(settings):
+            log.warning("keys.made_here", file=str(path), hint=MADE_HERE)
     elif not read_key_file(path).rsa_keys:
         _add_rsa_key(path, clock)
     return path
+
+
+def made_here_alone(settings: Settings) -> bool:
+    """Whether a key file that is missing may go missing again while what it signed for stays: each start of a platform
+    without a lasting disk begins without one."""
+    return DatabaseAddress.parse(settings.database_url).file is None
 
 
 def _add_rsa_key(path: Path, clock: Clock) -> None:

@@ -144,7 +144,10 @@ async def open_connection(address: Address, login: Login) -> RequestConnection:
     except TimeoutError:
         raise TimeoutError(f"no connection to {name_of(address)} in time") from None
     except OSError as error:
-        raise ConnectionLost(f"no connection to {name_of(address)}: {error.strerror or error}") from error
+        # Platforms sign their own, which nothing on this machine vouches for.
+        unknown = isinstance(error, ssl.SSLCertVerificationError)
+        hint = "; see PAIRING_REDIS_CA_FILE and PAIRING_REDIS_TLS_VERIFY" if unknown else ""
+        raise ConnectionLost(f"no connection to {name_of(address)}: {error.strerror or error}{hint}") from error
     try:
         if not isinstance(address, str):
             _keep_alive(connection.transport.get_extra_info("socket"))
