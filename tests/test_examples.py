@@ -103,7 +103,8 @@ async def until_it_listens(url: str) -> None:
 
 
 async def test_the_way_from_nothing_to_a_stock_application_ends_in_a_login(shell: Shell, phone: Phone) -> None:
-    _, register, run, _ = blocks("examples/web_app/README.md", "sh")
+    # The first makes the clone's environment, and runs the server.
+    _, register, run, for_grafana = blocks("examples/web_app/README.md", "sh")
     port = str(free_port())
     await shell.run(register.replace("3000", port))
     await shell.run(f"{run.strip()} {port} &")
@@ -121,6 +122,7 @@ async def test_the_way_from_nothing_to_a_stock_application_ends_in_a_login(shell
         assert "Hello" not in (await browser.get("/")).text
         refused = await browser.get("/callback?error=access_denied")
         assert (refused.status_code, "access_denied" in refused.text) == (400, True)
+    assert "[auth.generic_oauth]" in await shell.run(for_grafana)
 
 
 async def test_a_device_without_a_browser_is_let_in_by_the_commands_of_its_page(
