@@ -1,5 +1,6 @@
 // The page `/oauth/authorize`: logs a person in for an application, asks what it may have, and goes back to it.
 
+import { picture } from './application.js';
 import { offerCodes } from './code-board.js';
 import { drawProblem, enter, showUser } from './log-in.js';
 import { authorize, listPasskeys, retryTransient } from './pairing.js';
@@ -18,6 +19,10 @@ const { client = '', host = '', started: atFirst } = document.body.dataset;
 let started = atFirst;
 const theClient = () => h('bdi', { translate: 'no' }, client);
 const theHost = () => h('bdi', { translate: 'no' }, host);
+
+// The image that came with the page can't tell whether it arrives.
+const logo = /** @type {HTMLImageElement | null} */ (document.querySelector('.client img'));
+logo?.replaceWith(picture(client, logo.src));
 
 const logIn = () => offerCodes({ stay: true });
 enter({ loggedIn: goOn, loggedOut: logIn, confirmed: goOn });

@@ -136,6 +136,13 @@ async def test_a_phone_that_is_logged_in_needs_one_press_on_one_screen(
     assert "code" in await answer_at(page)
 
 
+async def test_a_logo_that_does_not_come_leaves_the_first_letter(laptop: Device, server: Server) -> None:
+    shop = await register(server.folder, logo_uri="https://nowhere.invalid/logo.png")
+    page = await sent_by(shop, laptop)
+    await expect(page.locator(".client span.logo")).to_have_text("T")
+    await expect(page.locator(".client img")).to_have_count(0)
+
+
 async def test_a_small_screen_shows_who_asks_and_a_code_that_leads_nowhere_else(
     new_device: NewDevice, shop: Application
 ) -> None:
