@@ -219,7 +219,7 @@ def build(
         authorizations,
         logouts,
         oauth,
-        Clients(clients, client_tokens, clock, random, audit),
+        Clients(clients, client_tokens, settings.public_url, clock, random, audit),
         Apps(grants, clients, account_service.devices, account_service.announce, clock),
         proofs,
         settings.proxies,

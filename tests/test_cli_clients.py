@@ -160,6 +160,10 @@ WEB = "it has to begin with https://, or with http://127.0.0.1 for this machine"
         (["--logo-uri", "http://127.0.0.1/l.png"], "logo 'http://127.0.0.1/l.png': it has to begin with https://"),
         (["--scope", "admin"], f"scope 'admin' is not known here; known are: {', '.join(KNOWN)}"),
         (["--public"], "a public client needs a redirect URI or the device grant: nobody could log in"),
+        (
+            ["--audience", "http://localhost:8000"],
+            "the audience 'http://localhost:8000' is this server's own, that of people's devices",
+        ),
         (["--audience", "a b"], "an audience is up to 2048 printable ASCII characters without spaces"),
     ],
 )

@@ -49,13 +49,23 @@ class WithSecret(NamedTuple):
 
 
 class Clients:
-    """A client is looked up by its id, or by its name if no other has the same. Raises NOT_FOUND."""
+    """A client is looked up by its id, or by its name if no other has the same. Raises NOT_FOUND.
+
+    `issuer` is the public address.
+    """
 
     def __init__(
-        self, store: ClientStore, tokens: ClientTokens, clock: Clock, random: codes.RandomBytes, audit: Audit
+        self,
+        store: ClientStore,
+        tokens: ClientTokens,
+        issuer: str,
+        clock: Clock,
+        random: codes.RandomBytes,
+        audit: Audit,
     ) -> None:
         self._store = store
         self._tokens = tokens
+        self._issuer = issuer
         self._clock = clock
         self._random = random
         self._audit = audit
@@ -78,7 +88,7 @@ class Clients:
             scopes=registration.scopes(wanted.scopes),
             id_token_alg=self._algorithm(wanted.id_token_alg),
             access_token_alg=self._algorithm(wanted.access_token_alg),
-            audience=registration.audience(wanted.audience),
+            audience=registration.audience(wanted.audience, self._issuer),
             origins=registration.origins(wanted.origins),
             logo_uri=registration.logo(wanted.logo_uri),
             trusted=wanted.trusted,

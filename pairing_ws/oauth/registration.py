@@ -88,7 +88,10 @@ def scopes(given: Iterable[str]) -> tuple[str, ...]:
     return found
 
 
-def audience(given: str) -> str:
+def audience(given: str, issuer: str) -> str:
+    """Not the issuer: that is the `aud` of authKeys, by which resource servers tell the two apart."""
+    if given == issuer:
+        raise _refused(f"the audience {given!r} is this server's own, that of people's devices")
     if len(given) > MAX_URI or not (given.isascii() and given.isprintable()) or " " in given:
         raise _refused(f"an audience is up to {MAX_URI} printable ASCII characters without spaces")
     return given
