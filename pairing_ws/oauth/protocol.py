@@ -15,7 +15,7 @@ from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 from authlib.oauth2.rfc8628 import DEVICE_CODE_GRANT_TYPE, DeviceCodeGrant
 
-from pairing_ws.oauth.errors import OAuthError
+from pairing_ws.oauth.errors import OAuthError, invalid_grant
 from pairing_ws.oauth.ports import AuthorizationCode, Grant
 from pairing_ws.oauth.protocol_records import (
     ClientRecord,
@@ -60,8 +60,12 @@ class _CodeGrant(_Intent, AuthorizationCodeGrant):
 class _RefreshGrant(_Intent, RefreshTokenGrant):
     INCLUDE_NEW_REFRESH_TOKEN = True
 
-    def authenticate_refresh_token(self, refresh_token: str) -> RefreshTokenRecord | None:
-        return self.request.found
+    def authenticate_refresh_token(self, refresh_token: str) -> RefreshTokenRecord:
+        found = self.request.found
+        if found is None or not found.check_client(self.request.client):
+            # Authlib would refuse it without a word of why.
+            raise invalid_grant("the refresh token is unknown, or was issued to another client")
+        return found
 
     def authenticate_user(self, refresh_token: RefreshTokenRecord) -> str:
         return refresh_token.record.user.id

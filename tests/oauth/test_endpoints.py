@@ -24,6 +24,8 @@ def error(answer: httpx2.Response) -> tuple[int, str]:
     assert answer.headers["cache-control"] == "no-store"
     document = answer.json()
     assert set(document) == {"error", "error_description"}
+    # RFC 6749, section 5.2: one character at least.
+    assert document["error_description"]
     assert document["error_description"].isascii()
     return answer.status_code, document["error"]
 
