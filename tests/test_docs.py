@@ -81,6 +81,19 @@ def test_the_table_of_calls_has_those_of_the_code() -> None:
     ]
 
 
+def test_the_way_over_from_j_framework_names_calls_and_statuses_that_are_there() -> None:
+    _, _, guide = (ROOT / "pairing_ws/web/README.md").read_text().partition("\n## Coming from J Framework")
+    ours = [row.split(" | ")[1] for row in guide.splitlines() if row.startswith("| ") and " | " in row]
+    called = set(re.findall(r"`((?:GET|POST|DELETE) [^`]*)`", " ".join(ours)))
+    assert called
+    assert called <= {f"{call.method} {call.path}" for call in CALLS}
+    _, _, statuses = guide.partition("**Statuses.**")
+    table = [row.split(" | ")[1] for row in statuses.splitlines() if row.startswith("| ")]
+    assert set(re.findall(r"`([a-z]+)`", " ".join(table))) == {str(status) for status in Status}
+    # The codes of errors that it names.
+    assert set(re.findall(r"409 `(\w+)`", guide)) <= {str(code) for code in Code}
+
+
 def test_the_table_of_security_events_has_those_of_the_code() -> None:
     assert rows("scripts/deploy/README.md", "audit") == [[f"`{name}`", text] for name, text in EVENTS.items()]
 
