@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from pairing_ws.accounts import ended
+from pairing_ws.accounts.ended import Revoked
 from pairing_ws.accounts.ports import AccountStore, Activity, Session
 from pairing_ws.accounts.session_cache import SessionCache
 from pairing_ws.core.audit import Audit
@@ -39,10 +41,11 @@ class Announcements:
             self._cache.forget(user_id)
         await self._bus.publish(account_channel(user_id))
 
-    async def ended(self, session: Session, device_ids: Sequence[str]) -> None:
-        """These devices of the session's account were logged out."""
+    async def ended(self, session: Session, revoked: Revoked, ip: str) -> None:
+        """This has ended in the session's account."""
+        ended.report(self._audit, revoked.grants, ip)
         # At once: where Redis hangs, each takes seconds to give up.
-        await asyncio.gather(self.changed(session.user.id), self.devices_ended(device_ids))
+        await asyncio.gather(self.changed(session.user.id), self.devices_ended(revoked.devices))
 
     def push(self, event: str, user_id: str, device_id: str, *, exclude: str) -> None:
         """Tell the account's devices outside their sockets, all but the one that came, or that did it."""

@@ -97,7 +97,7 @@ class Devices:
         if descendants or not own:
             self.refuse_quarantined(session)
         line = self._announce.line(session, "device.revoked", ip, by_name=None if own else session.device.name)
-        ended = await self._store.revoke(
+        revoked = await self._store.revoke(
             session.user.id,
             device_id,
             line.at,
@@ -106,22 +106,22 @@ class Devices:
             descendants=descendants,
             passkeys=descendants or not self._policy.step_up,
         )
-        if ended is None:
+        if revoked is None:
             raise no_such_device()
-        if ended or descendants:
-            self._announce.audit(line.event, session, ip, revoked=device_id, sessions_of=len(ended))
-        await self._announce.ended(session, ended)
-        if ended and not own:
+        if revoked.devices or descendants:
+            self._announce.audit(line.event, session, ip, revoked=device_id, sessions_of=len(revoked.devices))
+        await self._announce.ended(session, revoked, ip)
+        if revoked.devices and not own:
             self._announce.push("device.revoked", session.user.id, device_id, exclude=session.device.id)
 
     async def revoke_others(self, session: Session, ip: str) -> int:
         """End every other device of the account; how many that were."""
         self.refuse_quarantined(session)
         line = self._announce.line(session, "device.revoked_others", ip)
-        ended = await self._store.revoke_others(session.user.id, session.device.id, line.at, line)
-        self._announce.audit(line.event, session, ip, sessions_of=len(ended))
-        await self._announce.ended(session, ended)
-        return len(ended)
+        revoked = await self._store.revoke_others(session.user.id, session.device.id, line.at, line)
+        self._announce.audit(line.event, session, ip, sessions_of=len(revoked.devices))
+        await self._announce.ended(session, revoked, ip)
+        return len(revoked.devices)
 
     def refuse_quarantined(self, session: Session) -> None:
         """Raises DEVICE_QUARANTINED while a device that has just been let in must keep still."""

@@ -1,5 +1,6 @@
 """How a session begins: by a pairing that was approved, or by an invite."""
 
+from pairing_ws.accounts import ended
 from pairing_ws.accounts import refresh_keys as keys
 from pairing_ws.accounts.announcements import Announcements
 from pairing_ws.accounts.key_pairs import KeyPairIssuer
@@ -171,6 +172,7 @@ class Logins:
             await self._announce.changed(user_id, forget=started.ended_older)
             if started.ended_older:
                 self._audit("session.replaced", account=user_id, session=session_id, device=device_id, ip=device.ip)
+                ended.report(self._audit, started.ended_grants, device.ip)
                 # What the device's older session could still approve; the new one has had no time to make any.
                 await self._announce.devices_ended([device_id])
             self._announce.push("device.added", user_id, device_id, exclude=device_id)

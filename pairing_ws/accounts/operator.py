@@ -1,10 +1,11 @@
 """What the operator does with accounts, by the command line or an embedding app; and what this asks of its store."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from pairing_ws.accounts import names
+from pairing_ws.accounts import ended, names
 from pairing_ws.accounts.announcements import Announcements
+from pairing_ws.accounts.ended import EndedGrant
 from pairing_ws.accounts.ports import Account, AccountStore, Invite, User
 from pairing_ws.accounts.refusals import no_such_user
 from pairing_ws.accounts.types import NewInvite
@@ -14,6 +15,13 @@ from pairing_ws.core.clock import Clock, iso
 from pairing_ws.core.errors import Code, Refused
 
 INVITE_MS = 15 * 60_000
+
+
+class ChangedUser(NamedTuple):
+    """A user as stored, or as it was, and the grants of applications that ended."""
+
+    user: User
+    grants: Sequence[EndedGrant]
 
 
 class UserStore(Protocol):
@@ -36,12 +44,12 @@ class UserStore(Protocol):
         """Change these fields of its `Profile` as `profiles.changed` does, and raise what it does; the account as
         stored, None if there is none of that name."""
 
-    async def lock(self, username: str, at: int | None) -> User | None:
-        """Lock the account at that time, or unlock it (None); the user as stored, None if there is none of that name.
+    async def lock(self, username: str, at: int | None) -> ChangedUser | None:
+        """Lock the account at that time, or unlock it (None). None if there is none of that name.
         Its sessions stay: a locked account has none that is taken for alive. What applications were granted ends."""
 
-    async def delete_user(self, username: str, at: int) -> User | None:
-        """Delete the account with all that belongs to it; who it was, None if there is none of that name."""
+    async def delete_user(self, username: str, at: int) -> ChangedUser | None:
+        """Delete the account with all that belongs to it. None if there is none of that name."""
 
 
 class Operator:
@@ -118,11 +126,12 @@ class Operator:
         self._audit("account.deleted", account=user.id, username=user.username)
         return user
 
-    async def _changed_user(self, user: User | None) -> User:
-        if user is None:
+    async def _changed_user(self, changed: ChangedUser | None) -> User:
+        if changed is None:
             raise no_such_user()
-        await self._announce.changed(user.id)
-        return user
+        ended.report(self._audit, changed.grants)
+        await self._announce.changed(changed.user.id)
+        return changed.user
 
     async def tidy(self) -> None:
         await self._store.tidy(self._clock())

@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from pairing_ws.accounts.ended import EndedGrant, Revoked
 from pairing_ws.core.devices import NewDevice
 
 
@@ -69,11 +70,13 @@ class NewSession(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StartedSession(NamedTuple):
-    """A session that has started: its account, its device as stored, whether older sessions of that device ended."""
+    """A session that has started: its account, its device as stored, whether older sessions of that device ended, and
+    the grants that needed those."""
 
     user: User
     device: Device
     ended_older: bool
+    ended_grants: Sequence[EndedGrant]
 
 
 class Retired(msgspec.Struct, frozen=True):
@@ -231,9 +234,9 @@ class AccountStore(Protocol):
         """Erase the repeatable answer that holds this refresh key, for one of its keys has been used, and store
         `retired`. Nothing changes if it was erased before."""
 
-    async def end_session(self, session_id: str, at: int, activity: Activity) -> None:
-        """End it for the reason in `activity.event`, drop its device's push address and write the line. Nothing changes
-        if it has ended before."""
+    async def end_session(self, session_id: str, at: int, activity: Activity) -> Sequence[EndedGrant]:
+        """End it for the reason in `activity.event`, drop its device's push address and write the line; the grants that
+        ended along. Nothing changes if it has ended before."""
 
     async def devices(self, user_id: str, now: int) -> Sequence[Device]:
         """The devices with a live session, oldest first."""
@@ -266,8 +269,8 @@ class AccountStore(Protocol):
         by: str,
         descendants: bool,
         passkeys: bool,
-    ) -> Sequence[str] | None:
-        """Log a device out: end its session, drop its push address. The ids of the devices that this ended.
+    ) -> Revoked | None:
+        """Log a device out: end its session, drop its push address; what this ended.
 
         With `descendants` also every device that it let in, directly or not, at any of their logins, but not the one
         that asks (`by`); then it may have left itself. None if the account has no such device. Each device that it let
@@ -280,7 +283,7 @@ class AccountStore(Protocol):
     async def descendants(self, user_id: str) -> Mapping[str, Set[str]]:
         """Of each device that ever let others in: which `revoke` would mean by its descendants, itself among them."""
 
-    async def revoke_others(self, user_id: str, except_device: str, at: int, activity: Activity) -> Sequence[str]:
+    async def revoke_others(self, user_id: str, except_device: str, at: int, activity: Activity) -> Revoked:
         """Log out all devices of the account but one."""
 
     async def activity(

@@ -6,6 +6,7 @@ import msgspec
 
 from pairing_ws.accounts import refresh_keys as keys
 from pairing_ws.accounts.announcements import Announcements, account_channel
+from pairing_ws.accounts.ended import Revoked
 from pairing_ws.accounts.key_pairs import KeyPairIssuer
 from pairing_ws.accounts.monitor import SessionMonitor
 from pairing_ws.accounts.ports import AccountStore, Claims, Rotation, Session, Tokens
@@ -210,9 +211,9 @@ class Sessions:
         await self._end(session, "session.logged_out", ip, self._clock())
 
     async def _end(self, session: Session, event: str, ip: str, now: int) -> None:
-        await self._store.end_session(session.id, now, self._announce.line(session, event, ip))
+        grants = await self._store.end_session(session.id, now, self._announce.line(session, event, ip))
         self._announce.audit(event, session, ip)
-        await self._announce.ended(session, [session.device.id])
+        await self._announce.ended(session, Revoked([session.device.id], grants), ip)
 
     async def look_for_ended_sessions(self) -> None:
         """See `monitor.SessionMonitor.look`."""

@@ -29,7 +29,9 @@ EVENTS: Mapping[str, str] = {
     "passkey.removed": "a passkey was removed",
     "grant.started": "an application got its first tokens: `client`, for the account, with `scopes`",
     "grant.refreshed": "an application renewed its tokens (level `debug`)",
-    "grant.ended": "an application lost its access: it or a person `revoked` it, or a code or token was `reused`",
+    "grant.ended": "an application, `client`, lost its access `grant`: `why` is `revoked` (by it or a person),"
+    " `logged_out`, `replaced` (its login by another one), `device_revoked`, `key_reused`, `reused` (a code or token),"
+    " `limit` (of an account's apps), `locked`, `deleted` (the account) or `client_removed`",
     "authorization.granted": "an application got a code for this account, by a person's word or a remembered consent",
     "consent.given": "a person let an application have what `scopes` says",
     "consent.refused": "a person refused an application",

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from pairing_ws.accounts import ended
 from pairing_ws.accounts import refresh_keys as keys
 from pairing_ws.core import codes
 from pairing_ws.core.audit import Audit
@@ -152,6 +153,7 @@ class Beginnings:
             device=grant.device_id,
             ip=request.ip,
         )
+        ended.report(self._audit, begun.ended, request.ip)
         await self._changed(account.user.id)
         return tokens
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from pairing_ws.accounts import ended
 from pairing_ws.core import codes
 from pairing_ws.core.audit import Audit
 from pairing_ws.core.clock import Clock
@@ -132,9 +133,11 @@ class Clients:
     async def remove(self, id_or_name: str) -> Client:
         """With all that it was granted; it is told so."""
         client = await self.find(id_or_name)
-        if not await self._store.remove(client.id, self._clock()):
+        grants = await self._store.remove(client.id, self._clock())
+        if grants is None:
             raise Refused(Code.NOT_FOUND, "no such client")
         self._audit("client.removed", client=client.id, client_name=client.name)
+        ended.report(self._audit, grants)
         return client
 
     def _algorithm(self, wanted: Algorithm | None) -> Algorithm:

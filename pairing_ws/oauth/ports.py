@@ -3,10 +3,11 @@ unless a name ends in `_time` (seconds, as in a JWT)."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from pairing_ws.accounts.ended import EndedGrant
 from pairing_ws.accounts.ports import Account, Activity, Retired, User
 
 
@@ -142,6 +143,13 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
         return self.ended_at is None and self.user.locked_at is None and now < until
 
 
+class StartedGrant(NamedTuple):
+    """`ended`: those that were used longest ago, where the account had too many."""
+
+    grant: Grant
+    ended: Sequence[EndedGrant]
+
+
 class GrantRotation(msgspec.Struct, frozen=True, kw_only=True):
     """What a refresh changes in a grant, if `old_hash` is still its current token's. `key_thumbprint`: what the grant
     is bound to from now on."""
@@ -186,8 +194,8 @@ class ClientStore(Protocol):
     async def replace(self, client: Client) -> bool:
         """Store it as it is now; False if there is none of its id."""
 
-    async def remove(self, client_id: str, at: int) -> bool:
-        """Delete it; its grants end, and it is told so."""
+    async def remove(self, client_id: str, at: int) -> Sequence[EndedGrant] | None:
+        """Delete it; its grants, which end, and it is told so. None if there is none of its id."""
 
 
 class GrantStore(Protocol):
@@ -198,7 +206,7 @@ class GrantStore(Protocol):
     in the account store's logging out, revoking, locking and deleting.
     """
 
-    async def begin(self, grant: NewGrant, limit: int) -> Grant | None:
+    async def begin(self, grant: NewGrant, limit: int) -> StartedGrant | None:
         """Store it, and write `app.added` into the activity. None, with nothing changed, if one of
         that origin exists: of many callers at once one gets it.
 

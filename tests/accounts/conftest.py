@@ -58,6 +58,8 @@ class World:
     policy: Policy
     tokens: AuthKeys
     bus: MemoryBus = field(default_factory=MemoryBus)
+    # What the audit log was told: event, facts.
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def another(self, **policy: Any) -> "World":
         """Another process: its own caches, and perhaps other settings."""
@@ -92,12 +94,16 @@ class World:
 
 def world(database: Database, tokens: AuthKeys, clock: FakeClock, policy: Policy) -> World:
     store, bus, ended = SqlAccounts(database), MemoryBus(), list[str]()
+    events: list[tuple[str, dict[str, Any]]] = []
 
     async def devices_ended(device_ids: Sequence[str]) -> None:
         ended.extend(device_ids)
 
     async def session_ended(approver: Approver) -> None:
         ended.append(approver.session_id)
+
+    def audit(event: str, /, **facts: str | int | None) -> None:
+        events.append((event, facts))
 
     monitor = SessionMonitor(store, clock, session_ended, policy.refresh_key)
     accounts = AccountService(
@@ -112,8 +118,9 @@ def world(database: Database, tokens: AuthKeys, clock: FakeClock, policy: Policy
         secrets.token_bytes,
         devices_ended,
         monitor,
+        audit,
     )
-    return World(database, store, accounts, clock, ended, policy, tokens, bus)
+    return World(database, store, accounts, clock, ended, policy, tokens, bus, events)
 
 
 @pytest.fixture(scope="session")

@@ -113,7 +113,7 @@ async def test_accounts_whose_names_differ_in_case_alone_all_stay_and_are_named(
         for name in names:
             locked = await store.lock(name, 7)
             assert locked is not None
-            assert locked.id == f"id-{name}"
+            assert locked.user.id == f"id-{name}"
         with pytest.raises(Refused, match="several accounts have that name, write it as one of them: 'ALICE', 'Alice'"):
             await store.lock("aLiCe", None)
         assert (await store.lock("BOB", None)) is not None
@@ -124,7 +124,7 @@ async def test_accounts_whose_names_differ_in_case_alone_all_stay_and_are_named(
         await store.delete_user("ALICE", 8)
         left = await store.lock("Alice", None)
         assert left is not None
-        assert left.id == "id-alice"
+        assert left.user.id == "id-alice"
     finally:
         await database.close()
 

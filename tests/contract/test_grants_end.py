@@ -1,14 +1,15 @@
 """Whatever ends a login or an account ends what came of it, and owes its applications a logout: on both databases."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
 import pytest
 
+from pairing_ws.accounts.ended import EndedGrant, Revoked
 from pairing_ws.accounts.ports import Activity
 from pairing_ws.adapters.sql.database import open_database
 from pairing_ws.core.errors import Code, Refused
-from pairing_ws.oauth.ports import Grant
+from pairing_ws.oauth.ports import Grant, StartedGrant
 from tests.support.oauth_stores import Login, Stores
 
 
@@ -39,19 +40,21 @@ async def whys(here: Stores, *apps: tuple[Grant, Grant]) -> list[str | None]:
     return [await here.why(each) for pair in apps for each in pair]
 
 
-async def ended(here: Stores, login: Login, event: str) -> None:
+async def ended(here: Stores, login: Login, event: str) -> Sequence[EndedGrant]:
     line = Activity(user_id=login.user_id, at=here.now, event=event, device_id=login.device_id)
-    await here.accounts.end_session(login.session_id, here.now, line)
+    return await here.accounts.end_session(login.session_id, here.now, line)
 
 
-async def revoke(here: Stores, login: Login, by: Login, *, descendants: bool = False) -> object:
+async def revoke(here: Stores, login: Login, by: Login, *, descendants: bool = False) -> Revoked:
     line = Activity(user_id=login.user_id, at=here.now, event="device.revoked")
-    return await here.accounts.revoke(
+    revoked = await here.accounts.revoke(
         login.user_id, login.device_id, here.now, line, by=by.device_id, descendants=descendants, passkeys=False
     )
+    assert revoked
+    return revoked
 
 
-async def revoke_others(here: Stores, login: Login) -> object:
+async def revoke_others(here: Stores, login: Login) -> Revoked:
     line = Activity(user_id=login.user_id, at=here.now, event="device.revoked_others")
     return await here.accounts.revoke_others(login.user_id, login.device_id, here.now, line)
 
@@ -92,7 +95,7 @@ async def test_a_device_that_is_revoked_takes_its_apps_along_and_nobody_elses(he
     bad = await here.login(by=root)
     child = await here.login(by=bad)
     apps = {each: await apps_of(here, each) for each in (root, bad, child, stranger)}
-    assert await revoke(here, bad, root) == [bad.device_id]
+    assert (await revoke(here, bad, root)).devices == [bad.device_id]
     assert await whys(here, apps[bad]) == ["device_revoked"] * 2
     assert await whys(here, apps[root], apps[child], apps[stranger]) == [None] * 6
     assert sorted(await here.owed()) == sorted(each.id for each in apps[bad])
@@ -110,7 +113,7 @@ async def test_this_was_not_me_takes_along_the_apps_of_all_that_an_intruder_let_
     await ended(here, bad, "session.logged_out")
     await ended(here, child, "session.logged_out")
     await here.owed()
-    assert await revoke(here, bad, root, descendants=True) == [grandchild.device_id]
+    assert (await revoke(here, bad, root, descendants=True)).devices == [grandchild.device_id]
     gone = ["logged_out", "device_revoked"]
     assert await whys(here, apps[bad], apps[child]) == gone * 2
     assert await whys(here, apps[grandchild], apps[root]) == ["device_revoked"] * 2 + [None] * 2
@@ -139,7 +142,7 @@ async def test_revoking_all_others_ends_the_apps_of_those_that_left_too(here: St
     other, left = await here.login(by=root), await here.login(by=root)
     apps = {each: await apps_of(here, each) for each in (root, other, left, stranger)}
     await ended(here, left, "session.logged_out")
-    assert await revoke_others(here, root) == [other.device_id]
+    assert (await revoke_others(here, root)).devices == [other.device_id]
     assert await whys(here, apps[other], apps[left]) == ["device_revoked"] * 2 + ["logged_out", "device_revoked"]
     assert await whys(here, apps[root], apps[stranger]) == [None] * 4
     assert await here.grants.consented(root.user_id, "app") == {f"by {root.device_id}"}
@@ -164,6 +167,41 @@ async def test_the_applications_of_an_account_that_is_deleted_are_told(here: Sto
     assert await whys(here, others) == [None, None]
     notices = await here.grants.due_logouts(here.now, 0, 10)
     assert {(each.grant_id, each.user_id) for each in notices} == {(each.id, login.user_id) for each in apps}
+
+
+def named(grants: Iterable[EndedGrant]) -> set[tuple[str, str]]:
+    assert {each.client_id for each in grants} <= {"app"}
+    return {(each.id, each.why) for each in grants}
+
+
+async def test_who_ends_grants_is_told_of_each_and_why(here: Stores) -> None:
+    root = await here.login()
+    left, gone, other = await here.login(by=root), await here.login(by=root), await here.login(by=root)
+    apps = {each: await apps_of(here, each) for each in (root, left, gone, other)}
+    ended_now = await ended(here, left, "session.logged_out")
+    assert named(ended_now) == {(apps[left][0].id, "logged_out")}
+    assert {each.user_id for each in ended_now} == {root.user_id}
+    assert await ended(here, left, "session.logged_out") == ()
+    revoked = await revoke(here, gone, root)
+    assert named(revoked.grants) == {(each.id, "device_revoked") for each in apps[gone]}
+    others = (*apps[other], apps[left][1])
+    assert named((await revoke_others(here, root)).grants) == {(each.id, "device_revoked") for each in others}
+    begun = await here.grants.begin(here.new_grant(root), 2)
+    assert begun
+    assert len(named(begun.ended)) == 1
+    assert {each.why for each in begun.ended} == {"limit"}
+    locked = await here.users.lock("alice", here.now)
+    assert locked
+    assert {why for _, why in named(locked.grants)} == {"locked"}
+    assert len(locked.grants) == 2
+    await here.users.lock("alice", None)
+    again = await here.login("bob")
+    app = await here.grant(again)
+    deleted = await here.users.delete_user("bob", here.now)
+    assert deleted
+    assert named(deleted.grants) == {(app.id, "deleted")}
+    last = await here.grant(await here.login("carol"))
+    assert named(await here.clients.remove("app", here.now) or ()) == {(last.id, "client_removed")}
 
 
 ENDS: dict[str, Callable[[Stores, Login, Login], Awaitable[object]]] = {
@@ -193,7 +231,7 @@ async def test_no_app_is_let_in_past_the_end_of_its_login_however_close_the_race
             Code.ACCOUNT_LOCKED,
         }
         assert all(isinstance(each, Refused) for each in refused)
-        begun = [each for each in ends if isinstance(each, Grant)]
+        begun = [each.grant for each in ends if isinstance(each, StartedGrant)]
         assert [await here.why(each) for each in begun].count(None) == 0
         assert sorted(await here.owed()) == sorted(each.id for each in begun)
 

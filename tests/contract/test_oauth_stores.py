@@ -9,7 +9,7 @@ import pytest
 from pairing_ws.accounts.ports import Activity, Profile, Retired
 from pairing_ws.adapters.sql.database import open_database
 from pairing_ws.core.errors import Code, Refused
-from pairing_ws.oauth.ports import Algorithm, Client, DeviceGrant, Grant
+from pairing_ws.oauth.ports import Algorithm, Client, DeviceGrant, StartedGrant
 from tests.support.oauth_stores import HOUR_MS, Stores
 
 TOLD = "https://app.example/logout"
@@ -74,7 +74,7 @@ async def test_a_client_that_is_removed_takes_its_grants_and_consents_along_and_
     kept = await here.grant(alice, client_id="other")
     await here.grants.consent(alice.user_id, "app", ["openid"], alice.device_id, 1)
     assert await here.clients.remove("app", here.now)
-    assert not await here.clients.remove("app", here.now)
+    assert await here.clients.remove("app", here.now) is None
     assert [await here.grants.get(each.id) for each in ended] == [None, None]
     assert await here.why(kept) is None
     assert await here.grants.consented(alice.user_id, "app") == frozenset()
@@ -96,7 +96,7 @@ async def test_a_grant_that_begins_while_its_client_is_removed_is_refused_or_gon
         )
         refused = [each for each in ends if isinstance(each, BaseException)]
         assert all(isinstance(each, Refused) and each.code is Code.PAIRING_DENIED for each in refused)
-        begun = {each.id for each in ends if isinstance(each, Grant)}
+        begun = {each.grant.id for each in ends if isinstance(each, StartedGrant)}
         assert await here.grants.live_of_user(login.user_id, here.now) == []
         # Whoever was first is told of its end.
         assert set(await here.owed()) == begun
@@ -109,8 +109,9 @@ async def test_a_grant_comes_back_as_it_began_by_each_of_its_names(here: Stores,
     await here.client()
     login = await here.login()
     new = here.new_grant(login, offline=True, acr="2", key_thumbprint="jkt")
-    begun = await here.grants.begin(new, 10)
-    assert begun
+    started = await here.grants.begin(new, 10)
+    assert started
+    begun = started.grant
     own = msgspec.structs.asdict(new)
     for name in ("user_id", "ip", "family_hash"):
         del own[name]
@@ -135,7 +136,7 @@ async def test_of_fifty_callers_with_one_origin_one_begins(here: Stores, there: 
     begun = await asyncio.gather(
         *((here, there)[number // 2 % 2].grants.begin(each, 10) for number, each in enumerate(new))
     )
-    [winner] = [each for each in begun if each]
+    [winner] = [each.grant for each in begun if each]
     assert await here.grants.of_origin("code:one") == winner
     lines = await here.accounts.activity(winner.user.id, 10)
     assert [each.event for each in lines].count("app.added") == 1

@@ -99,7 +99,7 @@ class Stores:
     async def grant(self, login: Login, limit: int = 0, **settings: Any) -> Grant:
         made = await self.grants.begin(self.new_grant(login, **settings), limit)
         assert made
-        return made
+        return made.grant
 
     def rotation(self, grant: Grant, new_hash: str) -> GrantRotation:
         return GrantRotation(

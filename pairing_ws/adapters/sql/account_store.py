@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence, Set
 import msgspec
 from msgspec.structs import asdict
 
+from pairing_ws.accounts.ended import EndedGrant, Revoked
 from pairing_ws.accounts.ports import (
     LOGIN,
     Activity,
@@ -126,14 +127,15 @@ class SqlAccounts(Store):
         address = {"push_kind": "fcm-token", "push_address": pushed_to} if pushed_to else NO_ADDRESS
         db.change(ask.REGISTER, **asdict(fresh), **address)
         db.change(ask.BEGIN, **asdict(session), retired=b"[]")
+        ended_grants: Sequence[EndedGrant] = ()
         if eligibility.has_unrevoked_session:
-            end_grants(db, grant_rows.OF_REPLACED, "replaced", now, device=session.device_id)
+            ended_grants = end_grants(db, grant_rows.OF_REPLACED, "replaced", now, device=session.device_id)
         line = Activity(user_id=user.id, at=now, event=LOGIN, device_id=fresh.id, device_name=device.name, ip=device.ip)
         if eligibility.has_live_session:
             # It may have been another machine that has the same code.
             add_activity(db, msgspec.structs.replace(line, event="session.replaced"))
         add_activity(db, line)
-        return StartedSession(user, fresh, bool(eligibility.has_unrevoked_session))
+        return StartedSession(user, fresh, bool(eligibility.has_unrevoked_session), ended_grants)
 
     @read
     def check_session(
@@ -190,14 +192,15 @@ class SqlAccounts(Store):
         db.change(ask.FORGET_SEALED, session=session_id, key=refresh_hash, retired=msgspec.json.encode(retired))
 
     @write
-    def end_session(self, db: Transaction, session_id: str, at: int, activity: Activity) -> None:
+    def end_session(self, db: Transaction, session_id: str, at: int, activity: Activity) -> Sequence[EndedGrant]:
         lock_account(db, activity.user_id)
         why = activity.event.removeprefix("session.")
         for (device_id,) in db.rows(ask.END_SESSION, session=session_id, now=at, why=why):
             db.change(ask.DROP_PUSH_OF_DEVICE, device=device_id)
             which = grant_rows.OF_STOLEN if why == "key_reused" else grant_rows.OF_LOGGED_OUT
-            end_grants(db, which, why, at, session=session_id)
             add_activity(db, activity)
+            return end_grants(db, which, why, at, session=session_id)
+        return ()
 
     # Devices
 
@@ -255,7 +258,7 @@ class SqlAccounts(Store):
         by: str,
         descendants: bool,
         passkeys: bool,
-    ) -> Sequence[str] | None:
+    ) -> Revoked | None:
         # First of all: who is let in from now on has an approver that is not among the revoked.
         lock_account(db, user_id)
         names = {row[0]: row[1] for row in db.rows(ask.NAMES, account=user_id)}
@@ -266,10 +269,10 @@ class SqlAccounts(Store):
         ended = [each for each in alive if each in to_revoke and (each != by or by == device_id)]
         line = msgspec.structs.replace(activity, device_id=device_id, device_name=names[device_id])
         self._revoke(db, ended, at, line)
-        revoke_apps_let_in_by(db, user_id, to_revoke - {by} if descendants else ended, at)
+        grants = revoke_apps_let_in_by(db, user_id, to_revoke - {by} if descendants else ended, at)
         if passkeys and (ended or descendants):
             self._take_passkeys(db, user_id, to_revoke - {by}, activity)
-        return ended
+        return Revoked(ended, grants)
 
     def _take_passkeys(self, db: Transaction, user_id: str, device_ids: Set[str], activity: Activity) -> None:
         for passkey_id, name, added_by in db.rows(ask.PASSKEYS_ADDED, account=user_id):
@@ -279,14 +282,11 @@ class SqlAccounts(Store):
                 add_activity(db, line)
 
     @long_write
-    def revoke_others(
-        self, db: Transaction, user_id: str, except_device: str, at: int, activity: Activity
-    ) -> Sequence[str]:
+    def revoke_others(self, db: Transaction, user_id: str, except_device: str, at: int, activity: Activity) -> Revoked:
         lock_account(db, user_id)
         ended = [each for each in self._live_devices(db, user_id, at) if each != except_device]
         self._revoke(db, ended, at, activity)
-        revoke_apps_let_in_by_others(db, user_id, except_device, at)
-        return ended
+        return Revoked(ended, revoke_apps_let_in_by_others(db, user_id, except_device, at))
 
     @long_read
     def descendants(self, db: Transaction, user_id: str) -> Mapping[str, Set[str]]:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from pairing_ws.accounts.ended import EndedGrant
 from pairing_ws.adapters.sql import grant_rows
 from pairing_ws.adapters.sql.executor import (
     Conflict,
@@ -66,11 +67,12 @@ class SqlClients(Store):
         return db.change(REPLACE, client=client.id, **row) == 1
 
     @long_write
-    def remove(self, db: Transaction, client_id: str, at: int) -> bool:
+    def remove(self, db: Transaction, client_id: str, at: int) -> Sequence[EndedGrant] | None:
         if not db.rows(HOLD, client=client_id):
-            return False
-        end_grants(db, grant_rows.OF_CLIENT, "revoked", at, client=client_id)
-        return db.change(REMOVE, client=client_id) == 1
+            return None
+        ended = end_grants(db, grant_rows.OF_CLIENT, "client_removed", at, client=client_id)
+        db.change(REMOVE, client=client_id)
+        return ended
 
 
 def _row(client: Client) -> Mapping[str, Any]:

@@ -1,10 +1,11 @@
 """How grants end, inside the transactions of the stores that end them: whose they are, and that their clients are owed
 a logout token."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 
+from pairing_ws.accounts.ended import EndedGrant
 from pairing_ws.adapters.sql.executor import Statement, Transaction
 from pairing_ws.adapters.sql.statements import NOW, param
 from pairing_ws.adapters.sql.tables import oauth_clients, oauth_consents, oauth_grants, oauth_logouts
@@ -18,7 +19,7 @@ def _ending(which: sa.ColumnElement[bool]) -> Statement:
         oauth_grants.update()
         .where(oauth_grants.c.id.in_(some.with_for_update()), oauth_grants.c.ended_at.is_(None))
         .values(ended_at=NOW, ended_why=param("why"), sealed=None)
-        .returning(oauth_grants.c.id)
+        .returning(oauth_grants.c.id, oauth_grants.c.user_id, oauth_grants.c.client_id)
     )
 
 
@@ -62,22 +63,25 @@ FORGET_CONSENTS_ON = Statement(_CONSENTS.where(oauth_consents.c.device_id == par
 FORGET_CONSENTS_ON_OTHERS = Statement(_CONSENTS.where(oauth_consents.c.device_id != param("device")))
 
 
-def end_grants(db: Transaction, which: Statement, why: str, at: int, **of: str) -> int:
-    """End the live grants among `which` and owe their clients a logout token each; how many that were."""
-    ended = [grant for (grant,) in db.rows(which, now=at, why=why, **of)]
+def end_grants(db: Transaction, which: Statement, why: str, at: int, **of: str) -> Sequence[EndedGrant]:
+    """End the live grants among `which` and owe their clients a logout token each; which that were."""
+    ended = [EndedGrant(grant, user, client, why) for grant, user, client in db.rows(which, now=at, why=why, **of)]
     if ended:
-        db.change_each(_OWE, [{"grant": each, "now": at} for each in ended])
-    return len(ended)
+        db.change_each(_OWE, [{"grant": each.id, "now": at} for each in ended])
+    return ended
 
 
-def revoke_apps_let_in_by(db: Transaction, user_id: str, device_ids: Iterable[str], at: int) -> None:
+def revoke_apps_let_in_by(db: Transaction, user_id: str, device_ids: Iterable[str], at: int) -> Sequence[EndedGrant]:
     """End the grants that these devices consented to, and forget what they consented to."""
+    ended: list[EndedGrant] = []
     for each in sorted(device_ids):
-        end_grants(db, OF_DEVICE, "device_revoked", at, account=user_id, device=each)
+        ended += end_grants(db, OF_DEVICE, "device_revoked", at, account=user_id, device=each)
         db.change(FORGET_CONSENTS_ON, account=user_id, device=each)
+    return ended
 
 
-def revoke_apps_let_in_by_others(db: Transaction, user_id: str, device_id: str, at: int) -> None:
+def revoke_apps_let_in_by_others(db: Transaction, user_id: str, device_id: str, at: int) -> Sequence[EndedGrant]:
     """The same for all devices but this one."""
-    end_grants(db, OF_OTHER_DEVICES, "device_revoked", at, account=user_id, device=device_id)
+    ended = end_grants(db, OF_OTHER_DEVICES, "device_revoked", at, account=user_id, device=device_id)
     db.change(FORGET_CONSENTS_ON_OTHERS, account=user_id, device=device_id)
+    return ended

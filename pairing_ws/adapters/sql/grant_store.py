@@ -6,6 +6,7 @@ from contextlib import suppress
 import msgspec
 from msgspec.structs import asdict
 
+from pairing_ws.accounts.ended import EndedGrant
 from pairing_ws.accounts.ports import Account, Activity, Retired
 from pairing_ws.adapters.sql import grant_rows
 from pairing_ws.adapters.sql import grant_statements as ask
@@ -24,7 +25,7 @@ from pairing_ws.adapters.sql.grant_rows import end_grants
 from pairing_ws.adapters.sql.grant_statements import grant_of, grants_of, notice_of
 from pairing_ws.adapters.sql.statements import TIDY_ROWS
 from pairing_ws.core.errors import Code, Refused
-from pairing_ws.oauth.ports import Grant, GrantRotation, LogoutNotice, NewGrant
+from pairing_ws.oauth.ports import Grant, GrantRotation, LogoutNotice, NewGrant, StartedGrant
 
 DAY_MS = 86_400_000
 
@@ -35,7 +36,7 @@ class SqlGrants(Store):
     Rows are taken in the order of all the others, and after them a client and its grants.
     """
 
-    async def begin(self, grant: NewGrant, limit: int) -> Grant | None:
+    async def begin(self, grant: NewGrant, limit: int) -> StartedGrant | None:
         try:
             return await self._begin(grant, limit)
         except Conflict:
@@ -43,7 +44,7 @@ class SqlGrants(Store):
             return None
 
     @write
-    def _begin(self, db: Transaction, grant: NewGrant, limit: int) -> Grant | None:
+    def _begin(self, db: Transaction, grant: NewGrant, limit: int) -> StartedGrant | None:
         now = grant.created_at
         user = lock_account(db, grant.user_id)
         if user is not None and user.locked_at is not None:
@@ -69,9 +70,10 @@ class SqlGrants(Store):
         words = {"scopes": " ".join(grant.scopes), "amr": " ".join(grant.amr)}
         unset = {"retired": b"[]", "ended_at": None, "ended_why": None}
         db.change(ask.BEGIN, **row | words | unset, last_used_at=now)
+        ended: list[EndedGrant] = []
         if limit:
             for (older,) in db.rows(ask.BY_LAST_USE, account=grant.user_id, now=now)[limit:]:
-                end_grants(db, grant_rows.GRANT, "limit", now, grant=older)
+                ended += end_grants(db, grant_rows.GRANT, "limit", now, grant=older)
         ((client_name,),) = held
         add_activity(
             db,
@@ -85,7 +87,8 @@ class SqlGrants(Store):
                 by_name=device_name,
             ),
         )
-        return grant_of(db.rows(ask.GET, grant=grant.id))
+        begun = grant_of(db.rows(ask.GET, grant=grant.id))
+        return StartedGrant(begun, ended) if begun else None
 
     @read
     def get(self, db: Transaction, grant_id: str) -> Grant | None:
@@ -124,10 +127,10 @@ class SqlGrants(Store):
     def end(self, db: Transaction, grant_id: str, why: str, at: int, line: Activity | None = None) -> bool:
         for (owner,) in db.rows(ask.OWNER, grant=grant_id):
             lock_account(db, owner)
-        ended = end_grants(db, grant_rows.GRANT, why, at, grant=grant_id) == 1
+        ended = end_grants(db, grant_rows.GRANT, why, at, grant=grant_id)
         if ended and line:
             add_activity(db, line)
-        return ended
+        return bool(ended)
 
     @read
     def live_of_user(self, db: Transaction, user_id: str, now: int) -> Sequence[Grant]:

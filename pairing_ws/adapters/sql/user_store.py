@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec.structs import asdict
 
+from pairing_ws.accounts.ended import EndedGrant
 from pairing_ws.accounts.names import compared
+from pairing_ws.accounts.operator import ChangedUser
 from pairing_ws.accounts.ports import Account, Invite, User
 from pairing_ws.accounts.profiles import changed
 from pairing_ws.adapters.sql import grant_rows
@@ -108,21 +110,23 @@ class SqlUsers(Store):
         return account._replace(profile=profile)
 
     @write
-    def lock(self, db: Transaction, username: str, at: int | None) -> User | None:
+    def lock(self, db: Transaction, username: str, at: int | None) -> ChangedUser | None:
         user = self._named(db, username)
         if user is None:
             return None
         db.change(LOCK_USER, account=user.id, at=at)
+        grants: Sequence[EndedGrant] = ()
         if at is not None:
-            end_grants(db, grant_rows.OF_ACCOUNT, "locked", at, account=user.id)
-        return msgspec.structs.replace(user, locked_at=at)
+            grants = end_grants(db, grant_rows.OF_ACCOUNT, "locked", at, account=user.id)
+        return ChangedUser(msgspec.structs.replace(user, locked_at=at), grants)
 
     @long_write
-    def delete_user(self, db: Transaction, username: str, at: int) -> User | None:
+    def delete_user(self, db: Transaction, username: str, at: int) -> ChangedUser | None:
         user = self._named(db, username)
-        if user:
-            end_grants(db, grant_rows.OF_ACCOUNT, "deleted", at, account=user.id)
-            # Left to the foreign keys, devices would go first.
-            db.change(DELETE_SESSIONS, account=user.id)
-            db.change(DELETE_USER, account=user.id)
-        return user
+        if user is None:
+            return None
+        grants = end_grants(db, grant_rows.OF_ACCOUNT, "deleted", at, account=user.id)
+        # Left to the foreign keys, devices would go first.
+        db.change(DELETE_SESSIONS, account=user.id)
+        db.change(DELETE_USER, account=user.id)
+        return ChangedUser(user, grants)
