@@ -85,6 +85,9 @@ def _folded(typed: str) -> str:
     without invisible characters. static/link.js does the same."""
     if len(typed) > MAX_TYPED:
         return ""
+    if typed.isascii() and typed.isprintable():
+        # Scanned codes are, and have nothing of that: a character takes half a µs.
+        return typed
     return "".join(map(_fold, unicodedata.normalize("NFKC", typed)))
 
 

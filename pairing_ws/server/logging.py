@@ -1,5 +1,6 @@
 """How this process logs: one event a line, as JSON unless it is a terminal. No secret is ever handed to a logger."""
 
+import json
 import logging
 import sys
 from contextlib import suppress
@@ -8,6 +9,9 @@ from types import SimpleNamespace
 import structlog
 
 from pairing_ws.web.request import request_id
+
+# Kept: `json.dumps` makes one for each line that may have more than JSON's own types.
+_encode = json.JSONEncoder(default=repr).encode
 
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -31,7 +35,7 @@ def configure(form: str = "auto", level: str = "info") -> None:
     renderer: structlog.types.Processor = (
         structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
         if form == "text" or (form == "auto" and colors)
-        else structlog.processors.JSONRenderer()
+        else _as_json
     )
     structlog.configure(
         processors=[*shared, renderer],
@@ -61,6 +65,10 @@ def say(text: str) -> None:
     with suppress(OSError):
         # In one piece: what another thread says must not come before its end.
         sys.stderr.write(f"{text}\n")
+
+
+def _as_json(_: object, __: str, event: structlog.types.EventDict) -> str:
+    return _encode(event)
 
 
 def _add_request(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:

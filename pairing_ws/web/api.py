@@ -49,6 +49,8 @@ class Api:
         self._pages = other_pages
         self._gate = RequestGate(services.settings)
         self._paths: dict[str, dict[str, Call]] = {}
+        # Routes whose answers no page of another origin may read.
+        self._unreadable = {call.path for call in calls if not call.cors}
         for call in calls:
             assert "{" not in call.path or call.path.split("/")[ID] == "{id}", call.path
             self._paths.setdefault(call.path, {})[call.method] = call
@@ -66,11 +68,14 @@ class Api:
             if refused := self._gate.refusal(request.scope, path, request.headers):
                 raise refused
             route, calls = self._calls_at(path, request.scope)
-            cors = all(each.cors for each in calls.values())
+            cors = route not in self._unreadable
             call = calls.get(method) or (calls.get("GET") if method == "HEAD" else None)
-            origins = await self._other_origins(calls, request.headers)
-            answer = self._answer(call, request) if call else self._without_call(method, calls, request, origins)
-            response = await answer
+            if request.headers.origin is not None:
+                origins = await self._other_origins(calls)
+            if call:
+                response = await self._answer(call, request)
+            else:
+                response = await self._without_call(method, calls, request, origins, readable=cors)
         except Refused as refusal:
             response = _refused(path, refusal)
         except OAuthError as error:
@@ -112,19 +117,17 @@ class Api:
             response.headers["DPoP-Nonce"] = self._services.proofs.nonce()
         return response
 
-    async def _other_origins(self, calls: dict[str, Call], headers: RequestHeaders) -> Container[str]:
+    async def _other_origins(self, calls: dict[str, Call]) -> Container[str]:
         """Those that may read the answers of this path beside those that may read all."""
-        if headers.origin is not None:
-            for call in calls.values():
-                if call.origins:
-                    return await call.origins(self._services)
+        for call in calls.values():
+            if call.origins:
+                return await call.origins(self._services)
         return ()
 
     async def _without_call(
-        self, method: str, calls: dict[str, Call], request: RequestContext, origins: Container[str]
+        self, method: str, calls: dict[str, Call], request: RequestContext, origins: Container[str], *, readable: bool
     ) -> Response:
-        # Also where the path is unknown: the page that asks can then read the 404.
-        readable = all(each.cors for each in calls.values())
+        # Readable also where the path is unknown: the page that asks can then read the 404.
         if method == "OPTIONS" and readable and (answer := self._gate.cors.preflight(request.headers, origins)):
             return answer
         if not calls:

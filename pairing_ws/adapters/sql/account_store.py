@@ -34,7 +34,7 @@ from pairing_ws.adapters.sql.executor import (
     write,
 )
 from pairing_ws.adapters.sql.grant_rows import end_grants, revoke_apps_let_in_by, revoke_apps_let_in_by_others
-from pairing_ws.adapters.sql.login_eligibility import approver_gone, login_eligibility
+from pairing_ws.adapters.sql.login_eligibility import approver_gone, login_conditions, login_eligibility
 from pairing_ws.adapters.sql.statements import first_of, session_of, struct_of
 from pairing_ws.core.devices import NewDevice
 from pairing_ws.core.errors import Code, Refused
@@ -90,15 +90,15 @@ class SqlAccounts(Store):
         if eligibility is None or eligibility.origin_is_used:
             return None
         if approved_by:
-            eligibility.require_approver()
+            eligibility.conditions.require_approver()
         elif not db.change(ask.USE_INVITE, invite=session.origin.removeprefix("invite:"), now=now):
             return None
-        eligibility.require_room(limit)
+        eligibility.conditions.require_room(limit)
         if not approved_by and not eligibility.account_has_devices:
             quarantine_until = None
         if eligibility.has_unrevoked_session:
             db.change(ask.END_DEVICE, device=session.device_id, now=now, why="replaced")
-        if eligibility.parent_before and eligibility.parent_before != eligibility.approver:
+        if eligibility.parent_before and eligibility.parent_before != eligibility.conditions.approver:
             db.change(
                 ask.ADD_PREVIOUS_PARENT,
                 device_id=session.device_id,
@@ -121,7 +121,7 @@ class SqlAccounts(Store):
             created_at=now,
             last_seen_at=now,
             last_ip=device.ip,
-            paired_by=eligibility.approver,
+            paired_by=eligibility.conditions.approver,
             quarantine_until=quarantine_until,
         )
         address = {"push_kind": "fcm-token", "push_address": pushed_to} if pushed_to else NO_ADDRESS
@@ -141,13 +141,13 @@ class SqlAccounts(Store):
     def check_session(
         self, db: Transaction, user_id: str, device_id: str, approved_by: str, now: int, limit: int
     ) -> None:
-        eligibility = login_eligibility(db, user_id, device_id, approved_by, now, limit)
-        if eligibility is not None and eligibility.locked_at is not None:
-            raise Refused(Code.ACCOUNT_LOCKED, "the account is locked")
-        if eligibility is None:
+        conditions = login_conditions(db, user_id, device_id, approved_by, now, limit)
+        if conditions is None:
             raise approver_gone()
-        eligibility.require_approver()
-        eligibility.require_room(limit)
+        if conditions.locked_at is not None:
+            raise Refused(Code.ACCOUNT_LOCKED, "the account is locked")
+        conditions.require_approver()
+        conditions.require_room(limit)
 
     @read
     def session(self, db: Transaction, session_id: str) -> Session | None:

@@ -5,8 +5,7 @@ each statement once. How a transaction runs on each database stands in `sqlite.p
 """
 
 import sqlite3
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from functools import cached_property, wraps
 from importlib import import_module
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -144,10 +143,10 @@ class Mark(Protocol):
 
 def _marked(run: Callable[[Database, Work], Coroutine[Any, Any, Any]]) -> Mark:
     def mark(method: Method[StoreT, P, T], /) -> Call[StoreT, P, T]:
+        # No coroutine of its own around that of the database: it would do nothing but wait.
         @wraps(method)
-        async def call(store: StoreT, /, *args: P.args, **kwargs: P.kwargs) -> T:
-            done: T = await run(store.database, lambda transaction: method(store, transaction, *args, **kwargs))
-            return done
+        def call(store: StoreT, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+            return run(store.database, lambda transaction: method(store, transaction, *args, **kwargs))
 
         return call
 
@@ -163,7 +162,12 @@ long_write = _marked(lambda database, work: database.long_write(work))
 
 
 class Outage:
-    """Of one database: the log gets one line when it begins, and one when it is over."""
+    """Of one database: the log gets one line when it begins, and one when it is over.
+
+    Within it, Conflict or Unavailable is raised in place of what SQLAlchemy, the drivers and the network raise.
+    """
+
+    # Not by contextlib: as with `raising_unavailable` of Redis, a generator would take more than a µs of each read.
 
     def __init__(self, server: str) -> None:
         self._server = server
@@ -172,15 +176,15 @@ class Outage:
             lambda server, seconds: log.warning("sql.back", server=server, after_seconds=seconds),
         )
 
-    @contextmanager
-    def translate_errors(self) -> Iterator[None]:
-        """Raise Conflict or Unavailable in place of what SQLAlchemy, the drivers and the network raise."""
-        try:
-            yield
-        except (sqlite3.IntegrityError, IntegrityError) as error:
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self._outages.works(self._server)
+        elif isinstance(error, sqlite3.IntegrityError | IntegrityError):
             raise Conflict from error
-        except (sqlite3.Error, SQLAlchemyError, OSError) as error:
+        elif isinstance(error, sqlite3.Error | SQLAlchemyError | OSError):
             cause = error.driver_exception if isinstance(error, DBAPIError) else error
             self._outages.failed(self._server, cause_in_sql(cause))
             raise Unavailable("the database") from error
-        self._outages.works(self._server)

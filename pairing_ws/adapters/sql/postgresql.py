@@ -58,7 +58,7 @@ class PostgresqlDatabase:
     long_read, long_write = read, write
 
     async def _run(self, engine: AsyncEngine, work: Callable[[Transaction], T]) -> T:
-        with self._outage.translate_errors():
+        with self._outage:
             async with asyncio.timeout(TRANSACTION_SECONDS), engine.begin() as connection:
                 return await connection.run_sync(lambda synchronous: work(_PostgresqlTransaction(synchronous)))
 

@@ -63,7 +63,7 @@ class SqliteDatabase:
         self._lock = asyncio.Lock()
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
-        with self._outage.translate_errors():
+        with self._outage:
             return await self._run_on_loop(work)
 
     async def single_write(self, work: Callable[[Transaction], T]) -> T:
@@ -75,7 +75,7 @@ class SqliteDatabase:
     async def _short_write(
         self, work: Callable[[Transaction], T], work_on_loop: "Callable[[_SqliteTransaction], T]"
     ) -> T:
-        with self._outage.translate_errors():
+        with self._outage:
             async with Timeout(TRANSACTION_SECONDS), self._write_lock():
                 self._writes += 1
                 if self._writes % _WRITES_PER_CHECKPOINT:
@@ -83,11 +83,11 @@ class SqliteDatabase:
                 return await self._write_in_thread(work)
 
     async def long_read(self, work: Callable[[Transaction], T]) -> T:
-        with self._outage.translate_errors():
+        with self._outage:
             return await self._run_in_thread(work)
 
     async def long_write(self, work: Callable[[Transaction], T]) -> T:
-        with self._outage.translate_errors():
+        with self._outage:
             async with Timeout(TRANSACTION_SECONDS), self._write_lock():
                 return await self._write_in_thread(work)
 

@@ -55,12 +55,16 @@ _APPROVER = sa.select(sessions.c.device_id).where(sessions.c.id == param("approv
 _OTHERS = (
     sa.select(sessions.c.device_id).where(OF_ACCOUNT, *ALIVE, ~OF_DEVICE).distinct().limit(param("limit", sa.Integer))
 ).subquery()
-# All that decides about a login, in one read: see `login_eligibility.py`.
+_LOGIN_CONDITIONS = (
+    users.c.locked_at,
+    _APPROVER,
+    sa.select(sa.func.count()).select_from(_OTHERS).scalar_subquery(),
+)
+# What may refuse a login, and all that decides about it, each in one read: see `login_eligibility.py`.
+LOGIN_CONDITIONS = Statement(sa.select(*_LOGIN_CONDITIONS).where(users.c.id == param("account")))
 LOGIN_ELIGIBILITY = Statement(
     sa.select(
-        users.c.locked_at,
-        _APPROVER,
-        sa.select(sa.func.count()).select_from(_OTHERS).scalar_subquery(),
+        *_LOGIN_CONDITIONS,
         sa.exists().where(OF_ACCOUNT, *ALIVE),
         sa.exists().where(OF_DEVICE, sessions.c.revoked_at.is_(None)),
         sa.exists().where(sessions.c.origin == param("origin")),

@@ -54,6 +54,8 @@ def push_token(text: str) -> str:
 def _text(headers: RequestHeaders, name: bytes) -> str:
     """UTF-8, sent raw or percent-encoded. What is longer than anything that is kept is cut off before it is decoded."""
     raw = headers.raw(name)
+    if raw.isascii() and b"%" not in raw:
+        return raw[:MAX_RAW_HEADER].decode()
     read = unquote_to_bytes(raw[:MAX_RAW_HEADER])
     try:
         return _utf_8().decode(read, final=len(raw) <= MAX_RAW_HEADER)
