@@ -66,6 +66,10 @@ REQUIREMENTS = {
     "42": "No other site logs a person out; an application ends its own session alone",
     "43": "A device code counts once, for its own client; it logs no device in, and no store that is away ends it",
     "44": "Who lets an application in has compared its code and sees which it is, what it gets and what warns of it",
+    "45": "A code, token or secret of an application is worth something to that application alone, and a code once",
+    "46": "One kind of token is never taken for another, and an application's opens no call of ours",
+    "47": "Parameters come once, in one form; secrets in a body or header, never in an address",
+    "48": "What is bound to a key opens nothing without it, and what has ended for an application has ended everywhere",
 }
 
 

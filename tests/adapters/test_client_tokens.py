@@ -156,6 +156,7 @@ BAD_HEADERS: dict[str, Callable[[KeyRing, Algorithm], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.security(15, 46)
 @pytest.mark.security(15)
 @pytest.mark.parametrize("alg", BOTH)
 @pytest.mark.parametrize("bad", list(BAD_HEADERS))
@@ -169,6 +170,7 @@ def test_a_header_other_than_ours_is_refused_even_with_our_signature(
     assert tokens.verify_id_token_hint(signed(ring, {"typ": "JWT"} | header, id_claims(clock), alg)) is None
 
 
+@pytest.mark.security(15, 46)
 @pytest.mark.security(15)
 @pytest.mark.parametrize("alg", BOTH)
 def test_neither_public_key_is_an_hmac_secret(
@@ -188,6 +190,7 @@ def test_neither_public_key_is_an_hmac_secret(
             assert tokens.verify_access_token(f"{protected}.{packed(mac)}", clock()) is None
 
 
+@pytest.mark.security(15, 46)
 @pytest.mark.security(15)
 @pytest.mark.parametrize("alg", BOTH)
 @pytest.mark.parametrize("typ", ["at+jwt", "JWT", "logout+jwt", "step-up+jwt", "AT+JWT", None])
@@ -221,6 +224,7 @@ BAD_CLAIMS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.security(15, 46)
 @pytest.mark.security(15)
 @pytest.mark.parametrize("bad", list(BAD_CLAIMS))
 def test_claims_other_than_ours_are_refused_even_with_our_signature(
@@ -262,6 +266,7 @@ def test_an_auth_key_is_no_clients_token_and_a_clients_token_no_auth_key(
     assert auth_keys.verify(token, clock()) is None
 
 
+@pytest.mark.security(15, 46)
 @pytest.mark.security(35)
 @pytest.mark.parametrize("alg", BOTH)
 def test_what_a_removed_key_has_signed_is_dead_and_a_new_keys_tokens_are_known_at_once(

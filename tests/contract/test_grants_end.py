@@ -59,6 +59,7 @@ async def revoke_others(here: Stores, login: Login) -> Revoked:
     return await here.accounts.revoke_others(login.user_id, login.device_id, here.now, line)
 
 
+@pytest.mark.security(48)
 async def test_a_log_out_ends_what_needs_the_login_and_leaves_what_is_offline(here: Stores) -> None:
     login = await here.login()
     other = await here.login(by=login)
@@ -71,6 +72,7 @@ async def test_a_log_out_ends_what_needs_the_login_and_leaves_what_is_offline(he
     assert await here.owed() == []
 
 
+@pytest.mark.security(48)
 async def test_a_stolen_login_takes_all_along_that_it_let_in(here: Stores) -> None:
     login = await here.login()
     apps = await apps_of(here, login)
@@ -90,6 +92,7 @@ async def test_a_device_that_logs_in_again_ends_what_needed_its_login_before(her
     assert await here.owed() == [apps[0].id]
 
 
+@pytest.mark.security(48)
 async def test_a_device_that_is_revoked_takes_its_apps_along_and_nobody_elses(here: Stores) -> None:
     root, stranger = await here.login(), await here.login("bob")
     bad = await here.login(by=root)
@@ -102,6 +105,7 @@ async def test_a_device_that_is_revoked_takes_its_apps_along_and_nobody_elses(he
     assert await here.grants.consented(root.user_id, "app") == {f"by {root.device_id}", f"by {child.device_id}"}
 
 
+@pytest.mark.security(19)
 async def test_this_was_not_me_takes_along_the_apps_of_all_that_an_intruder_let_in_even_if_they_left(
     here: Stores,
 ) -> None:
@@ -148,6 +152,7 @@ async def test_revoking_all_others_ends_the_apps_of_those_that_left_too(here: St
     assert await here.grants.consented(root.user_id, "app") == {f"by {root.device_id}"}
 
 
+@pytest.mark.security(48)
 async def test_an_account_that_is_locked_loses_its_apps_for_good(here: Stores) -> None:
     login, stranger = await here.login(), await here.login("bob")
     apps, others = await apps_of(here, login), await apps_of(here, stranger)
@@ -213,6 +218,7 @@ ENDS: dict[str, Callable[[Stores, Login, Login], Awaitable[object]]] = {
 }
 
 
+@pytest.mark.security(48)
 @pytest.mark.parametrize("way", ENDS)
 async def test_no_app_is_let_in_past_the_end_of_its_login_however_close_the_race(
     here: Stores, there: Stores, way: str

@@ -44,6 +44,7 @@ async def signer(world: World) -> Client:
     return await world.stores.client("signer", jwks=JWKS)
 
 
+@pytest.mark.security(45)
 @pytest.mark.parametrize("method", [Method.BASIC, Method.POST])
 async def test_a_confidential_client_is_known_by_its_secret_alone(world: World, method: Method) -> None:
     assert (await authenticate(world, method, "app", "s3cret")).id == "app"
@@ -59,6 +60,7 @@ async def test_a_public_client_names_itself_and_has_no_secret_that_could_be_righ
         assert await refused_with(authenticate(world, Method.BASIC, "spa", secret)) == "invalid_client"
 
 
+@pytest.mark.security(45)
 @pytest.mark.parametrize("client_id", ["", "none", "APP", "app ", "a\x00b", "ä", "x" * 10_000])
 async def test_an_unknown_client_is_told_what_a_wrong_secret_is_told(world: World, client_id: str) -> None:
     answers = set()
@@ -70,6 +72,7 @@ async def test_an_unknown_client_is_told_what_a_wrong_secret_is_told(world: Worl
     assert answers.pop()[2] == 401
 
 
+@pytest.mark.security(45)
 async def test_failures_are_limited_by_client_and_address_and_cost_no_other_client(world: World) -> None:
     await world.stores.client("other", secret_hash=codes.digest("s"))
     world.rates = {"client_failure": "3/hour"}
@@ -154,6 +157,7 @@ async def test_an_assertion_that_is_over_or_lasts_for_long_is_refused(world: Wor
         assert await refused_with(authenticate(world, Method.PRIVATE_KEY_JWT, "", signed)) == "invalid_client"
 
 
+@pytest.mark.security(45)
 async def test_an_assertion_counts_once_of_a_hundred_at_once(world: World, signer: Client) -> None:
     signed = assertion(world)
     tries = (authenticate(world, Method.PRIVATE_KEY_JWT, "", signed) for _ in range(100))
@@ -161,6 +165,7 @@ async def test_an_assertion_counts_once_of_a_hundred_at_once(world: World, signe
     assert [each for each in given if not isinstance(each, OAuthError)] == [signer]
 
 
+@pytest.mark.security(45)
 async def test_an_assertion_by_another_key_or_without_one_is_refused(world: World, signer: Client) -> None:
     stranger, octets = ECKey.generate_key("P-256"), JWKS["keys"][0]["x"]
     genuine = assertion(world)

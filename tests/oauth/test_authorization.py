@@ -186,6 +186,7 @@ def test_a_registered_address_is_taken_and_a_loopback_one_at_any_port(uri: str) 
     assert is_registered(uri, CLIENT.redirect_uris)
 
 
+@pytest.mark.security(39)
 @pytest.mark.parametrize(
     "uri",
     [
@@ -237,6 +238,7 @@ def test_a_lookalike_of_a_registered_address_is_none(uri: str) -> None:
     assert not is_registered(uri, CLIENT.redirect_uris)
 
 
+@pytest.mark.security(39)
 @pytest.mark.parametrize("uri", ["javascript:alert(1)", "JavaScript:alert(1)", "data:text/html,hi", "file:///etc"])
 def test_an_address_that_a_browser_would_run_is_never_taken(uri: str) -> None:
     assert not is_registered(uri, (uri,))

@@ -45,6 +45,7 @@ async def test_without_openid_there_is_no_id_token(world: World) -> None:
     assert (await world.granted(scopes=("email",))).id_token is None
 
 
+@pytest.mark.security(45)
 async def test_a_code_that_comes_a_hundred_times_at_once_at_two_processes_gives_one_set_of_tokens(
     world: World, elsewhere: Stores
 ) -> None:
@@ -54,6 +55,7 @@ async def test_a_code_that_comes_a_hundred_times_at_once_at_two_processes_gives_
     assert [event for event, _ in world.events] == ["grant.started"]
 
 
+@pytest.mark.security(45)
 async def test_the_same_request_gets_the_same_answer_for_half_a_minute_and_not_longer(world: World) -> None:
     code = await world.code()
     first = await world.redeem(code)
@@ -96,6 +98,7 @@ async def test_a_code_is_known_to_be_used_when_its_record_is_gone(world: World) 
     assert (await world.grant_of(code)).ended_why == "reused"
 
 
+@pytest.mark.security(45)
 @pytest.mark.parametrize("used", ["access token", "refresh token"])
 async def test_once_something_of_the_answer_was_used_a_second_request_is_refused_and_ends_it(
     world: World, used: str
@@ -113,6 +116,7 @@ async def test_once_something_of_the_answer_was_used_a_second_request_is_refused
     assert world.events[-1][0] == "grant.ended"
 
 
+@pytest.mark.security(45)
 @pytest.mark.parametrize(
     "wrong", [{"code_verifier": VERIFIER[::-1]}, {"redirect_uri": REDIRECT + "/"}, {"redirect_uri": ""}]
 )
@@ -133,11 +137,13 @@ async def test_a_request_without_what_it_needs_is_malformed(world: World, wrong:
     await world.redeem(code)
 
 
+@pytest.mark.security(45)
 async def test_the_challenge_itself_is_no_verifier(world: World) -> None:
     code = await world.code()
     assert await refused_with(world.redeem(code, code_verifier=challenge())) == "invalid_grant"
 
 
+@pytest.mark.security(45)
 async def test_another_clients_code_is_refused_before_and_after_and_ends_nothing(world: World) -> None:
     stranger = await world.stores.client("stranger", redirect_uris=(REDIRECT,))
     code = await world.code()
@@ -154,6 +160,7 @@ async def test_an_unknown_code_and_one_whose_time_is_over_are_refused(world: Wor
     assert await refused_with(world.redeem(code)) == "invalid_grant"
 
 
+@pytest.mark.security(48)
 async def test_a_login_that_ended_or_an_account_that_is_locked_since_gives_nothing(world: World) -> None:
     code = await world.code()
     await world.stores.users.lock("alice", world.clock())
@@ -197,6 +204,7 @@ async def test_tokens_are_bound_to_the_key_that_the_request_proves(world: World)
     assert (await world.grant_of(code)).ended_why == "reused"
 
 
+@pytest.mark.security(48)
 @pytest.mark.parametrize("key", [None, "jkt-2"])
 async def test_a_code_that_was_asked_for_with_a_key_is_given_to_no_other(world: World, key: str | None) -> None:
     code = await world.code(dpop_thumbprint="jkt-1")

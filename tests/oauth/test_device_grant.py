@@ -172,6 +172,7 @@ async def test_what_is_no_device_code_is_refused(world: World, device: Client, c
     assert await refused_with(poll(world, device, code)) == ("invalid_grant" if code else "invalid_request")
 
 
+@pytest.mark.security(43)
 async def test_another_clients_device_code_and_a_devices_pairing_are_unknown_and_lose_nothing(
     world: World, device: Client, stores: Stores
 ) -> None:
@@ -232,6 +233,7 @@ async def test_a_key_that_was_proved_binds_the_tokens_and_another_gets_no_repeti
     assert await refused_with(poll(world, device, made.device_code, key="other")) == "invalid_grant"
 
 
+@pytest.mark.security(43)
 async def test_of_a_hundred_polls_at_two_processes_all_get_one_set_of_tokens(
     world: World, elsewhere: Stores, device: Client
 ) -> None:

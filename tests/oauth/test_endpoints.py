@@ -73,6 +73,7 @@ async def test_a_secret_of_any_characters_is_form_encoded_in_basic(new_applicati
     assert (await app.introspect("x")).json() == {"active": False}
 
 
+@pytest.mark.security(45)
 @pytest.mark.parametrize("endpoint", ["/oauth/token", "/oauth/revoke", "/oauth/introspect"])
 async def test_a_confidential_client_without_its_secret_is_refused(app: AppServer, phone: Phone, endpoint: str) -> None:
     code = await app.code(phone)
@@ -83,6 +84,7 @@ async def test_a_confidential_client_without_its_secret_is_refused(app: AppServe
     assert (await app.redeem(code)).status_code == 200
 
 
+@pytest.mark.security(47)
 @pytest.mark.parametrize(
     ("authorization", "form", "expected"),
     [
@@ -123,6 +125,7 @@ async def test_anything_but_one_good_way_to_authenticate_is_refused(
     assert error(answer) == expected
 
 
+@pytest.mark.security(45)
 async def test_an_empty_secret_in_basic_names_a_public_client_and_no_confidential_one(
     app: AppServer, new_application: NewApplication
 ) -> None:
@@ -136,6 +139,7 @@ async def test_an_empty_secret_in_basic_names_a_public_client_and_no_confidentia
 # Forms
 
 
+@pytest.mark.security(47)
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize(
     ("content", "headers"),
@@ -161,6 +165,7 @@ async def test_what_is_no_plain_form_is_refused(
     assert error(answer) == (400, "invalid_request")
 
 
+@pytest.mark.security(47)
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize(
     "name",
@@ -188,6 +193,7 @@ async def test_other_parameters_are_passed_over_and_those_without_a_value_too(ap
     assert (await app.http.post("/oauth/token?lang=de", data={})).status_code == 401
 
 
+@pytest.mark.security(47)
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 async def test_a_body_has_a_bound(app: AppServer, endpoint: str) -> None:
     answer = await app.http.post(endpoint, content=b"a=" + b"x" * 17_000, headers=FORM)
@@ -236,6 +242,7 @@ async def test_user_info_says_by_its_challenge_what_is_wrong(app: AppServer, pho
     assert 'error="insufficient_scope"' in less.headers["www-authenticate"]
 
 
+@pytest.mark.security(46)
 async def test_an_id_token_and_a_refresh_token_are_no_access_tokens(app: AppServer, phone: Phone) -> None:
     given = await app.tokens(phone)
     for name in ("id_token", "refresh_token"):
@@ -245,6 +252,7 @@ async def test_an_id_token_and_a_refresh_token_are_no_access_tokens(app: AppServ
 # CORS
 
 
+@pytest.mark.security(20)
 @pytest.mark.parametrize(
     "endpoint", ["/oauth/device_authorization", "/oauth/token", "/oauth/userinfo", "/oauth/revoke"]
 )
@@ -287,6 +295,7 @@ async def test_a_page_of_ours_has_one_header_that_says_so(new_application: NewAp
 # DPoP (RFC 9449)
 
 
+@pytest.mark.security(48)
 async def test_a_proof_without_a_nonce_is_told_one_and_costs_nothing(
     app: AppServer, phone: Phone, site: Embedded
 ) -> None:
@@ -322,6 +331,7 @@ async def test_a_proof_without_a_nonce_is_told_one_and_costs_nothing(
     assert error(await app.user_info(token)) == (401, "invalid_token")
 
 
+@pytest.mark.security(48)
 @pytest.mark.parametrize("proof", ["", "x", "a.b.c", "doubled", "private", "rsa"])
 async def test_a_proof_that_is_none_is_refused(app: AppServer, phone: Phone, site: Embedded, proof: str) -> None:
     key, url = DeviceKey(), f"{site.settings.public_url}/oauth/token"
@@ -343,6 +353,7 @@ async def test_a_proof_that_is_none_is_refused(app: AppServer, phone: Phone, sit
 # One kind of token is never another
 
 
+@pytest.mark.security(46)
 async def test_a_first_party_key_is_no_access_token_and_no_refresh_token(app: AppServer, phone: Phone) -> None:
     assert error(await app.user_info(phone.keys["authKey"])) == (401, "invalid_token")
     assert error(await app.refresh(phone.keys["refreshKey"])) == (400, "invalid_grant")

@@ -36,6 +36,7 @@ async def test_a_refresh_gives_new_tokens_that_keep_what_an_id_token_has_to_keep
     assert await world.user_info(second.access_token)
 
 
+@pytest.mark.security(45)
 async def test_fifty_refreshes_at_once_at_two_processes_give_one_set_of_tokens(world: World, elsewhere: Stores) -> None:
     other, first = world.another(elsewhere), await world.granted()
     given = await asyncio.gather(*((world, other)[n % 2].refresh(first.refresh_token) for n in range(50)))
@@ -64,6 +65,7 @@ async def test_a_token_that_comes_again_soon_after_its_successors_first_use_is_o
     assert await world.user_info(third.access_token)
 
 
+@pytest.mark.security(45)
 async def test_a_token_that_comes_again_later_is_a_copys_and_ends_the_grant(world: World) -> None:
     first = await world.granted()
     second = await world.refresh(first.refresh_token)
@@ -99,6 +101,7 @@ async def test_what_is_no_refresh_token_of_ours_is_refused(world: World) -> None
     assert await refused_with(world.refresh("")) == "invalid_request"
 
 
+@pytest.mark.security(45)
 async def test_a_stranger_can_use_nobody_elses_token_up(world: World) -> None:
     stranger = await world.stores.client("stranger", redirect_uris=(REDIRECT,))
     first = await world.granted()
@@ -119,6 +122,7 @@ async def test_a_grant_that_nobody_used_for_its_time_is_over(world: World) -> No
     assert await refused_with(world.refresh(first.refresh_token)) == "invalid_grant"
 
 
+@pytest.mark.security(48)
 async def test_what_is_not_offline_ends_with_its_login_and_what_is_outlives_it(world: World) -> None:
     online, offline = await world.granted(), await world.granted(scopes=("openid", "offline_access"))
     # By then the login has ended by itself.
@@ -141,6 +145,7 @@ async def test_refreshes_are_counted_per_grant(world: World) -> None:
 # DPoP
 
 
+@pytest.mark.security(48)
 async def test_a_public_clients_bound_token_needs_a_proof_by_its_key(world: World) -> None:
     await public(world)
     first = await world.granted_to("jkt-1")
@@ -150,6 +155,7 @@ async def test_a_public_clients_bound_token_needs_a_proof_by_its_key(world: Worl
     assert claims(second.access_token)["cnf"] == {"jkt": "jkt-1"}
 
 
+@pytest.mark.security(48)
 async def test_a_public_clients_refresh_token_is_bound_by_the_first_proof_that_comes_with_it(world: World) -> None:
     await public(world)
     first = await world.granted()

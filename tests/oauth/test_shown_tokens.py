@@ -72,6 +72,7 @@ async def test_a_locked_accounts_token_is_refused(world: World) -> None:
     assert await refused_with(world.user_info(given.access_token)) == "invalid_token"
 
 
+@pytest.mark.security(48)
 async def test_a_bound_token_needs_a_proof_by_its_key_and_an_unbound_one_takes_none(world: World) -> None:
     bound, free = await world.granted_to("jkt-1"), await world.granted()
     assert await world.user_info(bound.access_token, key="jkt-1")
@@ -152,6 +153,7 @@ async def test_a_refresh_token_is_described_and_active_while_it_is_the_current_o
     assert (await world.introspect(second.refresh_token))["active"] is True
 
 
+@pytest.mark.security(48)
 async def test_everything_else_is_inactive_and_nothing_more(world: World) -> None:
     given = await world.granted()
     for token in ("x", "a.b", "a.b.c", given.id_token or "", given.refresh_token[:-1] + "!"):
@@ -164,6 +166,7 @@ async def test_without_a_token_there_is_nothing_to_describe(world: World) -> Non
     assert await refused_with(world.introspect("")) == "invalid_request"
 
 
+@pytest.mark.security(45)
 async def test_a_stranger_is_told_that_it_is_inactive_and_a_resource_server_what_it_is(world: World) -> None:
     given = await world.granted()
     assert await world.introspect(given.access_token, await stranger(world)) == {"active": False}
@@ -172,6 +175,7 @@ async def test_a_stranger_is_told_that_it_is_inactive_and_a_resource_server_what
     assert await world.introspect(given.refresh_token, server) == {"active": False}
 
 
+@pytest.mark.security(45)
 async def test_a_public_client_may_not_ask(world: World) -> None:
     given = await world.granted()
     public = msgspec.structs.replace(world.client, secret_hash=None)
@@ -190,6 +194,7 @@ async def test_a_description_is_a_use_of_an_access_token_and_none_of_a_refresh_t
 # Revocation
 
 
+@pytest.mark.security(48)
 @pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
 @pytest.mark.parametrize("hint", ["", "access_token", "refresh_token", "no such kind"])
 async def test_a_revoked_token_takes_the_others_along_at_once_and_everywhere(
@@ -213,6 +218,7 @@ async def test_a_hundred_revocations_at_once_are_one_end(world: World, elsewhere
     assert [event for event, _ in world.events] == ["grant.started", "grant.ended"]
 
 
+@pytest.mark.security(45)
 async def test_an_unknown_token_is_no_error_and_a_strangers_is_refused(world: World) -> None:
     given = await world.granted()
     await revoke(world, "x")

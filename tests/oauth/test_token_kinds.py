@@ -39,6 +39,7 @@ async def every_token(new_application: NewApplication, site: Embedded, phone: Ph
     return found
 
 
+@pytest.mark.security(46)
 @pytest.mark.parametrize("name", WITH_KEY)
 async def test_no_call_of_ours_takes_an_applications_token(
     new_application: NewApplication, site: Embedded, phone: Phone, name: str
@@ -57,6 +58,7 @@ async def test_no_call_of_ours_takes_an_applications_token(
             assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated"), which
 
 
+@pytest.mark.security(46)
 @pytest.mark.parametrize("path", PATHS)
 async def test_no_socket_takes_an_applications_token(
     new_application: NewApplication, site: Embedded, phone: Phone, path: str
@@ -69,6 +71,7 @@ async def test_no_socket_takes_an_applications_token(
             assert connection.close_code == 4401, which
 
 
+@pytest.mark.security(46)
 async def test_no_refresh_of_ours_takes_an_applications_token(
     new_application: NewApplication, site: Embedded, phone: Phone
 ) -> None:
@@ -79,6 +82,7 @@ async def test_no_refresh_of_ours_takes_an_applications_token(
         assert (answer.status_code, answer.json()["code"]) == expected, which
 
 
+@pytest.mark.security(46)
 async def test_a_devices_keys_are_no_tokens_of_an_application(app: AppServer, phone: Phone) -> None:
     keys = phone.keys
     for key in (keys["authKey"], keys["refreshKey"]):
@@ -93,6 +97,7 @@ async def test_a_devices_keys_are_no_tokens_of_an_application(app: AppServer, ph
     assert (await phone.get("/me")).status_code == 200
 
 
+@pytest.mark.security(46)
 async def test_a_key_bound_devices_proof_opens_no_user_info(app: AppServer, phone: Phone, site: Embedded) -> None:
     key = DeviceKey()
     proof = key.proof("GET", f"{site.settings.public_url}/oauth/userinfo", "x", phone.keys["authKey"])

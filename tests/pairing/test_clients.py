@@ -137,6 +137,7 @@ async def test_another_network_is_warned_of_also_where_the_policy_looks_away() -
     assert (await world.now_is(device)).warnings == ()
 
 
+@pytest.mark.security(44)
 async def test_its_approval_needs_what_a_devices_needs() -> None:
     world = World()
     for approver, code in (

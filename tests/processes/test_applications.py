@@ -32,6 +32,7 @@ def error(answer: httpx2.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]
 
 
+@pytest.mark.security(45)
 @ON_EACH_DATABASE
 @pytest.mark.parametrize("public", [True, False])
 async def test_a_hundred_redeems_of_one_code_at_once_are_one_set_of_tokens(pair: Pair, public: bool) -> None:
@@ -48,6 +49,7 @@ async def test_a_hundred_redeems_of_one_code_at_once_are_one_set_of_tokens(pair:
         assert (await app.user_info(given["access_token"])).status_code == 200
 
 
+@pytest.mark.security(45)
 @ON_EACH_DATABASE
 async def test_fifty_refreshes_at_once_are_one_set_of_tokens(pair: Pair) -> None:
     apps = await at_both(pair)
@@ -58,6 +60,7 @@ async def test_fifty_refreshes_at_once_are_one_set_of_tokens(pair: Pair) -> None
     assert (await apps[1].refresh(answers[0].json()["refresh_token"])).status_code == 200
 
 
+@pytest.mark.security(45)
 @ON_EACH_DATABASE
 async def test_a_code_against_its_own_reuse_by_the_same_client_at_the_other_process(pair: Pair) -> None:
     one, two = await at_both(pair)
@@ -69,6 +72,7 @@ async def test_a_code_against_its_own_reuse_by_the_same_client_at_the_other_proc
     assert error(await one.user_info(given["access_token"])) == (401, "invalid_token")
 
 
+@pytest.mark.security(48)
 @ON_EACH_DATABASE
 async def test_what_is_revoked_at_one_process_is_inactive_at_the_other_at_once(pair: Pair) -> None:
     one, two = await at_both(pair)
@@ -83,6 +87,7 @@ async def test_what_is_revoked_at_one_process_is_inactive_at_the_other_at_once(p
         assert error(await two.user_info(given["access_token"])) == (401, "invalid_token")
 
 
+@pytest.mark.security(48)
 async def test_a_login_that_is_logged_out_takes_along_what_is_not_offline(pair: Pair) -> None:
     one, two = await at_both(pair)
     phone = await pair.phone()

@@ -328,6 +328,12 @@ LOOKALIKES = [
     "https://app.example.com:444/callback", "https://app.example.com/%2e/callback",
     "https://app.example.com/x/%2e%2e/callback", "https://app.example.com.evil.example/callback",
     "https://app.example.com/callback?x=y", "//evil.example", "javascript:alert(1)", "http://127.0.0.1/callback",
+    "https://app.example.com/%63allback", "https://app.example.com//callback", "https://app.example.com/callback?",
+    "https://app.example.com/callback ", " https://app.example.com/callback", "https://app.example.com/callback\n",
+    "https://app.example.com\\@evil.example/callback", "https:/app.example.com/callback",
+    "https://app.example.com\u3002evil.example/callback", "https://\uff41pp.example.com/callback",
+    "https://app.example.com./callback", "https://app.example.com/callback;x", "https://app.example.com/callback\x00",
+    "https:app.example.com/callback", "data:text/html,x", "\tjavascript:alert(1)",
 ]  # fmt: skip
 
 
