@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from pairing_ws.app import build
+from pairing_ws.components import build
 from tests.oauth.conftest import NewApplication
 from tests.support.app_server import DEVICE_CODE, AppServer
 from tests.support.applications import answer_in, id_token
