@@ -1,7 +1,11 @@
-"""Every error that a client of OAuth can meet, by the RFCs' words. The story raises them; `web/oauth/errors.py` alone
-knows their form on the wire."""
+"""Every error that a client of OAuth can meet, by the RFCs' words, and the challenge that goes with it. The story
+raises them; `web/oauth/errors.py` knows the form of their answers."""
 
+import re
 from enum import StrEnum
+
+# RFC 6749, section 5.2. What it leaves out would need an escape in `WWW-Authenticate`.
+_UNFIT = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]+")
 
 
 class Error(StrEnum):
@@ -37,11 +41,18 @@ class OAuthError(Exception):
     `error` is the stable word, one of `Error` or an extension's. `description` is for people, in printable ASCII
     without quotes and backslashes (RFC 6749, section 5.2), and holds no secret. `challenge` is a scheme of
     `WWW-Authenticate`, where the caller tried to authenticate by it, or should; `nonce` is what the next DPoP proof has
-    to hold.
+    to hold; `scope` is what a token would have needed.
     """
 
     def __init__(
-        self, error: str, description: str, *, status: int = 400, challenge: str = "", nonce: str | None = None
+        self,
+        error: str,
+        description: str,
+        *,
+        status: int = 400,
+        challenge: str = "",
+        nonce: str | None = None,
+        scope: str = "",
     ) -> None:
         super().__init__(error, description)
         self.error = error
@@ -49,6 +60,7 @@ class OAuthError(Exception):
         self.status = status
         self.challenge = challenge
         self.nonce = nonce
+        self.scope = scope
 
 
 def invalid_request(description: str) -> OAuthError:
@@ -62,3 +74,22 @@ def invalid_grant(description: str) -> OAuthError:
 def invalid_client(description: str) -> OAuthError:
     """Always 401: RFC 6749 demands it of who came by `Authorization`, and lets others have it."""
     return OAuthError(Error.INVALID_CLIENT, description, status=401, challenge="Basic")
+
+
+def challenge(error: OAuthError) -> str:
+    """`WWW-Authenticate` (RFC 6750, section 3; RFC 9449, section 7.1): who brought no token is told the scheme, and no
+    error."""
+    scheme = "Bearer" if error.challenge == "none" else error.challenge
+    parts = ['realm="OAuth"']
+    if error.challenge != "none":
+        parts += [f'error="{error.error}"', f'error_description="{fit(error.description)}"']
+    if error.scope:
+        parts.append(f'scope="{error.scope}"')
+    own = f"{scheme} {', '.join(parts)}"
+    if scheme == "DPoP":
+        return f'{own}, algs="ES256"'
+    return own if scheme == "Basic" else f'{own}, DPoP algs="ES256"'
+
+
+def fit(description: str) -> str:
+    return _UNFIT.sub(" ", description)
