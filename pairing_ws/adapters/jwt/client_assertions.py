@@ -1,8 +1,5 @@
 """Assertions by which clients authenticate (`private_key_jwt`, RFC 7523): JWTs under a client's own registered key."""
 
-import base64
-import binascii
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,10 +7,9 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet, RSAKey
 
-from pairing_ws.adapters.jwt.header import read_header
+from pairing_ws.adapters.jwt.header import read_claims, read_header
 from pairing_ws.core.clock import SKEW_MS, Clock
 from pairing_ws.core.errors import Code, Refused
-from pairing_ws.core.json_depth import is_deep
 
 # Asymmetric ones alone; FAPI's choice and what stock clients sign with by default.
 ALGORITHMS = ("RS256", "PS256", "ES256")
@@ -44,13 +40,7 @@ class JwtClientAssertions:
     def subject(self, assertion: str) -> str | None:
         if read_header(assertion) is None:
             return None
-        part = assertion.split(".")[1]
-        try:
-            raw = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-            claims = None if is_deep(raw) else json.loads(raw)
-        except (ValueError, binascii.Error, RecursionError):
-            return None
-        subject = claims.get("sub") if isinstance(claims, dict) else None
+        subject = (read_claims(assertion) or {}).get("sub")
         return subject if isinstance(subject, str) else None
 
     def verify(self, assertion: str, jwks: Mapping[str, Any]) -> Mapping[str, Any] | None:
