@@ -1,6 +1,7 @@
 """The ASGI application that `create_app` returns."""
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from starlette.applications import Starlette
@@ -23,6 +24,10 @@ class Application(Starlette):
         self._proxies = services.proxies
         self._sockets = sockets
         self._api = Api(calls, services, super().__call__)
+
+    def lifespan(self, host: Starlette) -> AbstractAsyncContextManager[Any]:
+        """What `host`, an application that mounts this one, gives its own constructor: `lifespan=login.lifespan`."""
+        return self.router.lifespan_context(self)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
