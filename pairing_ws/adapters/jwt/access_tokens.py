@@ -9,7 +9,7 @@ from joserfc.errors import JoseError
 
 from pairing_ws.accounts.ports import Claims
 from pairing_ws.adapters.jwt.header import MAX_TOKEN, read_header
-from pairing_ws.adapters.jwt.key_ring import KeyRing
+from pairing_ws.adapters.jwt.key_ring import Keys
 from pairing_ws.core.clock import SKEW_MS
 
 ALGORITHM = "ES256"
@@ -21,7 +21,7 @@ MAX_VERIFIED = 4096
 class AuthKeys:
     """See `accounts.ports.Tokens`. What clients of `oauth` get is signed elsewhere, and is no authKey."""
 
-    def __init__(self, ring: KeyRing, issuer: str) -> None:
+    def __init__(self, ring: Keys, issuer: str) -> None:
         self._ring = ring
         self._issuer = issuer
         # digest → claims. A device shows the same token with each call, and checking it takes 130 µs; knowing it, 2.

@@ -8,7 +8,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 
 from pairing_ws.adapters.jwt.header import MAX_TOKEN, read_header
-from pairing_ws.adapters.jwt.key_ring import KeyRing
+from pairing_ws.adapters.jwt.key_ring import Keys
 from pairing_ws.core.clock import SKEW_MS
 from pairing_ws.oauth.ports import Algorithm
 
@@ -45,7 +45,7 @@ class _IdToken(msgspec.Struct, kw_only=True):
 class JwtClientTokens:
     """See `oauth.ports.ClientTokens`."""
 
-    def __init__(self, ring: KeyRing, issuer: str) -> None:
+    def __init__(self, ring: Keys, issuer: str) -> None:
         self._ring = ring
         self._issuer = issuer
 

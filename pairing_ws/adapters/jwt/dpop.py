@@ -1,7 +1,8 @@
 """Proofs of possession as DPoP (RFC 9449): ES256 JWTs that say which request they are for, each good for one use.
 
 A proof is new because it holds a nonce of ours, not because of its `iat`: a client's clock may be wrong, and nobody can
-make proofs in advance for a time when the key is out of reach. Nonces are a time under our MAC; nothing is stored.
+make proofs in advance for a time when the key is out of reach. Nonces are a time under our MAC; nothing is stored. For
+a host application's own routes `iat` will do, so that no call is needed for a nonce first.
 """
 
 import base64
@@ -41,7 +42,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """The claims that a proof needs (RFC 9449, section 4.2). `iat` is required there and not used here."""
+    """The claims that a proof needs (RFC 9449, section 4.2)."""
 
     jti: Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]{1,256}\Z")]
     htm: str
@@ -53,7 +54,7 @@ class Claims(msgspec.Struct, frozen=True):
 
 class DpopProofs:
     """See `ports.Proofs`. All processes that share `counters` take a proof once; `alone` counts for this process while
-    those are away."""
+    those are away. With `by_iat` a proof is also new without a nonce, for `SKEW_SECONDS` before and after its `iat`."""
 
     def __init__(
         self,
@@ -62,12 +63,15 @@ class DpopProofs:
         clock: Clock,
         counters: SharedCounters,
         alone: SharedCounters | None = None,
+        *,
+        by_iat: bool = False,
     ) -> None:
         self._public_url = public_url
         self._pepper = pepper
         self._clock = clock
         self._counters = counters
         self._alone = alone or MemoryCounters()
+        self._by_iat = by_iat
 
     def nonce(self) -> str:
         at = (self._clock() // 1000).to_bytes(5)
@@ -98,7 +102,7 @@ class DpopProofs:
             raise self._invalid("the proof is for another request")
         if auth_key is not None and claims.ath != _hash(auth_key):
             raise self._invalid("the proof is for another authKey")
-        if not self._is_fresh(claims.nonce):
+        if not self._is_fresh(claims.nonce) and not self._is_recent(claims.iat):
             raise Refused(Code.USE_DPOP_NONCE, "the proof needs this nonce", nonce=self.nonce())
         if not await self._is_first(codes.digest(f"{key_thumbprint} {claims.jti}"), method):
             raise self._invalid("the proof has been used before")
@@ -128,6 +132,9 @@ class DpopProofs:
         if not hmac.compare_digest(mac, self._mac(at)):
             return False
         return -SKEW_SECONDS <= self._clock() // 1000 - int.from_bytes(at) <= NONCE_SECONDS
+
+    def _is_recent(self, iat: float) -> bool:
+        return self._by_iat and abs(self._clock() / 1000 - iat) <= SKEW_SECONDS
 
     async def _is_first(self, digest: str, method: str) -> bool:
         """True for one caller."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Set
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from joserfc.jwk import ECKey, RSAKey
@@ -18,6 +18,21 @@ log = structlog.get_logger()
 RELOAD_MS = 1_000
 
 SigningKey = ECKey | RSAKey
+
+
+class Keys(Protocol):
+    """What verifies: the keys of this server's own ring, or an issuer's (see `issuer_keys`)."""
+
+    # Grows when the keys change: what was verified before has to be verified again.
+    version: int
+
+    def reload(self) -> None:
+        """Look whether they have changed, if the last look is long enough ago."""
+
+    def of(self, algorithm: str) -> Mapping[str, SigningKey]:
+        """The keys of ES256 or RS256 by `kid`, the one that signs first; none of any other algorithm."""
+
+    def find(self, algorithm: str, kid: str) -> SigningKey | None: ...
 
 
 class KeyRing:
@@ -37,7 +52,6 @@ class KeyRing:
         self._keys = _imported(source)
         # Kept though the file's may change: what was digested with it would be lost.
         self.pepper = source.pepper_bytes
-        # Grows when the keys change: what was verified before has to be verified again.
         self.version = 0
 
     @property
