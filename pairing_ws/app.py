@@ -41,14 +41,15 @@ TIDY_SECONDS = 3600
 
 def create_app(
     settings: Settings, *, clock: Clock = system_clock, random: codes.RandomBytes = secrets.token_bytes
-) -> Starlette:
+) -> Application:
     """The ASGI application: pages, calls and sockets, for a server of its own or to be mounted in a larger app.
 
     Nothing is connected before its lifespan starts, which migrates the database, and connects to it and to Redis. An
-    app that mounts this one has to run it (`async with app.router.lifespan_context(app)`). Serve it with the keyword
-    arguments of `uvicorn_options(settings)`, which bound connections, headers and bodies; plain uvicorn has no such
-    limits. A server calls `app.state.drain.begin()`, on the event loop's thread, when it is told to stop: long polls
-    are answered then.
+    app that mounts this one has to run it: `Starlette(…, lifespan=login.lifespan)`, and in the same way with FastAPI;
+    one with a lifespan of its own enters `login.lifespan(app)` there. `Guard` protects its other routes. Serve it
+    with the keyword arguments of `uvicorn_options(settings)`, which bound connections, headers and bodies; plain
+    uvicorn has no such limits. A server calls `app.state.drain.begin()`, on the event loop's thread, when it is told to
+    stop: long polls are answered then.
 
     Several applications in one process have their own connections, but share their metrics. `clock` gives milliseconds
     since 1970 and `random` so many random bytes: both are for tests. With Redis, pairings follow Redis's clock.
@@ -113,6 +114,8 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.drain = services.drain
+    # For `Guard`.
+    app.state.authority = components.authority
     # Its redirects are made from the request's Host.
     app.router.redirect_slashes = False
     return app

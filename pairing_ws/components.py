@@ -42,6 +42,7 @@ from pairing_ws.config.settings import Settings
 from pairing_ws.core import codes
 from pairing_ws.core.clock import Clock, system_clock
 from pairing_ws.core.devices import Approver
+from pairing_ws.guard.authorities import ThisServer
 from pairing_ws.oauth.apps import Apps
 from pairing_ws.oauth.backchannel import BackchannelLogout
 from pairing_ws.oauth.browser_login import BrowserLogins
@@ -71,6 +72,7 @@ class Components:
     backchannel: BackchannelLogout
     keys: KeyRing
     key_sharing: KeySharing
+    authority: ThisServer
     database: Database
     opened: Sequence[AbstractAsyncContextManager[object]]
 
@@ -113,6 +115,7 @@ def build(
         verifier: WebAuthnVerifier = adapter.WebAuthn(settings.public_host, settings.public_origin, CHALLENGE_MS)
         return verifier
 
+    auth_keys = AuthKeys(keys, settings.public_url)
     push = push_service(settings, accounts_store.drop_push_token)
     monitor = SessionMonitor(accounts_store, clock, end_pairings_of_session, settings.refresh_key_seconds * 1000)
     account_service = AccountService(
@@ -121,7 +124,7 @@ def build(
         bus,
         limits,
         push,
-        AuthKeys(keys, settings.public_url),
+        auth_keys,
         AccountPolicy(
             auth_key=settings.auth_key_seconds * 1000,
             refresh_key=settings.refresh_key_seconds * 1000,
@@ -227,6 +230,17 @@ def build(
         random,
         Drain(),
     )
+    authority = ThisServer(
+        settings.public_url,
+        settings.public_origin,
+        auth_keys,
+        client_tokens,
+        account_service.sessions,
+        oauth.shown_tokens,
+        keys.pepper,
+        counters,
+        clock,
+    )
     key_sharing = KeySharing(keys, SqlFingerprints(database), fingerprints, clock)
     http_logouts = HttpLogouts(Targets(allow_private=settings.allow_private_targets))
     backchannel = BackchannelLogout(grants, client_tokens, http_logouts, settings.public_url, clock, random, audit)
@@ -234,8 +248,8 @@ def build(
     if isinstance(push, AbstractAsyncContextManager):
         opened.append(push)
     return Components(
-        services, store, bus, accounts_store, clients, grants, client_tokens, backchannel, keys, key_sharing, database,
-        opened,
+        services, store, bus, accounts_store, clients, grants, client_tokens, backchannel, keys, key_sharing,
+        authority, database, opened,
     )  # fmt: skip
 
 

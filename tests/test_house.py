@@ -27,14 +27,16 @@ MAY_IMPORT = {
     "adapters": {"core", "config", "pairing", "accounts", "oauth"},
     "web": {"core", "config", "pairing", "accounts", "oauth"},
     "transport": {"core", "config", "web"},
-    "components": {"core", "config", "pairing", "accounts", "oauth", "adapters", "web"},
+    # In an application beside this server, or one that mounts it.
+    "guard": {"core", "accounts", "oauth", "adapters"},
+    "components": {"core", "config", "pairing", "accounts", "oauth", "adapters", "guard", "web"},
     # It tells no story: what it runs, `components` built.
     "app": {"core", "config", "accounts", "adapters", "web", "components"},
     "server": {"core", "config", "web", "transport", "app"},
     "cli": {"core", "config", "pairing", "accounts", "oauth", "adapters", "web", "components", "server"},
     "__main__": {"server"},
     # Each public name, once it is asked for.
-    "__init__": {"app", "config", "server"},
+    "__init__": {"app", "config", "guard", "server"},
 }
 # The stories and what they share need neither a server nor a store: only values, counts, and the accounts' one seal.
 STORIES_MAY_USE = {

@@ -77,6 +77,15 @@ class ShownTokens:
             await self._grants.touch(grant.id, now, ip)
         return _told(account, granted)
 
+    async def accept(self, claims: Mapping[str, Any]) -> None:
+        """A resource server in this process was shown the access token with these claims, which hold, by who may show
+        it. Raises OAuthError `invalid_token` if its grant has ended."""
+        now = self._clock()
+        grant = await self._grants.get(claims["sid"])
+        if grant is None or not _stands(grant, claims, now):
+            raise _invalid_token("dpop" if claims.get("cnf") else "bearer")
+        await self._acknowledge(grant, claims, now)
+
     async def revoke(self, request: TokenRequest) -> None:
         """End the token's grant, and with it all its tokens. One that is unknown or over is no error. Raises
         OAuthError `invalid_grant` for another client's."""
