@@ -198,6 +198,8 @@ KINDS = "a key has to be RSA of 2048 bits or more, or EC P-256"
         (json.dumps(KeySet([ECKey.generate_key("P-384")]).as_dict(private=False)), KINDS),
         (json.dumps(KeySet([RSAKey.generate_key(1024)]).as_dict(private=False)), KINDS),
     ],
+    # Keys are random, and each worker has to have the same names of tests.
+    ids=["no JSON", "no object", "no key", "private", "secret", "another curve", "short RSA"],
 )
 def test_a_key_set_that_no_client_can_be_known_by_is_one_clear_line(
     run: Run, tmp_path: Path, file: str, error: str

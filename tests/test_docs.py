@@ -22,7 +22,7 @@ from pairing_ws.web.close_codes import CloseCode
 from pairing_ws.web.problems import SHAPES
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("examples", "pairing_ws", "scripts", "static", "tests")
+FOLDERS = ("pairing_ws", "scripts", "static", "tests")
 MANUALS = sorted([*ROOT.glob("*.md"), *(path for each in FOLDERS for path in (ROOT / each).rglob("*.md"))])
 
 

@@ -1,4 +1,4 @@
-"""The pages below `examples/`, followed to the letter: their commands in a shell, a person in front of a browser."""
+"""The pages of `tests/examples/`, to the letter: their commands in a shell, a person in front of a browser."""
 
 import asyncio
 import os
@@ -49,7 +49,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Laid out like a clone in which `./scripts/run` was called."""
     folder = tmp_path_factory.mktemp("clone")
     (folder / ".venv").symlink_to(sys.prefix)
-    (folder / "examples").symlink_to(ROOT / "examples")
+    (folder / "tests").mkdir()
+    (folder / "tests/examples").symlink_to(ROOT / "tests/examples")
     (folder / "var").mkdir()
     return folder
 
@@ -104,7 +105,7 @@ async def until_it_listens(url: str) -> None:
 
 async def test_the_way_from_nothing_to_a_stock_application_ends_in_a_login(shell: Shell, phone: Phone) -> None:
     # The first makes the clone's environment, and runs the server.
-    _, register, run, for_grafana = blocks("examples/web_app/README.md", "sh")
+    _, register, run, for_grafana = blocks("tests/examples/web_app/README.md", "sh")
     port = str(free_port())
     await shell.run(register.replace("3000", port))
     await shell.run(f"{run.strip()} {port} &")
@@ -128,7 +129,7 @@ async def test_the_way_from_nothing_to_a_stock_application_ends_in_a_login(shell
 async def test_a_device_without_a_browser_is_let_in_by_the_commands_of_its_page(
     shell: Shell, phone: Phone, demo: Server
 ) -> None:
-    register, ask, wait, use, with_number = blocks("examples/device/README.md", "sh")
+    register, ask, wait, use, with_number = blocks("tests/examples/device/README.md", "sh")
     await shell.run(register)
     shown = re.search(r"Open (\S+) and type (\S+)", await shell.run(ask))
     assert shown
@@ -146,7 +147,7 @@ async def test_a_device_without_a_browser_is_let_in_by_the_commands_of_its_page(
 
 
 async def test_a_device_that_is_refused_stops_to_wait(shell: Shell, phone: Phone) -> None:
-    register, ask, wait, *_ = blocks("examples/device/README.md", "sh")
+    register, ask, wait, *_ = blocks("tests/examples/device/README.md", "sh")
     await shell.run(register + ask)
     claimed = await phone.post("/pairings/claim", {"userCode": (await shell.run("field asked.json user_code")).strip()})
     assert (await phone.deny(claimed.json()["id"])).status_code == 200
@@ -157,8 +158,8 @@ async def test_a_device_that_is_refused_stops_to_wait(shell: Shell, phone: Phone
 async def test_a_device_hears_of_its_approval_at_the_socket(
     shell: Shell, phone: Phone, demo: Server, clone: Path
 ) -> None:
-    register, ask, *_ = blocks("examples/device/README.md", "sh")
-    (program,) = blocks("examples/device/README.md", "python")
+    register, ask, *_ = blocks("tests/examples/device/README.md", "sh")
+    (program,) = blocks("tests/examples/device/README.md", "python")
     (clone / "waits.py").write_text(program)
     await shell.run(register + ask)
     await shell.run('python ../waits.py "$issuer" "$(field asked.json device_code)" >heard & waits=$!')
