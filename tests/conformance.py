@@ -34,7 +34,7 @@ MODULES = {
     "oidcc-login-hint": PASSED,
     "oidcc-ui-locales": PASSED,
     "oidcc-claims-locales": PASSED,
-    "oidcc-ensure-request-with-acr-values-succeeds": "passes; the suite would warn that there is no `acr`",
+    "oidcc-ensure-request-with-acr-values-succeeds": PASSED,
     "oidcc-codereuse": PASSED,
     "oidcc-codereuse-30seconds": PASSED,
     "oidcc-ensure-registered-redirect-uri": PASSED,

@@ -18,6 +18,7 @@ from pairing_ws.oauth.browser_login import STALE_MS, BrowserLogins, Started, is_
 from pairing_ws.oauth.errors import Error
 from pairing_ws.oauth.ports import AuthorizationCode, Client, ClientStore, ClientTokens, CodeStore, GrantStore
 from pairing_ws.oauth.redirects import scheme_of
+from pairing_ws.oauth.types import Acr
 
 CODE_MS = 60_000
 
@@ -209,8 +210,7 @@ class Authorizations:
 
     async def _grant(self, request: AuthorizationRequest, where: Destination, session: Session, ip: str) -> Redirect:
         code = codes.token(self._random, 32)
-        # RFC 8176: `user`, that a person was there, by a passkey or the host.
-        amr = (session.amr, "user") if (session.verified_at or 0) > session.created_at else (session.amr,)
+        is_verified = (session.verified_at or 0) > session.created_at
         kept = AuthorizationCode(
             client_id=request.client.id,
             redirect_uri=request.redirect_uri,
@@ -220,7 +220,9 @@ class Authorizations:
             device_id=session.device.id,
             scopes=request.scopes,
             auth_time=proved_at(session) // 1000,
-            amr=amr,
+            # RFC 8176: `user`, that a person was there.
+            amr=(session.amr, "user") if is_verified else (session.amr,),
+            acr=Acr.PERSON if is_verified else Acr.DEVICE,
             nonce=request.nonce,
             dpop_thumbprint=request.dpop_jkt,
         )

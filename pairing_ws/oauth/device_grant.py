@@ -13,7 +13,7 @@ from pairing_ws.oauth import protocol, scopes
 from pairing_ws.oauth.beginnings import Beginnings, Consented
 from pairing_ws.oauth.errors import Error, OAuthError, invalid_grant, invalid_request
 from pairing_ws.oauth.ports import Client, DeviceGrant
-from pairing_ws.oauth.types import DeviceAuthorization, Policy, TokenRequest, TokenSet
+from pairing_ws.oauth.types import Acr, DeviceAuthorization, Policy, TokenRequest, TokenSet
 from pairing_ws.pairing.machine import ClientRequest, Pairing, Status
 from pairing_ws.pairing.service import PairingService
 from pairing_ws.pairing.types import BySecret
@@ -116,6 +116,7 @@ class DeviceGrants:
             scopes=granted,
             auth_time=(consumed.approved_at or 0) // 1000,
             amr=("qr",),
+            acr=Acr.DEVICE,
             offline=True,
         )
         return await self._beginnings.begin(request, consented, key, f"{device_code}\n{key or ''}")

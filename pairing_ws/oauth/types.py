@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple
 
 import msgspec
@@ -14,6 +15,15 @@ from pairing_ws.oauth.ports import Client
 ProvenKey = Callable[[str | None], Awaitable[str | None]]
 # Makes the account's devices look again, at every process. Best effort: never raises.
 AccountChanged = Callable[[str], Awaitable[None]]
+
+
+class Acr(StrEnum):
+    """What a login rests on, as `acr` (OpenID Connect Core, section 2): a higher number rests on more."""
+
+    # A device that another one or an invite has let in.
+    DEVICE = "1"
+    # The same, and since then a passkey or the host has shown that a person is there.
+    PERSON = "2"
 
 
 @dataclass(frozen=True)

@@ -213,7 +213,7 @@ async def test_wishes_for_the_claims_languages_are_no_error(rp: RelyingParty) ->
 
 @pytest.mark.conformance("oidcc-ensure-request-with-acr-values-succeeds")
 async def test_wishes_for_a_class_of_login_are_no_error(rp: RelyingParty) -> None:
-    await rp.log_in(rp.query(acr_values="1 2"))
+    assert (await rp.log_in(rp.query(acr_values="1 2"))).id_token["acr"] == "1"
 
 
 @pytest.mark.conformance("oidcc-ensure-post-request-succeeds")

@@ -196,7 +196,7 @@ async def test_the_tokens_are_for_what_was_approved_by_whom(world: World, device
     access, identity = claims(given.access_token), claims(given.id_token or "")
     now = world.clock() // 1000
     assert {"sub": world.login.user_id, "client_id": "tv", "scope": "openid email"}.items() <= access.items()
-    assert {"aud": "tv", "auth_time": now, "amr": ["qr"]}.items() <= identity.items()
+    assert {"aud": "tv", "auth_time": now, "amr": ["qr"], "acr": "1"}.items() <= identity.items()
     grant = await grant_of(world, made)
     assert (grant.session_id, grant.device_id) == (world.login.session_id, world.login.device_id)
     assert grant.offline

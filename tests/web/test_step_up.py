@@ -13,8 +13,10 @@ import websockets
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+from tests.support.app_server import app_server
 from tests.support.authenticator import Authenticator
 from tests.support.client import Api, NewDevice, Phone, device_headers
+from tests.support.client_tokens import claims
 from tests.support.embedded import Embedded, embedded, fresh_phone
 from tests.support.limits import NO_LIMITS_INSIDE
 from tests.web.conftest import refusal
@@ -173,6 +175,24 @@ async def test_while_approvals_need_no_proof_only_the_first_passkey_needs_none(l
         assert (await prove(phone, key)).status_code == 200
         assert (await add(phone, authenticator(lax))).status_code == 201
         assert (await phone.approve((await asking(phone)).id)).status_code == 200
+
+
+async def test_an_application_is_told_of_the_proof_and_when_it_was_made(lax: Embedded) -> None:
+    async with first_device(lax) as phone:
+        app, key = await app_server(lax.url, lax.folder), authenticator(lax)
+
+        async def told() -> dict[str, Any]:
+            return claims((await app.redeem(await app.code(phone))).json()["id_token"])
+
+        async with app.http:
+            await add(phone, key)
+            first = await told()
+            lax.clock.advance(30)
+            assert (await prove(phone, key)).status_code == 200
+            second = await told()
+        assert (first["acr"], first["amr"]) == ("1", ["invite"])
+        assert (second["acr"], second["amr"]) == ("2", ["invite", "user"])
+        assert second["auth_time"] == first["auth_time"] + 30
 
 
 async def test_two_questions_asked_before_the_first_passkey_make_one(lax: Embedded) -> None:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from pairing_ws.oauth import scopes
 from pairing_ws.oauth.authentication import Method
 from pairing_ws.oauth.authorization import Prompt
+from pairing_ws.oauth.types import Acr
 from pairing_ws.web.calls import Call
 from pairing_ws.web.cors import any_origin
 from pairing_ws.web.request.context import RequestContext
@@ -67,6 +68,7 @@ ENDPOINTS = (
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": True,
             "prompt_values_supported": [str(each) for each in Prompt],
+            "acr_values_supported": [str(each) for each in Acr],
             "request_parameter_supported": False,
             # Its default is true.
             "request_uri_parameter_supported": False,
