@@ -143,6 +143,17 @@ def test_a_name_that_several_have_is_not_enough(run: Run) -> None:
     assert json.loads(run("client", "show", "App", "--json").out)["client_id"] == ids[1]
 
 
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:3000/out", "http://localhost/out", "https://10.0.0.5/out"])
+def test_who_will_be_told_of_no_logout_is_registered_with_a_word_about_it(run: Run, uri: str) -> None:
+    options = ["client", "add", "App", "--redirect-uri", CALLBACK, "--backchannel-logout-uri", uri, "--json"]
+    done = run(*options)
+    assert json.loads(done.out)["backchannel_logout_uri"] == uri
+    assert done.err == (
+        f"pairing-ws: nothing is sent to {uri} unless PAIRING_ALLOW_PRIVATE_TARGETS=true: it is no public address\n"
+    )
+    assert run(*options, PAIRING_ALLOW_PRIVATE_TARGETS="true").err == ""
+
+
 @pytest.mark.parametrize("command", [["show"], ["rotate"], ["remove", "--yes"]])
 def test_an_unknown_client_is_one_clear_line(run: Run, command: list[str]) -> None:
     done = run("client", *command, "nobody")

@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
 from pairing_ws.adapters.jwt.client_assertions import require_usable
 from pairing_ws.cli.program import with_services
 from pairing_ws.cli.snippets import SNIPPETS, Connection
+from pairing_ws.config.addresses import is_local
 from pairing_ws.core.clock import iso
 from pairing_ws.core.errors import Code, Refused
 from pairing_ws.oauth.authentication import Method
@@ -80,10 +82,12 @@ def add(name: str, jwks_file: Path | None, application: str | None, as_json: boo
         wanted[each] = Algorithm(wanted[each]) if wanted[each] else None
     wanted["device_grant"] = DeviceGrant(wanted["device_grant"])
     registration = Registration(name, jwks=_keys(jwks_file), **wanted)
-    issuer, added = with_services(lambda services: _with_issuer(services, services.clients.add(registration)))
+    settings, added = with_services(lambda services: _with_settings(services, services.clients.add(registration)))
+    if not settings.allow_private_targets:
+        _warn_of_private_target(added.client)
     if application:
         _warn_of_redirect(application, added.client)
-    _print(issuer, added, application, as_json, f"{added.client.name} is registered. Paste this into it:")
+    _print(settings.public_url, added, application, as_json, f"{added.client.name} is registered. Paste this into it:")
 
 
 @clients.command("list")
@@ -129,6 +133,10 @@ def remove(client: str, yes: bool) -> None:
     print(f"{removed.name} ({removed.id}) is removed.")
 
 
+async def _with_settings(services: Services, call: Any) -> Any:
+    return services.settings, await call
+
+
 async def _with_issuer(services: Services, call: Any) -> Any:
     return services.settings.public_url, await call
 
@@ -150,6 +158,13 @@ def _warn_of_redirect(application: str, client: Client) -> None:
     path = usual.partition("//")[2].partition("/")[2]
     if not any(each.endswith(path) for each in client.redirect_uris):
         say(f"pairing-ws: {application} is usually answered at {usual}")
+
+
+def _warn_of_private_target(client: Client) -> None:
+    """By the address as it is written; a name is looked up when there is something to tell."""
+    uri = client.backchannel_logout_uri
+    if uri and is_local(urlsplit(uri).hostname or ""):
+        say(f"pairing-ws: nothing is sent to {uri} unless PAIRING_ALLOW_PRIVATE_TARGETS=true: it is no public address")
 
 
 def _method(client: Client) -> Method:
