@@ -25,7 +25,8 @@ from tests.support.servers import CLI, RedisServer, clean_environment, run_cli, 
 COMMANDS = [
     [], ["serve"], ["invite"], ["user"], ["user", "list"], ["user", "lock"], ["user", "unlock"], ["user", "delete"],
     ["user", "show"], ["user", "set"],
-    ["client"], ["client", "add"], ["client", "list"], ["client", "show"], ["client", "rotate"], ["client", "remove"],
+    ["client"], ["client", "add"], ["client", "set"], ["client", "list"], ["client", "show"], ["client", "rotate"],
+    ["client", "remove"],
     ["db"], ["db", "upgrade"], ["keys"], ["keys", "list"], ["keys", "make"], ["keys", "rotate"],
     ["keys", "remove"], ["doctor"],
 ]  # fmt: skip
@@ -96,7 +97,7 @@ def test_accounts_that_older_versions_kept_apart_by_case_are_named_by_the_list_a
             " VALUES ('2', 'ALICE', 'ALICE', 0, 'alice', 1)"
         )
     listed = [line.split("\t") for line in run("user", "list").out.splitlines()]
-    assert [(name, *same) for name, _, _, *same in listed] == [("ALICE", "'alice'"), ("alice", "'ALICE'"), ("bob",)]
+    assert [(name, *same) for name, _, _, _, *same in listed] == [("ALICE", "'alice'"), ("alice", "'ALICE'"), ("bob",)]
     assert "write it as one of them: 'ALICE', 'alice'" in run("user", "lock", "Alice").err
     assert "warning  accounts: 'ALICE', 'alice' differ in case alone" in run("doctor").out
 
@@ -120,7 +121,9 @@ def test_users_are_listed_locked_unlocked_and_deleted(run: Run) -> None:
     for name in ("bob", "alice"):
         run("invite", name, "--json")
     listed = [line.split("\t") for line in run("user", "list").out.splitlines()]
-    assert [(name, state) for name, _, state in listed] == [("alice", "open"), ("bob", "open")]
+    assert [(name, state, email) for name, _, state, email in listed] == [("alice", "open", "-"), ("bob", "open", "-")]
+    run("user", "set", "bob", "--email", "bob@example.com")
+    assert [line.split("\t")[3] for line in run("user", "list").out.splitlines()] == ["-", "bob@example.com"]
     assert run("user", "lock", "bob").code == 0
     assert "bob\t" in run("user", "list").out
     assert "locked since 20" in run("user", "list").out.splitlines()[1]

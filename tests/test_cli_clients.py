@@ -16,6 +16,7 @@ from pairing_ws.oauth.scopes import KNOWN
 from tests.support.command_line import Run
 
 CALLBACK = "https://app.example.com/callback"
+WEB = "it has to begin with https://, or with http://127.0.0.1 for this machine"
 
 
 def add(run: Run, *arguments: str, **environment: str) -> dict[str, Any]:
@@ -81,6 +82,65 @@ def test_everything_that_can_be_set_is_kept_and_shown(run: Run, tmp_path: Path) 
     for name in (made["client_id"], "Everything"):
         assert json.loads(run("client", "show", name, "--json").out) == made
     assert json.loads(run("client", "list", "--json").out) == [made]
+
+
+def test_what_is_registered_is_changed_and_id_and_secret_and_the_rest_stay(run: Run) -> None:
+    made = add(run, "App", "--redirect-uri", CALLBACK, "--origin", "https://app.example.com", "--scope", "openid")
+    secret = made.pop("client_secret")
+    words = ["--redirect-uri", f"{CALLBACK}/2", "--redirect-uri", f"{CALLBACK}/3", "--device-grant", "on", "--trusted"]
+    words += ["--name", "Shop", "--backchannel-logout-uri", "https://app.example.com/logout", "--id-token-alg", "ES256"]
+    done = run("client", "set", "App", *words, "--json")
+    assert (done.code, done.err) == (0, "")
+    made |= {
+        "client_name": "Shop",
+        "redirect_uris": [f"{CALLBACK}/2", f"{CALLBACK}/3"],
+        "backchannel_logout_uri": "https://app.example.com/logout",
+        "id_token_signed_response_alg": "ES256",
+        "device_grant": "on",
+        "trusted": True,
+    }
+    assert json.loads(done.out) == made == json.loads(run("client", "show", "Shop", "--json").out)
+    assert codes.digest(secret) in stored()
+    words = ["--origin", "", "--backchannel-logout-uri", "", "--scope", "", "--no-trusted"]
+    emptied = json.loads(run("client", "set", made["client_id"], *words, "--json").out)
+    del made["origins"], made["backchannel_logout_uri"]
+    assert emptied == made | {"trusted": False, "scope": " ".join(KNOWN)}
+    assert "Shop is changed" in run("client", "set", "Shop", "--audience", "https://api.example.com").out
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (["--redirect-uri", "http://app.example.com/cb"], "redirect URI 'http://app.example.com/cb': {web}"),
+        (
+            ["--redirect-uri", CALLBACK, "--redirect-uri", ""],
+            "redirect URI '': it is no address of up to 2048 characters; escape what is not ASCII",
+        ),
+        (["--redirect-uri", ""], "a public client needs a redirect URI or the device grant: nobody could log in"),
+        (["--name", " "], "a client's name is 1 to 128 printable characters"),
+        (["--jwks-file", "keys.json"], "'Tool' has no keys of its own: add another client, with them"),
+    ],
+)
+def test_what_can_not_be_changed_is_one_clear_line_and_changes_nothing(
+    run: Run, tmp_path: Path, options: list[str], error: str
+) -> None:
+    keys = {"keys": [ECKey.generate_key("P-256", private=False).as_dict(private=False)]}
+    (tmp_path / "keys.json").write_text(json.dumps(keys))
+    add(run, "Tool", "--public", "--redirect-uri", CALLBACK)
+    before = stored()
+    done = run("client", "set", "Tool", "--trusted", *options)
+    assert (done.code, done.out, done.err) == (1, "", f"pairing-ws: {error.format(web=WEB)} (bad_request)\n")
+    assert stored() == before
+    assert run("client", "set", "Tool").code == 2
+
+
+def test_a_client_that_has_keys_is_given_others(run: Run, tmp_path: Path) -> None:
+    keys = [{"keys": [ECKey.generate_key("P-256", private=False).as_dict(private=False)]} for _ in range(2)]
+    (tmp_path / "keys.json").write_text(json.dumps(keys[0]))
+    made = add(run, "App", "--redirect-uri", CALLBACK, "--jwks-file", "keys.json")
+    (tmp_path / "keys.json").write_text(json.dumps(keys[1]))
+    changed = json.loads(run("client", "set", "App", "--jwks-file", "keys.json", "--json").out)
+    assert changed == made | {"jwks": keys[1]}
 
 
 def test_a_secret_is_shown_once_and_kept_as_a_digest(run: Run) -> None:
@@ -152,15 +212,14 @@ def test_who_will_be_told_of_no_logout_is_registered_with_a_word_about_it(run: R
         f"pairing-ws: nothing is sent to {uri} unless PAIRING_ALLOW_PRIVATE_TARGETS=true: it is no public address\n"
     )
     assert run(*options, PAIRING_ALLOW_PRIVATE_TARGETS="true").err == ""
+    changed = run("client", "set", json.loads(done.out)["client_id"], "--backchannel-logout-uri", uri)
+    assert changed.err == done.err
 
 
-@pytest.mark.parametrize("command", [["show"], ["rotate"], ["remove", "--yes"]])
+@pytest.mark.parametrize("command", [["show"], ["set", "--trusted"], ["rotate"], ["remove", "--yes"]])
 def test_an_unknown_client_is_one_clear_line(run: Run, command: list[str]) -> None:
     done = run("client", *command, "nobody")
     assert (done.code, done.err) == (1, "pairing-ws: no such client (not_found)\n")
-
-
-WEB = "it has to begin with https://, or with http://127.0.0.1 for this machine"
 
 
 @pytest.mark.parametrize(

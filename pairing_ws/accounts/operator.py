@@ -35,7 +35,7 @@ class UserStore(Protocol):
         """Store the invite for the user of that name, creating the user if there is none; the user as stored. With
         `existing` none is created: then None, and no invite is stored."""
 
-    async def users(self) -> Sequence[User]:
+    async def accounts(self) -> Sequence[Account]:
         """Every account, by name."""
 
     async def account_named(self, username: str) -> Account | None: ...
@@ -93,8 +93,8 @@ class Operator:
         url = f"{self._public_url}/join/invite#{code}"
         return NewInvite(user, code, url, expires_at, is_new=user.id == fresh.id)
 
-    async def users(self) -> Sequence[User]:
-        return await self._users.users()
+    async def accounts(self) -> Sequence[Account]:
+        return await self._users.accounts()
 
     async def account(self, username: str) -> Account:
         """Raises NOT_FOUND."""

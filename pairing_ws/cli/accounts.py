@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import click
 
 from pairing_ws.accounts.names import compared
-from pairing_ws.accounts.ports import Account, User
+from pairing_ws.accounts.ports import Account
 from pairing_ws.cli.program import with_accounts
 from pairing_ws.core.clock import iso
 
@@ -58,22 +58,23 @@ def users() -> None:
 
 @users.command("list")
 def list_users() -> None:
-    """Print every account, one a line: name, id, whether it is locked, and whose name differs in case alone.
+    """Print every account, one a line: name, id, whether it is locked, its e-mail address or -, and whose name differs
+    in case alone.
 
     Only accounts of older versions can have: each is meant by its name exactly as it is written here.
     """
-    found = with_accounts(lambda accounts: accounts.operator.users())
+    found = with_accounts(lambda accounts: accounts.operator.accounts())
     alike = names_alike(found)
-    for user in found:
+    for user, profile in found:
         state = "locked since " + iso(user.locked_at) if user.locked_at else "open"
         same = [repr(name) for name in alike[compared(user.username)] if name != user.username]
-        print("\t".join([user.username, user.id, state, *same]))
+        print("\t".join([user.username, user.id, state, profile.email or "-", *same]))
 
 
-def names_alike(found: Iterable[User]) -> dict[str, list[str]]:
+def names_alike(found: Iterable[Account]) -> dict[str, list[str]]:
     """The accounts' names by what is compared of them."""
     alike = defaultdict(list)
-    for user in found:
+    for user, _ in found:
         alike[compared(user.username)].append(user.username)
     return alike
 

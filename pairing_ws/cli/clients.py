@@ -1,6 +1,7 @@
 """`client`: the applications that log people in here, and what one pastes into them."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,64 +31,112 @@ _UNKNOWN_SECRET = "CLIENT_SECRET"  # noqa: S105 - a place for one
 
 @click.group("client")
 def clients() -> None:
-    """Add, list, show, rotate and remove the applications that log people in here, by OpenID Connect or OAuth 2.0."""
+    """Add, change, list, show, rotate and remove the applications that log people in, by OpenID Connect or OAuth 2."""
+
+
+_REGISTERED = (
+    click.option("--redirect-uri", "redirect_uris", multiple=True, help="Where it is answered, letter by letter."),
+    click.option(
+        "--post-logout-redirect-uri", "post_logout_redirect_uris", multiple=True, help="Where a log-out ends."
+    ),
+    click.option("--backchannel-logout-uri", help="Is told when a session ends here (Back-Channel Logout)."),
+    click.option(
+        "--device-grant",
+        type=click.Choice([each.value for each in DeviceGrant]),
+        help="Whether it may log in on devices without a browser (RFC 8628).  [at first: off]",
+    ),
+    click.option("--scope", "scopes", multiple=True, help=f"What it may ask for: {', '.join(KNOWN)}.  [at first: all]"),
+    click.option(
+        "--id-token-alg",
+        type=click.Choice([each.value for each in Algorithm]),
+        help="How its id_tokens are signed.  [at first: RS256, which every application knows]",
+    ),
+    click.option(
+        "--access-token-alg",
+        type=click.Choice([each.value for each in Algorithm]),
+        help="How its access tokens are signed.  [at first: ES256]",
+    ),
+    click.option("--audience", help="The `aud` of its access tokens.  [at first: its client id]"),
+    click.option("--origin", "origins", multiple=True, help="A page of it that may call the token endpoint (CORS)."),
+    click.option("--logo-uri", help="Shown to people beside its name."),
+    click.option(
+        "--jwks-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Its public keys, by which it proves itself in place of a secret (private_key_jwt).",
+    ),
+    click.option(
+        "--trusted/--no-trusted",
+        default=None,
+        help="Whether it is your own: nobody is asked whether it may log them in.  [at first: no]",
+    ),
+)
+
+
+def _registered(command: Callable[..., None]) -> Callable[..., None]:
+    """What `add` and `set` take of a client: given to the command by the names of `Registration`, if it is named."""
+    for option in reversed(_REGISTERED):
+        command = option(command)
+    return command
+
+
+def _named(jwks_file: Path | None, options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were named, as `Registration` has them."""
+    named = {name: value for name, value in options.items() if value not in (None, ())}
+    for name, kind in (("id_token_alg", Algorithm), ("access_token_alg", Algorithm), ("device_grant", DeviceGrant)):
+        if name in named:
+            named[name] = kind(named[name])
+    if jwks_file:
+        named["jwks"] = _keys(jwks_file)
+    return named
 
 
 @clients.command()
 @click.argument("name")
 @click.option("--public", is_flag=True, help="It can't keep a secret: an app on a device, or in a browser.")
-@click.option("--redirect-uri", "redirect_uris", multiple=True, help="Where it is answered, letter by letter.")
-@click.option("--post-logout-redirect-uri", "post_logout_redirect_uris", multiple=True, help="Where a log-out ends.")
-@click.option("--backchannel-logout-uri", help="Is told when a session ends here (Back-Channel Logout).")
-@click.option(
-    "--device-grant",
-    type=click.Choice([each.value for each in DeviceGrant]),
-    default=DeviceGrant.OFF.value,
-    show_default=True,
-    help="Whether it may log in on devices without a browser (RFC 8628).",
-)
-@click.option("--scope", "scopes", multiple=True, help=f"What it may ask for: {', '.join(KNOWN)}.  [default: all]")
-@click.option(
-    "--id-token-alg",
-    type=click.Choice([each.value for each in Algorithm]),
-    help="How its id_tokens are signed.  [default: RS256, which every application knows]",
-)
-@click.option(
-    "--access-token-alg",
-    type=click.Choice([each.value for each in Algorithm]),
-    default=Algorithm.ES256.value,
-    show_default=True,
-    help="How its access tokens are signed.",
-)
-@click.option("--audience", default="", help="The `aud` of its access tokens.  [default: its client id]")
-@click.option("--origin", "origins", multiple=True, help="A page of it that may call the token endpoint (CORS).")
-@click.option("--logo-uri", help="Shown to people beside its name.")
-@click.option(
-    "--jwks-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Its public keys, by which it proves itself in place of a secret (private_key_jwt).",
-)
-@click.option("--trusted", is_flag=True, help="It is your own: nobody is asked whether it may log them in.")
+@_registered
 @_FOR
 @_AS_JSON
-def add(name: str, jwks_file: Path | None, application: str | None, as_json: bool, **wanted: Any) -> None:
+def add(
+    name: str, public: bool, jwks_file: Path | None, application: str | None, as_json: bool, **options: Any
+) -> None:
     """Register an application, and print what to paste into it: issuer, client id, secret, redirect URI.
 
     The secret is shown only now. Addresses are https, http on this machine (http://127.0.0.1:3000/…, where a redirect
     URI's port doesn't count), or for an app on a device a scheme of its own (com.example.app:/callback).
     """
-    if application and not wanted["redirect_uris"]:
+    wanted = _named(jwks_file, options)
+    if application and not wanted.get("redirect_uris"):
         raise click.UsageError(f"Name its address: --redirect-uri {SNIPPETS[application].redirect_uri}")
-    for each in ("id_token_alg", "access_token_alg"):
-        wanted[each] = Algorithm(wanted[each]) if wanted[each] else None
-    wanted["device_grant"] = DeviceGrant(wanted["device_grant"])
-    registration = Registration(name, jwks=_keys(jwks_file), **wanted)
+    registration = Registration(name, public, **wanted)
     settings, added = with_services(lambda services: _with_settings(services, services.clients.add(registration)))
     if not settings.allow_private_targets:
         _warn_of_private_target(added.client)
     if application:
         _warn_of_redirect(application, added.client)
     _print(settings.public_url, added, application, as_json, f"{added.client.name} is registered. Paste this into it:")
+
+
+@clients.command("set")
+@click.argument("client")
+@click.option("--name", help="What people know it by. Its id stays.")
+@_registered
+@_AS_JSON
+def change(client: str, name: str | None, jwks_file: Path | None, as_json: bool, **options: Any) -> None:
+    """Change what is registered of an application, by its id or name; its id and secret stay, and who is logged in.
+
+    What is not named stays as it is. Of what can be named several times, those that are named replace all; an empty
+    one (--origin "") takes all away, and so it does for a single address.
+    """
+    named = _named(jwks_file, options) | ({} if name is None else {"name": name})
+    changes = {field: () if value == ("",) else value for field, value in named.items()}
+    if not changes:
+        raise click.UsageError("Name what to change; see --help.")
+    settings, changed = with_services(
+        lambda services: _with_settings(services, services.clients.change(client, changes))
+    )
+    if "backchannel_logout_uri" in changes and not settings.allow_private_targets:
+        _warn_of_private_target(changed)
+    _print(settings.public_url, WithSecret(changed, None), None, as_json, f"{changed.name} is changed:")
 
 
 @clients.command("list")

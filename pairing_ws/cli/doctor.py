@@ -113,7 +113,7 @@ async def _examine(components: Components) -> bool:
             for store, seconds in (await components.key_sharing.differing_servers(unmigrated=unmigrated)).items():
                 print(f"warning  {store}: a server was here {seconds} s ago that has other signing keys; {HINT}")
             if not unmigrated:
-                for names in names_alike(await components.services.accounts.operator.users()).values():
+                for names in names_alike(await components.services.accounts.operator.accounts()).values():
                     if len(names) > 1:
                         several = ", ".join(map(repr, names))
                         print(f"warning  accounts: {several} differ in case alone; `user list` says more")

@@ -39,6 +39,7 @@ EVENTS: Mapping[str, str] = {
     "logout.failed": "it could not be told, for what `why` says, and is told again later",
     "logout.given_up": "it was not told, for a day or because it refused to hear it",
     "client.added": "the operator registered an application: `client`, called `client_name`",
+    "client.changed": "the operator changed what is registered of an application: the fields `changed`",
     "client.rotated": "the operator gave an application another secret",
     "client.removed": "the operator removed an application, with all that it was granted",
     "invite.created": "the operator made a link that logs a device in",

@@ -1,4 +1,4 @@
-"""What the operator does with clients, by the command line: add, look up, change the secret, remove."""
+"""What the operator does with clients, by the command line: add, look up, change, change the secret, remove."""
 
 import re
 import unicodedata
@@ -74,28 +74,11 @@ class Clients:
     async def add(self, wanted: Registration) -> WithSecret:
         """Raises BAD_REQUEST for what can't be registered."""
         secret = None if wanted.public or wanted.jwks else codes.token(self._random, 32)
-        client = Client(
-            id="",
-            name=registration.name(wanted.name),
-            created_at=self._clock(),
-            secret_hash=codes.digest(secret) if secret else None,
-            jwks=registration.jwks(wanted.jwks) if wanted.jwks is not None else None,
-            redirect_uris=registration.redirect_uris(wanted.redirect_uris),
-            post_logout_redirect_uris=registration.redirect_uris(
-                wanted.post_logout_redirect_uris, "post-logout redirect URI"
-            ),
-            backchannel_logout_uri=registration.web_address(wanted.backchannel_logout_uri, "back-channel logout URI"),
-            device_grant=wanted.device_grant,
-            scopes=registration.scopes(wanted.scopes),
-            id_token_alg=self._algorithm(wanted.id_token_alg),
-            access_token_alg=self._algorithm(wanted.access_token_alg),
-            audience=registration.audience(wanted.audience, self._issuer),
-            origins=registration.origins(wanted.origins),
-            logo_uri=registration.logo(wanted.logo_uri),
-            trusted=wanted.trusted,
+        wanted = wanted._replace(
+            id_token_alg=self._algorithm(wanted.id_token_alg), access_token_alg=self._algorithm(wanted.access_token_alg)
         )
-        if wanted.public:
-            _require_use_of_public(wanted)
+        bare = Client(id="", name="", created_at=self._clock(), secret_hash=codes.digest(secret) if secret else None)
+        client = self._described(bare, wanted)
         while not await self._store.add(client := msgspec.structs.replace(client, id=self._new_id(client.name))):
             pass
         self._audit("client.added", client=client.id, client_name=client.name)
@@ -118,6 +101,24 @@ class Clients:
             raise Refused(Code.NOT_FOUND, "no such client")
         return called[0]
 
+    async def change(self, id_or_name: str, changes: Mapping[str, Any]) -> Client:
+        """Change these fields, by their names in `Registration`; id, secret and who is logged in stay.
+
+        Raises BAD_REQUEST for what can't be registered, and for keys where it proves itself otherwise.
+        """
+        client = await self.find(id_or_name)
+        if "jwks" in changes and client.jwks is None:
+            raise Refused(Code.BAD_REQUEST, f"{client.name!r} has no keys of its own: add another client, with them")
+        for each in ("id_token_alg", "access_token_alg"):
+            if each in changes:
+                self._algorithm(changes[each])
+        present = {name: getattr(client, name) for name in Registration._fields if name != "public"}
+        changed = self._described(client, Registration(**present | dict(changes), public=client.is_public))
+        if not await self._store.replace(changed):
+            raise Refused(Code.NOT_FOUND, "no such client")
+        self._audit("client.changed", client=client.id, client_name=changed.name, changed=" ".join(sorted(changes)))
+        return changed
+
     async def rotate(self, id_or_name: str) -> WithSecret:
         """Give it another secret; the one before is worth nothing from now on. Raises BAD_REQUEST if it has none."""
         client = await self.find(id_or_name)
@@ -139,6 +140,30 @@ class Clients:
         self._audit("client.removed", client=client.id, client_name=client.name)
         ended.report(self._audit, grants)
         return client
+
+    def _described(self, client: Client, wanted: Registration) -> Client:
+        """The client as its operator describes it now."""
+        described = msgspec.structs.replace(
+            client,
+            name=registration.name(wanted.name),
+            jwks=registration.jwks(wanted.jwks) if wanted.jwks is not None else None,
+            redirect_uris=registration.redirect_uris(wanted.redirect_uris),
+            post_logout_redirect_uris=registration.redirect_uris(
+                wanted.post_logout_redirect_uris, "post-logout redirect URI"
+            ),
+            backchannel_logout_uri=registration.web_address(wanted.backchannel_logout_uri, "back-channel logout URI"),
+            device_grant=wanted.device_grant,
+            scopes=registration.scopes(wanted.scopes),
+            id_token_alg=wanted.id_token_alg or client.id_token_alg,
+            access_token_alg=wanted.access_token_alg,
+            audience=registration.audience(wanted.audience, self._issuer),
+            origins=registration.origins(wanted.origins),
+            logo_uri=registration.logo(wanted.logo_uri),
+            trusted=wanted.trusted,
+        )
+        if wanted.public:
+            _require_use_of_public(wanted)
+        return described
 
     def _algorithm(self, wanted: Algorithm | None) -> Algorithm:
         offered = self._tokens.algorithms()

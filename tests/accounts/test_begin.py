@@ -47,12 +47,12 @@ async def test_names_are_the_same_whatever_their_capitals_and_width(here: World,
     assert again.user == first.user
     assert (await here.accounts.operator.lock(same, locked=True)).locked_at
     await here.accounts.operator.delete_user(same)
-    assert await here.accounts.operator.users() == []
+    assert await here.accounts.operator.accounts() == []
 
 
 async def test_an_invite_for_an_existing_account_makes_none(here: World) -> None:
     assert await code_of(here.accounts.operator.invite("alise", existing=True)) is Code.NOT_FOUND
-    assert await here.accounts.operator.users() == []
+    assert await here.accounts.operator.accounts() == []
     assert await here.column("SELECT code_hash FROM invites") == []
     made = await here.accounts.operator.invite("alice")
     assert (await here.accounts.operator.invite("ALICE", existing=True)).user == made.user
@@ -75,7 +75,7 @@ async def test_a_user_name_is_one_name_however_it_is_encoded(here: World) -> Non
 @pytest.mark.parametrize("name", ["", "  ", "x" * 65, "a\nb", "a\u202eb", "a\x00b"])
 async def test_a_user_name_that_cannot_be_shown_is_refused(here: World, name: str) -> None:
     assert await code_of(here.accounts.operator.invite(name)) is Code.BAD_REQUEST
-    assert await here.accounts.operator.users() == []
+    assert await here.accounts.operator.accounts() == []
 
 
 async def test_an_unknown_invite_is_not_found(here: World) -> None:

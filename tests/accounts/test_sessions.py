@@ -621,7 +621,7 @@ async def test_deleting_a_user_leaves_nothing_of_it_and_all_of_others(here: Worl
     assert await here.accounts.sessions.reload_if_alive(alice.id) is None
     for table in ("devices", "sessions", "activity", "invites"):
         assert set(await here.column(f"SELECT user_id FROM {table}")) == {bob.user.id}
-    assert [each.username for each in await here.accounts.operator.users()] == ["bob"]
+    assert [each.user.username for each in await here.accounts.operator.accounts()] == ["bob"]
 
 
 @pytest.mark.parametrize("name", ["nobody", "", "a\x00", "\udcff", "x" * 100_000])
@@ -635,7 +635,7 @@ async def test_a_user_is_found_by_its_name_however_that_is_encoded(here: World) 
     await here.accounts.operator.invite("zo\u00eb")
     assert (await here.accounts.operator.lock("zoe\u0308", locked=True)).locked_at
     await here.accounts.operator.delete_user("zoe\u0308 ")
-    assert await here.accounts.operator.users() == []
+    assert await here.accounts.operator.accounts() == []
 
 
 # Tidying, reports

@@ -108,7 +108,7 @@ async def test_accounts_whose_names_differ_in_case_alone_all_stay_and_are_named(
     database = open_database(url)
     store = SqlUsers(database)
     try:
-        assert sorted(each.username for each in await store.users()) == sorted(names)
+        assert sorted(each.user.username for each in await store.accounts()) == sorted(names)
         # Each is still to be had by its own name, and none by a name that could be several's.
         for name in names:
             locked = await store.lock(name, 7)

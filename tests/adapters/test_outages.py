@@ -118,7 +118,7 @@ async def read(url: str, times: int = 3) -> None:
     try:
         for _ in range(times):
             with pytest.raises(Unavailable):
-                await SqlUsers(store.database).users()
+                await SqlUsers(store.database).accounts()
     finally:
         await database.close()
 

@@ -226,7 +226,7 @@ async def test_of_many_that_migrate_at_once_each_finds_the_newest_schema(own: Po
     async with asyncio.timeout(BOUND):
         await asyncio.gather(*(migrate(empty) for _ in range(6)))
     async with store_at(empty) as store:
-        assert await SqlUsers(store.database).users() == []
+        assert await SqlUsers(store.database).accounts() == []
 
 
 def test_the_command_line_works_on_it_and_tells_what_is_wrong_in_one_line(own: PostgresServer, tmp_path: Path) -> None:
@@ -335,7 +335,9 @@ async def test_a_process_that_hangs_with_an_account_in_its_hands_loses_it(
         await comes_to(False, lambda: refused(SqlUsers(store.database).lock("dropped", 2)))
         line.heal()
         assert await commit
-        assert [each.locked_at for each in await SqlUsers(store.database).users() if each.username == "dropped"] == [2]
+        assert [
+            each.locked_at for each, _ in await SqlUsers(store.database).accounts() if each.username == "dropped"
+        ] == [2]
 
 
 async def test_a_deadlock_with_somebody_else_is_an_answer_to_come_back(

@@ -138,7 +138,7 @@ async def test_a_single_statement_whose_caller_gives_up_writes_nothing_on_whiche
 @pytest.mark.security(29)
 async def test_reading_waits_for_no_writer(store: SqlAccounts, file: Path, somebody_else: sqlite3.Connection) -> None:
     writing = asyncio.create_task(store.note(NOTE))
-    assert [each.id for each in await SqlUsers(store.database).users()] == ["alice"]
+    assert [each.user.id for each in await SqlUsers(store.database).accounts()] == ["alice"]
     assert not await lets_others_run(store.devices("alice", 0))
     assert not writing.done()
     somebody_else.execute("COMMIT")
@@ -211,7 +211,7 @@ async def test_what_may_take_long_leaves_the_loop_to_others_and_what_is_short_ta
     for long in (
         store.tidy(0),
         store.descendants("alice"),
-        SqlUsers(store.database).users(),
+        SqlUsers(store.database).accounts(),
         store.drop_push_token("address"),
         store.revoke("alice", "it", 0, line, by="it", descendants=True, passkeys=True),
         store.revoke_others("alice", "it", 0, line),
@@ -228,7 +228,11 @@ def test_whole_tables_are_looked_through_by_those_alone_that_may_take_long(file:
     found = [each for module in ASKING for each in vars(module).values()]
     asked = {each for each in found if isinstance(each, Statement)}
     with closing(sqlite3.connect(file)) as database:
-        assert {each for each in asked if scans(each)} == {user_store.USERS, client_store.ALL, statements.DROP_PUSH}
+        assert {each for each in asked if scans(each)} == {
+            account_rows.ACCOUNTS,
+            client_store.ALL,
+            statements.DROP_PUSH,
+        }
         assert all(map(scans, (*statements.SWEEPS, *grant_statements.SWEEPS)))
 
 
@@ -261,7 +265,7 @@ async def test_what_fails_leaves_nothing_and_harms_nobody_after_it(store: SqlAcc
         with pytest.raises(Unavailable):
             await store.rename("alice", "it", "New", NOTE)
         assert database.execute("SELECT name FROM devices").fetchall() == [("It",)]
-    assert [each.id for each in await SqlUsers(store.database).users()] == ["alice", "bob"]
+    assert [each.user.id for each in await SqlUsers(store.database).accounts()] == ["alice", "bob"]
     assert await SqlUsers(store.database).lock("alice", 1)
 
 
@@ -274,7 +278,7 @@ async def test_a_database_that_can_not_be_opened_is_tried_again_by_the_next_one(
         calls = (
             store.ping(),
             SqlUsers(store.database).lock("alice", 0),
-            SqlUsers(store.database).users(),
+            SqlUsers(store.database).accounts(),
             store.ping(),
         )
         return not any(isinstance(each, Exception) for each in await asyncio.gather(*calls, return_exceptions=True))

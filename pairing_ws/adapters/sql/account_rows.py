@@ -23,9 +23,9 @@ from pairing_ws.adapters.sql.executor import Statement, Transaction
 from pairing_ws.adapters.sql.statements import columns_of, first_of, param, session_of, struct_of
 from pairing_ws.adapters.sql.tables import users
 
-ACCOUNT = Statement(
-    sa.select(*columns_of(User, users), *columns_of(Profile, users)).where(users.c.id == param("account"))
-)
+_ACCOUNT = sa.select(*columns_of(User, users), *columns_of(Profile, users))
+ACCOUNT = Statement(_ACCOUNT.where(users.c.id == param("account")))
+ACCOUNTS = Statement(_ACCOUNT.order_by(users.c.compared_name, users.c.username))
 # A line that is repeated is among the newest.
 LINES_COMPARED = 20
 
@@ -70,10 +70,17 @@ def _repeated_line(db: Transaction, line: Activity) -> int | None:
 
 def account_of(db: Transaction, user_id: str) -> Account | None:
     """The account with what it tells applications; None if there is no such account."""
-    for row in db.rows(ACCOUNT, account=user_id):
-        values, cut = tuple(row), len(User.__struct_fields__)
-        return Account(struct_of(User, values[:cut]), _profile(values[cut:]))
-    return None
+    return next((_account(row) for row in db.rows(ACCOUNT, account=user_id)), None)
+
+
+def all_accounts(db: Transaction) -> Sequence[Account]:
+    """By name."""
+    return [_account(row) for row in db.rows(ACCOUNTS)]
+
+
+def _account(row: Sequence[Any]) -> Account:
+    values, cut = tuple(row), len(User.__struct_fields__)
+    return Account(struct_of(User, values[:cut]), _profile(values[cut:]))
 
 
 def _profile(row: Sequence[Any]) -> Profile:

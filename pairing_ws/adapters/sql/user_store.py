@@ -11,7 +11,7 @@ from pairing_ws.accounts.operator import ChangedUser
 from pairing_ws.accounts.ports import Account, Invite, User
 from pairing_ws.accounts.profiles import changed
 from pairing_ws.adapters.sql import grant_rows
-from pairing_ws.adapters.sql.account_rows import account_of
+from pairing_ws.adapters.sql.account_rows import account_of, all_accounts
 from pairing_ws.adapters.sql.executor import (
     Conflict,
     Statement,
@@ -30,7 +30,6 @@ from pairing_ws.core.errors import Code, Refused
 ADD_INVITE = Statement(invites.insert())
 # An update that changes nothing, so that the row found there is still there in the end.
 ADD_USER = Upsert(users, ["compared_name", "namesake"], change=["compared_name"])
-USERS = Statement(USER.order_by(users.c.compared_name, users.c.username))
 USERS_CALLED = Statement(
     USER.where((users.c.username == param("name")) | (users.c.compared_name == param("compared")))
     .order_by(users.c.username)
@@ -84,8 +83,8 @@ class SqlUsers(Store):
         return next(iter(exact or called), None)
 
     @long_read
-    def users(self, db: Transaction) -> Sequence[User]:
-        return [struct_of(User, row) for row in db.rows(USERS)]
+    def accounts(self, db: Transaction) -> Sequence[Account]:
+        return all_accounts(db)
 
     @write
     def account_named(self, db: Transaction, username: str) -> Account | None:
