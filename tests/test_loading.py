@@ -9,6 +9,9 @@ import pytest
 import pairing_ws
 from pairing_ws.app import create_app
 from pairing_ws.config.environment import load
+from pairing_ws.guard.caller import Caller
+from pairing_ws.guard.guard import Guard
+from pairing_ws.guard.refusals import Denied
 from pairing_ws.server.uvicorn_options import uvicorn_options
 from tests.support.servers import RedisServer, clean_environment, run_cli
 
@@ -83,10 +86,22 @@ def test_the_settings_alone_load_neither_the_application_nor_a_server(tmp_path: 
     assert {"pairing_ws.app", "pairing_ws.web", "uvicorn", "starlette"} & set(said.split()) == set()
 
 
+def test_a_guard_beside_the_server_loads_neither_it_nor_its_stores(tmp_path: Path) -> None:
+    """Nor what reads the keys, before they are needed."""
+    said = run(
+        tmp_path,
+        "import sys; from pairing_ws import Guard; Guard(issuer='https://login.example.com'); print(*sys.modules)",
+    )
+    unused = {"pairing_ws.app", "pairing_ws.web", "pairing_ws.adapters.sql", "sqlalchemy", "uvicorn", "httpx2"}
+    assert unused & set(said.split()) == set()
+
+
 def test_the_public_names_are_those_of_the_modules_and_no_others_are_there() -> None:
     assert pairing_ws.create_app is create_app
     assert pairing_ws.load_settings is load
     assert pairing_ws.uvicorn_options is uvicorn_options
-    assert set(pairing_ws.__all__) == {"__version__", "create_app", "load_settings", "uvicorn_options"}
+    assert (pairing_ws.Guard, pairing_ws.Caller, pairing_ws.Denied) == (Guard, Caller, Denied)
+    functions = {"create_app", "load_settings", "uvicorn_options"}
+    assert set(pairing_ws.__all__) == {"__version__", "Guard", "Caller", "Denied", *functions}
     with pytest.raises(AttributeError, match="no attribute 'serve'"):
         _ = pairing_ws.serve

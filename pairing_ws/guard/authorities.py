@@ -3,11 +3,10 @@
 import secrets
 import threading
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pairing_ws.accounts.ports import Tokens
 from pairing_ws.accounts.refusals import unauthenticated
-from pairing_ws.accounts.sessions import Sessions
 from pairing_ws.adapters.jwt.access_tokens import AuthKeys
 from pairing_ws.adapters.jwt.client_tokens import JwtClientTokens
 from pairing_ws.adapters.jwt.dpop import DpopProofs
@@ -17,7 +16,11 @@ from pairing_ws.adapters.memory import MemoryCounters
 from pairing_ws.core.clock import Clock
 from pairing_ws.core.ports import Proofs, SharedCounters
 from pairing_ws.oauth.ports import ClientTokens
-from pairing_ws.oauth.shown_tokens import ShownTokens
+
+if TYPE_CHECKING:
+    # 100 modules that an application beside the server would not use.
+    from pairing_ws.accounts.sessions import Sessions
+    from pairing_ws.oauth.shown_tokens import ShownTokens
 
 
 class Authority(Protocol):
@@ -46,8 +49,8 @@ class ThisServer:
         public_url: str,
         auth_keys: Tokens,
         client_tokens: ClientTokens,
-        sessions: Sessions,
-        shown: ShownTokens,
+        sessions: "Sessions",
+        shown: "ShownTokens",
         pepper: bytes,
         counters: SharedCounters,
         clock: Clock,

@@ -8,7 +8,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 
 from pairing_ws.adapters.jwt.header import MAX_TOKEN, read_header
-from pairing_ws.adapters.jwt.key_ring import Keys
+from pairing_ws.adapters.jwt.keys import Keys
 from pairing_ws.core.clock import SKEW_MS
 from pairing_ws.oauth.ports import Algorithm
 

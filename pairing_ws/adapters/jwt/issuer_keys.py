@@ -16,7 +16,7 @@ import structlog
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 
-from pairing_ws.adapters.jwt.key_ring import SigningKey
+from pairing_ws.adapters.jwt.keys import SigningKey
 from pairing_ws.config.addresses import is_loopback
 from pairing_ws.core.clock import Clock
 from pairing_ws.core.errors import Unavailable
@@ -37,7 +37,7 @@ Read = Callable[[str], bytes]
 
 
 class IssuerKeys:
-    """See `key_ring.Keys`. `read` gets the document at an address, and may block; it raises OSError or ValueError."""
+    """See `keys.Keys`. `read` gets the document at an address, and may block; it raises OSError or ValueError."""
 
     def __init__(self, url: str, clock: Clock, read: Read | None = None) -> None:
         parts = urlsplit(url)

@@ -3,36 +3,19 @@
 import asyncio
 from collections.abc import Callable, Mapping, Set
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
-from joserfc.jwk import ECKey, RSAKey
 
 from pairing_ws.adapters.jwt.key_file import exposure, read_key_file
 from pairing_ws.adapters.jwt.key_set import KeyFileError, KeySet
+from pairing_ws.adapters.jwt.keys import SigningKey
 from pairing_ws.core.clock import Clock
 
 log = structlog.get_logger()
 
 # How often the file is looked at: a key that is taken out of it is dead everywhere so soon after.
 RELOAD_MS = 1_000
-
-SigningKey = ECKey | RSAKey
-
-
-class Keys(Protocol):
-    """What verifies: the keys of this server's own ring, or an issuer's (see `issuer_keys`)."""
-
-    # Grows when the keys change: what was verified before has to be verified again.
-    version: int
-
-    def reload(self) -> None:
-        """Look whether they have changed, if the last look is long enough ago."""
-
-    def of(self, algorithm: str) -> Mapping[str, SigningKey]:
-        """The keys of ES256 or RS256 by `kid`, the one that signs first; none of any other algorithm."""
-
-    def find(self, algorithm: str, kid: str) -> SigningKey | None: ...
 
 
 class KeyRing:
