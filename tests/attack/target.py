@@ -2,13 +2,14 @@
 
 import asyncio
 import itertools
+import json
 import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
@@ -16,6 +17,10 @@ import websockets
 
 from pairing_ws.components import build
 from pairing_ws.config.environment import load
+from pairing_ws.oauth.clients import Registration
+from pairing_ws.oauth.ports import Client, DeviceGrant
+from tests.support.app_server import AppServer
+from tests.support.applications import Application
 from tests.support.client import Api, NewDevice, Phone, device_headers, socket
 
 Party = TypeVar("Party", Phone, NewDevice)
@@ -42,13 +47,22 @@ def demand(holds: object, otherwise: str) -> None:
         raise NotHeld(otherwise)
 
 
+class Given(NamedTuple):
+    """What the attacks act as: invites into accounts, and applications with their secrets."""
+
+    invites: list[str]
+    clients: list[tuple[Client, str | None]]
+
+
 @dataclass
 class Target:
-    """One deployment at one or more addresses. `phones` are logged in, one account each."""
+    """One deployment at one or more addresses. `phones` are logged in, one account each. `apps`: each application as it
+    asks each address."""
 
     apis: list[Api]
     most: int
     phones: list[Phone] = field(default_factory=list)
+    apps: list[list[AppServer]] = field(default_factory=list)
     sent: int = 0
     _turn: "itertools.count[int]" = field(default_factory=itertools.count)
 
@@ -71,6 +85,28 @@ class Target:
     def at_each(self, party: Party) -> list[Party]:
         """The same device at every address."""
         return [replace(party, api=api) for api in self.apis]
+
+    def applications(self, count: int) -> list[AppServer]:
+        """That many. Raises NotExamined."""
+        if len(self.apps) < count:
+            raise NotExamined(f"needs {count} applications: --client, or --folder")
+        return [each[0] for each in self.apps[:count]]
+
+    def app_at_each(self, app: AppServer) -> list[AppServer]:
+        """The same application, asking every address."""
+        return next(each for each in self.apps if each[0] is app)
+
+    async def race_of(
+        self, app: AppServer, call: Callable[[AppServer], Awaitable[T]], callers: int = CALLERS
+    ) -> list[T]:
+        """All at once, spread over the addresses."""
+        there = self.app_at_each(app)
+        return await asyncio.gather(*(call(there[index % len(there)]) for index in range(callers)))
+
+    async def browse(self, app: AppServer, path: str, **headers: str) -> httpx2.Response:
+        """As a browser that came by the public name."""
+        issuer = (await app.http.get("/.well-known/openid-configuration")).json()["issuer"]
+        return await app.http.get(path, headers={"Host": urlsplit(issuer).netloc} | headers)
 
     async def race(self, call: Callable[[Api, int], Awaitable[T]], callers: int = CALLERS) -> list[T]:
         """All at once, spread over the addresses. Connections are open before."""
@@ -143,7 +179,7 @@ def web_socket(url: str) -> str:
 
 
 @asynccontextmanager
-async def target(urls: list[str], invites: list[str], most: int) -> AsyncIterator[Target]:
+async def target(urls: list[str], given: Given, most: int) -> AsyncIterator[Target]:
     """Log an account in by each invite, and all of them out again at the end."""
     apis = [Api(url.rstrip("/")) for url in urls]
     for api in apis:
@@ -151,10 +187,18 @@ async def target(urls: list[str], invites: list[str], most: int) -> AsyncIterato
             await api.http.aclose()
             api.http = httpx2.AsyncClient(base_url=f"{api.url}/api/v1", timeout=60)
     made = Target(apis, most)
-    for api in apis:
-        api.http.event_hooks = {"request": [made.count]}
+    for client, secret in given.clients:
+        known = Application(client, client.redirect_uris[0])
+        made.apps.append([AppServer(api.url, known, secret) for api in apis])
+        for app in made.apps[-1]:
+            if app.url.startswith("https"):
+                await app.http.aclose()
+                app.http = httpx2.AsyncClient(base_url=app.url, timeout=60)
+    asking: list[Api | AppServer] = [*apis, *(each for apps in made.apps for each in apps)]
+    for each in asking:
+        each.http.event_hooks = {"request": [made.count]}
     try:
-        for invite in invites:
+        for invite in given.invites:
             try:
                 made.phones.append(await apis[0].log_in_by_invite(invite.rpartition("#")[2], name="Attacker"))
             except (httpx2.HTTPError, AssertionError) as error:
@@ -165,13 +209,13 @@ async def target(urls: list[str], invites: list[str], most: int) -> AsyncIterato
         for phone in made.phones:
             own = f"/devices/{phone.keys['device']['id']}?descendants=true"
             await phone.api.http.delete(own, headers=phone.headers)
-        for api in apis:
-            await api.http.aclose()
+        for each in asking:
+            await each.http.aclose()
 
 
 @asynccontextmanager
-async def accounts_in(folder: Path, count: int) -> AsyncIterator[list[str]]:
-    """Invites into that many accounts, made on the server's own database; they are deleted afterwards."""
+async def given_in(folder: Path, count: int) -> AsyncIterator[Given]:
+    """That many accounts and two applications, made on the server's own database; they are deleted afterwards."""
     settings = load()
     given = settings.model_copy(
         update={
@@ -185,9 +229,26 @@ async def accounts_in(folder: Path, count: int) -> AsyncIterator[list[str]]:
         sys.exit(f"no server keeps its keys in {folder}")
     parts = build(given)
     names = [f"attack-{number}" for number in range(1, count + 1)]
+    registered = []
     try:
-        yield [(await parts.services.accounts.operator.invite(name)).code for name in names]
+        invites = [(await parts.services.accounts.operator.invite(name)).code for name in names]
+        for name in names[:2]:
+            wanted = Registration(name, redirect_uris=[f"https://{name}.invalid/cb"], device_grant=DeviceGrant.ON)
+            registered.append(await parts.services.clients.add(wanted))
+        yield Given(invites, [(each.client, each.secret) for each in registered])
     finally:
+        for each in registered:
+            await parts.services.clients.remove(each.client.id)
         for name in names:
             await parts.services.accounts.operator.delete_user(name)
         await parts.database.close()
+
+
+def client_in(file: Path) -> tuple[Client, str | None]:
+    """An application as `pairing-ws client add --json` has printed it."""
+    try:
+        printed = json.loads(file.read_bytes())
+        uris = tuple(printed["redirect_uris"])
+        return Client(id=printed["client_id"], name="", created_at=0, redirect_uris=uris), printed.get("client_secret")
+    except (OSError, ValueError, LookupError, TypeError):
+        sys.exit(f"{file} is not what `pairing-ws client add --json` prints")

@@ -12,7 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tests.attack.attacks import ATTACKS
 from tests.attack.run import HELD, NOT_HELD, run
-from tests.attack.target import target
+from tests.attack.target import Given, target
+from tests.support.app_server import app_server
 from tests.support.embedded import embedded, invite_in
 from tests.support.servers import RedisServer, clean_environment, free_port, running
 
@@ -108,6 +109,38 @@ def fails_on_what_is_no_json(app: ASGIApp) -> ASGIApp:
     return broken
 
 
+def lets_its_question_be_framed(app: ASGIApp) -> ASGIApp:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        async def careless(message: Message) -> None:
+            if message["type"] == "http.response.start" and scope["path"] == "/oauth/authorize":
+                message["headers"] = [each for each in message["headers"] if each[0] != b"content-security-policy"]
+            await send(message)
+
+        await app(scope, receive, careless)
+
+    return broken
+
+
+def passes_over_secrets_in_the_query(app: ASGIApp) -> ASGIApp:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        is_form = scope["type"] == "http" and scope["path"].startswith("/oauth/") and scope["method"] == "POST"
+        await app({**scope, "query_string": b""} if is_form else scope, receive, send)
+
+    return broken
+
+
+def tells_no_client_from_another(app: ASGIApp) -> ASGIApp:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        async def careless(message: Message) -> None:
+            if message["type"] == "http.response.start" and scope["path"] == "/oauth/revoke":
+                message["status"] = 200
+            await send(message)
+
+        await app(scope, receive, careless)
+
+    return broken
+
+
 def as_it_is(app: ASGIApp) -> ASGIApp:
     return app
 
@@ -121,6 +154,9 @@ def as_it_is(app: ASGIApp) -> ASGIApp:
         (claims_when_a_page_is_opened, {}, 23),
         (as_it_is, {"trusted_proxies": ("127.0.0.1",)}, 24),
         (fails_on_what_is_no_json, {}, 25),
+        (lets_its_question_be_framed, {}, 40),
+        (passes_over_secrets_in_the_query, {}, 47),
+        (tells_no_client_from_another, {}, 45),
     ],
     ids=lambda each: getattr(each, "__name__", ""),
 )
@@ -128,9 +164,12 @@ async def test_what_is_broken_is_found(
     tmp_path: Path, wrap: Callable[[ASGIApp], ASGIApp], settings: dict[str, Any], line: int
 ) -> None:
     with embedded(tmp_path, wrap=wrap, **settings) as server:
-        async with target([server.url], [await invite_in(tmp_path, "alice")], 1000) as found:
-            (row,) = await run(found, {line}, 60)
-    assert (row.line, row.outcome) == (line, NOT_HELD), row.detail
+        apps = [await app_server(server.url, tmp_path) for _ in range(2)]
+        given = Given([await invite_in(tmp_path, "alice")], [(each.app.client, each.secret) for each in apps])
+        async with target([server.url], given, 1000) as found:
+            rows = await run(found, {line}, 60)
+    broken = [row for row in rows if row.outcome != HELD]
+    assert [(row.line, row.outcome) for row in broken] == [(line, NOT_HELD)], broken
 
 
 # Whom it asks
@@ -153,3 +192,25 @@ def test_without_an_account_it_says_how_to_give_it_one() -> None:
     done = attack("--yes", f"http://127.0.0.1:{free_port()}")
     assert done.returncode == 1
     assert "--folder" in done.stderr
+
+
+def test_an_application_is_given_as_the_command_line_prints_it(tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text("{}")
+    done = attack("--yes", "--invite", "x", "--client", str(tmp_path / "other.json"), f"http://127.0.0.1:{free_port()}")
+    assert done.returncode == 1
+    assert "client add --json" in done.stderr
+
+
+async def test_with_an_invite_and_two_applications_nothing_of_them_is_left_out(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        given = []
+        for name in ("one", "two"):
+            made = server.cli(
+                "client", "add", name, "--redirect-uri", f"https://{name}.invalid/cb", "--device-grant", "on", "--json"
+            )
+            (tmp_path / name).write_text(made.stdout)
+            given += ["--client", str(tmp_path / name)]
+        invite = await invite_in(tmp_path, "alice")
+        done = attack("--yes", "--only", "42,43,47", "--invite", invite, *given, server.url)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(row.endswith(f"  {HELD}") for row in done.stdout.splitlines()[1:]), done.stdout
