@@ -17,6 +17,7 @@ import pytest
 
 from pairing_ws.web.calls import CALLS
 from tests.fuzz.effort import SEED, TIMES
+from tests.support.app_server import app_server
 from tests.support.applications import register
 from tests.support.client import Api, NewDevice, code_of, device_headers
 from tests.support.embedded import fresh_phone, invite_in
@@ -59,6 +60,9 @@ parameters."body.code" = {{ dictionary = "kept-codes", probability = 0.8 }}
 [[operations]]
 include-path-regex = "/devices/"
 parameters."path.id" = {{ dictionary = "devices", probability = 0.5 }}
+[[operations]]
+include-path-regex = "/apps/"
+parameters."path.id" = {{ dictionary = "apps", probability = 0.5 }}
 {credential}
 """
 
@@ -88,6 +92,10 @@ class Stage:
         # An application's of its own, and one that is refused by a redirect.
         app = await register(folder)
         self.words["queries"] = [app.query(), app.query(prompt="login"), app.query(response_type="token")]
+        async with await app_server(api.url, folder) as other:
+            for _ in range(7):
+                await other.tokens(self.phone)
+        self.words["apps"] = [each["id"] for each in (await self.phone.get("/apps")).json()["apps"]]
         self.words["codes"] = [await invite_in(folder, f"{username}-{number}") for number in range(3)]
         for status in ("pending", "pending", "pending", "scanned", "denied", "approved", "approved", "consumed"):
             await self._new_device_shows(api, status)

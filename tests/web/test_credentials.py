@@ -44,7 +44,7 @@ def _path(call: Call) -> str:
 async def test_an_invalid_key_is_never_treated_as_none(api: Api, name: str, bad: dict[str, str]) -> None:
     call = FILLED[name]
     # Whatever some call can't do without.
-    body = {"code": "x", "userCode": "x", "name": "x", "credential": CREDENTIAL, "here": True}
+    body = {"code": "x", "userCode": "x", "name": "x", "credential": CREDENTIAL, "here": True, "query": "x"}
     content = json.dumps(body) if call.method in ("POST", "PATCH") and call.body else None
     kind = {"Content-Type": "application/json"} if content else {}
     answer = await api.http.request(call.method, _path(call), content=content, headers=device_headers() | kind | bad)
