@@ -174,7 +174,7 @@ async def add_passkey(by: Phone, server: Server, name: str) -> None:
 
 
 @pytest.mark.security(19)
-async def test_a_passkey_that_an_intruder_added_is_undone_with_him_without_a_proof(
+async def test_a_passkey_that_an_intruder_added_is_undone_with_them_without_a_proof(
     new_device: NewDevice, server: Server
 ) -> None:
     phone = await new_device()

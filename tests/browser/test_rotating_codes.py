@@ -201,7 +201,7 @@ async def test_nothing_is_sent_while_the_picture_rotates_and_nothing_but_the_pic
 
 
 @pytest.mark.security(19, 23)
-async def test_who_lands_by_the_camera_app_may_take_his_time_to_press_but_not_to_land(
+async def test_who_lands_by_the_camera_app_may_take_their_time_to_press_but_not_to_land(
     rotating: Any, phone: Device, showing_phone: Any, new_device: NewDevice
 ) -> None:
     laptop, tablet = await new_device(rotating), await new_device(rotating)

@@ -184,7 +184,7 @@ async def test_nobody_cancels_what_the_other_made(api: Api, new_phone: NewPhone)
 
 
 @pytest.mark.security(8)
-async def test_nobody_approves_his_own_pairing(api: Api, new_phone: NewPhone) -> None:
+async def test_nobody_approves_their_own_pairing(api: Api, new_phone: NewPhone) -> None:
     code = "same-installation"
     phone = await new_phone(**{"X-Device-Code": code})
     device = await api.new_pairing(device_headers(code))

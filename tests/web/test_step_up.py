@@ -223,7 +223,7 @@ async def test_the_accounts_other_devices_hear_of_each_passkey_that_comes_and_go
 
 
 @pytest.mark.security(19)
-async def test_with_a_newcomer_its_passkey_is_undone_and_the_owner_can_bring_his_own(lax: Embedded) -> None:
+async def test_with_a_newcomer_its_passkey_is_undone_and_the_owner_can_bring_their_own(lax: Embedded) -> None:
     async with first_device(lax) as owner:
         newcomer = await let_in(owner)
         # The invite's own moment is over: nothing but that passkey would be a proof.
