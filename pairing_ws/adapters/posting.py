@@ -21,7 +21,7 @@ class Poster:
     def __init__(self, targets: Targets, timeout: float = TIMEOUT_SECONDS) -> None:
         self._targets = targets
         self._timeout = timeout
-        # No connection is kept: the next request's address is checked anew. The environment's proxies would resolve
+        # No connection is kept: the next request's address is checked again. The environment's proxies would resolve
         # the name again, and its netrc has passwords for it.
         limits = httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=0)
         self._client = httpx2.AsyncClient(timeout=timeout, follow_redirects=False, trust_env=False, limits=limits)

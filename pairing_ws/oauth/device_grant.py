@@ -29,8 +29,8 @@ SUPPORTED = "supported"
 _ENDS = {
     Code.PAIRING_DENIED: (Error.ACCESS_DENIED, "the person refused, or may not decide any more"),
     Code.ACCOUNT_LOCKED: (Error.ACCESS_DENIED, "the account is locked"),
-    Code.PAIRING_EXPIRED: (Error.EXPIRED_TOKEN, "the time is over; begin anew"),
-    Code.PAIRING_CANCELLED: (Error.EXPIRED_TOKEN, "the device took it back; begin anew"),
+    Code.PAIRING_EXPIRED: (Error.EXPIRED_TOKEN, "the time is over; start again"),
+    Code.PAIRING_CANCELLED: (Error.EXPIRED_TOKEN, "the device took it back; start again"),
 }
 
 

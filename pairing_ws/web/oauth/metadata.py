@@ -119,7 +119,7 @@ def metadata_calls(issuer: str, calls: Collection[Call], offered: Callable[[], O
 
     async def discovery(_: RequestContext) -> Response:
         """Read where the endpoints are, and what they can do."""
-        # Each time anew: a key of another algorithm may have come.
+        # Read each time: a key of another algorithm may have come.
         return JsonResponse(metadata(issuer, paths, offered()), 200, CACHED)
 
     return tuple(Call("GET", path, discovery, 200, origins=any_origin) for path in well_known_paths(issuer))

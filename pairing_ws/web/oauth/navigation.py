@@ -12,10 +12,10 @@ from pairing_ws.web.request.context import RequestContext
 
 
 async def query_in_form(request: RequestContext) -> str:
-    """The parameters of a form, spelt as a query; "" if it is none, or empty."""
+    """The parameters of a form, written as a query; "" if it is none, or empty."""
     raw = await read_raw(request)
     kind = request.headers.first(b"content-type").partition(";")[0].strip().lower()
-    # Both are spelt alike, so it is not read here: nobody has counted the request yet, and reading takes up to 10 ms.
+    # Both are written alike, so it is not read here: nobody has counted the request yet, and reading takes up to 10 ms.
     return quote(raw, safe="%&=+:/") if kind == FORM else ""
 
 
