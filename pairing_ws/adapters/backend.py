@@ -1,4 +1,4 @@
-"""What a store of short-lived things has to offer: the one value that `app` chooses."""
+"""What a store of short-lived things has to offer: the one value that `components` chooses."""
 
 from typing import TYPE_CHECKING, NamedTuple
 

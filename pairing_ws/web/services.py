@@ -1,4 +1,4 @@
-"""What the edge can call: made once by `app.build`, and given to every request."""
+"""What the edge can call: made once by `components.build`, and given to every request."""
 
 from dataclasses import dataclass
 
