@@ -1,5 +1,7 @@
 """What one setting may be: types that read it from text, check it, and the errors that say what it should be."""
 
+import base64
+import binascii
 import ipaddress
 import os
 from pathlib import Path
@@ -80,6 +82,25 @@ def _readable(value: Path) -> Path:
     return value
 
 
+def _secrets(value: object) -> object:
+    # A file may have a line for each.
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+def _webhook_secrets(value: tuple[str, ...]) -> tuple[str, ...]:
+    for each in value:
+        try:
+            size = len(base64.b64decode(each.removeprefix(_WEBHOOK_PREFIX), validate=True))
+        except (binascii.Error, ValueError):
+            size = 0
+        if not each.startswith(_WEBHOOK_PREFIX) or size not in _WEBHOOK_KEY_SIZES:
+            # Without the value: it is a secret, or nearly one.
+            raise ValueError(
+                f"should be {_WEBHOOK_PREFIX} and 24 to 64 random bytes in base64, or several with commas between"
+            )
+    return value
+
+
 def _rotation(value: int) -> int:
     # Nobody's camera needs less, and each step of the grace is one more code to compare.
     if 0 < value < 3:
@@ -93,6 +114,10 @@ def _port(value: int) -> int:
     return value
 
 
+# Standard Webhooks 1.0.0, "Signature scheme".
+_WEBHOOK_PREFIX = "whsec_"
+_WEBHOOK_KEY_SIZES = range(24, 65)
+
 Count = Annotated[int, Field(ge=0)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 Networks = Annotated[tuple[str, ...], BeforeValidator(_items), AfterValidator(_networks)]
@@ -104,3 +129,5 @@ RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 RotationSeconds = Annotated[int, AfterValidator(_rotation)]
 # "" where none was given.
 WebAddress = Annotated[str, AfterValidator(_address)]
+# The first is the newest. Each is given to `adapters.webhook_signature` as it is.
+WebhookSecrets = Annotated[tuple[str, ...], BeforeValidator(_secrets), AfterValidator(_webhook_secrets)]
