@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import httpx2
 
@@ -16,8 +17,17 @@ class PostFailed(OSError):
     """No answer came. The text says why."""
 
 
+class Answer(NamedTuple):
+    """All that is read of an answer. `retry_after` is that header as it came, "" where there is none; `content` is
+    empty unless some was asked for."""
+
+    status: int
+    retry_after: str
+    content: bytes
+
+
 class Poster:
-    """Of all that an answer holds, its status alone is read."""
+    """Of an answer no more is read than is asked for."""
 
     def __init__(self, targets: Targets, timeout: float = TIMEOUT_SECONDS) -> None:
         self._timeout = timeout
@@ -31,13 +41,30 @@ class Poster:
 
     async def post(self, url: str, content: bytes, headers: Mapping[str, str]) -> int:
         """The answer's status. Raises ForbiddenTarget, and PostFailed."""
+        return (await self.exchange(url, content, headers)).status
+
+    async def exchange(self, url: str, content: bytes, headers: Mapping[str, str], most: int = 0) -> Answer:
+        """The answer, with up to `most` bytes of content. Raises ForbiddenTarget, and PostFailed, also where there is
+        more. What is compressed comes as it is."""
         try:
             async with (
                 asyncio.timeout(self._timeout),
                 self._client.stream("POST", url, content=content, headers=headers) as response,
             ):
-                return response.status_code
+                found = await _content(response, most) if most else b""
+                return Answer(response.status_code, response.headers.get("Retry-After", ""), found)
+        except PostFailed:
+            raise
         except TimeoutError as error:
             raise PostFailed(f"no answer within {self._timeout:g} s") from error
         except (OSError, httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise PostFailed(f"{type(error).__name__}: {error}") from error
+
+
+async def _content(response: httpx2.Response, most: int) -> bytes:
+    found = b""
+    async for part in response.aiter_raw():
+        found += part
+        if len(found) > most:
+            raise PostFailed(f"the answer has more than {most} bytes")
+    return found

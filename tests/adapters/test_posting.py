@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pairing_ws.adapters.backchannel import HttpLogouts
-from pairing_ws.adapters.posting import Poster, PostFailed
+from pairing_ws.adapters.posting import Answer, Poster, PostFailed
 from pairing_ws.adapters.targets import ForbiddenTarget, Targets
 from pairing_ws.oauth.backchannel import Outcome
 from tests.support.listener import Listener, listening
@@ -87,6 +87,38 @@ async def test_an_answer_without_end_costs_no_more_than_the_timeout() -> None:
     with pytest.raises(PostFailed):
         await post(f"http://127.0.0.1:{port}/", timeout=0.5)
     server.close()
+
+
+async def exchange(answer: bytes, most: int) -> Answer:
+    """With a server that says this, whatever it is sent."""
+
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    poster = Poster(Targets(allow_private=True))
+    server = await asyncio.start_server(say, "127.0.0.1", 0)
+    try:
+        return await poster.exchange(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", b"", {}, most)
+    finally:
+        server.close()
+        await poster.aclose()
+
+
+ASKED_TO_WAIT = b"HTTP/1.1 429 Wait\r\nRetry-After: 30\r\nContent-Length: 3\r\n\r\nyes"
+
+
+async def test_of_an_answer_is_read_what_is_asked_for() -> None:
+    assert await exchange(ASKED_TO_WAIT, 0) == (429, "30", b"")
+    assert await exchange(ASKED_TO_WAIT, 3) == (429, "30", b"yes")
+    assert await exchange(b"HTTP/1.1 200 OK\r\n\r\nyes", 3) == (200, "", b"yes")
+
+
+@pytest.mark.security(41)
+async def test_an_answer_that_is_larger_than_it_may_be_is_none() -> None:
+    with pytest.raises(PostFailed, match="more than 2 bytes"):
+        await exchange(ASKED_TO_WAIT, 2)
 
 
 @pytest.fixture
