@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from pairing_ws.accounts.monitor import LOOK_SECONDS
 from pairing_ws.accounts.service import AccountService
-from pairing_ws.adapters.backchannel import keep_telling
+from pairing_ws.adapters.delivering import keep_delivering
 from pairing_ws.adapters.jwt import client_assertions, dpop
 from pairing_ws.adapters.sql.database import require_disk_space
 from pairing_ws.adapters.sql.sole_server import watch_for_others
@@ -94,7 +94,10 @@ def create_app(
                 # What had come in by a removed key, and waits, is asked for its credential again.
                 asyncio.create_task(components.keys.watch(components.bus.dispatch_to_all), name="signing-keys"),
                 asyncio.create_task(components.key_sharing.watch(), name="key-sharing"),
-                asyncio.create_task(keep_telling(components.backchannel), name="backchannel-logout"),
+                asyncio.create_task(
+                    keep_delivering(components.backchannel.deliver_due, lambda: log.exception("logouts.failed")),
+                    name="backchannel-logout",
+                ),
             ]
             if settings.redis_url is None:
                 # One worker with process memory is the rule.

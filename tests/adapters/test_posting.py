@@ -11,7 +11,7 @@ import pytest
 from pairing_ws.adapters.backchannel import HttpLogouts
 from pairing_ws.adapters.posting import Answer, Poster, PostFailed
 from pairing_ws.adapters.targets import ForbiddenTarget, Targets
-from pairing_ws.oauth.backchannel import Outcome
+from pairing_ws.core.deliveries import Outcome
 from tests.support.listener import Listener, listening
 
 

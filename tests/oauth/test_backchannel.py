@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from pairing_ws.adapters.sql.database import open_database
-from pairing_ws.oauth.backchannel import BATCH, EVENT, LEASE_MS, OWED_MS, BackchannelLogout, Delivery, Outcome
+from pairing_ws.core.deliveries import LEASE_MS, MOST_AT_ONCE, OWED_MS, Delivery, Outcome
+from pairing_ws.oauth.backchannel import EVENT, BackchannelLogout
 from pairing_ws.oauth.ports import Algorithm, Grant
 from tests.support.client_tokens import PlainTokens, claims, header
 from tests.support.clock import FakeClock
 from tests.support.oauth_stores import Stores
+from tests.support.servers import eventually
 
 ISSUER = "https://login.example"
 URI = "https://app.example/logout"
@@ -163,14 +165,14 @@ async def test_what_no_key_can_sign_is_kept_until_one_can(stores: Stores, clock:
 
 
 async def test_what_is_due_is_told_at_once_however_much_it_is(stores: Stores, clock: FakeClock) -> None:
-    grants = [await ended(stores, clock, f"user-{number}") for number in range(BATCH + 5)]
+    grants = [await ended(stores, clock, f"user-{number}") for number in range(MOST_AT_ONCE + 5)]
     process = Process(stores, clock)
     await process.story.deliver_due()
     assert sorted(each["sid"] for each in process.told) == sorted(grant.id for grant in grants)
 
 
 async def test_of_two_processes_one_tells_each_logout(stores: Stores, elsewhere: Stores, clock: FakeClock) -> None:
-    grants = [await ended(stores, clock, f"user-{number}") for number in range(BATCH + 5)]
+    grants = [await ended(stores, clock, f"user-{number}") for number in range(MOST_AT_ONCE + 5)]
     one, other = Process(stores, clock), Process(elsewhere, clock)
     await asyncio.gather(one.story.deliver_due(), other.story.deliver_due())
     told = [each["sid"] for each in (*one.told, *other.told)]
@@ -199,6 +201,32 @@ async def test_what_a_process_had_taken_when_it_was_killed_is_told_by_another_on
     clock.forward(ms=LEASE_MS)
     await other.story.deliver_due()
     assert [each["sid"] for each in other.told] == [grant.id]
+
+
+async def test_what_gets_due_while_an_application_does_not_answer_is_told_before_it_does(
+    stores: Stores, clock: FakeClock
+) -> None:
+    silent = await ended(stores, clock)
+    other = await ended(stores, clock, "bob")
+    clock.forward(seconds=1)
+    told, first, answer = [], asyncio.Event(), asyncio.Event()
+
+    async def deliver(_: str, token: str) -> Delivery:
+        told.append(claims(token)["sid"])
+        if len(told) == 1:
+            first.set()
+            await answer.wait()
+        return TOLD
+
+    story = BackchannelLogout(stores.grants, PlainTokens(), deliver, ISSUER, clock, secrets.token_bytes)
+    delivering = asyncio.create_task(story.deliver_due())
+    await first.wait()
+    later = await ended(stores, clock, "carol")
+    await eventually(lambda: len(told) == 3, "all of them")
+    assert set(told) == {silent.id, other.id, later.id}
+    answer.set()
+    await delivering
+    assert await stores.owed() == []
 
 
 async def test_an_application_that_fails_keeps_no_other_waiting(stores: Stores, clock: FakeClock) -> None:
