@@ -1,6 +1,6 @@
 // What this browser lacks of what the pages can use, what that means, and what works nevertheless.
 
-import { canKeepKey } from './device-key.js';
+import { canKeepKey } from './pairing.js';
 import { kept } from './kept.js';
 import { cameraAvailable } from './scanner.js';
 import { knowsPasskeys } from './step-up.js';

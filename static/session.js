@@ -1,9 +1,8 @@
 // Who is logged in in this browser. The authKey lives in this tab's memory only; the refreshKey is in a cookie that no
 // script can read. Tabs share one renewal and never log each other out.
 
-import { keyIsOutOfReach } from './device-key.js';
 import { kept } from './kept.js';
-import { logOut, ProblemError, refreshKeys, revokeDevice, root, whoAmI } from './pairing.js';
+import { keyIsOutOfReach, logOut, ProblemError, refreshKeys, revokeDevice, root, whoAmI } from './pairing.js';
 
 /** @typedef {import('./pairing.js').Login} Login */
 

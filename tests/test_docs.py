@@ -290,7 +290,7 @@ def test_the_asyncapi_document_has_both_sockets_their_messages_and_all_close_cod
 
 
 def test_a_client_that_reads_the_generated_close_codes_stops_where_the_table_says_so() -> None:
-    module = (ROOT / "static/close-codes.js").read_text()
+    module = (ROOT / "static/client/close-codes.js").read_text()
     terminal = dict(re.findall(r"^  (\d+): '(\w+)',$", module, re.MULTILINE))
     assert terminal == {"4400": "bad_request", "4401": "unauthenticated", "4404": "not_found", "4409": "taken_over"}
     assert set(re.findall(r"^  (\w+): \d+, //", module, re.MULTILINE)) == {code.name for code in CloseCode}

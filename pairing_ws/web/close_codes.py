@@ -1,7 +1,7 @@
 """The one table of WebSocket close codes: what each means, and whether a client comes back after it.
 
-The sockets, the problem documents, `/asyncapi.json`, the API's README and `static/close-codes.js` read it. Codes from
-4400 on are this protocol's own (RFC 6455, section 7.4.2); the others mean what IANA's registry says.
+The sockets, the problem documents, `/asyncapi.json`, the API's README and `static/client/close-codes.js` read it. Codes
+from 4400 on are this protocol's own (RFC 6455, section 7.4.2); the others mean what IANA's registry says.
 """
 
 from enum import IntEnum, StrEnum

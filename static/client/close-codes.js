@@ -12,7 +12,10 @@ export const CloseCode = {
   TAKEN_OVER: 4409, // a newer socket of the same device took over
 };
 
-/** Closes after which coming back is pointless, with the `code` of the error that says so. */
+/**
+ * Closes after which coming back is pointless, with the `code` of the error that says so.
+ * @type {Record<number, string>}
+ */
 export const TERMINAL_CLOSE_CODES = {
   4400: 'bad_request',
   4401: 'unauthenticated',
