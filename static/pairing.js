@@ -19,6 +19,7 @@ export const {
   createPairing,
   denyPairing,
   drawCode,
+  installation,
   keyIsOutOfReach,
   listActivity,
   listApps,

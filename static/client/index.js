@@ -3,7 +3,9 @@
 import { watchAccount } from './account.js';
 import { calls } from './calls.js';
 import { base64url, DeviceKey } from './device-key.js';
+import { deviceName, installationId, osName } from './device.js';
 import { Http } from './http.js';
+import { LoginFlow as Flow } from './login-flow.js';
 import { drawCode } from './rotating.js';
 import { keeper } from './storage.js';
 import { PairingWatch } from './watch.js';
@@ -23,6 +25,9 @@ export { isFinal, PairingWatch } from './watch.js';
  * @typedef {import('./types.js').Transport} Transport
  * @typedef {import('./types.js').Credential} Credential
  * @typedef {import('./types.js').LastingCredential} LastingCredential
+ * @typedef {import('./login-flow.js').LoginFlow} LoginFlow
+ * @typedef {import('./login-flow.js').LoginOptions} LoginOptions
+ * @typedef {import('./login-flow.js').LoginState} LoginState
  * @typedef {import('./watch.js').WatchHandlers} WatchHandlers
  * @typedef {import('./watch.js').WatchState} WatchState
  *
@@ -34,7 +39,7 @@ export { isFinal, PairingWatch } from './watch.js';
  * @property {typeof globalThis.WebSocket} [WebSocket]   where there is none, the client polls
  * @property {Crypto} [crypto]
  *
- * @typedef {ReturnType<typeof createClient>} Client
+ * @typedef {ReturnType<typeof makeClient>} Client
  */
 
 /**
@@ -43,6 +48,28 @@ export { isFinal, PairingWatch } from './watch.js';
  * @param {Options} options
  */
 export function createClient(options) {
+  const client = makeClient(options);
+  return {
+    ...client,
+
+    /**
+     * Logs this device in by a code that it shows: one store that says what to draw.
+     * @param {import('./login-flow.js').LoginOptions} [flow]
+     */
+    loginFlow(flow = {}) {
+      const agent = globalThis.navigator?.userAgent ?? '';
+      const device = () => ({
+        'X-Device-Code': encodeURIComponent(flow.deviceCode ?? client.installation()),
+        'X-Device-Name': encodeURIComponent(flow.deviceName ?? deviceName(agent)),
+        'X-Os-Device': encodeURIComponent(osName(agent)),
+      });
+      return new Flow(client, device, flow);
+    },
+  };
+}
+
+/** @param {Options} options */
+function makeClient(options) {
   if (!options?.baseUrl) throw new TypeError('createClient needs the baseUrl of the server');
   const crypto = options.crypto ?? globalThis.crypto;
   const kept = keeper(() => options.storage ?? globalThis.localStorage);
@@ -65,6 +92,9 @@ export function createClient(options) {
 
     /** Where the server is mounted, with a slash at the end. */
     root,
+
+    /** Names this installation to itself, the same at each login: what `X-Device-Code` says. */
+    installation: () => installationId(crypto, kept, place()),
 
     /** A secret of the new device's own: with it, a lost answer can be asked for again. */
     newSecret: () => base64url(crypto.getRandomValues(new Uint8Array(32))),

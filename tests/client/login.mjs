@@ -8,6 +8,22 @@ const say = (what) => process.stdout.write(`${JSON.stringify(what)}\n`);
 // A storage that refuses everything, as in a browser that keeps nothing.
 const storage = new Proxy({}, { get: () => () => { throw new Error('full'); } });
 const client = createClient({ baseUrl, storage });
+if (way === 'flow') {
+  const { createInterface } = await import('node:readline');
+  const flow = client.loginFlow({ deviceName: 'Node', deviceCode: 'node', keys: 'body' });
+  flow.subscribe((state) => say({ ...state, error: state.error?.code }));
+  const input = createInterface({ input: process.stdin });
+  // A number for the login, or the name of what a person presses.
+  input.on('line', async (line) => {
+    await (line in flow ? flow[line]() : flow.enterNumber(line));
+    say({ done: line });
+  });
+  flow.start();
+  await new Promise((resolve) => input.on('close', resolve));
+  flow.stop();
+  process.exit();
+}
+
 const by = { secret: client.newSecret(), device: { 'X-Device-Code': 'node', 'X-Device-Name': 'Node' } };
 const pairing = await client.createPairing(by, { qr: 'none' });
 say(pairing);
