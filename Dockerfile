@@ -2,11 +2,12 @@
 # scripts/deploy/README.md, "In containers", says how to run it; compose.yaml is an example with everything it needs.
 
 FROM python:3.11-slim-bookworm AS build
-# Wheels only, each with the hash in the lock: nothing is compiled, and no code of an unknown package runs here.
+# Each with the hash in the lock, and nothing is compiled. Wheels only, but for http-ece, which has none: it is pure
+# Python, and setuptools makes it one.
 COPY requirements.lock /
 RUN python -m venv --without-pip /opt/venv \
  && pip --python /opt/venv install --no-cache-dir --disable-pip-version-check \
-      --only-binary :all: --require-hashes -r /requirements.lock
+      --only-binary :all: --no-binary http-ece --require-hashes -r /requirements.lock
 COPY pairing_ws /opt/app/pairing_ws
 COPY static /opt/app/static
 # Here, because the image's user can write in /data alone.

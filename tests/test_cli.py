@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from pairing_ws.adapters.jwt.key_file import MADE_HERE
+from pairing_ws.adapters.jwt.vapid import VapidKey
 from tests.support.command_line import Run
 from tests.support.postgres import Postgres, execute
 from tests.support.servers import CLI, RedisServer, clean_environment, run_cli, running
@@ -28,7 +29,7 @@ COMMANDS = [
     ["client"], ["client", "add"], ["client", "set"], ["client", "list"], ["client", "show"], ["client", "rotate"],
     ["client", "remove"],
     ["db"], ["db", "upgrade"], ["keys"], ["keys", "list"], ["keys", "make"], ["keys", "rotate"],
-    ["keys", "remove"], ["doctor"],
+    ["keys", "remove"], ["vapid-key"], ["doctor"],
 ]  # fmt: skip
 
 
@@ -341,6 +342,35 @@ def test_a_doctor_is_content_with_the_defaults_and_makes_nothing(run: Run) -> No
     assert "pairing-keys.json will be made" in done.out
     assert "pairing.db will be made" in done.out
     assert os.listdir() == []
+
+
+def test_a_key_for_web_push_is_made_and_the_doctor_says_what_browsers_subscribe_with(run: Run) -> None:
+    made = run("vapid-key")
+    key = made.out.strip()
+    assert made.code == 0
+    assert run("vapid-key").out.strip() != key
+    public = VapidKey.parse(key).public
+    assert public in made.err
+    done = run("doctor", PAIRING_VAPID_PRIVATE_KEY=key, PAIRING_VAPID_SUBJECT="mailto:ops@example.com")
+    assert done.code == 0, done.err
+    assert f"PAIRING_VAPID_PRIVATE_KEY: browsers subscribe with {public}" in done.out
+    assert key not in done.out + done.err + made.err
+
+
+@pytest.mark.security(31)
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"PAIRING_VAPID_PRIVATE_KEY": "hunter2"}, "PAIRING_VAPID_PRIVATE_KEY should be a private key on P-256"),
+        ({}, "PAIRING_VAPID_SUBJECT is needed for Web Push"),
+    ],
+    ids=["no key", "nobody to turn to"],
+)
+def test_web_push_that_can_not_work_stops_the_start(run: Run, settings: dict[str, str], complaint: str) -> None:
+    done = run("doctor", **({"PAIRING_VAPID_PRIVATE_KEY": VapidKey.new().text()} | settings))
+    assert done.code == 1
+    assert complaint in done.err
+    assert "hunter2" not in done.out + done.err
 
 
 def test_a_doctor_names_a_misspelt_setting(run: Run) -> None:

@@ -224,6 +224,8 @@ WRONG = [
     ("PAIRING_METRICS", "yes", "'private'"),
     ("PAIRING_FCM_CREDENTIALS_FILE", "/nowhere/account.json", "file"),
     ("PAIRING_FCM_URL", "fcm.googleapis.com", "https://"),
+    ("PAIRING_VAPID_SUBJECT", "ops@example.com", "mailto:"),
+    ("PAIRING_VAPID_SUBJECT", "http://example.com", "https://"),
     ("PAIRING_NETWORK_POLICY", "refuse", "'deny'"),
     ("PAIRING_ALLOW_PRIVATE_TARGETS", "sometimes", "valid boolean"),
     ("PAIRING_GEOIP_FILE", "/nowhere/places.mmdb", "file"),
@@ -301,7 +303,7 @@ def test_connections_are_bounded_below_the_limit_of_descriptors(
 
 def test_every_setting_that_can_be_wrong_is_in_the_list_above() -> None:
     # A path for keys, and their value, can be anything; whether it can be used shows when it is.
-    free = {"PAIRING_SIGNING_KEY_FILE", "PAIRING_SIGNING_KEYS"}
+    free = {"PAIRING_SIGNING_KEY_FILE", "PAIRING_SIGNING_KEYS", "PAIRING_VAPID_PRIVATE_KEY"}
     settings = {environment_name(name) for name, field in Settings.model_fields.items() if not field.exclude}
     assert {name for name, _, _ in WRONG} == settings - free
 
@@ -348,6 +350,7 @@ SECRETS = {
     "REDIS_URL": f"rediss://:{PASSWORD}@redis.example.com:6380",
     "DATABASE_URL": f"postgres://pairing:{PASSWORD}@db.example.com/pairing",
     "PAIRING_SIGNING_KEYS": f'{{"keys": [], "pepper": "{PASSWORD}"}}',
+    "PAIRING_VAPID_PRIVATE_KEY": PASSWORD,
 }
 
 

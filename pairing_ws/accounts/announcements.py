@@ -11,6 +11,9 @@ from pairing_ws.core.audit import Audit
 from pairing_ws.core.clock import Clock, iso
 from pairing_ws.core.ports import Bus, Push
 
+# A device that was off for longer sees it in its list.
+PUSHED_FOR_SECONDS = 86_400
+
 DevicesEnded = Callable[[Sequence[str]], Awaitable[None]]
 
 
@@ -51,7 +54,9 @@ class Announcements:
         """Tell the account's devices outside their sockets, all but the one that came, or that did it."""
         now = self._clock()
         data = {"type": event, "deviceId": device_id, "at": iso(now)}
-        self._push.send_to_each(lambda: self._store.push_addresses(user_id, now, exclude=exclude), data)
+        self._push.send_to_each(
+            lambda: self._store.push_addresses(user_id, now, exclude=exclude), data, PUSHED_FOR_SECONDS
+        )
 
     def audit(self, event: str, session: Session, ip: str, **facts: str | int | None) -> None:
         """Write a line of the audit log about a session."""

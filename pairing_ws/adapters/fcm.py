@@ -1,115 +1,85 @@
 """Push messages through Firebase Cloud Messaging, HTTP v1. Needs the `push` extra; google-auth makes the bearer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import google.auth.exceptions
 import httpx2
-import structlog
 from google.auth.transport import Request, Response
 from google.oauth2 import service_account
-from prometheus_client import Counter
 
-from pairing_ws.adapters.outages import Outages, cause_of
-
-log = structlog.get_logger()
+from pairing_ws.adapters.outages import cause_of
+from pairing_ws.adapters.push_delivery import Answer, Unreachable, Verdict, retry_after
+from pairing_ws.core.clock import Clock
+from pairing_ws.core.push_addresses import FID_PREFIX, Kind, kind_of
 
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 TIMEOUT_SECONDS = 10.0
-SENT = Counter("pairing_push_messages", "Push messages, by what came of them", ["outcome"])
+# What Google asks for where a 429 says nothing.
+QUOTA_PAUSE_SECONDS = 60.0
 
 
 class FcmPush:
-    """Sends in the background. `unregistered` is told the addresses that the service says are gone."""
+    """See `push_delivery.PushService`."""
 
-    def __init__(
-        self,
-        credentials_file: Path,
-        base_url: str,
-        unregistered: Callable[[str], Awaitable[None]],
-        timeout: float = TIMEOUT_SECONDS,
-    ) -> None:
+    def __init__(self, credentials_file: Path, base_url: str, clock: Clock, timeout: float = TIMEOUT_SECONDS) -> None:
         from_file: Any = service_account.Credentials.from_service_account_file
         self._credentials = from_file(str(credentials_file), scopes=[SCOPE])
         self._url = f"{base_url.rstrip('/')}/v1/projects/{self._credentials.project_id}/messages:send"
         self._server = httpx2.URL(self._url).netloc.decode()
-        self._outages = Outages(
-            lost=lambda server, cause: log.warning("push.failed", server=server, cause=cause),
-            back=lambda server, seconds: log.warning("push.back", server=server, seconds=seconds),
-        )
-        self._unregistered = unregistered
+        self._clock = clock
         self._timeout = timeout
         self._client = httpx2.AsyncClient(timeout=timeout)
         self._renewing = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> "FcmPush":
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=self._timeout / 2)
-        for task in self._tasks:
-            task.cancel()
+    async def aclose(self) -> None:
         await self._client.aclose()
 
-    def send(self, address: str, data: dict[str, str]) -> None:
-        """See `ports.Push.send`."""
-        self._start(self._send(address, data))
+    def server(self, _: str) -> str:
+        return self._server
 
-    def send_to_each(self, addresses: Callable[[], Awaitable[Sequence[str]]], data: dict[str, str]) -> None:
-        """See `ports.Push.send_to_each`."""
-        self._start(self._send_to_each(addresses, data))
-
-    def _start(self, sending: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(sending)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _send_to_each(self, addresses: Callable[[], Awaitable[Sequence[str]]], data: dict[str, str]) -> None:
+    async def post(self, address: str, data: Mapping[str, str], seconds: int) -> Answer:
+        bearer = ""
         try:
-            found = await addresses()
-        except Exception as error:
-            # Best effort, as below.
-            log.warning("push.failed", error=type(error).__name__)
-            SENT.labels("failed").inc()
-            return
-        await asyncio.gather(*(self._send(address, data) for address in found))
-
-    async def _send(self, address: str, data: dict[str, str]) -> None:
-        outcome = "failed"
-        try:
+            bearer = await self._bearer()
             answer = await self._client.post(
                 self._url,
-                json={"message": {"token": address, "data": data, "android": {"priority": "high"}}},
-                headers={"Authorization": f"Bearer {await self._bearer()}"},
+                json={"message": _message(address, data, seconds)},
+                headers={"Authorization": f"Bearer {bearer}"},
             )
-            self._outages.works(self._server)
-            if answer.status_code == 200:
-                outcome = "sent"
-            elif _is_unregistered(answer):
-                outcome = "unregistered"
-                await self._unregistered(address)
-            else:
-                log.warning("push.refused", status=answer.status_code)
-        except httpx2.TimeoutException:
-            outcome = "timeout"
-            log.warning("push.timeout")
+        except httpx2.TimeoutException as error:
+            raise TimeoutError from error
         except (httpx2.TransportError, google.auth.exceptions.TransportError) as error:
-            # The service can't be reached: said once, and once when it can be again.
-            self._outages.failed(self._server, cause_of(error))
-        except Exception as error:
-            # Best effort: whatever goes wrong here must not touch the pairing. The text may quote the address.
-            log.warning("push.failed", error=type(error).__name__)
-        SENT.labels(outcome).inc()
+            raise Unreachable(cause_of(error)) from error
+        status = answer.status_code
+        pause = retry_after(answer.headers.get("Retry-After", ""), self._clock)
+        if status == HTTPStatus.OK:
+            return Answer(Verdict.SENT, status)
+        if _is_unregistered(answer):
+            return Answer(Verdict.UNREGISTERED, status)
+        if status == HTTPStatus.UNAUTHORIZED:
+            # Withdrawn before its time: the next try gets another one.
+            if self._credentials.token == bearer:
+                self._credentials.token = None
+            return Answer(Verdict.LATER, status, pause)
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            return Answer(Verdict.LATER, status, QUOTA_PAUSE_SECONDS if pause is None else pause)
+        return Answer(Verdict.LATER if status >= 500 else Verdict.REFUSED, status, pause)
 
     async def _bearer(self) -> str:
         async with self._renewing:
             if not self._credentials.valid:
                 await asyncio.to_thread(self._credentials.refresh, _Transport(self._timeout))
         return str(self._credentials.token)
+
+
+def _message(address: str, data: Mapping[str, str], seconds: int) -> dict[str, Any]:
+    is_fid = kind_of(address) is Kind.FCM_FID
+    target = {"fid": address.removeprefix(FID_PREFIX)} if is_fid else {"token": address}
+    return {**target, "data": dict(data), "android": {"priority": "high", "ttl": f"{seconds}s"}}
 
 
 class _Transport(Request):

@@ -9,6 +9,8 @@ from collections.abc import Callable
 MAX_CAUSE = 300
 # Further causes within one outage are most likely the same ones in turn.
 MAX_CAUSES = 5
+# Clients name servers too, of push messages: beyond these, the one that went first is forgotten.
+MAX_SERVERS = 1000
 # Classes of SQLSTATE whose messages quote no values: connections, logins, resources, locks, the operator, the system.
 _QUOTES_NOTHING = ("08", "25", "28", "3D", "40", "53", "55", "57", "58")
 
@@ -31,6 +33,8 @@ class Outages:
 
     def failed(self, server: str, cause: str) -> None:
         _, said = self._away.setdefault(server, (self._timer(), set()))
+        if len(self._away) > MAX_SERVERS:
+            del self._away[next(iter(self._away))]
         if cause not in said and len(said) < MAX_CAUSES:
             said.add(cause)
             self._lost(server, cause)

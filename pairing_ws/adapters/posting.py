@@ -17,6 +17,10 @@ class PostFailed(OSError):
     """No answer came. The text says why."""
 
 
+class PostTimedOut(PostFailed):
+    """None came in time."""
+
+
 class Answer(NamedTuple):
     """All that is read of an answer. `retry_after` is that header as it came, "" where there is none; `content` is
     empty unless some was asked for."""
@@ -55,8 +59,8 @@ class Poster:
                 return Answer(response.status_code, response.headers.get("Retry-After", ""), found)
         except PostFailed:
             raise
-        except TimeoutError as error:
-            raise PostFailed(f"no answer within {self._timeout:g} s") from error
+        except (TimeoutError, httpx2.TimeoutException) as error:
+            raise PostTimedOut(f"no answer within {self._timeout:g} s") from error
         except (OSError, httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise PostFailed(f"{type(error).__name__}: {error}") from error
 

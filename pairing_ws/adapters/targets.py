@@ -78,11 +78,11 @@ class Targets:
             raise ForbiddenTarget("it is no https address")
 
 
-async def system_addresses(host: str, port: int) -> Sequence[str]:
+async def system_addresses(host: str, port: int, threads: ThreadPoolExecutor = _RESOLVERS) -> Sequence[str]:
     """What this machine resolves the name to, without doubles. Raises OSError."""
     try:
         ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-        found = await asyncio.get_running_loop().run_in_executor(_RESOLVERS, ask)
+        found = await asyncio.get_running_loop().run_in_executor(threads, ask)
     except UnicodeError as error:
         raise OSError(f"{host[:64]!r} is no name of a host") from error
     # A link-local IPv6 address comes with its interface.

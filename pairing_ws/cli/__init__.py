@@ -1,4 +1,4 @@
-"""The command line: `serve`, `invite`, `user`, `client`, `db`, `keys`, `doctor`. Each reads the settings,
+"""The command line: `serve`, `invite`, `user`, `client`, `db`, `keys`, `vapid-key`, `doctor`. Each reads the settings,
 acts and reports."""
 
 import io
@@ -13,7 +13,7 @@ from pairing_ws.adapters.jwt.key_set import KeyFileError
 from pairing_ws.cli.accounts import invite, users
 from pairing_ws.cli.clients import clients
 from pairing_ws.cli.doctor import doctor
-from pairing_ws.cli.keys import signing_keys
+from pairing_ws.cli.keys import signing_keys, vapid_key
 from pairing_ws.cli.serve import database, serve
 from pairing_ws.config.values import SettingsError
 from pairing_ws.core.errors import Refused
@@ -31,7 +31,7 @@ def cli() -> None:
     """
 
 
-for command in (serve, invite, users, clients, database, signing_keys, doctor):
+for command in (serve, invite, users, clients, database, signing_keys, vapid_key, doctor):
     cli.add_command(command)
 
 

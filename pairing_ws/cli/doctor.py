@@ -18,6 +18,7 @@ from pairing_ws.cli.program import command_settings
 from pairing_ws.components import Components, build
 from pairing_ws.config.database_url import DatabaseAddress
 from pairing_ws.config.environment import load
+from pairing_ws.config.settings import Settings
 from pairing_ws.config.values import SettingsError
 from pairing_ws.config.warnings import warnings
 from pairing_ws.core.errors import Refused, Unavailable
@@ -66,7 +67,9 @@ def doctor() -> None:
         if file and not file.exists():
             bad |= _can_not_be_made(file)
             settings = settings.model_copy(update={"database_url": f"sqlite:///{scratch}/pairing.db"})
-        bad |= asyncio.run(_examine(build(settings)))
+        components = build(settings)
+        _tell_push(settings, components.services.application_server_key)
+        bad |= asyncio.run(_examine(components))
     if bad:
         raise SystemExit(1)
 
@@ -74,6 +77,14 @@ def doctor() -> None:
 def _warn_without_rsa(keys: KeySet, what: str, remedy: str) -> None:
     if not keys.rsa_keys:
         print(f"warning  {what} no RSA key: applications that want RS256, as most do, can't be served; {remedy}")
+
+
+def _tell_push(settings: Settings, application_server_key: str) -> None:
+    """Of credentials that `build` could read. No push service is asked: each is first heard of by a message."""
+    if settings.fcm_credentials_file:
+        print(f"ok       {settings.fcm_credentials_file} (FCM; not asked whether it takes it)")
+    if application_server_key:
+        print(f"ok       PAIRING_VAPID_PRIVATE_KEY: browsers subscribe with {application_server_key}")
 
 
 def _can_not_be_made(file: Path) -> bool:

@@ -1,4 +1,4 @@
-"""`keys`: the keys that authKeys, and the tokens of applications, are signed with."""
+"""`keys`: the keys that authKeys, and the tokens of applications, are signed with. `vapid-key`: the one of Web Push."""
 
 import sys
 from collections.abc import Callable
@@ -8,6 +8,7 @@ import click
 from pairing_ws.adapters.audit_log import audit
 from pairing_ws.adapters.jwt import key_file
 from pairing_ws.adapters.jwt.key_set import KeySet
+from pairing_ws.adapters.jwt.vapid import VapidKey
 from pairing_ws.cli.program import command_settings
 from pairing_ws.config.environment import load
 from pairing_ws.config.settings import Settings
@@ -59,6 +60,15 @@ def remove(kid: str) -> None:
     signs, rsa = _change_keys(lambda keys: keys.without(kid, system_clock))
     audit("key.removed", kid=kid, signs=signs, rsa_signs=rsa)
     print(f"{kid} is withdrawn; authKeys are signed with {signs}.")
+
+
+@click.command("vapid-key")
+def vapid_key() -> None:
+    """Print a new key for PAIRING_VAPID_PRIVATE_KEY, or for its file. Keep it secret, and keep it: browsers that have
+    subscribed with one get nothing by another."""
+    key = VapidKey.new()
+    print(key.text())
+    print(f"Browsers subscribe with {key.public}; they ask for it at /api/v1/push.", file=sys.stderr)
 
 
 def _key_set(settings: Settings) -> KeySet:

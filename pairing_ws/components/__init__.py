@@ -97,6 +97,7 @@ def build(
         settings.proxies,
         clock,
         random,
+        base.push.application_server_key,
         Drain(),
     )
     authority = ThisServer(

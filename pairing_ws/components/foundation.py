@@ -60,7 +60,7 @@ def lay(settings: Settings, clock: Clock, random: codes.RandomBytes) -> Foundati
         RateLimits(rules(settings), backend.counters),
         AuthKeys(keys, settings.public_url),
         JwtClientTokens(keys, settings.public_url),
-        push_service(settings, accounts.drop_push_token),
+        push_service(settings, accounts.drop_push_token, clock, random),
         Targets(allow_private=settings.allow_private_targets),
     )
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pairing_ws.config.addresses import Network, is_local, is_loopback, origin_of
 from pairing_ws.config.process import descriptors
 from pairing_ws.config.values import (
+    Contact,
     Count,
     DatabaseUrl,
     NamedComplaint,
@@ -141,10 +142,17 @@ class Settings(BaseModel):
         None, description="service account for push messages (needs the `push` extra); without it: no messages"
     )
     fcm_url: WebAddress = Field("https://fcm.googleapis.com", description="base address of the push service")
+    vapid_private_key: str | None = _secret(
+        None, "key for Web Push (needs the `push` extra; `pairing-ws vapid-key` prints one); without it: no Web Push"
+    )
+    vapid_subject: Contact = Field(
+        "",
+        description="whom push services can turn to, `mailto:…` or `https://…`; default: an https `PAIRING_PUBLIC_URL`",
+    )
     allow_private_targets: bool = Field(
         False,
-        description="`true`: applications may be told of logouts at addresses of private networks and of this machine,"
-        " and by plain http there; never at link-local addresses",
+        description="`true`: logouts and Web Push may go to addresses of private networks and of this machine, and by"
+        " plain http there; never to link-local addresses",
     )
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="lines of the log: `json`, `text`, or `auto`: text on a terminal"

@@ -4,6 +4,7 @@ import base64
 import binascii
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -108,6 +109,13 @@ def _rotation(value: int) -> int:
     return value
 
 
+def _contact(value: str) -> str:
+    # RFC 8292, section 2.1. Some push services refuse others.
+    if value and not re.fullmatch(r"(mailto:[^@\s]+@|https://)[^@\s/]+(/\S*)?", value):
+        raise ValueError("should be an address to turn to, such as mailto:you@example.com or https://example.com")
+    return value
+
+
 def _port(value: int) -> int:
     if not 0 < value < 65536:
         raise ValueError("should be a port from 1 to 65535")
@@ -118,6 +126,8 @@ def _port(value: int) -> int:
 _WEBHOOK_PREFIX = "whsec_"
 _WEBHOOK_KEY_SIZES = range(24, 65)
 
+# "" where none was given.
+Contact = Annotated[str, AfterValidator(_contact)]
 Count = Annotated[int, Field(ge=0)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 Networks = Annotated[tuple[str, ...], BeforeValidator(_items), AfterValidator(_networks)]

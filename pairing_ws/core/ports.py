@@ -25,12 +25,20 @@ class Bus(Protocol):
 
 
 class Push(Protocol):
-    """Tells devices outside their sockets. Best effort: never raises, never changes state."""
+    """Tells devices outside their sockets. Best effort: never raises, never changes state.
 
-    def send(self, address: str, data: dict[str, str]) -> None:
-        """Start sending `data` to a push address and return at once."""
+    `application_server_key` is the public key that browsers subscribe with (RFC 8292), "" where they can't.
+    """
 
-    def send_to_each(self, addresses: Callable[[], Awaitable[Sequence[str]]], data: dict[str, str]) -> None:
+    @property
+    def application_server_key(self) -> str: ...
+
+    def send(self, address: str, data: Mapping[str, str], seconds: int) -> None:
+        """Start sending `data` to a push address and return at once. After so many seconds it is worth nothing."""
+
+    def send_to_each(
+        self, addresses: Callable[[], Awaitable[Sequence[str]]], data: Mapping[str, str], seconds: int
+    ) -> None:
         """The same for all of them, which are asked for in the background, and only if messages are sent at all."""
 
 

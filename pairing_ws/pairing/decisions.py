@@ -124,4 +124,4 @@ class Decisions:
     def _push_approval(self, pairing: Pairing, now: int) -> None:
         if pairing.new_device and pairing.new_device.push_token:
             data = {"id": pairing.id, "status": "Approved", "approvedAt": iso(now)}
-            self._push.send(pairing.new_device.push_token, data)
+            self._push.send(pairing.new_device.push_token, data, max(1, (pairing.expires_at - now) // 1000))

@@ -20,6 +20,7 @@ from pairing_ws.web.wire.accounts import (
     Me,
     Passkeys,
     PasskeyView,
+    PushView,
     Revoked,
     SteppedUp,
 )
@@ -160,6 +161,7 @@ CALLS: tuple[Call, ...] = (
         "GET", f"{API}/devices", accounts.devices, 200, Devices,
         proofs=(KEY,), query=("known", "wait"), answer_headers=("ETag",),
     ),
+    Call("GET", f"{API}/push", accounts.push, 200, PushView),
     Call(
         "PATCH", f"{API}/devices/{{id}}", accounts.change_device, 200, DeviceView, DeviceRequest,
         proofs=(KEY,), refusals=(Code.NOT_FOUND, Code.DEVICE_QUARANTINED),

@@ -46,6 +46,7 @@ TAGS = {
     "me": "which account, device and session an authKey is for",
     "devices": "the devices that are logged in to an account",
     "passkeys": "the passkeys by which a person proves to be there",
+    "push": "messages to devices that are not connected",
     "apps": "the applications that have access to the account",
     "activity": "what happened to an account",
     "authorizations": "applications that a person logs in to (OpenID Connect)",

@@ -40,4 +40,5 @@ class Services:
     proxies: tuple[Network, ...]
     clock: Clock
     random: codes.RandomBytes
+    application_server_key: str
     drain: Drain

@@ -13,16 +13,18 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from prometheus_client import REGISTRY
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from structlog.testing import capture_logs
 
 from pairing_ws.adapters.fcm import FcmPush
 from pairing_ws.adapters.memory import MemoryBus, MemoryCounters, MemoryPairings
 from pairing_ws.adapters.places import NoPlaces
+from pairing_ws.adapters.push_delivery import ATTEMPTS, PushDelivery
 from pairing_ws.adapters.rate_limits import RateLimits
-from pairing_ws.core.clock import iso
+from pairing_ws.core.clock import iso, system_clock
 from pairing_ws.core.devices import Approver, NewDevice
 from pairing_ws.core.errors import Refused, Unavailable
+from pairing_ws.core.push_addresses import Kind
 from pairing_ws.pairing.service import PairingService
 from pairing_ws.pairing.types import ByKey, BySecret, Policy
 from tests.support.clock import FakeClock
@@ -55,16 +57,17 @@ async def google(key: rsa.RSAPrivateKey) -> AsyncIterator[Google]:
 
 @dataclass
 class Pusher:
-    """A FcmPush, what it said is gone, and what it counted since it was made."""
+    """A delivery by FCM, what it said is gone, how long it paused, and what it counted since it was made."""
 
-    push: FcmPush
+    push: PushDelivery
+    pauses: list[float]
     gone: list[str]
     before: dict[str, float]
 
     async def sends(self, outcome: str, address: str = "address") -> None:
         """Send one message and wait until it came to this."""
         before = counted(outcome)
-        self.push.send(address, DATA)
+        self.push.send(address, DATA, 60)
         await eventually(lambda: counted(outcome) == before + 1, f"{outcome!r} (so far: {self.outcomes()})")
 
     def outcomes(self) -> dict[str, float]:
@@ -85,8 +88,15 @@ async def pushing(google: Google, folder: Path, timeout: float = 5.0, base_url: 
     async def unregistered(address: str) -> None:
         gone.append(address)
 
-    async with FcmPush(credentials(folder, google), base_url or google.url, unregistered, timeout) as push:
-        yield Pusher(push, gone, {name: counted(name) for name in OUTCOMES})
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    fcm = FcmPush(credentials(folder, google), base_url or google.url, system_clock, timeout)
+    services = {Kind.FCM_TOKEN: fcm, Kind.FCM_FID: fcm}
+    async with PushDelivery(services, unregistered, secrets.token_bytes, end_seconds=timeout, sleep=pause) as push:
+        yield Pusher(push, pauses, gone, {name: counted(name) for name in OUTCOMES})
 
 
 @pytest.mark.security(21)
@@ -94,7 +104,7 @@ async def test_a_message_is_sent_with_a_fresh_bearer_and_exactly_this_body(googl
     async with pushing(google, tmp_path) as pusher:
         await pusher.sends("sent")
     assert google.messages == [
-        {"message": {"token": "address", "data": DATA, "android": {"priority": "high"}}},
+        {"message": {"token": "address", "data": DATA, "android": {"priority": "high", "ttl": "60s"}}},
     ]
     assert all(isinstance(value, str) for value in google.messages[0]["message"]["data"].values())
 
@@ -108,21 +118,21 @@ async def test_news_go_to_each_address_and_an_address_that_fails_stops_no_other(
         raise Unavailable("the database")
 
     async with pushing(google, tmp_path) as pusher:
-        pusher.push.send_to_each(three, DATA)
+        pusher.push.send_to_each(three, DATA, 60)
         await eventually(lambda: pusher.outcomes()["sent"] == 3, "three messages")
         assert {each["message"]["token"] for each in google.messages} == {"one", "two", "three"}
         google.answer = (404, UNREGISTERED)
-        pusher.push.send_to_each(three, DATA)
+        pusher.push.send_to_each(three, DATA, 60)
         await eventually(lambda: sorted(pusher.gone) == ["one", "three", "two"], "three addresses that are gone")
         # Whoever asked for it has long gone on.
-        pusher.push.send_to_each(away, DATA)
+        pusher.push.send_to_each(away, DATA, 60)
         await eventually(lambda: pusher.outcomes()["failed"] == 1, "the failure")
 
 
 async def test_one_bearer_serves_many_messages(google: Google, tmp_path: Path) -> None:
     async with pushing(google, tmp_path) as pusher:
         for number in range(20):
-            pusher.push.send(f"address {number}", DATA)
+            pusher.push.send(f"address {number}", DATA, 60)
         await eventually(lambda: len(google.messages) == 20, "twenty messages")
     assert len(google.given) == 1
     assert {each["message"]["token"] for each in google.messages} == {f"address {number}" for number in range(20)}
@@ -167,6 +177,61 @@ async def test_a_refusal_of_any_kind_is_counted_and_the_next_message_goes_out(
         await pusher.sends("sent")
 
 
+@pytest.mark.security(21)
+async def test_a_firebase_installation_id_is_addressed_as_one(google: Google, tmp_path: Path) -> None:
+    async with pushing(google, tmp_path) as pusher:
+        await pusher.sends("sent", "fid:cJ3xBoNDRtKdQ0wSmQ5pTl")
+        assert [each["message"].get("fid") for each in google.messages] == ["cJ3xBoNDRtKdQ0wSmQ5pTl"]
+        google.answer = (404, UNREGISTERED)
+        await pusher.sends("unregistered", "fid:cJ3xBoNDRtKdQ0wSmQ5pTl")
+        assert pusher.gone == ["fid:cJ3xBoNDRtKdQ0wSmQ5pTl"]
+
+
+@pytest.mark.parametrize(
+    ("status", "after", "pause"),
+    [(503, "7", 7), (503, "", None), (500, "", None), (429, "12", 12), (429, "", 60), (503, "no number", None)],
+)
+async def test_a_message_that_may_be_taken_later_is_sent_again_when_the_service_says(
+    google: Google, tmp_path: Path, status: int, after: str, pause: float | None
+) -> None:
+    google.first = [(status, JSONResponse({"error": {}}, status, {"Retry-After": after} if after else None))] * 2
+    async with pushing(google, tmp_path) as pusher:
+        pusher.push.send("address", DATA, 600)
+        await eventually(lambda: pusher.outcomes()["sent"] == 1, "the message")
+    assert len(pusher.pauses) == 2
+    first, second = pusher.pauses
+    if pause is None:
+        assert 1 <= first <= 1.5
+        assert 4 <= second <= 6
+    else:
+        assert first == second == pause
+
+
+@pytest.mark.parametrize("after", ["301", "3600", "Fri, 31 Dec 2999 23:59:59 GMT"])
+async def test_a_service_that_wants_a_long_rest_is_not_asked_again(google: Google, tmp_path: Path, after: str) -> None:
+    google.first = [(503, JSONResponse({}, 503, {"Retry-After": after}))]
+    async with pushing(google, tmp_path) as pusher:
+        pusher.push.send("address", DATA, 86_400)
+        await eventually(lambda: pusher.outcomes()["failed"] == 1, "the end")
+    assert (google.asked, pusher.pauses) == (1, [])
+
+
+async def test_a_message_that_would_come_too_late_is_given_up(google: Google, tmp_path: Path) -> None:
+    google.first = [(503, JSONResponse({}, 503, {"Retry-After": "30"}))] * 9
+    async with pushing(google, tmp_path) as pusher:
+        pusher.push.send("address", DATA, 60)
+        await eventually(lambda: pusher.outcomes()["failed"] == 1, "the end")
+    assert (google.asked, pusher.pauses) == (2, [30])
+
+
+async def test_a_bearer_that_was_withdrawn_is_replaced_and_the_message_arrives(google: Google, tmp_path: Path) -> None:
+    async with pushing(google, tmp_path) as pusher:
+        await pusher.sends("sent")
+        google.given.clear()
+        await pusher.sends("sent")
+    assert len(google.given) == 1
+
+
 async def test_a_service_that_never_answers_is_given_up(google: Google, tmp_path: Path) -> None:
     async with pushing(google, tmp_path, timeout=0.2) as pusher:
         google.answer = None
@@ -199,7 +264,7 @@ async def test_an_unreachable_service_is_counted_and_named_with_the_cause_once_a
             assert "Connection refused" in logs[0]["cause"]
             async with await asyncio.start_server(refuse, "127.0.0.1", port):
                 await pusher.sends("failed")
-    assert [each["event"] for each in logs] == ["push.failed", "push.back", "push.refused"]
+    assert [each["event"] for each in logs] == ["push.failed", "push.back", *["push.refused"] * ATTEMPTS]
 
 
 async def test_a_token_endpoint_that_cannot_be_reached_is_named(google: Google, tmp_path: Path) -> None:
@@ -214,9 +279,9 @@ async def test_a_token_endpoint_that_cannot_be_reached_is_named(google: Google, 
 async def test_an_end_does_not_wait_for_a_service_that_never_answers(google: Google, tmp_path: Path) -> None:
     google.answer = None
     async with pushing(google, tmp_path, timeout=0.2) as pusher:
-        pusher.push.send("address", DATA)
+        pusher.push.send("address", DATA, 60)
         await eventually(lambda: google.asked, "the message to arrive")
-    await eventually(lambda: not [task for task in asyncio.all_tasks() if "FcmPush" in repr(task)], "the end")
+    await eventually(lambda: not [task for task in asyncio.all_tasks() if "PushDelivery" in repr(task)], "the end")
 
 
 class Anybody:
@@ -283,7 +348,7 @@ async def test_whatever_the_push_service_does_the_approval_stands_and_is_told_to
                 assert google.messages[0]["message"] == {
                     "token": "address",
                     "data": data,
-                    "android": {"priority": "high"},
+                    "android": {"priority": "high", "ttl": "120s"},
                 }
         if mood == "kind":
             # Approved four times in two pairings: one message, to the one that gave an address.

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,11 +29,13 @@ PROJECT = "my-project"
 
 @dataclass
 class Google:
-    """`answer` is what it says to messages; None: nothing, ever. `tokens` False refuses tokens."""
+    """`answer` is what it says to messages that it would take; None: nothing, ever. Before that, each of `first` once.
+    `tokens` False refuses tokens."""
 
     url: str
     key: rsa.RSAPrivateKey
     answer: tuple[int, Any] | None = (200, {"name": "projects/my-project/messages/1"})
+    first: list[tuple[int, Any]] = field(default_factory=list)
     tokens: bool = True
     given: list[str] = field(default_factory=list)
     messages: list[dict[str, Any]] = field(default_factory=list)
@@ -58,9 +61,28 @@ class Google:
         assert self.answer is not None
         if request.headers.get("authorization") not in [f"Bearer {each}" for each in self.given]:
             return JSONResponse({"error": {"code": 401, "status": "UNAUTHENTICATED"}}, 401)
-        self.messages.append(await request.json())
-        status, content = self.answer
+        body = await request.body()
+        message = json.loads(body)["message"]
+        if why := _malformed(message, body):
+            error = {"code": 400, "status": "INVALID_ARGUMENT", "message": why}
+            return JSONResponse({"error": error}, 400)
+        status, content = self.first.pop(0) if self.first else self.answer
+        if status == 200:
+            self.messages.append({"message": message})
         return content if isinstance(content, Response) else JSONResponse(content, status)
+
+
+def _malformed(message: dict[str, Any], body: bytes) -> str:
+    """What FCM would have against it; "" if nothing."""
+    if len({"fid", "token", "topic", "condition"} & message.keys()) != 1:
+        return "a message has one target"
+    if "fid" in message and not re.fullmatch(r"[A-Za-z0-9_-]{22}", message["fid"]):
+        return "no Firebase installation id"
+    if not all(isinstance(each, str) for each in message["data"].values()):
+        return "data is text"
+    if not re.fullmatch(r"[0-9]+s", message["android"]["ttl"]):
+        return "a duration is written as 60s"
+    return "too large" if len(body) > 4096 else ""
 
 
 def new_key() -> rsa.RSAPrivateKey:

@@ -2,7 +2,7 @@
 pushed."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -77,11 +77,13 @@ class AccountsRoom:
         self.calls.append((event, approver, device))
 
 
-class Pushed(list[tuple[str, dict[str, str]]]):
-    def send(self, address: str, data: dict[str, str]) -> None:
+class Pushed(list[tuple[str, Mapping[str, str]]]):
+    application_server_key = ""
+
+    def send(self, address: str, data: Mapping[str, str], seconds: int) -> None:
         self.append((address, data))
 
-    def send_to_each(self, addresses: object, data: dict[str, str]) -> None:
+    def send_to_each(self, addresses: object, data: Mapping[str, str], seconds: int) -> None:
         raise AssertionError
 
 

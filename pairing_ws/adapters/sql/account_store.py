@@ -38,6 +38,7 @@ from pairing_ws.adapters.sql.login_eligibility import approver_gone, login_condi
 from pairing_ws.adapters.sql.statements import first_of, session_of, struct_of
 from pairing_ws.core.devices import NewDevice
 from pairing_ws.core.errors import Code, Refused
+from pairing_ws.core.push_addresses import kind_of
 
 DAY_MS = 86_400_000
 ACTIVITY_KEPT_MS = 90 * DAY_MS
@@ -124,7 +125,7 @@ class SqlAccounts(Store):
             paired_by=eligibility.conditions.approver,
             quarantine_until=quarantine_until,
         )
-        address = {"push_kind": "fcm-token", "push_address": pushed_to} if pushed_to else NO_ADDRESS
+        address = {"push_kind": kind_of(pushed_to), "push_address": pushed_to} if pushed_to else NO_ADDRESS
         db.change(ask.REGISTER, **asdict(fresh), **address)
         db.change(ask.BEGIN, **asdict(session), retired=b"[]")
         ended_grants: Sequence[EndedGrant] = ()
@@ -227,8 +228,10 @@ class SqlAccounts(Store):
         self, db: Transaction, user_id: str, device_id: str, push_token: str, now: int, *, only_if_free: bool
     ) -> None:
         lock_account(db, user_id)
-        if self._take_push_address(db, user_id, device_id, push_token, now, only_if_free=only_if_free):
-            db.change(ask.SET_PUSH, account=user_id, device=device_id, address=push_token)
+        if not push_token:
+            db.change(ask.DROP_PUSH_OF_DEVICE, device=device_id)
+        elif self._take_push_address(db, user_id, device_id, push_token, now, only_if_free=only_if_free):
+            db.change(ask.SET_PUSH, account=user_id, device=device_id, kind=kind_of(push_token), address=push_token)
 
     def _take_push_address(
         self, db: Transaction, user_id: str, device_id: str, address: str, now: int, *, only_if_free: bool

@@ -211,7 +211,7 @@ PUSH_TAKEN = Statement(
 SET_PUSH = Statement(
     devices.update()
     .where(_MINE, devices.c.id == param("device"))
-    .values(push_kind="fcm-token", push_address=param("address"))
+    .values(push_kind=param("kind"), push_address=param("address"))
 )
 _DROP_PUSH = devices.update().values(push_kind=None, push_address=None)
 DROP_PUSH = Statement(_DROP_PUSH.where(devices.c.push_address == param("address")))

@@ -19,11 +19,11 @@ from pairing_ws.web.problems import problem
 from pairing_ws.web.request.body import read_body
 from pairing_ws.web.request.context import RequestContext
 from pairing_ws.web.request.cookies import drop_planted_cookies, drop_refresh_cookie
-from pairing_ws.web.request.device_headers import push_token
+from pairing_ws.web.request.device_headers import push_address
 from pairing_ws.web.request.labels import label
 from pairing_ws.web.responses import JsonResponse, key_pair
 from pairing_ws.web.wire import views
-from pairing_ws.web.wire.accounts import Revoked
+from pairing_ws.web.wire.accounts import PushView, Revoked
 from pairing_ws.web.wire.requests import AcceptRequest, DeviceRequest, RefreshRequest
 
 # Of what an account's devices, passkeys and apps are.
@@ -145,14 +145,22 @@ async def change_device(request: RequestContext) -> Response:
     name = None if wanted.name is None else label(wanted.name)
     if name == "":
         raise Refused(Code.BAD_REQUEST, "a name needs a visible character")
+    address = wanted.push_token
+    if address is not None:
+        address = push_address(address, plain_http=request.services.settings.allow_private_targets)
     changed = await request.services.accounts.devices.change_device(
         session,
         request.id,
         request.ip,
         name=name,
-        push_token=None if wanted.push_token is None else push_token(wanted.push_token),
+        push_token=address,
     )
     return JsonResponse(views.device(changed, session.device.id, request.services.clock()))
+
+
+async def push(request: RequestContext) -> Response:
+    """Read the key that browsers subscribe to push messages with (`applicationServerKey`)."""
+    return JsonResponse(PushView(application_server_key=request.services.application_server_key or None))
 
 
 async def revoke_device(request: RequestContext) -> Response:

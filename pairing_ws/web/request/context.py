@@ -188,7 +188,9 @@ class RequestContext:
 
     def device(self, key: DeviceKey | None) -> NewDevice:
         """The new device by its headers. Raises DEVICE_HEADERS_REQUIRED, and BAD_REQUEST for what can't be kept."""
-        return device_headers.new_device(self.headers, self.ip, self._thumbprint(key) if key else "")
+        plain_http = self.services.settings.allow_private_targets
+        thumbprint = self._thumbprint(key) if key else ""
+        return device_headers.new_device(self.headers, self.ip, thumbprint, plain_http=plain_http)
 
     def device_code(self) -> str | None:
         return device_headers.device_code(self.headers)

@@ -6,18 +6,18 @@ from urllib.parse import unquote_to_bytes
 
 from pairing_ws.core.devices import NewDevice
 from pairing_ws.core.errors import Code, Refused
+from pairing_ws.core.push_addresses import MAX_ADDRESS, checked
 from pairing_ws.web.request.headers import RequestHeaders
 from pairing_ws.web.request.labels import MAX_READ, label
 
 DEVICE_CODE = re.compile(r"[A-Za-z0-9._:~=+/-]{1,128}")
-PUSH_TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
 # More than any label is read of, and than any code or push address has: a character may be four bytes, each as `%41`.
-MAX_RAW_HEADER = 3 * max(4 * MAX_READ, 4097)
+MAX_RAW_HEADER = 3 * max(4 * MAX_READ, MAX_ADDRESS + 1)
 _utf_8 = codecs.getincrementaldecoder("utf-8")
 
 
-def new_device(headers: RequestHeaders, ip: str, key_thumbprint: str) -> NewDevice:
-    """The new device by its headers; `key_thumbprint` is "" without a `deviceKey`.
+def new_device(headers: RequestHeaders, ip: str, key_thumbprint: str, *, plain_http: bool) -> NewDevice:
+    """The new device by its headers; `key_thumbprint` is "" without a `deviceKey`, `plain_http` as for `push_address`.
 
     Raises DEVICE_HEADERS_REQUIRED, and BAD_REQUEST for what can't be kept.
     """
@@ -29,7 +29,7 @@ def new_device(headers: RequestHeaders, ip: str, key_thumbprint: str) -> NewDevi
         name=name,
         os=label(_text(headers, b"x-os-device")),
         app_version=label(_text(headers, b"x-app-version-number")),
-        push_token=push_token(_text(headers, b"x-device-token")),
+        push_token=push_address(_text(headers, b"x-device-token"), plain_http=plain_http),
         ip=ip,
         user_agent=label(headers.first(b"user-agent")),
         key_thumbprint=key_thumbprint,
@@ -44,11 +44,13 @@ def device_code(headers: RequestHeaders) -> str | None:
     return code or None
 
 
-def push_token(text: str) -> str:
-    """A push address, or "" for none. Raises BAD_REQUEST."""
-    if text and not PUSH_TOKEN.fullmatch(text):
-        raise Refused(Code.BAD_REQUEST, "a push address has to be at most 4096 printable ASCII characters")
-    return text
+def push_address(text: str, *, plain_http: bool) -> str:
+    """A push address as it is kept, or "" for none. `plain_http`: a subscription's endpoint needs no TLS. Raises
+    BAD_REQUEST."""
+    try:
+        return checked(text, plain_http=plain_http) if text else ""
+    except ValueError as error:
+        raise Refused(Code.BAD_REQUEST, str(error)) from None
 
 
 def _text(headers: RequestHeaders, name: bytes) -> str:

@@ -73,6 +73,15 @@ class Me(Json):
     quarantine_until: Annotated[Time | None, Meta(description="the device's own; absent if it is in none")] = None
 
 
+class PushView(Json, omit_defaults=False):
+    """What a device needs to ask its push service for an address."""
+
+    application_server_key: Annotated[
+        str | None,
+        Meta(description="public key (P-256, uncompressed, base64url; RFC 8292) for `subscribe`; null: no Web Push"),
+    ]
+
+
 class Devices(Json):
     """The account's devices."""
 

@@ -108,7 +108,9 @@ class DeviceRequest(Json):
     name: Annotated[Text | None, Meta(description="the name that people give it, cut to 128 characters")] = None
     push_token: Annotated[
         Annotated[str, Meta(max_length=4096, pattern=r"^[\x21-\x7e]*$")] | None,
-        Meta(description="push address, only of the device that asks; empty: none"),
+        Meta(
+            description="push address, only of the device that asks, as in `X-Device-Token`; empty: none",
+        ),
     ] = None
 
 
