@@ -222,7 +222,9 @@ async def test_what_may_take_long_leaves_the_loop_to_others_and_what_is_short_ta
 
 def test_whole_tables_are_looked_through_by_those_alone_that_may_take_long(file: Path) -> None:
     def scans(statement: Statement) -> bool:
-        steps = database.execute(f"EXPLAIN QUERY PLAN {statement.text}", statement.bound_params).fetchall()
+        steps = database.execute(
+            f"EXPLAIN QUERY PLAN {statement.for_sqlite.text}", statement.for_sqlite.constants
+        ).fetchall()
         return any(step.startswith(f"SCAN {table}") for *_, step in steps for table in metadata.tables)
 
     found = [each for module in ASKING for each in vars(module).values()]

@@ -4,15 +4,14 @@ A method gets its transaction as its first argument and is a plain function, run
 each statement once. How a transaction runs on each database stands in `sqlite.py` and `postgresql.py`.
 """
 
-import sqlite3
 from collections.abc import Callable, Coroutine, Sequence
 from functools import cached_property, wraps
 from importlib import import_module
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from pairing_ws.adapters.outages import Outages, cause_in_sql
 from pairing_ws.core.errors import Unavailable
@@ -32,36 +31,40 @@ class Conflict(Exception):
     """A unique constraint refused a row. Nothing of the transaction was written."""
 
 
+class Written(NamedTuple):
+    """A statement as a driver takes it. `names` are those of its parameters, in their order; `constants` the values
+    that the statement itself has, None for those that come with a call."""
+
+    text: str
+    names: Sequence[str]
+    constants: dict[str, Any]
+
+
 class Statement:
     """SQL whose values come with each call. To be made at import: SQLAlchemy takes longer to write a statement than
-    SQLite to answer it."""
+    a database to answer it. An insert gives values to `columns`, or to all."""
 
-    def __init__(self, clause: Any) -> None:
+    def __init__(self, clause: Any, columns: Sequence[str] | None = None) -> None:
         self._clause = clause
+        self._columns = columns
 
     def for_dialect(self, dialect: str) -> Any:
         """The clause for `sqlite` or `postgresql`."""
         return self._clause
 
     @cached_property
-    def for_postgresql(self) -> Any:
-        """What SQLAlchemy executes there."""
-        return self.for_dialect("postgresql")
+    def for_sqlite(self) -> Written:
+        """With named parameters."""
+        return self._written("sqlite", import_module("sqlalchemy.dialects.sqlite").dialect(paramstyle="named"))
 
     @cached_property
-    def text(self) -> str:
-        """SQLite's SQL, with named parameters."""
-        return str(self._compiled)
+    def for_postgresql(self) -> Written:
+        """With numbered ones, as asyncpg has them."""
+        return self._written("postgresql", import_module("sqlalchemy.dialects.postgresql.asyncpg").dialect())
 
-    @cached_property
-    def bound_params(self) -> dict[str, Any]:
-        """The values that the statement itself has; None for those that come with a call."""
-        return dict(self._compiled.params)
-
-    @cached_property
-    def _compiled(self) -> Any:
-        dialect = import_module("sqlalchemy.dialects.sqlite").dialect(paramstyle="named")
-        return self.for_dialect("sqlite").compile(dialect=dialect)
+    def _written(self, name: str, dialect: Any) -> Written:
+        compiled = self.for_dialect(name).compile(dialect=dialect, column_keys=self._columns)
+        return Written(str(compiled), compiled.positiontup or (), dict(compiled.params))
 
 
 class Upsert(Statement):
@@ -164,13 +167,16 @@ long_write = _marked(lambda database, work: database.long_write(work))
 class Outage:
     """Of one database: the log gets one line when it begins, and one when it is over.
 
-    Within it, Conflict or Unavailable is raised in place of what SQLAlchemy, the drivers and the network raise.
+    Within it, Conflict or Unavailable is raised in place of what SQLAlchemy, the driver and the network raise: of the
+    driver `conflicts` where a constraint refused a row, and otherwise `errors`.
     """
 
     # Not by contextlib: as with `raising_unavailable` of Redis, a generator would take more than a µs of each read.
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, conflicts: type[Exception], *errors: type[Exception]) -> None:
         self._server = server
+        self._conflicts = conflicts
+        self._errors = (*errors, SQLAlchemyError, OSError)
         self._outages = Outages(
             lambda server, cause: log.warning("sql.failed", server=server, cause=cause),
             lambda server, seconds: log.warning("sql.back", server=server, after_seconds=seconds),
@@ -182,9 +188,9 @@ class Outage:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None:
             self._outages.works(self._server)
-        elif isinstance(error, sqlite3.IntegrityError | IntegrityError):
+        elif isinstance(error, self._conflicts):
             raise Conflict from error
-        elif isinstance(error, sqlite3.Error | SQLAlchemyError | OSError):
+        elif isinstance(error, self._errors):
             cause = error.driver_exception if isinstance(error, DBAPIError) else error
             self._outages.failed(self._server, cause_in_sql(cause))
             raise Unavailable("the database") from error

@@ -1,8 +1,13 @@
-"""Transactions on PostgreSQL, by SQLAlchemy on asyncpg: the pool, and what happens when the server does not answer."""
+"""Transactions on PostgreSQL, by asyncpg in SQLAlchemy's pool: and what happens when the server does not answer.
+
+SQLAlchemy writes the statements, once each, and asyncpg executes them: executed by SQLAlchemy, they made a whole login
+take half as much CPU time again.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import asyncpg
@@ -10,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
+from sqlalchemy.util import await_only, greenlet_spawn
 
 from pairing_ws.adapters.sql.executor import TRANSACTION_SECONDS, Outage, Statement, Transaction
 from pairing_ws.config.database_url import DatabaseAddress
@@ -41,26 +47,49 @@ class PostgresqlDatabase:
     """See `executor.Database`. With `patient`, a statement may take as long as it takes, and no connection is kept."""
 
     def __init__(self, address: DatabaseAddress, *, patient: bool = False) -> None:
-        self.engine = _open_patiently(address) if patient else _open(address)
-        # A lone statement is a transaction by itself; BEGIN and COMMIT would be two more round trips.
-        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._outage = Outage(address.name)
+        # Kept here, for the pool does not say which of its connections are idle.
+        self._idle: set[Any] = set()
+        self.engine = _open_patiently(address) if patient else _open(address, self._idle)
+        # The last are raised where no connection is made: the pool's own names for asyncpg's errors.
+        pool: Any = self.engine.dialect.dbapi
+        errors = (asyncpg.PostgresError, asyncpg.InterfaceError, pool.Error)
+        self._outage = Outage(address.name, asyncpg.IntegrityConstraintViolationError, *errors)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
-        return await self._run(self._autocommit, work)
+        # A lone statement is a transaction by itself; BEGIN and COMMIT would be two more round trips.
+        return await self._run(work)
 
     async def single_write(self, work: Callable[[Transaction], T]) -> T:
-        return await self._run(self._autocommit, work)
+        return await self._run(work)
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
-        return await self._run(self.engine, work)
+        return await self._run(partial(_in_transaction, work))
 
     long_read, long_write = read, write
 
-    async def _run(self, engine: AsyncEngine, work: Callable[[Transaction], T]) -> T:
+    async def _run(self, work: "Callable[[_PostgresqlTransaction], T]") -> T:
         with self._outage:
-            async with asyncio.timeout(TRANSACTION_SECONDS), engine.begin() as connection:
-                return await connection.run_sync(lambda synchronous: work(_PostgresqlTransaction(synchronous)))
+            async with asyncio.timeout(TRANSACTION_SECONDS):
+                return await greenlet_spawn(self._perform, work)
+
+    def _perform(self, work: "Callable[[_PostgresqlTransaction], T]") -> T:
+        """In a greenlet: a plain function waits for the driver there."""
+        pooled = self.engine.sync_engine.raw_connection()
+        driver: Any = pooled.driver_connection
+        try:
+            return work(_PostgresqlTransaction(driver))
+        except BaseException as error:
+            hangs = isinstance(error, TimeoutError)
+            if hangs or isinstance(error, asyncio.CancelledError):
+                # Else it would be closed politely, for two seconds more of a caller who has waited long enough.
+                driver.terminate()
+            if hangs or getattr(error, "sqlstate", None) == _READ_ONLY:
+                # The idle ones are most likely no better, and each would cost another caller the same wait.
+                for each in (pooled, *self._idle):
+                    _terminate(each)
+            raise
+        finally:
+            pooled.close()
 
     async def run(self, work: Callable[[sa.Connection], T]) -> T:
         async with self.engine.begin() as connection:
@@ -76,20 +105,44 @@ class PostgresqlDatabase:
 class _PostgresqlTransaction:
     """See `executor.Transaction`."""
 
-    def __init__(self, connection: sa.Connection) -> None:
-        self._connection = connection
+    def __init__(self, driver: Any) -> None:
+        self.driver = driver
 
     def rows(self, statement: Statement, /, **values: Any) -> Any:
-        return self._connection.execute(statement.for_postgresql, values).all()
+        text, arguments = _with_arguments(statement, values)
+        return await_only(self.driver.fetch(text, *arguments))
 
     def change(self, statement: Statement, /, **values: Any) -> int:
-        return self._connection.execute(statement.for_postgresql, values).rowcount
+        text, arguments = _with_arguments(statement, values)
+        # "UPDATE 1", "INSERT 0 1"
+        return int(await_only(self.driver.execute(text, *arguments)).rpartition(" ")[2])
 
-    def change_each(self, statement: Statement, /, values: Any) -> None:
-        self._connection.execute(statement.for_postgresql, values)
+    def change_each(self, statement: Statement, /, values: Sequence[dict[str, Any]]) -> None:
+        text, _ = _with_arguments(statement, values[0])
+        await_only(self.driver.executemany(text, [_with_arguments(statement, each)[1] for each in values]))
 
 
-def _open(address: DatabaseAddress) -> AsyncEngine:
+def _with_arguments(statement: Statement, values: dict[str, Any]) -> tuple[str, Sequence[Any]]:
+    text, names, constants = statement.for_postgresql
+    return text, [*map((constants | values).__getitem__, names)]
+
+
+def _in_transaction(work: Callable[[Transaction], T], transaction: _PostgresqlTransaction) -> T:
+    # Whatever the server's own default: the transactions are written for this one.
+    block = transaction.driver.transaction(isolation="read_committed")
+    await_only(block.start())
+    try:
+        done = work(transaction)
+    except Exception:
+        if not transaction.driver.is_closed():
+            await_only(block.rollback())
+        raise
+    await_only(block.commit())
+    return done
+
+
+def _open(address: DatabaseAddress, idle: set[Any]) -> AsyncEngine:
+    """`idle` is to hold the connections that are."""
     engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=connector(address),
@@ -98,12 +151,7 @@ def _open(address: DatabaseAddress) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=TRANSACTION_SECONDS,
         pool_recycle=_RECYCLE_SECONDS,
-        # Whatever the server's own default: the transactions are written for this one.
-        isolation_level="READ COMMITTED",
     )
-
-    # Kept here, for the pool does not say which of its connections are idle.
-    idle: set[Any] = set()
 
     @sa.event.listens_for(engine.sync_engine, "checkin")
     def _on_checkin(_: object, record: Any) -> None:
@@ -115,22 +163,6 @@ def _open(address: DatabaseAddress) -> AsyncEngine:
         # Costs nothing, unlike asking the server: a connection that a restart closed is replaced before a call fails.
         if record.driver_connection.is_closed():
             raise DisconnectionError
-
-    @sa.event.listens_for(engine.sync_engine, "handle_error")
-    def _on_error(context: sa.engine.ExceptionContext) -> None:
-        error, connection = context.original_exception, context.connection
-        if connection is None or connection.invalidated:
-            return
-        hangs = isinstance(error, TimeoutError)
-        if hangs or isinstance(error, asyncio.CancelledError):
-            context.is_disconnect = True
-            # Else it would be closed politely, for two seconds more of a caller who has waited long enough.
-            _terminate(connection.connection)
-        if hangs or getattr(error, "sqlstate", None) == _READ_ONLY:
-            context.is_disconnect = True
-            # The idle ones are most likely no better, and each would cost another caller the same wait.
-            for record in idle:
-                _terminate(record)
 
     return engine
 

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.pool import NullPool
 
-from pairing_ws.adapters.sql.executor import TRANSACTION_SECONDS, Outage, Statement, Transaction
+from pairing_ws.adapters.sql.executor import TRANSACTION_SECONDS, Outage, Statement, Transaction, Written
 from pairing_ws.config.database_url import DatabaseAddress
 from pairing_ws.core.timing_wheel import Timeout
 
@@ -51,7 +51,7 @@ class SqliteDatabase:
     def __init__(self, address: DatabaseAddress, *, patient: bool = False, lock_seconds: float = _LOCK_SECONDS) -> None:
         url = sa.make_url(address.url)
         [self._file], self._options = url.get_dialect()().create_connect_args(url)
-        self._outage = Outage(address.name)
+        self._outage = Outage(address.name, sqlite3.IntegrityError, sqlite3.Error)
         self._patient = patient
         self._lock_seconds = lock_seconds
         self._engine = sa.create_engine(url, creator=self._connect, poolclass=NullPool, hide_parameters=True)
@@ -218,13 +218,17 @@ class _SqliteTransaction:
         return self._cancelled is not None and self._cancelled.is_set()
 
     def rows(self, statement: Statement, /, **values: Any) -> list[Any]:
-        return self.connection.execute(statement.text, statement.bound_params | values).fetchall()
+        return self._execute(statement.for_sqlite, values).fetchall()
 
     def change(self, statement: Statement, /, **values: Any) -> int:
-        return self.connection.execute(statement.text, statement.bound_params | values).rowcount
+        return self._execute(statement.for_sqlite, values).rowcount
 
     def change_each(self, statement: Statement, /, values: Sequence[dict[str, Any]]) -> None:
-        self.connection.executemany(statement.text, [statement.bound_params | each for each in values])
+        text, _, constants = statement.for_sqlite
+        self.connection.executemany(text, [constants | each for each in values])
+
+    def _execute(self, written: Written, values: dict[str, Any]) -> sqlite3.Cursor:
+        return self.connection.execute(written.text, written.constants | values)
 
 
 def _in_transaction(work: Callable[[Transaction], T], transaction: _SqliteTransaction) -> T:

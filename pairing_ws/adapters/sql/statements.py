@@ -226,7 +226,7 @@ DROP_PASSKEY = Statement(passkeys.delete().where(passkeys.c.id == param("passkey
 
 # Activity
 
-NOTE = Statement(activity.insert().inline())
+NOTE = Statement(activity.insert().inline(), [name for name in Activity.__struct_fields__ if name != "id"])
 _LINES = (
     sa.select(*columns_of(Activity, activity))
     .where(activity.c.user_id == param("account"))
