@@ -56,7 +56,9 @@ class Decisions:
                 approved_at=now,
                 **pairing.lasting(now + self._policy.redeem * with_number),
             )
-            if obstacle := await self._views.obstacle(pairing, holder):
+            # Whether the approver is trusted has been asked above.
+            device = None if pairing.client else pairing.new_device
+            if obstacle := await self._accounts.obstacle(holder.approver, device):
                 # Now, and not to the new device at its login: only the approver can mend it.
                 raise obstacle
             # Last of all: no approver is asked for a passkey where they can't approve anyway.

@@ -107,7 +107,8 @@ class Watcher(Generic[StateT, MessageT]):
 
     def loaded(self, state: StateT) -> Commands[MessageT]:
         commands = () if self._closed else self.changes(state)
-        self._closed |= any(isinstance(each, Close) for each in commands)
+        # Nothing comes behind it.
+        self._closed |= bool(commands) and isinstance(commands[-1], Close)
         return commands
 
     def failed(self, refused: Refused) -> Commands[MessageT]:
