@@ -28,7 +28,7 @@ from pairing_ws.web.asyncapi import asyncapi
 from pairing_ws.web.calls import CALLS, Call
 from pairing_ws.web.cors import any_origin
 from pairing_ws.web.handlers.operation import Operation, document
-from pairing_ws.web.oauth.endpoints import ENDPOINTS
+from pairing_ws.web.oauth.endpoints import ENDPOINTS, FORWARD_AUTH
 from pairing_ws.web.oauth.metadata import Offered, metadata_calls
 from pairing_ws.web.openapi import openapi
 from pairing_ws.web.sockets.sockets import PATHS, Sockets, not_upgraded
@@ -81,6 +81,7 @@ def create_app(
         Call("GET", "/openapi.json", document(lambda: openapi(described, settings.public_url)), 200),
         Call("GET", "/asyncapi.json", document(lambda: asyncapi(settings.public_url)), 200),
         *ENDPOINTS,
+        *(FORWARD_AUTH if settings.forward_auth_hosts else ()),
         *metadata_calls(settings.public_url, (*described, *ENDPOINTS), offered),
         *(Call("GET", path, not_upgraded, 426) for path in PATHS),
     )

@@ -70,6 +70,7 @@ REQUIREMENTS = {
     "46": "One kind of token is never taken for another, and an application's opens no call of ours",
     "47": "Parameters come once, in one form; secrets in a body or header, never in an address",
     "48": "What is bound to a key opens nothing without it, and what has ended for an application has ended everywhere",
+    "49": "A proxy is told a person's name for their own login, at that host alone, while it lasts",
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pairing_ws.config.environment import environment_name, file_variable, is_secret, load, unknown_variables
+from pairing_ws.config.forward_auth import groups_by_host
 from pairing_ws.config.redis_url import RedisAddress, TlsOptions
 from pairing_ws.config.settings import Settings
 from pairing_ws.config.values import SettingsError
@@ -229,6 +230,13 @@ WRONG = [
     ("PAIRING_NETWORK_POLICY", "refuse", "'deny'"),
     ("PAIRING_ALLOW_PRIVATE_TARGETS", "sometimes", "valid boolean"),
     ("PAIRING_GEOIP_FILE", "/nowhere/places.mmdb", "file"),
+    ("PAIRING_FORWARD_AUTH_HOSTS", "https://wiki.example.com", "such as wiki.example.com"),
+    ("PAIRING_FORWARD_AUTH_HOSTS", "Wiki.example.com", "in small letters"),
+    ("PAIRING_FORWARD_AUTH_HOSTS", "a b", "such as wiki.example.com"),
+    ("PAIRING_FORWARD_AUTH_HOSTS", "wiki.example.com=", "wiki.example.com=GROUP"),
+    ("PAIRING_FORWARD_AUTH_HOSTS", "=staff", "such as wiki.example.com"),
+    ("PAIRING_FORWARD_AUTH_HOSTS", "wiki.example.com=staff, wiki.example.com", "with a group and without"),
+    ("PAIRING_FORWARD_AUTH_HOSTS", "wiki.example.com", "needs PAIRING_TRUSTED_PROXIES"),
     ("PAIRING_LIMIT_CREATE", "lots", "120/minute"),
     ("PAIRING_LIMIT_CREATE", "-1/minute", "120/minute"),
     ("PAIRING_LIMIT_CREATE", "0/minute", "120/minute"),
@@ -601,3 +609,35 @@ def test_settings_for_the_tls_of_redis_need_tls(environment: Set) -> None:
     assert "PAIRING_REDIS_TLS_VERIFY needs a REDIS_URL with TLS" in complaint()
     environment(PAIRING_REDIS_TLS_VERIFY="false", REDIS_URL="rediss://localhost")
     assert not load().redis_tls_verify
+
+
+@pytest.mark.security(31)
+@pytest.mark.parametrize(
+    ("public_url", "hosts", "should"),
+    [
+        ("https://login.example.com", "login.example.com", "where people log in"),
+        ("https://login.example.com", "wiki.example.com:443", "without its port"),
+        ("http://localhost:8000", "wiki.example.com", "https"),
+        ("http://192.168.1.5:8000", "192.168.1.6:8080", "https"),
+        ("http://192.168.1.5:8000", "localhost:8080", "https"),
+    ],
+)
+def test_a_host_is_protected_only_where_its_cookies_are_its_own(
+    environment: Set, public_url: str, hosts: str, should: str
+) -> None:
+    environment(PAIRING_PUBLIC_URL=public_url, PAIRING_FORWARD_AUTH_HOSTS=hosts, PAIRING_TRUSTED_PROXIES="127.0.0.1")
+    text = complaint()
+    assert text.startswith("PAIRING_FORWARD_AUTH_HOSTS")
+    assert should in text
+
+
+def test_hosts_are_for_every_account_or_for_the_members_of_groups(environment: Set) -> None:
+    environment(
+        PAIRING_PUBLIC_URL="https://login.example.com",
+        PAIRING_TRUSTED_PROXIES="127.0.0.1",
+        PAIRING_FORWARD_AUTH_HOSTS="wiki.example.com, a.example.com:8443=staff, a.example.com:8443=audit",
+    )
+    assert groups_by_host(load().forward_auth_hosts) == {
+        "wiki.example.com": frozenset(),
+        "a.example.com:8443": {"staff", "audit"},
+    }

@@ -90,6 +90,7 @@ def build(
         step_up_service(base, accounts),
         apps.authorizations,
         apps.logouts,
+        apps.forward_auth,
         apps.oauth,
         apps.clients,
         apps.apps,

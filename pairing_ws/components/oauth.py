@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from pairing_ws.accounts.service import AccountService
 from pairing_ws.accounts.types import LoggedIn
@@ -9,12 +10,16 @@ from pairing_ws.adapters.audit_log import audit
 from pairing_ws.adapters.backchannel import HttpLogouts
 from pairing_ws.adapters.jwt.client_assertions import JwtClientAssertions
 from pairing_ws.components.foundation import Foundation
+from pairing_ws.config.forward_auth import groups_by_host
+from pairing_ws.config.settings import Settings
 from pairing_ws.oauth.apps import Apps
 from pairing_ws.oauth.backchannel import BackchannelLogout
 from pairing_ws.oauth.browser_login import BrowserLogins
 from pairing_ws.oauth.clients import Clients
 from pairing_ws.oauth.consent import Authorizations
+from pairing_ws.oauth.forward_auth import ForwardAuth
 from pairing_ws.oauth.logout import Logouts
+from pairing_ws.oauth.protected_hosts import ClientsAndHosts, ProtectedHost, ProtectedHosts
 from pairing_ws.oauth.service import OAuthService
 from pairing_ws.oauth.types import Policy
 from pairing_ws.pairing.service import PairingService
@@ -25,6 +30,7 @@ class Applications(NamedTuple):
 
     authorizations: Authorizations
     logouts: Logouts
+    forward_auth: ForwardAuth
     oauth: OAuthService
     clients: Clients
     apps: Apps
@@ -41,6 +47,8 @@ def applications(
     settings, clients, grants, tokens = base.settings, base.clients, base.grants, base.client_tokens
     clock, random = base.clock, base.random
     browser_logins = BrowserLogins(base.keys.pepper)
+    hosts = _protected_hosts(settings)
+    clients_and_hosts = ClientsAndHosts(clients, hosts)
     oauth = OAuthService(
         clients,
         grants,
@@ -63,7 +71,7 @@ def applications(
         audit,
     )
     authorizations = Authorizations(
-        clients,
+        clients_and_hosts,
         grants,
         base.backend.codes,
         tokens,
@@ -78,10 +86,30 @@ def applications(
     http_logouts = HttpLogouts(base.targets)
     return Applications(
         authorizations,
-        Logouts(clients, grants, oauth.endings, tokens, accounts.sessions, base.limits, browser_logins),
+        Logouts(clients_and_hosts, grants, oauth.endings, tokens, accounts.sessions, base.limits, browser_logins),
+        ForwardAuth(
+            hosts,
+            base.backend.codes,
+            grants,
+            accounts.sessions,
+            base.limits,
+            base.backend.counters,
+            base.keys.pepper,
+            settings.public_url,
+            clock,
+            random,
+            audit,
+        ),
         oauth,
         Clients(clients, tokens, settings.public_url, clock, random, audit),
         Apps(grants, clients, accounts.devices, accounts.announce, clock),
         BackchannelLogout(grants, tokens, http_logouts, settings.public_url, clock, random, audit),
         http_logouts,
     )
+
+
+def _protected_hosts(settings: Settings) -> ProtectedHosts:
+    scheme = urlsplit(settings.public_url).scheme
+    groups = groups_by_host(settings.forward_auth_hosts).items()
+    hosts = (ProtectedHost(name, f"{scheme}://{name}", members) for name, members in groups)
+    return ProtectedHosts(hosts, {"http": "80", "https": "443"}[scheme])

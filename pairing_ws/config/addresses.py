@@ -23,6 +23,15 @@ def web_address(value: str) -> str:
     return f"{parts.scheme}://{bracketed}{'' if default else f':{parts.port}'}{parts.path.rstrip('/')}"
 
 
+# Of a name or an IPv4 address, as browsers write it.
+_HOST_IN_HEADER = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[1-9][0-9]{0,4})?")
+
+
+def is_host(text: str) -> bool:
+    """Whether it is what a browser sends as `Host`."""
+    return _HOST_IN_HEADER.fullmatch(text) is not None
+
+
 def is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)

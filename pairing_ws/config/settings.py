@@ -7,12 +7,14 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pairing_ws.config import forward_auth
 from pairing_ws.config.addresses import Network, is_local, is_loopback, origin_of
 from pairing_ws.config.process import descriptors
 from pairing_ws.config.values import (
     Contact,
     Count,
     DatabaseUrl,
+    Items,
     NamedComplaint,
     Networks,
     Origins,
@@ -134,6 +136,10 @@ class Settings(BaseModel):
     trusted_proxies: Networks = Field(
         (), description="addresses or networks, of proxies alone, whose `X-Forwarded-For` counts"
     )
+    forward_auth_hosts: Items = Field(
+        (),
+        description="hosts whose proxy asks who may pass: `HOST`, or `HOST=GROUP` for a group's members; none: off",
+    )
     metrics: Literal["private", "public", "off"] = Field(
         "private",
         description="peers that may read `/metrics`: loopback and `private` ones, all (`public`), none (`off`)",
@@ -237,6 +243,7 @@ class Settings(BaseModel):
                     "needs PAIRING_VERIFY=remote or always: the typed code beside the picture doesn't rotate, and only"
                     " the number stops a person who passes it on",
                 )
+        forward_auth.check(self.forward_auth_hosts, self.trusted_proxies, self.public_url)
         # The product's own pages are always among them.
         origins = dict.fromkeys((self.public_origin, *self.allowed_origins))
         object.__setattr__(self, "allowed_origins", tuple(origins))

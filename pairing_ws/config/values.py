@@ -130,6 +130,7 @@ _WEBHOOK_KEY_SIZES = range(24, 65)
 Contact = Annotated[str, AfterValidator(_contact)]
 Count = Annotated[int, Field(ge=0)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
+Items = Annotated[tuple[str, ...], BeforeValidator(_items)]
 Networks = Annotated[tuple[str, ...], BeforeValidator(_items), AfterValidator(_networks)]
 Origins = Annotated[tuple[str, ...], BeforeValidator(_items), AfterValidator(_origins)]
 Port = Annotated[int, AfterValidator(_port)]

@@ -35,6 +35,8 @@ EVENTS: Mapping[str, str] = {
     "authorization.granted": "an application got a code for this account, by a person's word or a remembered consent",
     "consent.given": "a person let an application have what `scopes` says",
     "consent.refused": "a person refused an application",
+    "forward_auth.entered": "a person's browser was let in to a protected host: `host`, by their login `session`",
+    "forward_auth.refused": "it was not, because the account is in none of the groups that this host is for",
     "logout.told": "an application was told that a login of it has ended: `grant` is its `sid` there",
     "logout.failed": "it could not be told, for what `why` says, and is told again later",
     "logout.given_up": "it was not told, for a day or because it refused to hear it",

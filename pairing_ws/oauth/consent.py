@@ -16,7 +16,7 @@ from pairing_ws.oauth import authorization
 from pairing_ws.oauth.authorization import AuthorizationError, AuthorizationRequest, Destination, Prompt
 from pairing_ws.oauth.browser_login import STALE_MS, BrowserLogins, Started, is_renewed, proved_at
 from pairing_ws.oauth.errors import Error
-from pairing_ws.oauth.ports import AuthorizationCode, Client, ClientStore, ClientTokens, CodeStore, GrantStore
+from pairing_ws.oauth.ports import AuthorizationCode, Client, ClientsById, ClientTokens, CodeStore, GrantStore
 from pairing_ws.oauth.redirects import scheme_of
 from pairing_ws.oauth.types import Acr
 
@@ -50,7 +50,7 @@ class Authorizations:
 
     def __init__(
         self,
-        clients: ClientStore,
+        clients: ClientsById,
         grants: GrantStore,
         code_store: CodeStore,
         tokens: ClientTokens,

@@ -12,7 +12,7 @@ from pairing_ws.core.ports import Limits
 from pairing_ws.oauth.authorization import MAX_FIELDS, MAX_STATE, Unanswerable
 from pairing_ws.oauth.browser_login import BrowserLogins
 from pairing_ws.oauth.endings import Endings
-from pairing_ws.oauth.ports import Client, ClientStore, ClientTokens, GrantStore
+from pairing_ws.oauth.ports import Client, ClientsById, ClientTokens, GrantStore
 from pairing_ws.oauth.redirects import answer_address, is_registered_to_the_letter
 
 # In characters, of a query or a form: an id_token can be long, and nothing else of it.
@@ -41,7 +41,7 @@ class Logouts:
 
     def __init__(
         self,
-        clients: ClientStore,
+        clients: ClientsById,
         grants: GrantStore,
         endings: Endings,
         tokens: ClientTokens,

@@ -180,13 +180,16 @@ class LogoutNotice(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
 
 
-class ClientStore(Protocol):
+class ClientsById(Protocol):
+    async def get(self, client_id: str) -> Client | None:
+        """Raises Unavailable when the database is away."""
+
+
+class ClientStore(ClientsById, Protocol):
     """Every method is one transaction. Any call raises Unavailable when the database is away."""
 
     async def add(self, client: Client) -> bool:
         """False, with nothing stored, if there is one of that id."""
-
-    async def get(self, client_id: str) -> Client | None: ...
 
     async def all(self) -> Sequence[Client]:
         """Every client, by name."""

@@ -9,12 +9,15 @@ from starlette.types import Scope
 
 from pairing_ws.config.settings import Settings
 from pairing_ws.core.errors import Code, Refused
+from pairing_ws.oauth.protected_hosts import CALLBACK_PATH, LOGIN_PATH, LOGOUT_PATH
 from pairing_ws.web.cors import Cors
+from pairing_ws.web.paths import FORWARD_AUTH
 from pairing_ws.web.request.body import MAX_BODY, too_large
 from pairing_ws.web.request.headers import RequestHeaders
 
-# Answered under any host: load balancers ask by address.
-ANY_HOST = frozenset({"/healthz", "/readyz"})
+# Answered under any host: load balancers ask by address; proxies ask about other hosts, or pass them on, and those
+# calls ask for themselves who said which.
+ANY_HOST = frozenset({"/healthz", "/readyz", FORWARD_AUTH, LOGIN_PATH, CALLBACK_PATH, LOGOUT_PATH})
 # Of a path, in characters. Ours are shorter, and looking for a file takes time that grows with the square of it.
 MAX_PATH = 1024
 # Python reads no number of thousands of digits, and raises an error.
@@ -81,8 +84,9 @@ def _is_exact(scope: Scope, path: str) -> bool:
     return path.isascii() and path.isprintable() and (raw is None or raw.endswith(path.encode()))
 
 
-def content_security_policy(public_url: str, *, images: str = "") -> str:
-    """What a page may load: its own files, and `images` from elsewhere (a source such as `https:`).
+def content_security_policy(public_url: str, *, images: str = "", style: str = "'self'") -> str:
+    """What a page may load: its own files, and `images` from elsewhere (a source such as `https:`); its style sheet
+    from elsewhere, where it is shown under another host.
 
     `connect-src` names the socket: not every browser's 'self' has it."""
     public = urlsplit(public_url)
@@ -90,7 +94,7 @@ def content_security_policy(public_url: str, *, images: str = "") -> str:
     policy = {
         "default-src": "'none'",
         "script-src": "'self'",
-        "style-src": "'self'",
+        "style-src": style,
         "img-src": f"'self' data: blob: {images}".rstrip(),
         "connect-src": f"'self' {socket}",
         "media-src": "'self' blob:",

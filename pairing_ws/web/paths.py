@@ -4,6 +4,7 @@ from starlette.types import Scope
 
 API = "/api/v1"
 OAUTH = "/oauth/"
+FORWARD_AUTH = "/oauth/forward-auth"
 
 
 def path_of(scope: Scope) -> str:

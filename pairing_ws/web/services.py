@@ -13,6 +13,7 @@ from pairing_ws.core.ports import Proofs
 from pairing_ws.oauth.apps import Apps
 from pairing_ws.oauth.clients import Clients
 from pairing_ws.oauth.consent import Authorizations
+from pairing_ws.oauth.forward_auth import ForwardAuth
 from pairing_ws.oauth.logout import Logouts
 from pairing_ws.oauth.service import OAuthService
 from pairing_ws.pairing.service import PairingService
@@ -33,6 +34,7 @@ class Services:
     step_ups: StepUpService
     authorizations: Authorizations
     logouts: Logouts
+    forward_auth: ForwardAuth
     oauth: OAuthService
     clients: Clients
     apps: Apps

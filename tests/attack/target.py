@@ -5,7 +5,7 @@ import itertools
 import json
 import ssl
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ import websockets
 
 from pairing_ws.components import build
 from pairing_ws.config.environment import load
+from pairing_ws.config.forward_auth import groups_by_host
 from pairing_ws.oauth.clients import Registration
 from pairing_ws.oauth.ports import Client, DeviceGrant
 from tests.support.app_server import AppServer
@@ -48,10 +49,12 @@ def demand(holds: object, otherwise: str) -> None:
 
 
 class Given(NamedTuple):
-    """What the attacks act as: invites into accounts, and applications with their secrets."""
+    """What the attacks act as: invites into accounts, and applications with their secrets. `hosts`: those that
+    forward auth protects, as far as they are known."""
 
     invites: list[str]
     clients: list[tuple[Client, str | None]]
+    hosts: Sequence[str] = ()
 
 
 @dataclass
@@ -63,6 +66,7 @@ class Target:
     most: int
     phones: list[Phone] = field(default_factory=list)
     apps: list[list[AppServer]] = field(default_factory=list)
+    hosts: Sequence[str] = ()
     sent: int = 0
     _turn: "itertools.count[int]" = field(default_factory=itertools.count)
 
@@ -186,7 +190,7 @@ async def target(urls: list[str], given: Given, most: int) -> AsyncIterator[Targ
         if api.url.startswith("https"):
             await api.http.aclose()
             api.http = httpx2.AsyncClient(base_url=f"{api.url}/api/v1", timeout=60)
-    made = Target(apis, most)
+    made = Target(apis, most, hosts=given.hosts)
     for client, secret in given.clients:
         known = Application(client, client.redirect_uris[0])
         made.apps.append([AppServer(api.url, known, secret) for api in apis])
@@ -235,7 +239,8 @@ async def given_in(folder: Path, count: int) -> AsyncIterator[Given]:
         for name in names[:2]:
             wanted = Registration(name, redirect_uris=[f"https://{name}.invalid/cb"], device_grant=DeviceGrant.ON)
             registered.append(await parts.services.clients.add(wanted))
-        yield Given(invites, [(each.client, each.secret) for each in registered])
+        hosts = groups_by_host(settings.forward_auth_hosts)
+        yield Given(invites, [(each.client, each.secret) for each in registered], list(hosts))
     finally:
         for each in registered:
             await parts.services.clients.remove(each.client.id)

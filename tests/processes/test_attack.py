@@ -17,6 +17,7 @@ from tests.support.app_server import app_server
 from tests.support.embedded import embedded, invite_in
 from tests.support.servers import RedisServer, clean_environment, free_port, running
 
+HOSTS = ["wiki.localhost"]
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts/attack"
 
 
@@ -157,6 +158,7 @@ def as_it_is(app: ASGIApp) -> ASGIApp:
         (lets_its_question_be_framed, {}, 40),
         (passes_over_secrets_in_the_query, {}, 47),
         (tells_no_client_from_another, {}, 45),
+        (as_it_is, {"trusted_proxies": ("127.0.0.1",), "forward_auth_hosts": ("wiki.localhost",)}, 49),
     ],
     ids=lambda each: getattr(each, "__name__", ""),
 )
@@ -165,7 +167,7 @@ async def test_what_is_broken_is_found(
 ) -> None:
     with embedded(tmp_path, wrap=wrap, **settings) as server:
         apps = [await app_server(server.url, tmp_path) for _ in range(2)]
-        given = Given([await invite_in(tmp_path, "alice")], [(each.app.client, each.secret) for each in apps])
+        given = Given([await invite_in(tmp_path, "alice")], [(each.app.client, each.secret) for each in apps], HOSTS)
         async with target([server.url], given, 1000) as found:
             rows = await run(found, {line}, 60)
     broken = [row for row in rows if row.outcome != HELD]

@@ -2,8 +2,10 @@
 
 from collections.abc import Collection
 
+from pairing_ws.oauth.protected_hosts import CALLBACK_PATH, LOGIN_PATH, LOGOUT_PATH
 from pairing_ws.web.calls import Call
 from pairing_ws.web.oauth.authorize import authorize, authorize_by_form
+from pairing_ws.web.oauth.forward_auth import check, enter, leave, log_in
 from pairing_ws.web.oauth.logout import log_out_by_form, log_out_of_application
 from pairing_ws.web.oauth.token_endpoints import (
     device_authorization,
@@ -12,6 +14,7 @@ from pairing_ws.web.oauth.token_endpoints import (
     token,
     user_info,
 )
+from pairing_ws.web.paths import FORWARD_AUTH as CHECK
 from pairing_ws.web.services import Services
 
 
@@ -31,4 +34,12 @@ ENDPOINTS: tuple[Call, ...] = (
     Call("POST", "/oauth/introspect", introspect, 200),
     Call("GET", "/oauth/logout", log_out_of_application, 200, media_type="text/html", cors=False),
     Call("POST", "/oauth/logout", log_out_by_form, 303, cors=False),
+)
+
+# Where `PAIRING_FORWARD_AUTH_HOSTS` names any. A proxy asks the first; browsers come to the others, at protected hosts.
+FORWARD_AUTH: tuple[Call, ...] = (
+    Call("GET", CHECK, check, 204, cors=False),
+    Call("GET", LOGIN_PATH, log_in, 303, cors=False),
+    Call("GET", CALLBACK_PATH, enter, 303, cors=False),
+    Call("GET", LOGOUT_PATH, leave, 303, cors=False),
 )

@@ -74,6 +74,11 @@ class RequestContext:
         return self._ip
 
     @property
+    def by_named_proxy(self) -> bool:
+        """Whether the peer is one of `PAIRING_TRUSTED_PROXIES`, so that what it forwards counts."""
+        return is_in(self._peer, self.services.proxies)
+
+    @property
     def access_control_ip(self) -> str:
         """The address that decides about what is open to private peers. "" where an undeclared proxy is in between: it
         may speak for any client."""

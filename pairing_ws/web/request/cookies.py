@@ -15,6 +15,12 @@ REFRESH_COOKIE = "pairing_refresh"
 # No neighbour can plant one with the prefix, by which somebody would be logged in to applications as another person.
 LOGIN_COOKIE = "pairing_login"
 SECURE_LOGIN_COOKIE = f"__Host-{LOGIN_COOKIE}"
+# At hosts that forward auth protects: what stands for the login there, and what a login there was begun with. No
+# neighbour can plant one, and both are for https or this machine alone.
+FORWARD_COOKIE = "__Host-pairing_forward"
+BEGUN_COOKIE = "__Host-pairing_begun"
+# A person may leave the QR page open for a while; longer than a request lasts there.
+BEGUN_SECONDS = 3600
 
 
 def refresh_cookies(headers: RequestHeaders) -> tuple[str, ...]:
@@ -47,6 +53,32 @@ def set_login_mark(response: Response, mark: str, settings: Settings) -> None:
         httponly=True,
         samesite="lax",
     )
+
+
+def forward_marks(headers: RequestHeaders) -> tuple[str, ...]:
+    """See `oauth.forward_auth.ForwardAuth.account`."""
+    return _values(headers, FORWARD_COOKIE)
+
+
+def begun_secrets(headers: RequestHeaders) -> tuple[str, ...]:
+    """See `oauth.forward_auth.ForwardAuth.begin`."""
+    return _values(headers, BEGUN_COOKIE)
+
+
+def set_forward_mark(response: Response, mark: str, settings: Settings) -> None:
+    _set_at_host(response, FORWARD_COOKIE, mark, settings.refresh_key_seconds)
+
+
+def drop_forward_mark(response: Response) -> None:
+    _set_at_host(response, FORWARD_COOKIE, "", 0)
+
+
+def set_begun_secret(response: Response, secret: str) -> None:
+    _set_at_host(response, BEGUN_COOKIE, secret, BEGUN_SECONDS)
+
+
+def _set_at_host(response: Response, name: str, value: str, seconds: int) -> None:
+    response.set_cookie(name, value, max_age=seconds, path="/", secure=True, httponly=True, samesite="lax")
 
 
 def set_refresh_cookie(response: Response, refresh_key: str, settings: Settings) -> None:
