@@ -71,6 +71,7 @@ REQUIREMENTS = {
     "47": "Parameters come once, in one form; secrets in a body or header, never in an address",
     "48": "What is bound to a key opens nothing without it, and what has ended for an application has ended everywhere",
     "49": "A proxy is told a person's name for their own login, at that host alone, while it lasts",
+    "50": "A guarded route lets in nobody without a token that is for it, or without the key that this is bound to",
 }
 
 

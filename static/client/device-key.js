@@ -58,9 +58,10 @@ export class DeviceKey {
    * @param {string} method
    * @param {URL} url
    * @param {string} [authKey]  that goes with it
+   * @param {string} [nonce]  of the server that is asked, unless it is ours
    * @returns {Promise<string | undefined>}
    */
-  async proofFor(method, url, authKey = undefined) {
+  async proofFor(method, url, authKey = undefined, nonce = undefined) {
     // Another tab may have made it since this one looked.
     this._known = this._known ?? (await this._keptKey());
     if (!this._known) return undefined;
@@ -73,7 +74,7 @@ export class DeviceKey {
       htu: url.origin + url.pathname,
       iat: Math.floor(Date.now() / 1000),
       // Kept beside the key: with a nonce of its own each page would be refused first.
-      nonce: this._kept.get(this._nonceName()) ?? undefined,
+      nonce: nonce ?? this._kept.get(this._nonceName()) ?? undefined,
       ath: authKey && base64url(await subtle.digest('SHA-256', utf8(authKey))),
     };
     const text = `${base64url(utf8(JSON.stringify(header)))}.${base64url(utf8(JSON.stringify(claims)))}`;

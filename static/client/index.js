@@ -101,9 +101,10 @@ function makeClient(options) {
 
     /**
      * For calls with the authKey to a server of your own: what goes into their header `DPoP`; undefined without a key.
-     * @param {string} method @param {string | URL} url @param {string} authKey
+     * `nonce`: that server's `DPoP-Nonce`, once it has answered `use_dpop_nonce`.
+     * @param {string} method @param {string | URL} url @param {string} authKey @param {string} [nonce]
      */
-    proof: (method, url, authKey) => deviceKey.proofFor(method, new URL(url), authKey),
+    proof: (method, url, authKey, nonce) => deviceKey.proofFor(method, new URL(url), authKey, nonce),
 
     /** Whether this browser can keep a key of the device's own. */
     canKeepKey: () => deviceKey.canBeKept(),

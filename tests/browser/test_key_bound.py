@@ -53,6 +53,23 @@ async def refused(device: Device, page: Page, server: Server) -> dict[str, Any]:
     return stolen
 
 
+PROVEN = """async () => {
+  const { proof, refreshKeys } = await import('/static/pairing.js');
+  const { authKey } = await refreshKeys();
+  return await Promise.all([proof('GET', 'https://app.example.com/me?x', authKey, 'theirs'),
+    proof('GET', 'https://app.example.com/me?x', authKey)]);
+}"""
+
+
+async def test_a_proof_for_a_server_of_ones_own_has_the_nonce_that_it_asked_for(phone: Device) -> None:
+    page = await phone.open("/devices")
+    theirs, ours = [payload(each) for each in await page.evaluate(PROVEN)]
+    assert theirs["htu"] == "https://app.example.com/me"
+    assert theirs["nonce"] == "theirs"
+    # Which no later proof repeats.
+    assert ours.get("nonce") != "theirs"
+
+
 @pytest.mark.mitigation("6.1.12")
 async def test_what_is_stolen_from_a_browser_that_logged_in_by_invite_is_worth_nothing(
     new_device: NewDevice, server: Server

@@ -19,7 +19,7 @@ from tests.support.servers import Process, clean_environment, free_port, wait_fo
 
 HERE = Path(__file__).parent
 AUDIENCE = "https://api.example.com"
-MOUNTING, BESIDE = ("starlette", "fastapi"), ("django", "flask")
+MOUNTING, BESIDE = ("starlette", "fastapi"), ("beside", "django", "flask")
 
 
 @dataclass

@@ -48,6 +48,7 @@ async def test_who_brings_no_token_is_told_how(site: Site, browser: httpx2.Async
         assert answer.headers["WWW-Authenticate"] == 'Bearer realm="OAuth", DPoP algs="ES256"'
 
 
+@pytest.mark.security(50)
 async def test_an_application_may_do_what_its_scopes_say(site: Site, api: Api, browser: httpx2.AsyncClient) -> None:
     phone = await site.phone(api)
     async with await site.client() as app:
@@ -63,12 +64,14 @@ async def test_an_application_may_do_what_its_scopes_say(site: Site, api: Api, b
     assert 'scope="orders"' in challenge
 
 
+@pytest.mark.security(50)
 async def test_a_token_for_another_application_is_refused(site: Site, api: Api, browser: httpx2.AsyncClient) -> None:
     async with await site.client(audience="https://other.example.com") as app:
         token = (await app.tokens(await site.phone(api), "openid orders"))["access_token"]
     await assert_refused(browser, bearer(token))
 
 
+@pytest.mark.security(50)
 @pytest.mark.parametrize("kind", ["authKey", "client"])
 async def test_a_token_that_is_over_or_of_another_issuer_or_kind_is_refused(
     site: Site, api: Api, browser: httpx2.AsyncClient, kind: str
@@ -100,6 +103,7 @@ async def test_two_tokens_at_once_are_refused(site: Site, api: Api, browser: htt
     assert 'error="invalid_request"' in answer.headers["WWW-Authenticate"]
 
 
+@pytest.mark.security(50)
 async def test_a_bound_authkey_needs_a_fresh_proof_for_this_address_and_key(
     site: Site, api: Api, browser: httpx2.AsyncClient
 ) -> None:
@@ -142,11 +146,41 @@ async def test_a_clock_that_is_wrong_gets_a_nonce_to_go_on_with(
     assert (await browser.get("/me", headers={**headers, "DPoP": again})).status_code == 200
 
 
+@pytest.mark.security(50)
+async def test_an_applications_bound_token_needs_its_key_too(site: Site, api: Api, browser: httpx2.AsyncClient) -> None:
+    key, here, token_url = DeviceKey(), f"{site.url}/orders", f"{site.issuer}/oauth/token"
+    async with await site.client() as app:
+        code = await app.code(await site.phone(api), "openid orders")
+        nonce = (await app.redeem(code, {"DPoP": key.proof("POST", token_url, None)})).headers["DPoP-Nonce"]
+        given = await app.redeem(code, {"DPoP": key.proof("POST", token_url, nonce)})
+    assert given.json()["token_type"] == "DPoP", given.text
+    token = given.json()["access_token"]
+
+    async def shown(proof: str | None, scheme: str = "DPoP") -> httpx2.Response:
+        headers = {"Authorization": f"{scheme} {token}"} | ({"DPoP": proof} if proof else {})
+        return await browser.get("/orders", headers=headers)
+
+    once = key.proof("GET", here, None, token, iat=now())
+    assert (await shown(once)).status_code == 200
+    elsewhere = key.proof("GET", f"{site.url}/me", None, token, iat=now())
+    for wrong in (None, once, elsewhere, DeviceKey().proof("GET", here, None, token, iat=now())):
+        answer = await shown(wrong)
+        assert answer.status_code == 401
+        assert answer.headers["WWW-Authenticate"].startswith('DPoP realm="OAuth", error="invalid_dpop_proof"')
+    assert (await shown(None, "Bearer")).status_code == 401
+    # A clock that is wrong is told how to go on.
+    late = await shown(key.proof("GET", here, None, token, iat=now() - 3600))
+    assert 'error="use_dpop_nonce"' in late.headers["WWW-Authenticate"]
+    again = key.proof("GET", here, late.headers["DPoP-Nonce"], token, iat=now() - 3600)
+    assert (await shown(again)).status_code == 200
+
+
 async def test_an_unbound_token_does_not_come_by_dpop(site: Site, api: Api, browser: httpx2.AsyncClient) -> None:
     phone = await site.phone(api)
     await assert_refused(browser, {"Authorization": f"DPoP {phone.keys['authKey']}"})
 
 
+@pytest.mark.security(50)
 async def test_a_revocation_counts_at_once_where_the_server_is_mounted(
     site: Site, api: Api, browser: httpx2.AsyncClient
 ) -> None:

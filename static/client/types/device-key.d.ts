@@ -40,9 +40,10 @@ export declare class DeviceKey {
      * @param {string} method
      * @param {URL} url
      * @param {string} [authKey]  that goes with it
+     * @param {string} [nonce]  of the server that is asked, unless it is ours
      * @returns {Promise<string | undefined>}
      */
-    proofFor(method: string, url: URL, authKey?: string): Promise<string | undefined>;
+    proofFor(method: string, url: URL, authKey?: string, nonce?: string): Promise<string | undefined>;
     /** Takes up what the server says that the next proofs must hold, if it says so. */
     takeNonce(/** @type {string | null} */ given: string | null): void;
     _nonceName(): string;

@@ -142,9 +142,10 @@ export declare function createClient(options: Options): {
     newSecret: () => string;
     /**
      * For calls with the authKey to a server of your own: what goes into their header `DPoP`; undefined without a key.
-     * @param {string} method @param {string | URL} url @param {string} authKey
+     * `nonce`: that server's `DPoP-Nonce`, once it has answered `use_dpop_nonce`.
+     * @param {string} method @param {string | URL} url @param {string} authKey @param {string} [nonce]
      */
-    proof: (method: string, url: string | URL, authKey: string) => Promise<string | undefined>;
+    proof: (method: string, url: string | URL, authKey: string, nonce?: string) => Promise<string | undefined>;
     /** Whether this browser can keep a key of the device's own. */
     canKeepKey: () => Promise<boolean>;
     /** Whether there may be a key that could not be read. */
@@ -246,9 +247,10 @@ declare function makeClient(options: Options): {
     newSecret: () => string;
     /**
      * For calls with the authKey to a server of your own: what goes into their header `DPoP`; undefined without a key.
-     * @param {string} method @param {string | URL} url @param {string} authKey
+     * `nonce`: that server's `DPoP-Nonce`, once it has answered `use_dpop_nonce`.
+     * @param {string} method @param {string | URL} url @param {string} authKey @param {string} [nonce]
      */
-    proof: (method: string, url: string | URL, authKey: string) => Promise<string | undefined>;
+    proof: (method: string, url: string | URL, authKey: string, nonce?: string) => Promise<string | undefined>;
     /** Whether this browser can keep a key of the device's own. */
     canKeepKey: () => Promise<boolean>;
     /** Whether there may be a key that could not be read. */

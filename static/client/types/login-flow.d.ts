@@ -114,7 +114,7 @@ export declare class LoginFlow {
         root: () => URL;
         installation: () => string;
         newSecret: () => string;
-        proof: (method: string, url: string | URL, authKey: string) => Promise<string | undefined>;
+        proof: (method: string, url: string | URL, authKey: string, nonce?: string) => Promise<string | undefined>;
         canKeepKey: () => Promise<boolean>;
         keyIsOutOfReach: () => boolean;
         watchPairing: (pairing: import('./types.js').Pairing, credential: import('./types.js').LastingCredential, handlers?: Partial<import('./watch.js').WatchHandlers>) => import("./watch.js").PairingWatch;
