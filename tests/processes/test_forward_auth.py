@@ -240,3 +240,13 @@ async def test_a_login_that_ends_is_over_at_the_host_within_5_s_in_every_process
             while [await each.passes(site.wiki) for each in there] != [False, False]:
                 pass
     assert (await browser.at(site.wiki, "/", **NAVIGATION)).status_code == 302
+
+
+@pytest.mark.security(49)
+async def test_while_the_servers_are_away_nobody_passes_and_all_are_told_to_come_again(tmp_path: Path) -> None:
+    with an_application() as wiki, started(tmp_path, free_port(), free_port(), wiki=wiki) as nginx:
+        async with httpx2.AsyncClient(verify=nginx.trust, timeout=60) as http:
+            browser = Browser(f"https://{nginx.host}", http, nginx=nginx)
+            for headers in ({}, NAVIGATION, {"Remote-User": "root"}):
+                answer = await browser.at(nginx.wiki, "/", **headers)
+                assert (answer.status_code, int(answer.headers["retry-after"]) > 0) == (503, True)

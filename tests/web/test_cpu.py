@@ -46,6 +46,7 @@ PATTERNS: dict[str, bytes] = {
     "pairs": b"a=b;" * 10_000,
     "quoted pairs": b'a="\\"";' * 10_000,
     "our cookie": b"pairing_refresh=a;" * 5_000,
+    "a host's cookie": b"__Host-pairing_forward=a.b;" * 3_000,
     "fields": b"a&" * 20_000,
     "encoded fields": b"%41=%41&" * 8_000,
     "words": "é ".encode() * 20_000,
@@ -68,6 +69,7 @@ HEADERS = [
     "If-None-Match", "If-Modified-Since", "If-Range", "Range", "X-Forwarded-For", "Forwarded", "Host",
     "Access-Control-Request-Method", "Access-Control-Request-Headers", "Content-Length", "Connection", "Upgrade",
     "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions", "Sec-WebSocket-Key", "Sec-WebSocket-Version",
+    "X-Original-URL", "X-Forwarded-Uri",
 ]  # fmt: skip
 SOCKET = {
     "Upgrade": b"websocket", "Connection": b"Upgrade", "Sec-WebSocket-Version": b"13",
@@ -75,6 +77,7 @@ SOCKET = {
 }  # fmt: skip
 FORM = {"Content-Type": b"application/x-www-form-urlencoded"}
 DEVICE = {"X-Device-Code": b"a", "X-Device-Name": b"b"}
+PROTECTED = {"X-Forwarded-Host": b"wiki.localhost"}
 Fields = dict[str, bytes]
 # One request of each way through the server: which headers it reads, and in which order, differs.
 TARGETS: dict[str, tuple[str, str, Fields, bytes]] = {
@@ -89,6 +92,11 @@ TARGETS: dict[str, tuple[str, str, Fields, bytes]] = {
     "user info": ("GET", "/oauth/userinfo", {"Authorization": b"Bearer x"}, b""),
     "a browser that an application sends": ("GET", "/oauth/authorize?client_id=x&redirect_uri=x", {}, b""),
     "a browser that is to be logged out": ("GET", "/oauth/logout?id_token_hint=e30.e30.x", {}, b""),
+    "a proxy's question": ("GET", "/oauth/forward-auth", PROTECTED | {"Accept": b"text/html"}, b""),
+    "a login at a protected host": ("GET", "/.pairing/login?to=/", PROTECTED, b""),
+    "the way back to it": (
+        "GET", "/.pairing/callback?code=x", PROTECTED | {"Cookie": b"__Host-pairing_begun=" + b"x" * 43}, b"",
+    ),
     "a preflight": (
         "OPTIONS", "/api/v1/me", {"Origin": b"http://localhost", "Access-Control-Request-Method": b"GET"}, b"",
     ),
@@ -103,6 +111,7 @@ TARGETS: dict[str, tuple[str, str, Fields, bytes]] = {
 @pytest.fixture(scope="module")
 def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
     settings: dict[str, Any] = NO_LIMITS_INSIDE | {"public_url": "http://localhost", "demo": True}
+    settings |= {"forward_auth_hosts": ("wiki.localhost",)}
     folder = tmp_path_factory.mktemp("busy")
     with embedded(folder, trusted_proxies=("127.0.0.1",), **settings) as started:
         yield started

@@ -221,6 +221,13 @@ async def test_a_server_with_one_public_name_answers_for_the_hosts_that_it_prote
         assert (await proxy.get("/api/v1/me", headers=said)).status_code == 421
 
 
+async def test_other_methods_are_none_of_these_calls(visitor: Visitor) -> None:
+    for path in (CHECK, "/.pairing/login", "/.pairing/callback", "/.pairing/logout"):
+        for method in ("POST", "PUT", "DELETE"):
+            answer = await visitor.http.request(method, visitor.url + path, headers=visitor.said(WIKI), content=b"x=1")
+            assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
+
+
 # The way in, and what does not lead in
 
 
