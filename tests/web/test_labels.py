@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairing_ws.web.request.labels import MAX_LABEL, label
+from pairing_ws.core.labels import MAX_LABEL, label
 from tests.support.client import Api, device_headers
 from tests.web.conftest import NewPhone
 

@@ -12,6 +12,7 @@ from pairing_ws.accounts.ports import Device, Position
 from pairing_ws.accounts.refusals import unauthenticated
 from pairing_ws.core import codes
 from pairing_ws.core.errors import Code, Refused
+from pairing_ws.core.labels import label
 from pairing_ws.oauth.apps import App
 from pairing_ws.pairing.watcher import Commands, Read, Send, Watcher
 from pairing_ws.web.polling import tagged, wait_of, when_changed
@@ -20,7 +21,6 @@ from pairing_ws.web.request.body import read_body
 from pairing_ws.web.request.context import RequestContext
 from pairing_ws.web.request.cookies import drop_planted_cookies, drop_refresh_cookie
 from pairing_ws.web.request.device_headers import push_address
-from pairing_ws.web.request.labels import label
 from pairing_ws.web.responses import JsonResponse, key_pair
 from pairing_ws.web.wire import views
 from pairing_ws.web.wire.accounts import PushView, Revoked

@@ -8,9 +8,9 @@ from starlette.responses import Response
 from pairing_ws.accounts.step_up import CHALLENGE_MS
 from pairing_ws.core.clock import iso
 from pairing_ws.core.errors import Code, Refused
+from pairing_ws.core.labels import label
 from pairing_ws.web.request.body import read_body
 from pairing_ws.web.request.context import RequestContext
-from pairing_ws.web.request.labels import label
 from pairing_ws.web.responses import JsonResponse
 from pairing_ws.web.wire import views
 from pairing_ws.web.wire.accounts import CeremonyOptions, Passkeys, SteppedUp

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
+from pairing_ws.core.labels import label
 from pairing_ws.oauth.errors import Error, OAuthError, invalid_request
 from pairing_ws.oauth.types import TokenRequest, TokenSet
 from pairing_ws.web.oauth.client_credentials import client_credentials
@@ -13,7 +14,6 @@ from pairing_ws.web.oauth.errors import NO_STORE
 from pairing_ws.web.oauth.forms import read_form, refuse_secrets_in_query
 from pairing_ws.web.oauth.proofs import proven_key
 from pairing_ws.web.request.context import RequestContext
-from pairing_ws.web.request.labels import label
 from pairing_ws.web.responses import JsonResponse
 
 

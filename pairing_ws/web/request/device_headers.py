@@ -6,9 +6,9 @@ from urllib.parse import unquote_to_bytes
 
 from pairing_ws.core.devices import NewDevice
 from pairing_ws.core.errors import Code, Refused
+from pairing_ws.core.labels import MAX_READ, label
 from pairing_ws.core.push_addresses import MAX_ADDRESS, checked
 from pairing_ws.web.request.headers import RequestHeaders
-from pairing_ws.web.request.labels import MAX_READ, label
 
 DEVICE_CODE = re.compile(r"[A-Za-z0-9._:~=+/-]{1,128}")
 # More than any label is read of, and than any code or push address has: a character may be four bytes, each as `%41`.
