@@ -29,6 +29,7 @@ const PROBLEMS = {
   number_required: ['The number is missing', 'Type the number that the other device shows.'],
   number_mismatch: ['That is not the number', 'That is not the number that the other device shows.'],
   pairing_denied: ['The login was refused', 'The other device refused this login.'],
+  login_refused: ['The login was refused', 'The service that you log in to does not let you in just now.'],
   pairing_cancelled: ['The login was cancelled', 'The device that showed the code has cancelled it.'],
   pairing_expired: ['The time is over', 'This code is too old. Start again with a new one.'],
   pairing_consumed: ['Already used', 'This code has already logged a device in. Each code works once.'],
@@ -84,6 +85,10 @@ const PROBLEMS = {
 /** @param {any} error @returns {{title: string, text: string}} */
 export function explain(error) {
   if (error?.code === 'wrong_direction') return wrongDirection(error.members.initiator);
+  // In the words of the service that people log in to, where it has some.
+  if (error?.code === 'login_refused' && error.members?.detail) {
+    return { title: PROBLEMS.login_refused[0], text: error.members.detail };
+  }
   if (error?.code === 'step_up_required') return stepUpRequired(error.members.methods ?? []);
   const over = error?.code === 'invalid_state' ? ENDS[error.members?.pairingStatus] : undefined;
   const [title, text] = over ?? PROBLEMS[error?.code] ?? [

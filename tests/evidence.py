@@ -72,6 +72,7 @@ REQUIREMENTS = {
     "48": "What is bound to a key opens nothing without it, and what has ended for an application has ended everywhere",
     "49": "A proxy is told a person's name for their own login, at that host alone, while it lasts",
     "50": "A guarded route lets in nobody without a token that is for it, or without the key that this is bound to",
+    "51": "A host application that is asked about logins is asked once, and nobody gets in past it or by its silence",
 }
 
 

@@ -379,6 +379,17 @@ def test_a_doctor_names_a_misspelt_setting(run: Run) -> None:
     assert "PAIRING_TTL is no setting" in done.out
 
 
+def test_a_doctor_refuses_a_login_hook_at_an_address_that_may_not_be_asked(run: Run) -> None:
+    hook = {"PAIRING_LOGIN_HOOK_URL": "https://127.0.0.1/hook", "PAIRING_LOGIN_HOOK_SECRET": "whsec_" + "A" * 43 + "="}
+    done = run("doctor", **hook)
+    assert (done.code, "refused  PAIRING_LOGIN_HOOK_URL: 127.0.0.1" in done.out) == (1, True)
+    done = run("doctor", **hook, PAIRING_ALLOW_PRIVATE_TARGETS="true")
+    assert (done.code, "ok       PAIRING_LOGIN_HOOK_URL" in done.out) == (0, True)
+    assert hook["PAIRING_LOGIN_HOOK_SECRET"] not in done.out
+    done = run("doctor", **(hook | {"PAIRING_LOGIN_HOOK_URL": "https://login-hook.invalid/"}))
+    assert (done.code, "warning  PAIRING_LOGIN_HOOK_URL can't be found" in done.out) == (0, True)
+
+
 def test_a_doctor_warns_of_what_is_allowed_and_unwise(run: Run) -> None:
     done = run("doctor", PAIRING_QUARANTINE_SECONDS="0", PAIRING_PUBLIC_URL="http://login.example.com")
     assert done.code == 0

@@ -147,6 +147,9 @@ WRONG = [
     ("PAIRING_REDIS_CA_FILE", "/nowhere/authority.pem", "file"),
     ("PAIRING_REDIS_TLS_VERIFY", "sometimes", "valid boolean"),
     ("PAIRING_ALLOW_PRIVATE_TARGETS", "10.0.0.0/8", "valid boolean"),
+    ("PAIRING_LOGIN_HOOK_URL", "https://app.example.com/hook", "needs PAIRING_LOGIN_HOOK_SECRET"),
+    ("PAIRING_LOGIN_HOOK_URL", "app.example.com", "https://"),
+    ("PAIRING_LOGIN_HOOK_SECRET", "password", "whsec_"),
     ("DATABASE_URL", "sqlite:///pairing.db?mod=ro", "not known for SQLite: mod"),
     ("DATABASE_URL", "postgresql://u@h/d?sslmode=always", "none of allow, disable"),
     ("REDIS_URL", "http://localhost", "redis://"),
@@ -271,6 +274,16 @@ def test_a_wrong_setting_stops_with_its_name_and_what_it_should_be(
 
 
 @pytest.mark.security(31)
+def test_a_login_hook_is_at_an_https_address_or_nearby(environment: Set) -> None:
+    secret = "whsec_" + "A" * 43 + "="
+    environment(PAIRING_LOGIN_HOOK_URL="http://app.example.com/hook", PAIRING_LOGIN_HOOK_SECRET=secret)
+    assert complaint().startswith("PAIRING_LOGIN_HOOK_URL should be https")
+    assert secret not in complaint()
+    environment(PAIRING_ALLOW_PRIVATE_TARGETS="true")
+    assert load().login_hook_secret == (secret,)
+
+
+@pytest.mark.security(31)
 def test_a_picture_rotates_only_where_pages_can_reckon_and_the_typed_code_needs_a_number(environment: Set) -> None:
     assert load().qr_rotate_seconds == 0
     for seconds in ("0", "3", "5", "60"):
@@ -359,6 +372,7 @@ SECRETS = {
     "DATABASE_URL": f"postgres://pairing:{PASSWORD}@db.example.com/pairing",
     "PAIRING_SIGNING_KEYS": f'{{"keys": [], "pepper": "{PASSWORD}"}}',
     "PAIRING_VAPID_PRIVATE_KEY": PASSWORD,
+    "PAIRING_LOGIN_HOOK_SECRET": "whsec_" + "A" * 43 + "=",
 }
 
 
@@ -369,7 +383,9 @@ def from_file(environment: Set, tmp_path: Path, name: str, content: bytes | str)
 
 
 def given(name: str) -> object:
-    return getattr(load(), name.removeprefix("PAIRING_").lower())
+    value = getattr(load(), name.removeprefix("PAIRING_").lower())
+    # Of some there may be several.
+    return value[0] if isinstance(value, tuple) else value
 
 
 def test_every_secret_setting_is_in_the_table_above_and_no_other_setting_takes_a_file(environment: Set) -> None:

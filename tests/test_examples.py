@@ -1,6 +1,7 @@
 """The pages of `tests/examples/`, to the letter: their commands in a shell, a person in front of a browser."""
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ from tests.support.embedded import fresh_phone
 from tests.support.limits import NO_LIMITS
 from tests.support.person import Person
 from tests.support.servers import Server, clean_environment, free_port, running
+from tests.support.tokens import parts
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -47,7 +49,10 @@ class Shell:
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Laid out like a clone in which `./scripts/run` was called."""
-    folder = tmp_path_factory.mktemp("clone")
+    return laid_out(tmp_path_factory.mktemp("clone"))
+
+
+def laid_out(folder: Path) -> Path:
     (folder / ".venv").symlink_to(sys.prefix)
     (folder / "tests").mkdir()
     (folder / "tests/examples").symlink_to(ROOT / "tests/examples")
@@ -165,3 +170,20 @@ async def test_a_device_hears_of_its_approval_at_the_socket(
     await shell.run('python ../waits.py "$issuer" "$(field asked.json device_code)" >heard & waits=$!')
     await Person(phone).lets_in((await shell.run("field asked.json user_code")).strip())
     assert (await shell.run("wait $waits; cat heard")).strip() == "True"
+
+
+async def test_a_backend_is_asked_about_each_login_and_lets_in_whom_it_knows(tmp_path: Path) -> None:
+    backend, server, try_it = blocks("tests/examples/login_hook/README.md", "sh")
+    port, own = free_port(), free_port()
+    folder = laid_out(tmp_path)
+    async with started(folder, PORT=str(port), **NO_LIMITS) as shell:
+        await shell.run(backend.replace("4000", str(own)))
+        await until_it_listens(f"http://localhost:{own}/")
+        await shell.run(server.replace("4000", str(own)))
+        await until_it_listens(f"http://localhost:{port}/")
+        define, ada, eve = try_it.partition("log_in ada\n")
+        await shell.run(define)
+        let_in, refused = json.loads(await shell.run(ada)), json.loads(await shell.run(eve))
+    assert parts(let_in["authKey"])[1]["plan"] == "gold"
+    assert let_in["host"]["token"]
+    assert (refused["code"], refused["detail"]) == ("login_refused", "Ask your administrator for a seat first.")

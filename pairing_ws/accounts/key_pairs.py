@@ -22,6 +22,7 @@ class KeyPairIssuer:
         now: int,
         ends_at: int,
         key_thumbprint: str | None,
+        added: bytes | None,
     ) -> KeyPair:
         expires_at = min(now + self._auth_key_ms, ends_at)
         auth_key = self._tokens.issue(
@@ -33,5 +34,6 @@ class KeyPairIssuer:
             expires_at=expires_at,
             key_thumbprint=key_thumbprint,
             rt_hash=key.half_hash,
+            added=added,
         )
         return KeyPair(auth_key, str(key), expires_at, self._here)

@@ -1,9 +1,13 @@
 """How a session begins: by a pairing that was approved, or by an invite."""
 
+import msgspec
+
 from pairing_ws.accounts import ended
 from pairing_ws.accounts import refresh_keys as keys
 from pairing_ws.accounts.announcements import Announcements
 from pairing_ws.accounts.key_pairs import KeyPairIssuer
+from pairing_ws.accounts.login_hook import Login, Said
+from pairing_ws.accounts.login_questions import LoginQuestions
 from pairing_ws.accounts.monitor import SessionMonitor
 from pairing_ws.accounts.ports import AccountStore, Activity, NewSession
 from pairing_ws.accounts.refresh_keys import KeyPair
@@ -19,7 +23,8 @@ from pairing_ws.core.ports import Limits, Prove, unproved
 
 
 class Logins:
-    """It is the `pairing.ports.Accounts` of the pairing story. `here` names this process's clock."""
+    """It is the `pairing.ports.Accounts` of the pairing story. `here` names this process's clock; `questions` is there
+    if the host application wants to be asked."""
 
     def __init__(
         self,
@@ -33,6 +38,7 @@ class Logins:
         random: codes.RandomBytes,
         here: str,
         audit: Audit,
+        questions: LoginQuestions | None,
     ) -> None:
         self._store = store
         self._limits = limits
@@ -44,6 +50,7 @@ class Logins:
         self._random = random
         self._here = here
         self._audit = audit
+        self._questions = questions
 
     def device_id(self, approver: Approver, device: NewDevice) -> str:
         return keys.device_id(approver.user_id, device.code)
@@ -69,19 +76,17 @@ class Logins:
             return unauthenticated() if refused.code is Code.PAIRING_DENIED else refused
         return None
 
+    async def admit(self, pairing_id: str, approver: Approver, device: NewDevice, secret: str) -> None:
+        """See `pairing.ports.Accounts.admit`. The answer is kept for `log_in`."""
+        if self._questions is not None:
+            await self._questions.answer(_by_pairing(pairing_id, approver, device), secret)
+
     async def log_in(self, pairing_id: str, approver: Approver, device: NewDevice, secret: str) -> LoggedIn:
         """The one session of this pairing. Repeated with the same secret it gives the same pair for 30 s, as long as
-        neither key has been used; then raises PAIRING_CONSUMED."""
-        quarantine = self._policy.quarantine
-        return await self._begin(
-            f"pairing:{pairing_id}",
-            approver.user_id,
-            device,
-            secret,
-            Code.PAIRING_CONSUMED,
-            approver.session_id,
-            quarantine,
-        )
+        neither key has been used; then raises PAIRING_CONSUMED. Raises also what `AccountStore.begin_session` does, and
+        `LoginQuestions.answer`."""
+        login = _by_pairing(pairing_id, approver, device)
+        return await self._begin(login, secret, Code.PAIRING_CONSUMED, self._policy.quarantine)
 
     async def accept_invite(
         self, code: str, device: NewDevice, secret: str | None, prove: Prove = unproved
@@ -106,34 +111,30 @@ class Logins:
             raise Refused(Code.INVITE_EXPIRED, "the invite has expired; ask for a new one")
         # Without a secret of its own the answer can't be repeated: it is sealed for one that no client knows.
         secret = secret or codes.token(self._random, 32)
-        return await self._begin(
-            f"invite:{invite.code_hash}",
-            invite.user_id,
-            device,
-            secret,
-            Code.INVITE_USED,
-            None,
-            self._policy.quarantine,
-        )
+        device_id = keys.device_id(invite.user_id, device.code)
+        login = Login(f"invite:{invite.code_hash}", invite.user_id, device_id, device, "invite", None)
+        if invite.used_at is not None:
+            return await self._repeat(login, secret, Code.INVITE_USED)
+        return await self._begin(login, secret, Code.INVITE_USED, self._policy.quarantine)
 
-    async def _begin(
-        self,
-        origin: str,
-        user_id: str,
-        device: NewDevice,
-        secret: str,
-        spent: Code,
-        approved_by: str | None,
-        quarantine: int,
-    ) -> LoggedIn:
+    async def _begin(self, login: Login, secret: str, spent: Code, quarantine: int) -> LoggedIn:
+        """Every session begins here, whatever let its device in."""
+        said = Said("")
+        if self._questions is not None:
+            if await self._store.session_of_origin(login.origin) is not None:
+                return await self._repeat(login, secret, spent)
+            said = await self._questions.answer(login, secret)
+        origin, user_id, device_id, device, amr, approver = login
+        approved_by = approver.session_id if approver else None
         now = self._clock()
-        session_id = codes.token(self._random)
-        device_id = keys.device_id(user_id, device.code)
+        session_id = said.session_id or codes.token(self._random)
         key = keys.new_family(self._random)
         ends_at = now + self._policy.session
-        amr = "qr" if approved_by else "invite"
         bound_to = device.key_thumbprint or None
-        key_pair = self._issuer.issue(user_id, session_id, device_id, amr, key, now, ends_at, bound_to)
+        claims = said.claims or None
+        key_pair = self._issuer.issue(user_id, session_id, device_id, amr, key, now, ends_at, bound_to, claims)
+        if said.host:
+            key_pair = msgspec.structs.replace(key_pair, host=said.host)
         started = await self._store.begin_session(
             NewSession(
                 id=session_id,
@@ -150,6 +151,7 @@ class Logins:
                 # Who has just been handed an invite was there; a scan shows only that the other device was.
                 verified_at=None if approved_by else now,
                 key_thumbprint=bound_to,
+                claims=claims,
             ),
             device,
             approved_by,
@@ -177,9 +179,14 @@ class Logins:
                 await self._announce.devices_ended([device_id])
             self._announce.push("device.added", user_id, device_id, exclude=device_id)
             return LoggedIn(key_pair, started.user, started.device, now)
-        before = await self._store.session_of_origin(origin)
+        return await self._repeat(login, secret, spent)
+
+    async def _repeat(self, login: Login, secret: str, spent: Code) -> LoggedIn:
+        """The answer of the one session of this origin, if it can be given again; raises `spent` if not."""
+        now = self._clock()
+        before = await self._store.session_of_origin(login.origin)
         # Of the key that this request has proved: a stolen secret alone gets no answer a second time.
-        same_key = before is not None and before.key_thumbprint == bound_to
+        same_key = before is not None and before.key_thumbprint == (login.device.key_thumbprint or None)
         if before and same_key and before.alive_at(now) and not before.user.locked_at:
             repeated = keys.unseal(before.sealed, secret, KeyPair)
             if repeated is not None and now < before.created_at + keys.grace(repeated.by, self._here):
@@ -202,3 +209,8 @@ class Logins:
     def expect(self, approver: Approver, milliseconds: int) -> None:
         """See `pairing.ports.Accounts.expect`."""
         self._monitor.expect(approver, self._clock() + milliseconds)
+
+
+def _by_pairing(pairing_id: str, approver: Approver, device: NewDevice) -> Login:
+    device_id = keys.device_id(approver.user_id, device.code)
+    return Login(f"pairing:{pairing_id}", approver.user_id, device_id, device, "qr", approver)

@@ -67,6 +67,7 @@ class NewSession(msgspec.Struct, frozen=True, kw_only=True):
     sealed_until: int
     verified_at: int | None = None
     key_thumbprint: str | None = None
+    claims: bytes | None = None
 
 
 class StartedSession(NamedTuple):
@@ -95,7 +96,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
     `verified_at`: when a person last proved to be there, rather than a key: an invite, a passkey, the host's assertion.
     With `key_thumbprint` its keys are worth nothing without a proof by that key (see `ports.Prove`). `signed_by` is the
-    id of the key that had signed the authKey by which it was known again.
+    id of the key that had signed the authKey by which it was known again. `claims` is the JSON object that the host
+    application has added to its authKeys.
     """
 
     id: str
@@ -114,6 +116,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     key_thumbprint: str | None = None
     # `replaced` (its device's code came again), `revoked`, `logged_out`, `key_reused`.
     ended_why: str | None = None
+    claims: bytes | None = None
     signed_by: str = ""
 
     @property
@@ -328,9 +331,11 @@ class Tokens(Protocol):
         expires_at: int,
         key_thumbprint: str | None = None,
         rt_hash: str = "",
+        added: bytes | None = None,
     ) -> str:
         """A signed authKey, which names the key that it is bound to, and the answer that it is part of by the left half
-        of its refreshKey's digest (as OpenID Connect's `at_hash` does)."""
+        of its refreshKey's digest (as OpenID Connect's `at_hash` does). `added` are further claims, as a JSON object;
+        those in `login_hook.RESERVED_CLAIMS` are left out."""
 
     def verify(self, token: str, now: int) -> Claims | None:
         """The claims, or None whatever is wrong with it."""

@@ -116,12 +116,13 @@ def successor_used(session: Rotating, now: int, here: str) -> tuple[Retired, ...
 
 class KeyPair(msgspec.Struct, frozen=True):
     """The part of a login's or a refresh's answer that must come out the same when it is repeated. `by`: which process
-    made it."""
+    made it. `host`: of a login, what the host application gives the client, as JSON; b"" where that is nothing."""
 
     auth_key: str
     refresh_key: str
     expires_at: int
     by: str = ""
+    host: bytes = b""
 
 
 Answer = TypeVar("Answer", bound=msgspec.Struct)

@@ -3,6 +3,8 @@
 from pairing_ws.accounts.announcements import Announcements, DevicesEnded
 from pairing_ws.accounts.devices import Devices
 from pairing_ws.accounts.key_pairs import KeyPairIssuer
+from pairing_ws.accounts.login_hook import LoginHook, QuestionStore
+from pairing_ws.accounts.login_questions import LoginQuestions
 from pairing_ws.accounts.logins import Logins
 from pairing_ws.accounts.monitor import SessionMonitor
 from pairing_ws.accounts.operator import Operator, UserStore
@@ -21,7 +23,8 @@ class AccountService:
     do; `operator` is for the command line.
 
     `clock` gives milliseconds, `random` so many bytes. `devices_ended` gets the ids of devices whose keys have just
-    been revoked, `audit` every event that the audit log should have. `monitor` looks at the same `store`.
+    been revoked, `audit` every event that the audit log should have. `monitor` looks at the same `store`. `hook`, if
+    there is one, is asked about each login, and what it has said is kept in the store beside it.
     """
 
     def __init__(
@@ -38,13 +41,17 @@ class AccountService:
         devices_ended: DevicesEnded,
         monitor: SessionMonitor,
         audit: Audit = no_audit,
+        hook: tuple[LoginHook, QuestionStore] | None = None,
     ) -> None:
         # Names this process's clock in what it dates and another process may compare.
         here = codes.token(random, 6)
         cache = SessionCache()
         issuer = KeyPairIssuer(tokens, policy.auth_key, here)
         self.announce = Announcements(store, bus, push, cache, devices_ended, clock, audit)
-        self.logins = Logins(store, limits, issuer, self.announce, monitor, policy, clock, random, here, audit)
+        questions = LoginQuestions(hook[1], bus, hook[0], clock, random, audit) if hook else None
+        self.logins = Logins(
+            store, limits, issuer, self.announce, monitor, policy, clock, random, here, audit, questions
+        )
         self.sessions = Sessions(
             store, bus, limits, tokens, issuer, self.announce, cache, monitor, policy, clock, random, here
         )

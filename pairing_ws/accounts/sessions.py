@@ -170,6 +170,7 @@ class Sessions:
             now,
             session.ends_at,
             session.key_thumbprint,
+            session.claims,
         )
         rotation = Rotation(
             session_id=session.id,
@@ -203,6 +204,7 @@ class Sessions:
             now,
             session.ends_at,
             session.key_thumbprint,
+            session.claims,
         )
 
     # End it

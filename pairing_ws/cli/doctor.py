@@ -13,6 +13,7 @@ from pairing_ws.adapters.jwt import key_file
 from pairing_ws.adapters.jwt.key_set import KeySet
 from pairing_ws.adapters.sql.database import check_database, is_up_to_date
 from pairing_ws.adapters.sql.shared_keys import HINT
+from pairing_ws.adapters.targets import ForbiddenTarget, Targets
 from pairing_ws.cli.accounts import names_alike
 from pairing_ws.cli.program import command_settings
 from pairing_ws.components import Components, build
@@ -70,6 +71,7 @@ def doctor() -> None:
         components = build(settings)
         _tell_push(settings, components.services.application_server_key)
         bad |= asyncio.run(_examine(components))
+    bad |= bool(settings.login_hook_url) and asyncio.run(_hook_is_refused(settings))
     if bad:
         raise SystemExit(1)
 
@@ -94,6 +96,21 @@ def _can_not_be_made(file: Path) -> bool:
         return False
     print(f"refused  {file} can't be made: no folder to write to")
     return True
+
+
+async def _hook_is_refused(settings: Settings) -> bool:
+    """Whether each login would be. The application itself is not asked: there is no login."""
+    targets = Targets(allow_private=settings.allow_private_targets)
+    try:
+        await targets.checked(settings.login_hook_url)
+    except ForbiddenTarget as forbidden:
+        print(f"refused  PAIRING_LOGIN_HOOK_URL: {forbidden}; PAIRING_ALLOW_PRIVATE_TARGETS would allow what is nearby")
+        return True
+    except OSError as error:
+        print(f"warning  PAIRING_LOGIN_HOOK_URL can't be found just now, and each login would be refused: {error}")
+        return False
+    print("ok       PAIRING_LOGIN_HOOK_URL may be asked")
+    return False
 
 
 async def _examine(components: Components) -> bool:

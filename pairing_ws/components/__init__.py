@@ -16,7 +16,7 @@ from pairing_ws.adapters.sql.executor import Database
 from pairing_ws.adapters.sql.grant_store import SqlGrants
 from pairing_ws.adapters.sql.shared_keys import KeySharing, SqlFingerprints
 from pairing_ws.adapters.subscribers import SubscriberRegistry
-from pairing_ws.components.accounts import account_service, step_up_service
+from pairing_ws.components.accounts import account_service, login_hook, step_up_service
 from pairing_ws.components.foundation import lay
 from pairing_ws.components.oauth import applications
 from pairing_ws.components.pairing import pairing_service
@@ -79,7 +79,8 @@ def build(
         # Its sessions are the same as before.
         await accounts.announce.changed(user_id, forget=False)
 
-    accounts = account_service(base, end_pairings, end_pairings_of_session)
+    hook = login_hook(base)
+    accounts = account_service(base, hook, end_pairings, end_pairings_of_session)
     pairings = pairing_service(base, accounts)
     apps = applications(base, accounts, pairings, account_changed)
     keys, counters = base.keys, base.backend.counters
@@ -113,6 +114,8 @@ def build(
         clock,
     )
     opened: list[AbstractAsyncContextManager[object]] = [base.backend.bus, apps.http_logouts]
+    if hook:
+        opened.append(hook)
     if isinstance(base.push, AbstractAsyncContextManager):
         opened.append(base.push)
     return Components(

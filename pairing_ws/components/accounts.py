@@ -11,14 +11,26 @@ from pairing_ws.accounts.step_up import CHALLENGE_MS, StepUpService
 from pairing_ws.accounts.types import Policy
 from pairing_ws.adapters.audit_log import audit
 from pairing_ws.adapters.jwt.host_assertions import host_keys
+from pairing_ws.adapters.login_hook import HttpLoginHook
 from pairing_ws.adapters.sql.passkey_store import SqlPasskeys
+from pairing_ws.adapters.sql.question_store import SqlQuestions
 from pairing_ws.adapters.sql.user_store import SqlUsers
+from pairing_ws.adapters.webhook_signature import WebhookSignatures
 from pairing_ws.components.foundation import Foundation
 from pairing_ws.core.devices import Approver
 
 
+def login_hook(base: Foundation) -> HttpLoginHook | None:
+    settings = base.settings
+    if not settings.login_hook_url:
+        return None
+    signatures = WebhookSignatures(settings.login_hook_secret)
+    return HttpLoginHook(settings.login_hook_url, signatures, base.targets, base.clock)
+
+
 def account_service(
     base: Foundation,
+    hook: HttpLoginHook | None,
     end_pairings: Callable[[Sequence[str]], Awaitable[None]],
     end_pairings_of_session: Callable[[Approver], Awaitable[None]],
 ) -> AccountService:
@@ -46,6 +58,7 @@ def account_service(
         end_pairings,
         monitor,
         audit,
+        (hook, SqlQuestions(base.database)) if hook else None,
     )
 
 

@@ -27,6 +27,9 @@ def warnings(settings: Settings) -> list[str]:
         "PAIRING_PUBLIC_URL is plain http: what is sent can be read on the way, and browsers make no keys of devices": (
             not settings.secure_cookies and not settings.demo
         ),
+        "PAIRING_LOGIN_HOOK_SECRET signs nothing: PAIRING_LOGIN_HOOK_URL is not set, and no backend is asked": (
+            bool(settings.login_hook_secret) and not settings.login_hook_url
+        ),
         "PAIRING_REDIS_TLS_VERIFY is false: anybody in between may answer in place of Redis": (
             not settings.redis_tls_verify
         ),

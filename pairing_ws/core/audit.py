@@ -16,6 +16,7 @@ EVENTS: Mapping[str, str] = {
     "pairing.left": "the new device's page was left (level `debug`: strangers can do so at will)",
     "pairing.returned": "it was there again in time (level `debug`)",
     "session.started": "a login, by an approval (`qr`) or an invite (`invite`)",
+    "session.refused": "the host application refused a login, which did not happen: `why` are its words",
     "session.replaced": "an older session of a device code ended, because the code logged in again, as `session`",
     "session.refreshed": "keys were renewed (level `debug`)",
     "session.stepped_up": "a person proved to be present, by a passkey or the host application",

@@ -19,6 +19,7 @@ class Code(StrEnum):
     DEVICE_QUARANTINED = "device_quarantined"
     NETWORK_REFUSED = "network_refused"
     ACCOUNT_LOCKED = "account_locked"
+    LOGIN_REFUSED = "login_refused"
     STEP_UP_REQUIRED = "step_up_required"
     STEP_UP_REFUSED = "step_up_refused"
     PASSKEY_REFUSED = "passkey_refused"

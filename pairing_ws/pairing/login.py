@@ -62,7 +62,7 @@ class Logins(Generic[SessionT]):
                 # Before the number: a thief of the secret alone must not use up its attempts.
                 await prove(device.key_thumbprint)
                 proved = True
-            consumed = await self._consume(pairing, now, approver, device, number)
+            consumed = await self._consume(pairing, now, approver, device, number, holder.secret)
             if consumed is not None:
                 return await self._accounts.log_in(consumed.id, approver, device, holder.secret)
 
@@ -84,12 +84,18 @@ class Logins(Generic[SessionT]):
             if approver is None or pairing.status not in (Status.APPROVED, Status.CONSUMED):
                 self._refuse_repeated_number(pairing, codes.normal_number(number or ""))
                 raise refusal(pairing, Event.LOGIN)
-            consumed = await self._consume(pairing, now, approver, None, number)
+            consumed = await self._consume(pairing, now, approver, None, number, holder.secret)
             if consumed is not None:
                 return consumed
 
     async def _consume(
-        self, pairing: Pairing, now: int, approver: Approver, device: NewDevice | None, number: str | None
+        self,
+        pairing: Pairing,
+        now: int,
+        approver: Approver,
+        device: NewDevice | None,
+        number: str | None,
+        secret: str,
     ) -> Pairing | None:
         """The approved or consumed pairing, consumed; None if it changed meanwhile. Without a device it is a
         client's."""
@@ -98,7 +104,11 @@ class Logins(Generic[SessionT]):
         if pairing.verification is Verification.NUMBER and not await self._number_is_right(pairing, now, number):
             return None
         await self._accounts.check_login(approver, device)
-        became = self._accounts.device_id(approver, device) if device else None
+        became = None
+        if device:
+            # Last, for it may take seconds, and before the pairing is used up: one that is refused stays approved.
+            await self._accounts.admit(pairing.id, approver, device, secret)
+            became = self._accounts.device_id(approver, device)
         consumed = pairing.after(Event.LOGIN, now, login_device_id=became)
         return consumed if await self._changes.replace(Event.LOGIN, pairing, consumed) else None
 

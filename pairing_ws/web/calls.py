@@ -80,7 +80,7 @@ _CLAIM = (
 )  # fmt: skip
 # Of calls that a key-bound device has to prove its key with, beside all those that take an authKey.
 PROVED = (Code.INVALID_PROOF, Code.USE_DPOP_NONCE)
-_LOGIN = (Code.ACCOUNT_LOCKED, Code.DEVICE_LIMIT, *PROVED)
+_LOGIN = (Code.ACCOUNT_LOCKED, Code.DEVICE_LIMIT, Code.LOGIN_REFUSED, *PROVED)
 
 CALLS: tuple[Call, ...] = (
     Call(

@@ -80,6 +80,12 @@ SHAPES: Mapping[Code, Shape] = {
     Code.ACCOUNT_LOCKED: Shape(
         403, "The account is locked", "the operator has locked the account", CloseCode.UNAUTHENTICATED
     ),
+    Code.LOGIN_REFUSED: Shape(
+        403,
+        "The application refused the login",
+        "the host application (`PAIRING_LOGIN_HOOK_URL`) is against it, for what `detail` says; pairing or invite stay"
+        " as they were",
+    ),
     Code.STEP_UP_REQUIRED: Shape(
         403,
         "A recent proof of who is there is needed",

@@ -51,6 +51,7 @@
  * @property {number} expiresIn           seconds
  * @property {User} user
  * @property {Device} device
+ * @property {unknown} [host]             at a login: what the site's own backend gives this client
  *
  * @typedef {{secret: string, device?: Record<string, string>, unbound?: boolean}} NewDeviceCredential
  *   The new device holds a secret. It shows a key of its own as well, where the browser can keep one, and whatever it

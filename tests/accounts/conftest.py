@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from pairing_ws.accounts.login_hook import LoginHook
 from pairing_ws.accounts.monitor import SessionMonitor
 from pairing_ws.accounts.ports import Session
 from pairing_ws.accounts.service import AccountService
@@ -23,6 +24,7 @@ from pairing_ws.adapters.rate_limits import RateLimits
 from pairing_ws.adapters.sql.account_store import SqlAccounts
 from pairing_ws.adapters.sql.database import open_database
 from pairing_ws.adapters.sql.executor import Database
+from pairing_ws.adapters.sql.question_store import SqlQuestions
 from pairing_ws.adapters.sql.user_store import SqlUsers
 from pairing_ws.core.devices import Approver, NewDevice
 from pairing_ws.core.errors import Code, Refused
@@ -92,8 +94,15 @@ class World:
         return await self.database.run(lambda it: [tuple(row) for row in it.execute(sa.text(statement), values)])
 
 
-def world(database: Database, tokens: AuthKeys, clock: FakeClock, policy: Policy) -> World:
-    store, bus, ended = SqlAccounts(database), MemoryBus(), list[str]()
+def world(
+    database: Database,
+    tokens: AuthKeys,
+    clock: FakeClock,
+    policy: Policy,
+    bus: MemoryBus | None = None,
+    hook: LoginHook | None = None,
+) -> World:
+    store, bus, ended = SqlAccounts(database), bus or MemoryBus(), list[str]()
     events: list[tuple[str, dict[str, Any]]] = []
 
     async def devices_ended(device_ids: Sequence[str]) -> None:
@@ -119,6 +128,7 @@ def world(database: Database, tokens: AuthKeys, clock: FakeClock, policy: Policy
         devices_ended,
         monitor,
         audit,
+        (hook, SqlQuestions(database)) if hook else None,
     )
     return World(database, store, accounts, clock, ended, policy, tokens, bus, events)
 

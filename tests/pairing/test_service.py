@@ -1032,7 +1032,8 @@ async def test_a_login_checks_consumes_and_then_begins_the_session() -> None:
     assert (pairing.status, pairing.login_device_id) == (Status.CONSUMED, "alice's laptop")
     begun = ("log in", pairing_id, A.approver, B, created.secret)
     # Repeated, it asks for the same session again; nothing else is done twice.
-    assert world.accounts.calls == [("check", A.approver, B), begun, begun]
+    asked = ("admit", pairing_id, A.approver, B, created.secret)
+    assert world.accounts.calls == [("check", A.approver, B), asked, begun, begun]
     assert counted("login") == before + 1
 
 
@@ -1052,6 +1053,17 @@ async def test_nobody_logs_in_before_the_approval_or_after_another_end() -> None
     foreign = world.logins.log_in(late.view.pairing.id, secret_of(created))
     assert await word(foreign) is Code.NOT_FOUND
     assert world.accounts.calls == [("pairing.denied", A.approver, B)]
+
+
+async def test_a_pairing_whose_login_the_application_is_against_stays_approved() -> None:
+    world = World()
+    created = await world.approved()
+    world.accounts.against = Code.LOGIN_REFUSED
+    assert await word(world.log_in(created)) is Code.LOGIN_REFUSED
+    assert (await world.now_is(created)).status is Status.APPROVED
+    world.accounts.against = None
+    await world.log_in(created)
+    assert (await world.now_is(created)).status is Status.CONSUMED
 
 
 async def test_what_the_accounts_refuse_consumes_nothing() -> None:

@@ -50,6 +50,8 @@ class AccountsRoom:
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
         self.refuses: Code | None = None
+        # Who else has a say in logins, and is against them.
+        self.against: Code | None = None
         # Whose obstacles were asked for, and with which device.
         self.asked: list[tuple[Approver, NewDevice | None]] = []
         self.expected: list[tuple[Approver, int]] = []
@@ -61,6 +63,11 @@ class AccountsRoom:
         self.calls.append(("check", approver, device))
         if self.refuses:
             raise Refused(self.refuses)
+
+    async def admit(self, pairing_id: str, approver: Approver, device: NewDevice, secret: str) -> None:
+        self.calls.append(("admit", pairing_id, approver, device, secret))
+        if self.against:
+            raise Refused(self.against)
 
     async def obstacle(self, approver: Approver, device: NewDevice | None) -> Refused | None:
         self.asked.append((approver, device))

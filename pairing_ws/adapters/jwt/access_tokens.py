@@ -1,12 +1,15 @@
 """authKeys as ES256 JWTs (RFC 9068 profile): signed with the newest key, verified with all."""
 
 import hashlib
+import json
 import secrets
+from typing import Any
 
 import msgspec
 from joserfc import jwt
 from joserfc.errors import JoseError
 
+from pairing_ws.accounts.login_hook import RESERVED_CLAIMS
 from pairing_ws.accounts.ports import Claims
 from pairing_ws.adapters.jwt.header import MAX_TOKEN, read_header
 from pairing_ws.adapters.jwt.keys import Keys
@@ -39,6 +42,7 @@ class AuthKeys:
         expires_at: int,
         key_thumbprint: str | None = None,
         rt_hash: str = "",
+        added: bytes | None = None,
     ) -> str:
         """A signed authKey."""
         self._ring.reload()
@@ -55,6 +59,7 @@ class AuthKeys:
             "jti": secrets.token_urlsafe(16),
             **({"rt_hash": rt_hash} if rt_hash else {}),
             **({"cnf": {"jkt": key_thumbprint}} if key_thumbprint else {}),
+            **(_addable(added) if added else {}),
         }
         kid, key = next(iter(self._ring.of(ALGORITHM).items()))
         return jwt.encode({"alg": ALGORITHM, "typ": "at+jwt", "kid": kid}, claims, key, algorithms=[ALGORITHM])
@@ -109,3 +114,7 @@ class AuthKeys:
             return None if "client_id" in claims else msgspec.convert({**claims, "signed_by": kid}, Claims)
         except (JoseError, ValueError, msgspec.ValidationError):
             return None
+
+
+def _addable(added: bytes) -> dict[str, Any]:
+    return {name: value for name, value in json.loads(added).items() if name not in RESERVED_CLAIMS}

@@ -12,7 +12,16 @@ import sqlalchemy as sa
 from pairing_ws.accounts.monitor import MOST
 from pairing_ws.accounts.ports import LOGIN, Activity, Device, Invite, Retired, Session, User
 from pairing_ws.adapters.sql.executor import Statement, Upsert
-from pairing_ws.adapters.sql.tables import activity, devices, invites, passkeys, previous_parents, sessions, users
+from pairing_ws.adapters.sql.tables import (
+    activity,
+    devices,
+    invites,
+    login_questions,
+    passkeys,
+    previous_parents,
+    sessions,
+    users,
+)
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
@@ -286,5 +295,6 @@ SWEEPS = (
         (sessions.c.sealed_until < NOW) & sessions.c.sealed.is_not(None),
     ),
     sweep(invites.delete(), invites.c.code_hash, invites.c.expires_at < _YESTERDAY),
+    sweep(login_questions.delete(), login_questions.c.origin, login_questions.c.asked_at < _YESTERDAY),
     sweep(activity.delete(), activity.c.id, activity.c.at < param("long_ago", sa.BigInteger)),
 )

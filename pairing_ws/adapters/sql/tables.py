@@ -106,6 +106,24 @@ sessions = sa.Table(
     sa.Column("ended_why", sa.String(16)),
     # The `auth_time` of the host application's last assertion, by the host's clock: each counts once.
     sa.Column("vouched_at", sa.BigInteger),
+    # What the host application has added to its authKeys, as a JSON object.
+    sa.Column("claims", sa.LargeBinary),
+)
+
+# What the host application was asked about a login: see `accounts.login_hook.Question`.
+login_questions = sa.Table(
+    "login_questions",
+    metadata,
+    # As in `sessions`. That it is unique is what makes one process ask.
+    sa.Column("origin", sa.String(80), primary_key=True),
+    _owner(),
+    sa.Column("turn", sa.Integer, nullable=False),
+    sa.Column("asker", sa.String(44), nullable=False),
+    sa.Column("session_id", sa.String(22), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("sealed", sa.LargeBinary),
+    sa.Column("asked_at", sa.BigInteger, nullable=False, index=True),
+    sa.Column("kept_until", sa.BigInteger, nullable=False),
 )
 
 passkeys = sa.Table(

@@ -50,6 +50,10 @@ class Keys(Json):
     refresh_key: Annotated[
         str | None, Meta(description="opaque; exchanges once for the next pair; absent if it went into the cookie")
     ] = None
+    host: Annotated[
+        Any,
+        Meta(description="of a login: what your application, asked about it, gives this client; absent if nothing"),
+    ] = UNSET
 
 
 class SessionView(Json):

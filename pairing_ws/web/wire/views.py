@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
 from pairing_ws.accounts import ports as accounts
 from pairing_ws.accounts.passkeys import Passkey
@@ -157,6 +157,7 @@ def keys(given: LoggedIn, *, with_refresh_key: bool) -> Keys:
         expires_at=iso(given.key_pair.expires_at),
         user=user(given.user),
         device=device(given.device, given.device.id, given.now),
+        host=Raw(given.key_pair.host) if given.key_pair.host else UNSET,
     )
 
 

@@ -129,6 +129,10 @@ export type Login = {
     expiresIn: number;
     user: User;
     device: Device;
+    /**
+     * at a login: what the site's own backend gives this client
+     */
+    host?: unknown;
 };
 export type NewDeviceCredential = {
     secret: string;
@@ -195,6 +199,7 @@ export type LastingCredential = {
  * @property {number} expiresIn           seconds
  * @property {User} user
  * @property {Device} device
+ * @property {unknown} [host]             at a login: what the site's own backend gives this client
  *
  * @typedef {{secret: string, device?: Record<string, string>, unbound?: boolean}} NewDeviceCredential
  *   The new device holds a secret. It shows a key of its own as well, where the browser can keep one, and whatever it
