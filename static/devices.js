@@ -4,6 +4,7 @@ import { listActivity, listDevices, renameDevice, revokeOthers } from './pairing
 import { enter } from './log-in.js';
 import { watchAlerts } from './alerts.js';
 import { appSection, appsOf, refreshApps } from './apps.js';
+import { notificationSection, startNotifications } from './notifications.js';
 import { passkeySection, passkeysOf, refreshPasskeys } from './passkeys.js';
 import * as session from './session.js';
 import { attempt, button, claimed, h, icon, moment, momentText, notice, row, say, step, to } from './ui.js';
@@ -31,6 +32,8 @@ function begin() {
   // First, so that nothing happens between the list and what later looks compare with.
   watchAlerts(refresh);
   refresh();
+  // Without it, all else works.
+  startNotifications().catch((error) => console.warn('Notifications:', error.code ?? error));
 }
 
 function draw() {
@@ -40,6 +43,7 @@ function draw() {
     all,
     appSection(),
     passkeySection(),
+    notificationSection(),
     ...histories.map(({ node }) => node),
   );
 }

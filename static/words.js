@@ -63,6 +63,14 @@ const PROBLEMS = {
   passkey_cancelled: ['No passkey', 'You did not use a passkey, or it took too long. Try again when you are ready.'],
   passkey_known: ['You have that passkey', 'This passkey is in your account already.'],
   passkey_unavailable: ['No passkey here', 'This browser cannot use passkeys at this address.'],
+  notifications_blocked: [
+    'No notifications',
+    'This browser did not allow notifications. Allow them for this site in its settings, then try again.',
+  ],
+  push_unreachable: [
+    'No notifications',
+    'This browser could not reach its own push service, which some browsers do not have. Try again later, or use another browser.',
+  ],
   authorization_invalid: [
     'This link is broken',
     'The application sent you here with a link that cannot be answered. Go back to it and start again from there.',

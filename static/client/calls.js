@@ -134,6 +134,19 @@ export const calls = (http, usual) => ({
   renameDevice: (id, name, authKey) => http.call('PATCH', `devices/${at(id)}`, { by: { authKey }, body: { name } }),
 
   /**
+   * What a browser subscribes to push messages with: `applicationServerKey`, null where the server sends none.
+   * @returns {Promise<{applicationServerKey: string | null}>}
+   */
+  pushKey: () => http.call('GET', 'push'),
+
+  /**
+   * Where this very device gets its push messages: `JSON.stringify` of a `PushSubscription`, or "" for nowhere.
+   * @param {string} id @param {string} address @param {string} authKey
+   */
+  setPushAddress: (id, address, authKey) =>
+    http.call('PATCH', `devices/${at(id)}`, { by: { authKey }, body: { pushToken: address } }),
+
+  /**
    * `descendants`: also every device it let in.
    * @param {string} id @param {string} authKey @returns {Promise<null>}
    */

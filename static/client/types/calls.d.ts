@@ -115,6 +115,18 @@ export declare const calls: (http: import('./http.js').Http, usual: () => Keys) 
     /** @param {string} id @param {string} name @param {string} authKey */
     renameDevice: (id: string, name: string, authKey: string) => Promise<any>;
     /**
+     * What a browser subscribes to push messages with: `applicationServerKey`, null where the server sends none.
+     * @returns {Promise<{applicationServerKey: string | null}>}
+     */
+    pushKey: () => Promise<{
+        applicationServerKey: string | null;
+    }>;
+    /**
+     * Where this very device gets its push messages: `JSON.stringify` of a `PushSubscription`, or "" for nowhere.
+     * @param {string} id @param {string} address @param {string} authKey
+     */
+    setPushAddress: (id: string, address: string, authKey: string) => Promise<any>;
+    /**
      * `descendants`: also every device it let in.
      * @param {string} id @param {string} authKey @returns {Promise<null>}
      */

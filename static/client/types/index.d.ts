@@ -108,6 +108,10 @@ export declare function createClient(options: Options): {
         before?: string;
     }) => Promise<any>;
     renameDevice: (id: string, name: string, authKey: string) => Promise<any>;
+    pushKey: () => Promise<{
+        applicationServerKey: string | null;
+    }>;
+    setPushAddress: (id: string, address: string, authKey: string) => Promise<any>;
     revokeDevice: (id: string, authKey: string, { descendants }?: {
         descendants?: boolean | undefined;
     }) => Promise<null>;
@@ -218,6 +222,10 @@ declare function makeClient(options: Options): {
         before?: string;
     }) => Promise<any>;
     renameDevice: (id: string, name: string, authKey: string) => Promise<any>;
+    pushKey: () => Promise<{
+        applicationServerKey: string | null;
+    }>;
+    setPushAddress: (id: string, address: string, authKey: string) => Promise<any>;
     revokeDevice: (id: string, authKey: string, { descendants }?: {
         descendants?: boolean | undefined;
     }) => Promise<null>;

@@ -83,6 +83,10 @@ export declare class PairingWatch {
             before?: string;
         }) => Promise<any>;
         renameDevice: (id: string, name: string, authKey: string) => Promise<any>;
+        pushKey: () => Promise<{
+            applicationServerKey: string | null;
+        }>;
+        setPushAddress: (id: string, address: string, authKey: string) => Promise<any>;
         revokeDevice: (id: string, authKey: string, { descendants }?: {
             descendants?: boolean | undefined;
         }) => Promise<null>;
