@@ -1,6 +1,6 @@
 // The pixels of a picture to the texts of its QR codes. Runs in the worker, or in the page where no worker runs.
 
-import { decodeQRBatch } from './vendor/qr/decode.js';
+import { decodeQRBatch } from './client/vendor/qr/decode.js';
 
 /**
  * One byte per pixel.

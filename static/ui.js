@@ -313,10 +313,10 @@ export function qrPicture(pairing, what, watch) {
   svg.setAttribute('role', 'img');
   svg.setAttribute('aria-label', alt);
   svg.setAttribute('shape-rendering', 'crispEdges');
-  import('./qr-drawing.js')
-    .then(({ drawInto }) =>
+  import('./client/qr.js')
+    .then(({ drawQr }) =>
       drawCode(pairing, watch, (text) => {
-        if (svg.isConnected) drawInto(svg, text);
+        if (svg.isConnected) drawQr(svg, text);
         return svg.isConnected;
       }),
     )

@@ -140,9 +140,11 @@ class Api:
         return response
 
     async def _page(self, path: str, headers: RequestHeaders, scope: Scope, receive: Receive, send: Send) -> None:
+        origins = pages.readable_by(path)
+
         async def send_completed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = self._gate.add_security_headers(message.get("headers", []), headers)
+                message["headers"] = self._gate.add_security_headers(message.get("headers", []), headers, origins)
                 count(scope["method"], getattr(scope.get("route"), "path", NO_ROUTE), message["status"])
             await send(message)
 
@@ -151,7 +153,7 @@ class Api:
             if refused := self._gate.refusal(scope, path, headers):
                 raise refused
             if scope["method"] == "OPTIONS":
-                page = self._gate.cors.preflight(headers)
+                page = self._gate.cors.preflight(headers, origins)
         except Refused as refusal:
             elsewhere = refusal.code is Code.MISDIRECTED
             page = pages.refusal(refusal, scope, self._services.settings.public_url if elsewhere else None)

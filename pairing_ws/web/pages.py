@@ -1,7 +1,7 @@
 """The pages and their files. Opening one changes nothing; whatever they do, they do through the API."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from html import escape
 from pathlib import Path
 from string import Template
@@ -16,6 +16,7 @@ from starlette.types import Scope
 
 from pairing_ws.config.addresses import is_local
 from pairing_ws.core.errors import Code, Refused
+from pairing_ws.web.cors import EveryOrigin
 from pairing_ws.web.gate import content_security_policy
 from pairing_ws.web.problems import SHAPES, problem
 from pairing_ws.web.request.headers import RequestHeaders
@@ -38,6 +39,15 @@ SHOWS_LOGOS = frozenset({"phone.html", "link.html", "devices.html"})
 CAMERA = {"Permissions-Policy": "camera=(self), microphone=(), geolocation=()"}
 # Also: no part of a file is to be had (see `scope_of_page`).
 REVALIDATE = {"Cache-Control": "no-cache", "Accept-Ranges": "none"}
+
+
+# The client's modules, which a page of any origin may load: what they may do there is decided by the calls.
+CLIENT = "/static/client/"
+
+
+def readable_by(path: str) -> Container[str]:
+    """The origins that may read what is there, beside those of `PAIRING_ALLOWED_ORIGINS`."""
+    return EveryOrigin() if path.startswith(CLIENT) else ()
 
 
 # Where this application is mounted: Starlette changes `root_path` with each mount, ours for the files included.

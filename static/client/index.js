@@ -39,13 +39,15 @@ export { isFinal, PairingWatch } from './watch.js';
  * @property {typeof globalThis.WebSocket} [WebSocket]   where there is none, the client polls
  * @property {Crypto} [crypto]
  *
- * @typedef {ReturnType<typeof makeClient>} Client
+ * @typedef {ReturnType<typeof makeClient>} Calls   a client without its login flow, which is made of it
+ * @typedef {Calls & {loginFlow: (flow?: import('./login-flow.js').LoginOptions) => import('./login-flow.js').LoginFlow}} Client
  */
 
 /**
  * A client of one server. Touches nothing before it is used: no listener, no storage, no `document`.
  * Throws TypeError without a `baseUrl`, and, at the first call, if that is relative where there is no page.
  * @param {Options} options
+ * @returns {Client}
  */
 export function createClient(options) {
   const client = makeClient(options);

@@ -35,7 +35,7 @@ const RENEW_FOR = 600_000;
 
 export class LoginFlow {
   /**
-   * @param {import('./index.js').Client} client
+   * @param {import('./index.js').Calls} client
    * @param {() => Record<string, string>} device  its headers
    * @param {LoginOptions} options
    */

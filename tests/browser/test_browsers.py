@@ -247,7 +247,7 @@ async def test_a_script_that_fails_leaves_words_and_a_way_to_try_again(
 async def test_where_the_picture_cannot_be_drawn_the_code_can_be_typed(new_device: NewDevice) -> None:
     device = await new_device()
     page = await device.context.new_page()
-    await page.route("**/static/qr-drawing.js", lambda route: route.abort())
+    await page.route("**/static/client/qr.js", lambda route: route.abort())
     await page.goto(device.server.url)
     await expect(page.get_by_text("The picture cannot be drawn here. Type the code instead.")).to_be_visible()
     assert re.fullmatch(r"[0-9A-Z]{4}-[0-9A-Z]{4}", await shown_code(page))

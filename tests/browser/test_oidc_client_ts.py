@@ -1,9 +1,5 @@
 """oidc-client-ts, as npm has it, in a page of another origin: a stock client in the browser."""
 
-import threading
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from string import Template
 
@@ -21,20 +17,6 @@ TESTS = Path(__file__).parents[1]
 LIBRARY = TESTS.parent / ".venv/javascript/node_modules/oidc-client-ts/dist/browser/oidc-client-ts.min.js"
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[str]:
-    """Where the application's files in `tmp_path` are served."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
 async def test_oidc_client_ts_logs_in_by_the_camera_renews_without_a_page_and_logs_out(
     site: str, tmp_path: Path, phone: Device, new_device: NewDevice, server: Server, camera: Camera
 ) -> None:
@@ -44,8 +26,8 @@ async def test_oidc_client_ts_logs_in_by_the_camera_renews_without_a_page_and_lo
         scopes=("openid", "profile", "email"),
     )  # fmt: skip
     page = Template((TESTS / "stock_clients/oidc-client-ts.html").read_text())
-    (tmp_path / "index.html").write_text(page.substitute(issuer=server.url, client_id=shop.client.id))
-    (tmp_path / LIBRARY.name).write_bytes(LIBRARY.read_bytes())
+    (tmp_path / "site/index.html").write_text(page.substitute(issuer=server.url, client_id=shop.client.id))
+    (tmp_path / "site" / LIBRARY.name).write_bytes(LIBRARY.read_bytes())
 
     laptop = await new_device()
     app = await laptop.context.new_page()

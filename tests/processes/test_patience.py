@@ -70,7 +70,7 @@ async def pipeline(server: Server, count: int) -> float:
     """Seconds until the server has let go of so many clients that ask for a file 300 times each and read nothing."""
     folder, clock = Path(f"/proc/{server.process.popen.pid}/fd"), asyncio.get_running_loop().time
     began = clock()
-    call = b"GET /static/vendor/qr/decode.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    call = b"GET /static/client/vendor/qr/decode.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
     clients = [socket.socket() for _ in range(count)]
     try:
         for client in clients:

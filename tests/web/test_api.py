@@ -62,7 +62,8 @@ SAMPLE: list[tuple[str, str, Fields, bytes]] = [
             "/api/v1", "/api/v1/", "/api/v1/nowhere", "/api/v1/me/", "/api/v1%2Fme", "/api/v1/m%65",
             "/oauth/", "/oauth/nowhere", "/api/v1/pairings/x%00", f"/api/v1/pairings/{ID}/nowhere",
             "/", "/phone", "/Phone", "/phone/",
-            f"/pair/{ID}", "/nowhere", "/static/style.css", "/static/nowhere", "/static//style.css", "/static/",
+            f"/pair/{ID}", "/nowhere", "/static/style.css", "/static/client/index.js",
+            "/static/nowhere", "/static//style.css", "/static/",
             "/" + "a" * 2000,
         )
     ),
@@ -168,8 +169,8 @@ def test_every_answer_can_be_read_by_pages_of_allowed_origins_and_by_no_others(p
                 connection.request(method, path, body or None, fields | {"Host": "localhost:8000", "Origin": origin})
                 answer = connection.getresponse()
                 answer.read()
-            # The public keys are everybody's to read.
-            readable = allowed or path == "/.well-known/jwks.json"
+            # The public keys and the client's modules are everybody's to read.
+            readable = allowed or path == "/.well-known/jwks.json" or path.startswith("/static/client/")
             assert answer.headers["access-control-allow-origin"] == (origin if readable else None), (method, path)
             assert "Origin" in ", ".join(answer.headers.get_all("vary") or [])
 
@@ -179,7 +180,7 @@ def test_every_answer_can_be_read_by_pages_of_allowed_origins_and_by_no_others(p
                                   f"/api/v1/pairings/{ID}%0a", "/api/v1/pairings/%00", f"/api/v1/pairings/%41{ID[1:]}",
                                   "/healthz%0a", "/metrics%0A", "/openapi%2ejson", "/phone%0a", "/%70hone",
                                   "/static/%73tyle.css", "/static/./style.css", "/static//style.css",
-                                  "/static/vendor/../style.css", "/static/style.css%0a", "/static/style.css/",
+                                  "/static/client/../style.css", "/static/style.css%0a", "/static/style.css/",
                                   ])  # fmt: skip
 def test_a_path_is_one_of_ours_to_the_letter_or_not_found(places: dict[str, Place], path: str) -> None:
     for name, place in places.items():

@@ -1,4 +1,3 @@
-import { LoginFlow as Flow } from './login-flow.js';
 import { PairingWatch } from './watch.js';
 export { CloseCode } from './close-codes.js';
 export { ProblemError } from './errors.js';
@@ -35,7 +34,10 @@ export type Options = {
     WebSocket?: typeof globalThis.WebSocket;
     crypto?: Crypto;
 };
-export type Client = ReturnType<typeof makeClient>;
+export type Calls = ReturnType<typeof makeClient>;
+export type Client = Calls & {
+    loginFlow: (flow?: import('./login-flow.js').LoginOptions) => import('./login-flow.js').LoginFlow;
+};
 /**
  * @typedef {import('./types.js').Pairing} Pairing
  * @typedef {import('./types.js').Login} Login
@@ -58,126 +60,16 @@ export type Client = ReturnType<typeof makeClient>;
  * @property {typeof globalThis.WebSocket} [WebSocket]   where there is none, the client polls
  * @property {Crypto} [crypto]
  *
- * @typedef {ReturnType<typeof makeClient>} Client
+ * @typedef {ReturnType<typeof makeClient>} Calls   a client without its login flow, which is made of it
+ * @typedef {Calls & {loginFlow: (flow?: import('./login-flow.js').LoginOptions) => import('./login-flow.js').LoginFlow}} Client
  */
 /**
  * A client of one server. Touches nothing before it is used: no listener, no storage, no `document`.
  * Throws TypeError without a `baseUrl`, and, at the first call, if that is relative where there is no page.
  * @param {Options} options
+ * @returns {Client}
  */
-export declare function createClient(options: Options): {
-    createPairing: (by: import("./calls.js").Credential, { qr }?: {
-        qr?: string | undefined;
-    }) => Promise<import("./calls.js").Pairing>;
-    claimPairing: (id: string, code: string, by: import("./calls.js").Credential) => Promise<import("./calls.js").Pairing>;
-    reserveCode: (id: string, code: string, by: import("./calls.js").Credential) => Promise<{
-        code: string;
-        expiresIn: number;
-    }>;
-    claimTypedCode: (userCode: string, by: import("./calls.js").Credential) => Promise<import("./calls.js").Pairing>;
-    readPairing: (id: string, by: import("./calls.js").Credential, { since, wait, signal }?: {
-        since?: number;
-        wait?: number;
-        signal?: AbortSignal;
-    }) => Promise<import("./calls.js").Pairing>;
-    listPairings: (authKey: string) => Promise<{
-        pairings: import("./calls.js").Pairing[];
-    }>;
-    tellPresence: (id: string, secret: string, here: boolean) => Promise<import("./calls.js").Pairing>;
-    approvePairing: (id: string, authKey: string) => Promise<import("./calls.js").Pairing>;
-    denyPairing: (id: string, authKey: string, { report }?: {
-        report?: boolean | undefined;
-    }) => Promise<import("./calls.js").Pairing>;
-    cancelPairing: (id: string, by: import("./calls.js").Credential) => Promise<null>;
-    logIn: (id: string, secret: string, { number, keys }?: {
-        number?: string;
-        keys?: import("./calls.js").Keys;
-    }) => Promise<import("./calls.js").Login>;
-    acceptInvite: (code: string, by: import("./calls.js").Credential, { keys }?: {
-        keys?: import("./calls.js").Keys;
-    }) => Promise<import("./calls.js").Login>;
-    refreshKeys: ({ refreshKey, keys }?: {
-        refreshKey?: string;
-        keys?: import("./calls.js").Keys;
-    }) => Promise<import("./calls.js").Login>;
-    logOut: (authKey: string) => Promise<null>;
-    whoAmI: (authKey: string) => Promise<any>;
-    listDevices: (authKey: string) => Promise<any>;
-    listActivity: (authKey: string, query?: {
-        only?: 'logins' | 'other';
-        before?: string;
-    }) => Promise<any>;
-    renameDevice: (id: string, name: string, authKey: string) => Promise<any>;
-    pushKey: () => Promise<{
-        applicationServerKey: string | null;
-    }>;
-    setPushAddress: (id: string, address: string, authKey: string) => Promise<any>;
-    revokeDevice: (id: string, authKey: string, { descendants }?: {
-        descendants?: boolean | undefined;
-    }) => Promise<null>;
-    revokeOthers: (authKey: string) => Promise<any>;
-    passkeyOptions: (authKey: string) => Promise<any>;
-    stepUpOptions: (authKey: string) => Promise<any>;
-    addPasskey: (name: string, credential: object, authKey: string) => Promise<any>;
-    listPasskeys: (authKey: string) => Promise<any>;
-    removePasskey: (id: string, authKey: string) => Promise<null>;
-    listApps: (authKey: string) => Promise<any>;
-    revokeApp: (id: string, authKey: string) => Promise<null>;
-    stepUp: (proof: {
-        credential: object;
-    } | {
-        hostToken: string;
-    }, authKey: string) => Promise<any>;
-    authorize: (request: {
-        query: string;
-        decision?: 'approve' | 'deny';
-        started?: string;
-    }, authKey: string) => Promise<any>;
-    /**
-     * Logs this device in by a code that it shows: one store that says what to draw.
-     * @param {import('./login-flow.js').LoginOptions} [flow]
-     */
-    loginFlow(flow?: import('./login-flow.js').LoginOptions): Flow;
-    /** Where the server is mounted, with a slash at the end. */
-    root: () => URL;
-    /** Names this installation to itself, the same at each login: what `X-Device-Code` says. */
-    installation: () => string;
-    /** A secret of the new device's own: with it, a lost answer can be asked for again. */
-    newSecret: () => string;
-    /**
-     * For calls with the authKey to a server of your own: what goes into their header `DPoP`; undefined without a key.
-     * `nonce`: that server's `DPoP-Nonce`, once it has answered `use_dpop_nonce`.
-     * @param {string} method @param {string | URL} url @param {string} authKey @param {string} [nonce]
-     */
-    proof: (method: string, url: string | URL, authKey: string, nonce?: string) => Promise<string | undefined>;
-    /** Whether this browser can keep a key of the device's own. */
-    canKeepKey: () => Promise<boolean>;
-    /** Whether there may be a key that could not be read. */
-    keyIsOutOfReach: () => boolean;
-    /**
-     * Watches a pairing until its end, by socket, and by long polling while no socket can be had.
-     * @param {import('./types.js').Pairing} pairing  as last seen; only newer versions are reported
-     * @param {import('./types.js').LastingCredential} credential
-     * @param {Partial<import('./watch.js').WatchHandlers>} [handlers]
-     */
-    watchPairing: (pairing: import('./types.js').Pairing, credential: import('./types.js').LastingCredential, handlers?: Partial<import('./watch.js').WatchHandlers>) => PairingWatch;
-    /**
-     * Watches the account of a logged-in device.
-     * @param {import('./types.js').LastingCredential} credential
-     * @param {import('./account.js').AccountHandlers} handlers
-     */
-    watchAccount: (credential: import('./types.js').LastingCredential, handlers: import('./account.js').AccountHandlers) => {
-        stop: () => void;
-    };
-    /**
-     * Calls `draw` with what a pairing's picture has to say, again at each step of one that rotates, until it returns
-     * false.
-     * @param {import('./types.js').Pairing} pairing  as created
-     * @param {PairingWatch} watch  its own
-     * @param {(text: string) => boolean | void} draw
-     */
-    drawCode: (pairing: import('./types.js').Pairing, watch: PairingWatch, draw: (text: string) => boolean | void) => Promise<undefined>;
-};
+export declare function createClient(options: Options): Client;
 /** @param {Options} options */
 declare function makeClient(options: Options): {
     createPairing: (by: import("./calls.js").Credential, { qr }?: {

@@ -144,11 +144,11 @@ export declare class LoginFlow {
     subscribe: (listener: (value: LoginState) => void) => () => void;
     getSnapshot: () => LoginState;
     /**
-     * @param {import('./index.js').Client} client
+     * @param {import('./index.js').Calls} client
      * @param {() => Record<string, string>} device  its headers
      * @param {LoginOptions} options
      */
-    constructor(client: import('./index.js').Client, device: () => Record<string, string>, options: LoginOptions);
+    constructor(client: import('./index.js').Calls, device: () => Record<string, string>, options: LoginOptions);
     /** Seconds until the code on show, or the time to decide, runs out. */
     get left(): number;
     /** Shows a code, a new one if one is shown already. */
