@@ -21,6 +21,7 @@ from pairing_ws.components import Components, build
 from pairing_ws.config.settings import Settings
 from pairing_ws.core import codes
 from pairing_ws.core.clock import Clock, system_clock
+from pairing_ws.core.deliveries import OWED_MS
 from pairing_ws.core.errors import Refused
 from pairing_ws.web import pages
 from pairing_ws.web.application import Application
@@ -100,6 +101,18 @@ def create_app(
                     name="backchannel-logout",
                 ),
             ]
+            if components.receiver:
+                webhooks = components.receiver.webhooks
+                tasks += [
+                    asyncio.create_task(
+                        keep_delivering(webhooks.deliver_due, lambda: log.exception("webhooks.failed"), 1),
+                        name="webhooks",
+                    ),
+                    asyncio.create_task(
+                        keep_delivering(webhooks.look_at_backlog, lambda: log.exception("webhooks.failed"), 60),
+                        name="webhooks-backlog",
+                    ),
+                ]
             if settings.redis_url is None:
                 # One worker with process memory is the rule.
                 tasks.append(asyncio.create_task(watch_for_others(settings.database_url), name="sole-server"))
@@ -130,7 +143,11 @@ async def _tidy(components: Components) -> None:
     while True:
         try:
             await components.services.accounts.operator.tidy()
-            await components.grants.tidy(components.services.clock())
+            now = components.services.clock()
+            await components.grants.tidy(now)
+            if components.receiver is None:
+                # From a time when there was a receiver, which would hear of them too late.
+                await components.webhook_store.drop_before(now - OWED_MS)
         except Exception:
             # The next hour may be better; without it the database only grows.
             log.exception("tidy.failed")

@@ -102,7 +102,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path, migrated: Path) -> 
         url: str = request.getfixturevalue("on_postgres")
         yield url
         # Everything else belongs to somebody, and goes along.
-        for table in ("users", "oauth_clients", "oauth_logouts"):
+        for table in ("users", "oauth_clients", "oauth_logouts", "webhook_events"):
             execute(url, f"DELETE FROM {table}")
 
 

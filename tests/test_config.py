@@ -13,6 +13,7 @@ from pairing_ws.config.forward_auth import groups_by_host
 from pairing_ws.config.redis_url import RedisAddress, TlsOptions
 from pairing_ws.config.settings import Settings
 from pairing_ws.config.values import SettingsError
+from pairing_ws.config.warnings import warnings
 
 Set = Callable[..., None]
 
@@ -54,6 +55,46 @@ def test_the_defaults_are_the_contracts() -> None:
     )  # fmt: skip
     assert (settings.limit_sockets, settings.limit_all_sockets) == (1000, 50_000)
     assert (settings.limit_pairings, settings.limit_devices) == (100_000, 20)
+
+
+SECRET = "whsec_" + 32 * "A"
+
+
+def test_webhooks_are_off_and_need_an_address_and_a_secret(environment: Set) -> None:
+    assert (load().webhook_url, load().webhook_secret) == ("", ())
+    # To the letter.
+    url = "https://App.example.com/hooks/?key=1"
+    settings = load(webhook_url=url, webhook_secret=f"{SECRET},{SECRET}")
+    assert (settings.webhook_url, settings.webhook_secret) == (url, (SECRET, SECRET))
+    assert "PAIRING_WEBHOOK_SECRET" in complaint(webhook_url=url)
+    environment(PAIRING_WEBHOOK_SECRET="whsec_" + "secret" * 3)
+    said = complaint(webhook_url=url)
+    assert said.startswith("PAIRING_WEBHOOK_SECRET should be whsec_ and 24 to 64 random bytes")
+    assert "secretsecret" not in said
+    environment(PAIRING_WEBHOOK_SECRET=SECRET)
+    assert SECRET not in repr(load())
+    assert any("PAIRING_WEBHOOK_URL names no receiver" in each for each in warnings(load()))
+
+
+@pytest.mark.security(31, 52)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "app.example.com/hooks", "ftp://app.example.com/", "https://user:password@app.example.com/", "https:///hooks",
+        "https://app.example.com/#here", "https://app.example.com/a b", "https://app.example.com:0/",
+        "https://app.example.com:port/", "https://app.example.com/\n", "https://äpp.example.com/",
+        "http://app.example.com/hooks", "http://127.0.0.1/hooks",
+    ],
+)  # fmt: skip
+def test_a_receiver_of_webhooks_has_an_https_address_without_user_and_fragment(url: str) -> None:
+    said = complaint(webhook_url=url, webhook_secret=SECRET)
+    assert said.startswith("PAIRING_WEBHOOK_URL should be")
+    assert "password" not in said
+
+
+def test_a_receiver_nearby_may_do_without_tls() -> None:
+    url = "http://127.0.0.1:9000/hooks"
+    assert load(webhook_url=url, webhook_secret=SECRET, allow_private_targets=True).webhook_url == url
 
 
 def test_settings_come_from_the_environment_and_the_command_line_wins(environment: Set) -> None:
@@ -150,6 +191,8 @@ WRONG = [
     ("PAIRING_LOGIN_HOOK_URL", "https://app.example.com/hook", "needs PAIRING_LOGIN_HOOK_SECRET"),
     ("PAIRING_LOGIN_HOOK_URL", "app.example.com", "https://"),
     ("PAIRING_LOGIN_HOOK_SECRET", "password", "whsec_"),
+    ("PAIRING_WEBHOOK_URL", "app.example.com/hooks", "https address"),
+    ("PAIRING_WEBHOOK_SECRET", "whsec_secret", "24 to 64 random bytes"),
     ("DATABASE_URL", "sqlite:///pairing.db?mod=ro", "not known for SQLite: mod"),
     ("DATABASE_URL", "postgresql://u@h/d?sslmode=always", "none of allow, disable"),
     ("REDIS_URL", "http://localhost", "redis://"),
@@ -373,6 +416,7 @@ SECRETS = {
     "PAIRING_SIGNING_KEYS": f'{{"keys": [], "pepper": "{PASSWORD}"}}',
     "PAIRING_VAPID_PRIVATE_KEY": PASSWORD,
     "PAIRING_LOGIN_HOOK_SECRET": "whsec_" + "A" * 43 + "=",
+    "PAIRING_WEBHOOK_SECRET": f"whsec_{PASSWORD.replace('-', '/'):A<32}",
 }
 
 
@@ -385,7 +429,7 @@ def from_file(environment: Set, tmp_path: Path, name: str, content: bytes | str)
 def given(name: str) -> object:
     value = getattr(load(), name.removeprefix("PAIRING_").lower())
     # Of some there may be several.
-    return value[0] if isinstance(value, tuple) else value
+    return ",".join(value) if isinstance(value, tuple) else value
 
 
 def test_every_secret_setting_is_in_the_table_above_and_no_other_setting_takes_a_file(environment: Set) -> None:

@@ -20,6 +20,7 @@ from pairing_ws.pairing.machine import FINAL, TRANSITIONS, Status
 from pairing_ws.web.calls import CALLS
 from pairing_ws.web.close_codes import CloseCode
 from pairing_ws.web.problems import SHAPES
+from pairing_ws.webhooks.events import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("pairing_ws", "scripts", "static", "tests")
@@ -217,7 +218,8 @@ def test_the_openapi_document_is_of_the_version_it_says_and_names_what_it_needs(
     assert openapi["openapi"].startswith("3.1.")
     assert openapi["info"]["title"]
     assert openapi["info"]["version"]
-    assert set(openapi) <= {"openapi", "info", "servers", "paths", "components", "tags", "security", "externalDocs"}
+    known = {"openapi", "info", "servers", "paths", "webhooks", "components", "tags", "security", "externalDocs"}
+    assert set(openapi) <= known
     assert all(path.startswith("/") for path in openapi["paths"])
 
 
@@ -225,6 +227,18 @@ def test_the_openapi_document_has_every_call(openapi: dict[str, Any]) -> None:
     described = {(method, path) for method, path, _ in operations(openapi)}
     assert {(call.method, call.path) for call in CALLS} <= described
     assert {("GET", path) for path in ("/healthz", "/readyz", "/metrics", "/.well-known/jwks.json")} <= described
+
+
+def test_every_webhook_is_described_with_what_it_tells(openapi: dict[str, Any]) -> None:
+    assert set(openapi["webhooks"]) == set(KINDS)
+    for name, methods in openapi["webhooks"].items():
+        schema = methods["post"]["requestBody"]["content"]["application/json"]["schema"]
+        assert schema["properties"]["type"] == {"const": name}
+        data = resolved(openapi, schema["properties"]["data"]["$ref"])
+        assert " ".join(data["description"].split()) == methods["post"]["summary"]
+        assert all(field["description"] for field in data["properties"].values()), name
+        # Of the account nothing but its id, and of nobody an address.
+        assert not {"ip", "username", "email", "displayName"} & set(data["properties"])
 
 
 def test_every_operation_is_named_once_explained_and_answers_something(openapi: dict[str, Any]) -> None:

@@ -22,14 +22,15 @@ MAY_IMPORT = {
     "config": {"core"},
     "pairing": {"core"},
     "accounts": {"core"},
+    "webhooks": {"core"},
     # On top of both: an application gets what a login of an account consented to, or a pairing approved.
     "oauth": {"core", "pairing", "accounts"},
-    "adapters": {"core", "config", "pairing", "accounts", "oauth"},
-    "web": {"core", "config", "pairing", "accounts", "oauth"},
+    "adapters": {"core", "config", "pairing", "accounts", "oauth", "webhooks"},
+    "web": {"core", "config", "pairing", "accounts", "oauth", "webhooks"},
     "transport": {"core", "config", "web"},
     # In an application beside this server, or one that mounts it.
     "guard": {"core", "accounts", "oauth", "adapters"},
-    "components": {"core", "config", "pairing", "accounts", "oauth", "adapters", "guard", "web"},
+    "components": {"core", "config", "pairing", "accounts", "oauth", "webhooks", "adapters", "guard", "web"},
     # It tells no story: what it runs, `components` built.
     "app": {"core", "config", "accounts", "adapters", "web", "components"},
     "server": {"core", "config", "web", "transport", "app"},
@@ -43,11 +44,14 @@ STORIES_MAY_USE = {
     "core": {"msgspec"},
     "pairing": {"msgspec", "prometheus_client"},
     "accounts": {"msgspec", "prometheus_client", "cryptography"},
+    "webhooks": {"msgspec", "prometheus_client"},
     # Authlib's grants are the protocol's core; they do no I/O of their own.
     "oauth": {"msgspec", "authlib"},
 }
 OURS = "pairing_ws"
-STORIES = [each for each in MODULES if each.relative_to(PACKAGE).parts[0] in ("pairing", "accounts", "oauth")]
+STORIES = [
+    each for each in MODULES if each.relative_to(PACKAGE).parts[0] in ("pairing", "accounts", "oauth", "webhooks")
+]
 
 
 def name_of(path: Path) -> str:

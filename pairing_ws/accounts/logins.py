@@ -193,7 +193,7 @@ class Logins:
                 return LoggedIn(repeated, before.user, before.device, now)
         raise Refused(spent, "this has been used to log in already")
 
-    async def note(self, event: str, approver: Approver, device: NewDevice | None) -> None:
+    async def note(self, event: str, approver: Approver, device: NewDevice | None, pairing_id: str = "") -> None:
         """See `pairing.ports.Accounts.note`."""
         await self._store.note(
             Activity(
@@ -203,7 +203,8 @@ class Logins:
                 device_id=approver.device_id,
                 device_name=device.name if device else None,
                 ip=device.ip if device else None,
-            )
+            ),
+            pairing_id,
         )
 
     def expect(self, approver: Approver, milliseconds: int) -> None:

@@ -294,8 +294,8 @@ class AccountStore(Protocol):
     ) -> Sequence[Activity]:
         """The newest lines first: all, the logins alone, or all but the logins."""
 
-    async def note(self, activity: Activity) -> None:
-        """Write the line, unless its account is gone."""
+    async def note(self, activity: Activity, pairing_id: str = "") -> None:
+        """Write the line, unless its account is gone: what it says of that pairing, if it does."""
 
     async def invite(self, code_hash: str) -> Invite | None:
         """The invite, whether it is used, expired or neither."""

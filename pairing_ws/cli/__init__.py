@@ -1,5 +1,5 @@
-"""The command line: `serve`, `invite`, `user`, `client`, `db`, `keys`, `vapid-key`, `doctor`. Each reads the settings,
-acts and reports."""
+"""The command line: `serve`, `invite`, `user`, `client`, `db`, `keys`, `vapid-key`, `webhook`, `doctor`. Each reads
+the settings, acts and reports."""
 
 import io
 import os
@@ -15,6 +15,7 @@ from pairing_ws.cli.clients import clients
 from pairing_ws.cli.doctor import doctor
 from pairing_ws.cli.keys import signing_keys, vapid_key
 from pairing_ws.cli.serve import database, serve
+from pairing_ws.cli.webhooks import webhooks
 from pairing_ws.config.values import SettingsError
 from pairing_ws.core.errors import Refused
 from pairing_ws.server.logging import say
@@ -31,7 +32,7 @@ def cli() -> None:
     """
 
 
-for command in (serve, invite, users, clients, database, signing_keys, vapid_key, doctor):
+for command in (serve, invite, users, clients, database, signing_keys, vapid_key, webhooks, doctor):
     cli.add_command(command)
 
 

@@ -17,11 +17,13 @@ from pairing_ws.adapters.targets import ForbiddenTarget, Targets
 from pairing_ws.cli.accounts import names_alike
 from pairing_ws.cli.program import command_settings
 from pairing_ws.components import Components, build
+from pairing_ws.components.webhooks import Receiver
 from pairing_ws.config.database_url import DatabaseAddress
 from pairing_ws.config.environment import load
 from pairing_ws.config.settings import Settings
 from pairing_ws.config.values import SettingsError
 from pairing_ws.config.warnings import warnings
+from pairing_ws.core.clock import iso
 from pairing_ws.core.errors import Refused, Unavailable
 from pairing_ws.server.listening import check_address
 
@@ -74,6 +76,17 @@ def doctor() -> None:
     bad |= bool(settings.login_hook_url) and asyncio.run(_hook_is_refused(settings))
     if bad:
         raise SystemExit(1)
+
+
+async def _examine_webhooks(receiver: Receiver, *, backlog: bool) -> None:
+    """Looks the receiver's address up, and sends nothing. `backlog`: the database has the table."""
+    try:
+        await receiver.http.check()
+        print("ok       PAIRING_WEBHOOK_URL may be sent to; `webhook test` tries it")
+    except (OSError, ForbiddenTarget) as error:
+        print(f"warning  PAIRING_WEBHOOK_URL: nothing is sent there: {error}")
+    if backlog and (found := await receiver.webhooks.backlog()).waiting:
+        print(f"warning  webhooks: {found.waiting} wait, the oldest since {iso(found.oldest)}")
 
 
 def _warn_without_rsa(keys: KeySet, what: str, remedy: str) -> None:
@@ -140,6 +153,8 @@ async def _examine(components: Components) -> bool:
             unmigrated = not await is_up_to_date(components.database)
             for store, seconds in (await components.key_sharing.differing_servers(unmigrated=unmigrated)).items():
                 print(f"warning  {store}: a server was here {seconds} s ago that has other signing keys; {HINT}")
+            if components.receiver:
+                await _examine_webhooks(components.receiver, backlog=not unmigrated)
             if not unmigrated:
                 for names in names_alike(await components.services.accounts.operator.accounts()).values():
                     if len(names) > 1:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from pairing_ws.accounts.service import AccountService
 from pairing_ws.adapters.sql.database import migrate
-from pairing_ws.components import build
+from pairing_ws.components import Components, build
 from pairing_ws.config.environment import load
 from pairing_ws.config.settings import Settings
 from pairing_ws.server.logging import configure
@@ -36,8 +36,15 @@ def with_accounts(act: Callable[[AccountService], Awaitable[T]]) -> T:
 def with_services(act: Callable[[Services], Awaitable[T]]) -> T:
     """The same for what has to do with more than accounts."""
 
+    return with_components(lambda components: act(components.services))
+
+
+def with_components(act: Callable[[Components], Awaitable[T]]) -> T:
+    """The same for what is no service of the edge."""
+
     async def run() -> T:
-        async with build(command_settings()).running() as services:
-            return await act(services)
+        components = build(command_settings())
+        async with components.running():
+            return await act(components)
 
     return asyncio.run(run())

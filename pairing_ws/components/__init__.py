@@ -15,11 +15,13 @@ from pairing_ws.adapters.sql.database import migrate
 from pairing_ws.adapters.sql.executor import Database
 from pairing_ws.adapters.sql.grant_store import SqlGrants
 from pairing_ws.adapters.sql.shared_keys import KeySharing, SqlFingerprints
+from pairing_ws.adapters.sql.webhook_store import SqlWebhooks
 from pairing_ws.adapters.subscribers import SubscriberRegistry
 from pairing_ws.components.accounts import account_service, login_hook, step_up_service
 from pairing_ws.components.foundation import lay
 from pairing_ws.components.oauth import applications
 from pairing_ws.components.pairing import pairing_service
+from pairing_ws.components.webhooks import Receiver, receiver
 from pairing_ws.config.settings import Settings
 from pairing_ws.core import codes
 from pairing_ws.core.clock import Clock, system_clock
@@ -43,6 +45,8 @@ class Components:
     grants: SqlGrants
     client_tokens: JwtClientTokens
     backchannel: BackchannelLogout
+    receiver: Receiver | None
+    webhook_store: SqlWebhooks
     keys: KeyRing
     key_sharing: KeySharing
     authority: ThisServer
@@ -116,6 +120,9 @@ def build(
     opened: list[AbstractAsyncContextManager[object]] = [base.backend.bus, apps.http_logouts]
     if hook:
         opened.append(hook)
+    webhooks = receiver(base)
+    if webhooks:
+        opened.append(webhooks.http)
     if isinstance(base.push, AbstractAsyncContextManager):
         opened.append(base.push)
     return Components(
@@ -127,6 +134,8 @@ def build(
         base.grants,
         base.client_tokens,
         apps.backchannel,
+        webhooks,
+        SqlWebhooks(base.database),
         keys,
         KeySharing(keys, SqlFingerprints(base.database), base.backend.fingerprints, clock),
         authority,

@@ -38,7 +38,7 @@ def account_service(
     monitor = SessionMonitor(base.accounts, base.clock, end_pairings_of_session, settings.refresh_key_seconds * 1000)
     return AccountService(
         base.accounts,
-        SqlUsers(base.database),
+        SqlUsers(base.database, base.events),
         base.backend.bus,
         base.limits,
         base.push,
@@ -72,7 +72,7 @@ def step_up_service(base: Foundation, accounts: AccountService) -> StepUpService
         return verifier
 
     return StepUpService(
-        SqlPasskeys(base.database),
+        SqlPasskeys(base.database, base.events),
         base.backend.bus,
         base.limits,
         accounts.devices,

@@ -15,6 +15,7 @@ from pairing_ws.adapters.sql.client_store import SqlClients
 from pairing_ws.adapters.sql.database import open_database
 from pairing_ws.adapters.sql.executor import Database
 from pairing_ws.adapters.sql.grant_store import SqlGrants
+from pairing_ws.adapters.sql.webhook_rows import EventWriter
 from pairing_ws.adapters.targets import Targets
 from pairing_ws.config.settings import Settings
 from pairing_ws.core import codes
@@ -31,6 +32,7 @@ class Foundation:
     random: codes.RandomBytes
     keys: KeyRing
     database: Database
+    events: EventWriter
     accounts: SqlAccounts
     clients: SqlClients
     grants: SqlGrants
@@ -45,7 +47,8 @@ class Foundation:
 def lay(settings: Settings, clock: Clock, random: codes.RandomBytes) -> Foundation:
     keys = KeyRing(signing_keys(settings, clock), clock)
     database = open_database(settings.database_url)
-    accounts = SqlAccounts(database)
+    events = EventWriter(random if settings.webhook_url else None)
+    accounts = SqlAccounts(database, events)
     backend = _backend(settings, clock)
     return Foundation(
         settings,
@@ -53,6 +56,7 @@ def lay(settings: Settings, clock: Clock, random: codes.RandomBytes) -> Foundati
         random,
         keys,
         database,
+        events,
         accounts,
         SqlClients(database),
         SqlGrants(database),

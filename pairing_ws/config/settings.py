@@ -21,6 +21,7 @@ from pairing_ws.config.values import (
     Port,
     Rate,
     ReadableFile,
+    Receiver,
     RedisUrl,
     RotationSeconds,
     WebAddress,
@@ -163,10 +164,18 @@ class Settings(BaseModel):
     login_hook_secret: WebhookSecrets = _secret(
         (), "what requests to it are signed with (`whsec_…`, Standard Webhooks); two with a comma between while changed"
     )
+    webhook_url: Receiver = Field(
+        "", description="where your application receives events about accounts, see below; without it: none are sent"
+    )
+    webhook_secret: WebhookSecrets = _secret(
+        (),
+        "what webhooks are signed with (`pairing-ws webhook secret` prints one); while it changes, both with a comma"
+        " between",
+    )
     allow_private_targets: bool = Field(
         False,
-        description="`true`: logouts, Web Push and questions about logins may go to addresses of private networks and"
-        " of this machine, and by plain http there; never to link-local addresses",
+        description="`true`: logouts, webhooks, questions about logins and Web Push may go to addresses of private"
+        " networks and of this machine, and by plain http there; never to link-local addresses",
     )
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="lines of the log: `json`, `text`, or `auto`: text on a terminal"
@@ -226,10 +235,16 @@ class Settings(BaseModel):
         if (self.redis_ca_file or not self.redis_tls_verify) and not self._redis_by_tls:
             name = "PAIRING_REDIS_CA_FILE" if self.redis_ca_file else "PAIRING_REDIS_TLS_VERIFY"
             raise _wrong(name, "needs a REDIS_URL with TLS: rediss://…")
-        if self.login_hook_url and not self.login_hook_secret:
-            raise _wrong("PAIRING_LOGIN_HOOK_URL", "needs PAIRING_LOGIN_HOOK_SECRET, by which your backend knows us")
-        if self.login_hook_url.startswith("http:") and not self.allow_private_targets:
-            raise _wrong("PAIRING_LOGIN_HOOK_URL", "should be https; PAIRING_ALLOW_PRIVATE_TARGETS allows http nearby")
+        for name, url, secrets in (
+            ("LOGIN_HOOK", self.login_hook_url, self.login_hook_secret),
+            ("WEBHOOK", self.webhook_url, self.webhook_secret),
+        ):
+            if url and not secrets:
+                raise _wrong(
+                    f"PAIRING_{name}_URL", f"needs PAIRING_{name}_SECRET; `pairing-ws webhook secret` prints one"
+                )
+            if url and urlsplit(url).scheme != "https" and not self.allow_private_targets:
+                raise _wrong(f"PAIRING_{name}_URL", "should be https; PAIRING_ALLOW_PRIVATE_TARGETS allows http nearby")
         if self.signing_keys and "signing_key_file" in self.model_fields_set:
             raise _wrong("PAIRING_SIGNING_KEYS", "and PAIRING_SIGNING_KEY_FILE are both set; unset one of them")
         if not self.public_url:

@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import limits
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -43,6 +44,19 @@ def _address(value: str) -> str:
         return addresses.web_address(value) if value else value
     except ValueError:
         raise ValueError("should be an address such as https://login.example.com") from None
+
+
+def _receiver(value: str) -> str:
+    # To the letter: for a server that receives posts, `/hook` and `/hook/` are two things.
+    try:
+        parts = urlsplit(value)
+        host, has_port = parts.hostname, parts.port != 0
+    except ValueError:
+        host, has_port = None, False
+    plain = value.isascii() and value.isprintable() and not {" ", "#", "\\"} & set(value)
+    if value and not (plain and host and has_port and parts.scheme in ("http", "https") and "@" not in parts.netloc):
+        raise ValueError("should be an https address without user and fragment, such as https://app.example.com/hooks")
+    return value
 
 
 def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -138,6 +152,8 @@ Rate = Annotated[str, BeforeValidator(_rate)]
 ReadableFile = Annotated[Path, AfterValidator(_readable)]
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 RotationSeconds = Annotated[int, AfterValidator(_rotation)]
+# Where posts are sent to; "" where none was given.
+Receiver = Annotated[str, AfterValidator(_receiver)]
 # "" where none was given.
 WebAddress = Annotated[str, AfterValidator(_address)]
 # The first is the newest. Each is given to `adapters.webhook_signature` as it is.

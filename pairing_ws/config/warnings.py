@@ -39,6 +39,9 @@ def warnings(settings: Settings) -> list[str]:
         "PAIRING_STEP_UP_SECONDS asks for a passkey, which PAIRING_PUBLIC_URL can't have (it needs https and a name),"
         " or for the host application's word, and PAIRING_HOST_KEY_FILE names no key: only who has just accepted an"
         " invite can approve": settings.step_up_seconds > 0 and settings.host_key_file is None and no_passkeys,
+        "PAIRING_WEBHOOK_SECRET is set, and PAIRING_WEBHOOK_URL names no receiver: no webhooks are sent": (
+            bool(settings.webhook_secret) and not settings.webhook_url
+        ),
         "PAIRING_SESSION_SECONDS is less than PAIRING_REFRESH_KEY_SECONDS: every session ends by then, used or not": (
             settings.session_seconds < settings.refresh_key_seconds
         ),

@@ -41,6 +41,13 @@ EVENTS: Mapping[str, str] = {
     "logout.told": "an application was told that a login of it has ended: `grant` is its `sid` there",
     "logout.failed": "it could not be told, for what `why` says, and is told again later",
     "logout.given_up": "it was not told, for a day or because it refused to hear it",
+    "webhook.delivered": "the receiver has taken an event, `webhook` of the `type` (level `debug`)",
+    "webhook.failed": "it has not, for what `why` says; it is tried again",
+    "webhook.given_up": "it has not for a day, and is not sent any more",
+    "webhook.paused": "the receiver wants to be left alone until that time; 410 is taken as an hour",
+    "webhook.late": "events wait for five minutes or longer: `waiting` of them, the oldest for `seconds`",
+    "webhook.in_time": "none does any more",
+    "webhook.dropped": "events that were too many to wait were dropped: of one `account`, or the oldest of all",
     "client.added": "the operator registered an application: `client`, called `client_name`",
     "client.changed": "the operator changed what is registered of an application: the fields `changed`",
     "client.rotated": "the operator gave an application another secret",
@@ -56,7 +63,9 @@ EVENTS: Mapping[str, str] = {
     "key.removed": "a signing key was withdrawn",
 }
 # Too frequent to be logged by default.
-OFTEN = frozenset({"pairing.created", "pairing.left", "pairing.returned", "session.refreshed", "grant.refreshed"})
+OFTEN = frozenset({
+    "pairing.created", "pairing.left", "pairing.returned", "session.refreshed", "grant.refreshed", "webhook.delivered",
+})  # fmt: skip
 
 
 class Audit(Protocol):

@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum, auto
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from pairing_ws.core.clock import Clock
+from pairing_ws.core.clock import SKEW_MS, Clock
 
-# No other process takes it meanwhile; longer than an attempt takes, and the word of it in the store.
-LEASE_MS = 30_000
+# No other process takes it meanwhile, whose clock may be ahead; longer than an attempt takes, and the word of it in the
+# store.
+LEASE_MS = 30_000 + SKEW_MS
 # At once, by one process.
 MOST_AT_ONCE = 50
 # While some are on their way: how soon what has become due joins them.

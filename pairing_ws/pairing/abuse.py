@@ -39,7 +39,7 @@ class AbuseGuard:
                 by_device=approver.device_id,
                 ip=device.ip if device else None,
             )
-            await self._accounts.note("pairing.reported", approver, device)
+            await self._accounts.note("pairing.reported", approver, device, pairing.id)
         if device and is_public(device.ip):
             origin, reporter = block(device.ip), block(approver.ip)
             known = await is_over(self._limits.hit("reported_by", f"{approver.user_id} {origin}"))

@@ -77,7 +77,7 @@ class Decisions:
         if report and holder.trusted:
             await self._guard.report(view.pairing, holder.approver)
         elif won:
-            await self._accounts.note("pairing.denied", holder.approver, view.pairing.new_device)
+            await self._accounts.note("pairing.denied", holder.approver, view.pairing.new_device, pairing_id)
         device = view.pairing.new_device
         if report and not holder.trusted and device and is_public(device.ip):
             await is_over(self._limits.hit("reported_by", f"{holder.approver.device_id} {block(device.ip)}"))

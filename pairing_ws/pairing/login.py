@@ -135,7 +135,7 @@ class Logins(Generic[SessionT]):
             return False
         await self._limits.hit("number", account)
         if last and pairing.approver:
-            await self._accounts.note("pairing.number_missed", pairing.approver, pairing.new_device)
+            await self._accounts.note("pairing.number_missed", pairing.approver, pairing.new_device, pairing.id)
         raise _mismatch(counted)
 
     def _refuse_repeated_number(self, pairing: Pairing, digits: str | None) -> None:

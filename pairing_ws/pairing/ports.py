@@ -84,7 +84,7 @@ class Accounts(Protocol[SessionT_co]):
         """A new device waits that long for this approver. Should their session end meanwhile, by whatever, the story
         hears of it within 5 s (`Changes.end_all_of_session`)."""
 
-    async def note(self, event: str, approver: Approver, device: NewDevice | None) -> None:
+    async def note(self, event: str, approver: Approver, device: NewDevice | None, pairing_id: str) -> None:
         """Write a line into the account's activity: what happened to a login that this device asked for."""
 
 

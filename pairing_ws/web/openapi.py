@@ -12,7 +12,9 @@ from pairing_ws.web.calls import DEVICE, KEY, PROVED, SECRET, Call
 from pairing_ws.web.parameters import ANSWER_HEADERS, DEVICE_HEADERS, DPOP, IF_NONE_MATCH, PATH_ID, QUERY
 from pairing_ws.web.paths import API
 from pairing_ws.web.problems import CHALLENGES, PROBLEM_JSON, SHAPES
+from pairing_ws.web.wire.base import Time
 from pairing_ws.web.wire.operation import Problem
+from pairing_ws.webhooks.events import KINDS, Data
 
 Json = dict[str, Any]
 
@@ -40,6 +42,14 @@ SECURITY: dict[str, Json] = {
     },
 }
 OPERATION = "operation"
+WEBHOOKS = "webhooks"
+# Standard Webhooks 1.0.0, "Webhook headers".
+WEBHOOK_HEADERS = {
+    "webhook-id": "the event: the same at each attempt, so that one that comes twice is known again",
+    "webhook-timestamp": "when this attempt was made, in seconds since 1970; refuse what is older than five minutes",
+    "webhook-signature": "`v1,` and the HMAC-SHA256 of `{webhook-id}.{webhook-timestamp}.{body}` in base64, by"
+    " `PAIRING_WEBHOOK_SECRET`; several have spaces between, and one that is right is enough",
+}
 TAGS = {
     "pairings": "from the code that a device shows to the login of the other one",
     "sessions": "a session's keys, its end, and proofs that a person is there",
@@ -51,6 +61,7 @@ TAGS = {
     "activity": "what happened to an account",
     "authorizations": "applications that a person logs in to (OpenID Connect)",
     "invites": "the first device, and the way back after all are lost",
+    WEBHOOKS: "what your application hears of, at `PAIRING_WEBHOOK_URL` (Standard Webhooks)",
     OPERATION: "health, metrics, and the public keys of authKeys",
 }
 
@@ -75,8 +86,9 @@ def openapi(calls: Sequence[Call], public_url: str) -> Json:
         "servers": [{"url": public_url, "description": "this server, as people see it (`PAIRING_PUBLIC_URL`)"}],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": paths,
+        "webhooks": {name: {"post": _webhook(kind)} for name, kind in KINDS.items()},
         "components": {
-            "schemas": schemas([*answers, *bodies, Problem]),
+            "schemas": schemas([*answers, *bodies, Problem, *KINDS.values()]),
             "securitySchemes": SECURITY,
             "headers": ANSWER_HEADERS,
             "examples": {code.value: _problem_example(code) for code in SHAPES},
@@ -128,6 +140,39 @@ def _operation(call: Call) -> Json:
             "content": _content("application/json", call.body),
         }
     return operation
+
+
+def _webhook(kind: type[Data]) -> Json:
+    return {
+        "operationId": kind.type,
+        "summary": _doc(kind),
+        "tags": [WEBHOOKS],
+        "parameters": [
+            {"name": name, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}
+            for name, text in WEBHOOK_HEADERS.items()
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["type", "timestamp", "data"],
+                        "properties": {
+                            "type": {"const": kind.type},
+                            "timestamp": {**msgspec.json.schema(Time), "description": "when it happened"},
+                            "data": {"$ref": f"#/components/schemas/{kind.__name__}"},
+                        },
+                    }
+                }
+            },
+        },
+        "responses": {
+            "2XX": {"description": "It was taken. Anything else is a failure, and it comes again."},
+            "410": {"description": "Nothing is wanted any more: for an hour nothing is sent."},
+            "429": {"description": "Too much: nothing is sent for as long as `Retry-After` says, an hour at most."},
+        },
+    }
 
 
 def _success(call: Call, proved: bool) -> Json:

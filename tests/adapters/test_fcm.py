@@ -299,7 +299,7 @@ class Anybody:
     async def log_in(self, pairing_id: str, approver: Approver, device: NewDevice, secret: str) -> str:
         return "keys"
 
-    async def note(self, event: str, approver: Approver, device: NewDevice | None) -> None:
+    async def note(self, event: str, approver: Approver, device: NewDevice | None, pairing_id: str) -> None:
         pass
 
     async def obstacle(self, approver: Approver, device: NewDevice | None) -> Refused | None:

@@ -80,7 +80,7 @@ class AccountsRoom:
     def expect(self, approver: Approver, milliseconds: int) -> None:
         self.expected.append((approver, milliseconds))
 
-    async def note(self, event: str, approver: Approver, device: NewDevice | None) -> None:
+    async def note(self, event: str, approver: Approver, device: NewDevice | None, pairing_id: str) -> None:
         self.calls.append((event, approver, device))
 
 

@@ -24,6 +24,7 @@ from pairing_ws.adapters.sql import statements as ask
 from pairing_ws.adapters.sql.account_rows import add_activity, lock_account, session_by_id
 from pairing_ws.adapters.sql.executor import (
     Conflict,
+    Database,
     Statement,
     Store,
     Transaction,
@@ -36,6 +37,7 @@ from pairing_ws.adapters.sql.executor import (
 from pairing_ws.adapters.sql.grant_rows import end_grants, revoke_apps_let_in_by, revoke_apps_let_in_by_others
 from pairing_ws.adapters.sql.login_eligibility import approver_gone, login_conditions, login_eligibility
 from pairing_ws.adapters.sql.statements import first_of, session_of, struct_of
+from pairing_ws.adapters.sql.webhook_rows import SILENT, EventWriter
 from pairing_ws.core.devices import NewDevice
 from pairing_ws.core.errors import Code, Refused
 from pairing_ws.core.push_addresses import kind_of
@@ -54,6 +56,10 @@ class SqlAccounts(Store):
     its grants. A transaction that holds the account's row has the account for itself: devices are counted, let in and
     revoked one after the other. A refresh does without it, for it only changes a row that exists.
     """
+
+    def __init__(self, database: Database, events: EventWriter = SILENT) -> None:
+        super().__init__(database)
+        self._events = events
 
     @read
     def ping(self, db: Transaction) -> None:
@@ -136,6 +142,7 @@ class SqlAccounts(Store):
             # It may have been another machine that has the same code.
             add_activity(db, msgspec.structs.replace(line, event="session.replaced"))
         add_activity(db, line)
+        self._events.device_added(db, session, fresh, eligibility.conditions.approver)
         return StartedSession(user, fresh, bool(eligibility.has_unrevoked_session), ended_grants)
 
     @read
@@ -200,6 +207,7 @@ class SqlAccounts(Store):
             db.change(ask.DROP_PUSH_OF_DEVICE, device=device_id)
             which = grant_rows.OF_STOLEN if why == "key_reused" else grant_rows.OF_LOGGED_OUT
             add_activity(db, activity)
+            self._events.device_revoked(db, activity.user_id, device_id, why, at)
             return end_grants(db, which, why, at, session=session_id)
         return ()
 
@@ -271,24 +279,25 @@ class SqlAccounts(Store):
         to_revoke = _descendants(self._children(db, user_id), device_id) if descendants else {device_id}
         ended = [each for each in alive if each in to_revoke and (each != by or by == device_id)]
         line = msgspec.structs.replace(activity, device_id=device_id, device_name=names[device_id])
-        self._revoke(db, ended, at, line)
+        self._revoke(db, user_id, ended, at, line)
         grants = revoke_apps_let_in_by(db, user_id, to_revoke - {by} if descendants else ended, at)
         if passkeys and (ended or descendants):
-            self._take_passkeys(db, user_id, to_revoke - {by}, activity)
+            self._take_passkeys(db, user_id, to_revoke - {by}, by, activity)
         return Revoked(ended, grants)
 
-    def _take_passkeys(self, db: Transaction, user_id: str, device_ids: Set[str], activity: Activity) -> None:
+    def _take_passkeys(self, db: Transaction, user_id: str, device_ids: Set[str], by: str, activity: Activity) -> None:
         for passkey_id, name, added_by in db.rows(ask.PASSKEYS_ADDED, account=user_id):
             if added_by in device_ids:
                 db.change(ask.DROP_PASSKEY, passkey=passkey_id)
                 line = msgspec.structs.replace(activity, event="passkey.removed", device_name=name)
                 add_activity(db, line)
+                self._events.passkey_removed(db, user_id, passkey_id, by, line.at)
 
     @long_write
     def revoke_others(self, db: Transaction, user_id: str, except_device: str, at: int, activity: Activity) -> Revoked:
         lock_account(db, user_id)
         ended = [each for each in self._live_devices(db, user_id, at) if each != except_device]
-        self._revoke(db, ended, at, activity)
+        self._revoke(db, user_id, ended, at, activity)
         return Revoked(ended, revoke_apps_let_in_by_others(db, user_id, except_device, at))
 
     @long_read
@@ -306,11 +315,13 @@ class SqlAccounts(Store):
     def _live_devices(self, db: Transaction, user_id: str, now: int) -> Sequence[str]:
         return [struct_of(Device, row).id for row in db.rows(ask.DEVICES, account=user_id, now=now)]
 
-    def _revoke(self, db: Transaction, device_ids: Sequence[str], at: int, line: Activity) -> None:
+    def _revoke(self, db: Transaction, user_id: str, device_ids: Sequence[str], at: int, line: Activity) -> None:
         if device_ids:
             db.change_each(ask.END_DEVICE, [{"device": each, "now": at, "why": "revoked"} for each in device_ids])
             db.change_each(ask.DROP_PUSH_OF_DEVICE, [{"device": each} for each in device_ids])
             add_activity(db, line)
+            for each in device_ids:
+                self._events.device_revoked(db, user_id, each, "revoked", at)
 
     # Activity
 
@@ -330,9 +341,10 @@ class SqlAccounts(Store):
         return [struct_of(Activity, row) for row in found]
 
     @write
-    def note(self, db: Transaction, line: Activity) -> None:
+    def note(self, db: Transaction, line: Activity, pairing_id: str = "") -> None:
         if lock_account(db, line.user_id):
             add_activity(db, line)
+            self._events.pairing_ended(db, line, pairing_id)
 
     @read
     def invite(self, db: Transaction, code_hash: str) -> Invite | None:

@@ -8,9 +8,20 @@ from msgspec.structs import asdict, replace
 from pairing_ws.accounts.passkeys import Added, Passkey, Purpose
 from pairing_ws.accounts.ports import Activity
 from pairing_ws.adapters.sql.account_rows import add_activity, lock_account, session_by_id
-from pairing_ws.adapters.sql.executor import Conflict, Statement, Store, Transaction, Upsert, read, single_write, write
+from pairing_ws.adapters.sql.executor import (
+    Conflict,
+    Database,
+    Statement,
+    Store,
+    Transaction,
+    Upsert,
+    read,
+    single_write,
+    write,
+)
 from pairing_ws.adapters.sql.statements import columns_of, param, struct_of
 from pairing_ws.adapters.sql.tables import challenges, passkeys, sessions
+from pairing_ws.adapters.sql.webhook_rows import SILENT, EventWriter
 
 PASSKEYS_OF_ACCOUNT = passkeys.c.user_id == param("account")
 PASSKEYS = Statement(
@@ -59,6 +70,10 @@ VERIFY_BY_HOST = Statement(
 class SqlPasskeys(Store):
     """See `accounts.passkeys.PasskeyStore`. Takes its rows in the order of all the others."""
 
+    def __init__(self, database: Database, events: EventWriter = SILENT) -> None:
+        super().__init__(database)
+        self._events = events
+
     @read
     def verified_at(self, db: Transaction, session_id: str) -> int | None:
         found = db.rows(VERIFIED_AT, session=session_id)
@@ -89,6 +104,7 @@ class SqlPasskeys(Store):
             return Added.FULL
         db.change(ADD_PASSKEY, **asdict(passkey))
         add_activity(db, line)
+        self._events.passkey_added(db, passkey)
         return Added.DONE
 
     @write
@@ -99,6 +115,7 @@ class SqlPasskeys(Store):
             return None
         removed = struct_of(Passkey, found[0])
         add_activity(db, replace(line, device_name=removed.name))
+        self._events.passkey_removed(db, user_id, passkey_id, line.device_id or "", line.at)
         return removed
 
     # SQL and not Redis: a failover there can bring back what was taken, and one row per session and purpose needs

@@ -286,3 +286,21 @@ oauth_logouts = sa.Table(
     sa.Column("next_at", sa.BigInteger, nullable=False, index=True),
     sa.Column("attempts", sa.Integer, nullable=False),
 )
+
+# What the operator's receiver has not heard of yet; no foreign key, for it is told of accounts that are gone, too.
+webhook_events = sa.Table(
+    "webhook_events",
+    metadata,
+    # In the order in which they happened to an account.
+    sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    # What the receiver knows it by.
+    sa.Column("id", sa.String(32), nullable=False, unique=True),
+    sa.Column("user_id", sa.String(22), nullable=False),
+    sa.Column("type", sa.String(32), nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    # As in `oauth_logouts`.
+    sa.Column("next_at", sa.BigInteger, nullable=False, index=True),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Index("ix_webhook_events_user_id_number", "user_id", "number"),
+)

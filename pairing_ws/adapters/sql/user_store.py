@@ -14,6 +14,7 @@ from pairing_ws.adapters.sql import grant_rows
 from pairing_ws.adapters.sql.account_rows import account_of, all_accounts
 from pairing_ws.adapters.sql.executor import (
     Conflict,
+    Database,
     Statement,
     Store,
     Transaction,
@@ -25,6 +26,7 @@ from pairing_ws.adapters.sql.executor import (
 from pairing_ws.adapters.sql.grant_rows import end_grants
 from pairing_ws.adapters.sql.statements import OF_ACCOUNT, USER, param, struct_of
 from pairing_ws.adapters.sql.tables import invites, sessions, users
+from pairing_ws.adapters.sql.webhook_rows import SILENT, EventWriter
 from pairing_ws.core.errors import Code, Refused
 
 ADD_INVITE = Statement(invites.insert())
@@ -52,6 +54,10 @@ SET_PROFILE = Statement(
 
 class SqlUsers(Store):
     """See `accounts.operator.UserStore`. Takes its rows in the order of all the others."""
+
+    def __init__(self, database: Database, events: EventWriter = SILENT) -> None:
+        super().__init__(database)
+        self._events = events
 
     async def add_invite(self, invite: Invite, user: User, *, existing: bool = False) -> User | None:
         try:
@@ -117,6 +123,9 @@ class SqlUsers(Store):
         grants: Sequence[EndedGrant] = ()
         if at is not None:
             grants = end_grants(db, grant_rows.OF_ACCOUNT, "locked", at, account=user.id)
+            # A lock that is repeated changes nothing, but when it was.
+            if user.locked_at is None:
+                self._events.user_locked(db, user.id, at)
         return ChangedUser(msgspec.structs.replace(user, locked_at=at), grants)
 
     @long_write
@@ -128,4 +137,5 @@ class SqlUsers(Store):
         # Left to the foreign keys, devices would go first.
         db.change(DELETE_SESSIONS, account=user.id)
         db.change(DELETE_USER, account=user.id)
+        self._events.user_deleted(db, user.id, at)
         return ChangedUser(user, grants)

@@ -1,0 +1,53 @@
+"""Posts webhooks to the operator's receiver."""
+
+from email.utils import parsedate_to_datetime
+
+from pairing_ws.adapters.lazy_poster import LazyPoster
+from pairing_ws.adapters.targets import ForbiddenTarget, Targets
+from pairing_ws.adapters.webhook_signature import WebhookSignatures
+from pairing_ws.core.clock import Clock
+from pairing_ws.webhooks.ports import Reply
+
+# Standard Webhooks recommends 15 to 30 s. Far less than a lease (`core.deliveries`).
+TIMEOUT_SECONDS = 15.0
+HEADERS = {"Content-Type": "application/json", "User-Agent": "pairing_ws"}
+
+
+class HttpWebhooks:
+    """See `webhooks.ports.Send`."""
+
+    def __init__(self, url: str, signatures: WebhookSignatures, targets: Targets, clock: Clock) -> None:
+        self._url = url
+        self._signatures = signatures
+        self._targets = targets
+        self._clock = clock
+        self._poster = LazyPoster(targets, TIMEOUT_SECONDS)
+
+    async def __aenter__(self) -> "HttpWebhooks":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._poster.aclose()
+
+    async def __call__(self, webhook_id: str, body: bytes) -> Reply:
+        headers = HEADERS | self._signatures.headers(webhook_id, self._clock(), body)
+        try:
+            status, retry_after, _ = await self._poster.exchange(self._url, body, headers)
+        except (OSError, ForbiddenTarget) as error:
+            return Reply(0, str(error))
+        return Reply(status, retry_after=_milliseconds(retry_after, self._clock()))
+
+    async def check(self) -> None:
+        """Return if something may be sent there. Raises ForbiddenTarget, and OSError if the name can't be resolved."""
+        await self._targets.checked(self._url)
+
+
+def _milliseconds(retry_after: str, now: int) -> int:
+    """`Retry-After` (RFC 9110, section 10.2.3): seconds or a date; 0 if it is neither."""
+    if retry_after.isascii() and retry_after.isdigit():
+        # What is longer than a year is longer than anybody waits.
+        return int(retry_after[:8]) * 1000
+    try:
+        return max(0, int(parsedate_to_datetime(retry_after).timestamp() * 1000) - now)
+    except (ValueError, OverflowError):
+        return 0
