@@ -9,8 +9,11 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx2
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from pairing_ws import create_app
+from tests.support.app_server import app_server
 from tests.support.client import Api, Phone
 from tests.support.embedded import Embedded, describe_in, embedded, fresh_phone, settings_in
 from tests.support.limits import NO_LIMITS_INSIDE
@@ -228,6 +231,17 @@ async def test_other_methods_are_none_of_these_calls(visitor: Visitor) -> None:
             assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
 
 
+async def test_a_server_that_is_mounted_below_a_path_answers_there(tmp_path: Path) -> None:
+    login = create_app(settings_in(tmp_path, public_url="http://localhost:8000/login", **ON))
+    transport = httpx2.ASGITransport(Starlette(routes=[Mount("/login", login)]))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost:8000/login") as proxy:
+        said = {"X-Forwarded-Host": WIKI, "X-Forwarded-Proto": "https", **NAVIGATION}
+        asked = await proxy.get(CHECK, headers=said)
+        assert asked.headers["location"] == f"http://{WIKI}/.pairing/login?to=%2F"
+        begun = await proxy.get("/.pairing/login?to=%2F", headers=said)
+        assert begun.headers["location"].startswith("http://localhost:8000/login/oauth/authorize?")
+
+
 # The way in, and what does not lead in
 
 
@@ -341,6 +355,19 @@ async def test_a_code_is_worth_nothing_after_a_minute_or_once_its_login_has_ende
     ended = await visitor.is_let_in(phone, WIKI)
     await phone.api.http.delete("/sessions/current", headers=phone.headers)
     assert (await visitor.comes_back(ended)).status_code == 400
+
+
+@pytest.mark.security(49)
+async def test_a_code_that_an_application_was_given_leads_into_no_host(
+    site: Embedded, visitor: Visitor, phone: Phone
+) -> None:
+    """A malicious application asks for it with the challenge of a login that its owner has begun at the host."""
+    begun = parse_qs(urlsplit(await visitor.begins(WIKI)).query)
+    async with await app_server(site.url, site.folder) as app:
+        code = await app.code(phone, code_challenge=begun["code_challenge"][0], state=begun["state"][0])
+    stolen = {"code": code, "state": begun["state"][0], "iss": f"http://localhost:{site.port}"}
+    back = await visitor.comes_back(f"http://{WIKI}/.pairing/callback?{urlencode(stolen)}")
+    assert (back.status_code, COOKIE in back.cookies) == (400, False)
 
 
 async def test_no_application_can_redeem_the_code_of_a_host(visitor: Visitor, phone: Phone) -> None:
