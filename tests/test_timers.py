@@ -126,11 +126,10 @@ def test_any_number_of_timers_waits_on_one_of_the_event_loops(loop: Loop, timers
 
 
 async def test_what_is_not_done_within_its_time_is_cancelled_and_says_so() -> None:
-    with pytest.raises(TimeoutError):
-        async with Timeout(0):
-            await asyncio.Event().wait()
+    with pytest.raises(TimeoutError), Timeout(0):
+        await asyncio.Event().wait()
     # And nothing of it is left in the task.
-    async with Timeout(60):
+    with Timeout(60):
         await asyncio.sleep(0)
 
 
@@ -138,7 +137,7 @@ async def test_who_is_cancelled_by_somebody_else_is_not_told_of_a_time_limit() -
     begun = asyncio.Event()
 
     async def wait() -> None:
-        async with Timeout(60):
+        with Timeout(60):
             begun.set()
             await asyncio.Event().wait()
 
@@ -153,7 +152,7 @@ async def test_who_is_cancelled_and_out_of_time_at_once_is_cancelled() -> None:
     limit = Timeout(60)
 
     async def wait() -> None:
-        async with limit:
+        with limit:
             await asyncio.Event().wait()
 
     waiting = asyncio.create_task(wait())
@@ -169,7 +168,7 @@ async def test_a_time_limit_can_be_ended_before_its_time_any_number_of_times() -
 
     async def wait() -> str:
         try:
-            async with limit:
+            with limit:
                 await asyncio.Event().wait()
         except TimeoutError:
             # Nothing of it is left for what comes next.
@@ -199,7 +198,7 @@ async def test_a_time_limit_and_a_timer_leave_no_garbage_for_the_collector() -> 
     try:
         for seconds in (1, 2):
             for _ in range(owners):
-                async with Timeout(60):
+                with Timeout(60):
                     pass
                 owner = Owner(timers)
                 if seconds == 1:
@@ -212,6 +211,5 @@ async def test_a_time_limit_and_a_timer_leave_no_garbage_for_the_collector() -> 
 
 
 async def test_a_failure_of_its_own_passes_through_a_time_limit() -> None:
-    with pytest.raises(KeyError):
-        async with Timeout(60):
-            raise KeyError
+    with pytest.raises(KeyError), Timeout(60):
+        raise KeyError

@@ -94,14 +94,16 @@ def timers() -> Timers:
 
 
 class Timeout:
-    """`async with Timeout(seconds)`: what `asyncio.timeout` is, on these timers. Raises TimeoutError."""
+    """`with Timeout(seconds)` around what is awaited: what `asyncio.timeout` is, on these timers. Raises TimeoutError.
+
+    No `async with`, which would make two coroutines that await nothing."""
 
     __slots__ = ("_before", "_over", "_seconds", "_task", "_timer")
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
 
-    async def __aenter__(self) -> None:
+    def __enter__(self) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
@@ -109,9 +111,7 @@ class Timeout:
         self._over = False
         self._timer = timers().call_later(self._seconds, self.end)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._timer.cancel()
         # Another caller may have cancelled the task as well; then it has to end.
         if self._over and self._task.uncancel() <= self._before and kind is asyncio.CancelledError:

@@ -113,7 +113,7 @@ class Waiting:
         if not self._due:
             self._within = Timeout(seconds)
             try:
-                async with self._within:
+                with self._within:
                     while (await self._receive())["type"] != "http.disconnect":
                         pass
                     raise ClientDisconnect

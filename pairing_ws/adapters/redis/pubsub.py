@@ -83,7 +83,7 @@ class RedisBus(MessageBus):
         if not self._nodes.keys() >= set(new):
             self._wake_keeper.set()
         try:
-            async with Timeout(CONFIRM_TIMEOUT):
+            with Timeout(CONFIRM_TIMEOUT):
                 for channel in channels:
                     # Shielded: other subscribers of the channel await the same confirmation.
                     await asyncio.shield(self._confirmed[channel])

@@ -75,8 +75,8 @@ class SqliteDatabase:
     async def _short_write(
         self, work: Callable[[Transaction], T], work_on_loop: "Callable[[_SqliteTransaction], T]"
     ) -> T:
-        with self._outage:
-            async with Timeout(TRANSACTION_SECONDS), self._write_lock():
+        with self._outage, Timeout(TRANSACTION_SECONDS):
+            async with self._write_lock():
                 self._writes += 1
                 if self._writes % _WRITES_PER_CHECKPOINT:
                     return await self._run_on_loop(work_on_loop)
@@ -87,8 +87,8 @@ class SqliteDatabase:
             return await self._run_in_thread(work)
 
     async def long_write(self, work: Callable[[Transaction], T]) -> T:
-        with self._outage:
-            async with Timeout(TRANSACTION_SECONDS), self._write_lock():
+        with self._outage, Timeout(TRANSACTION_SECONDS):
+            async with self._write_lock():
                 return await self._write_in_thread(work)
 
     async def run(self, work: Callable[[sa.Connection], T]) -> T:

@@ -37,7 +37,7 @@ async def read_body(request: RequestContext, kind: type[BodyT]) -> BodyT:
 async def read_raw(request: RequestContext) -> bytes:
     """Raises TOO_LARGE and REQUEST_TIMEOUT, and ClientDisconnect."""
     try:
-        async with Timeout(BODY_SECONDS):
+        with Timeout(BODY_SECONDS):
             return await _received(request.receive)
     except TimeoutError:
         raise Refused(Code.REQUEST_TIMEOUT, f"the body has to be here within {BODY_SECONDS:.0f} seconds") from None

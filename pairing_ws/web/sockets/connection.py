@@ -37,10 +37,9 @@ class Connection:
             await response(scope, self._receive, self._send)
             # uvicorn logs an error for each application that returns before its connection has ended, and strangers can
             # open many. Up to three messages come until then: connect, refused, lost. Other servers may send none.
-            with suppress(TimeoutError):
-                async with Timeout(REFUSED_SECONDS):
-                    for _ in range(3):
-                        await self._receive()
+            with suppress(TimeoutError), Timeout(REFUSED_SECONDS):
+                for _ in range(3):
+                    await self._receive()
         else:
             await self._send({"type": "websocket.close"})
 

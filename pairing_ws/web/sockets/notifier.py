@@ -145,7 +145,7 @@ def loop_time() -> float:
 async def send(connection: Connection, message: Json) -> None:
     """Raises Closing if the client does not read."""
     try:
-        async with Timeout(SEND_SECONDS):
+        with Timeout(SEND_SECONDS):
             await connection.send(msgspec.json.encode(message).decode())
     except TimeoutError:
         raise Closing(CloseCode.INTERNAL_ERROR, "not reading") from None

@@ -163,7 +163,7 @@ class Sockets:
         auth_key, secret = request.credentials()
         if auth_key is None and secret is None:
             try:
-                async with Timeout(AUTH_SECONDS):
+                with Timeout(AUTH_SECONDS):
                     message = await connection.receive_text()
             except TimeoutError:
                 raise Closing(CloseCode.UNAUTHENTICATED, "no credential within 5 seconds") from None
