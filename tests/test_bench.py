@@ -35,3 +35,11 @@ def test_a_device_that_heard_of_a_newer_version_has_not_lost_the_older_one() -> 
     sent = [(0, 3, 1.0), (0, 4, 2.0), (1, 3, 1.0), (2, 3, 1.0)]
     heard = [(0, 4, 2.5), (1, 3, 1.25), (2, 2, 0.5)]
     assert delays(sent, heard) == ([1.5, 0.5, 0.25], 1)
+
+
+def test_versions_are_compared_within_each_turn_since_a_load_lasts_longer_than_one() -> None:
+    from benchmark.table import Goal
+    from benchmark.versions import compared
+
+    found = compared("P15", "an approval", [100, 400, 90], [200, 500, 100], Goal(0.85))
+    assert (found.ours, found.beside, round(found.value, 2)) == ("100", "the other version 200", 0.8)

@@ -1,6 +1,7 @@
 """How much `scripts/bench` measures, and for how long."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Sizes:
     devices: int
     # So that what the last ones needed only while they connected has been given back.
     settle: float
+    # Another checkout, for P15 to P17.
+    beside: Path | None = None
 
 
 FULL = Sizes(5000, 18_500, 5000, 50_000, 5, 2.5, 60, 50, 7, 200, 40_000, 1)

@@ -6,7 +6,8 @@ with what another part left in it.
 
 import http.client
 import itertools
-import sys
+import json
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, closing, contextmanager
@@ -75,7 +76,13 @@ def answers(port: int, path: str) -> bool:
 
 
 class Stand:
-    def __init__(self, folder: Path, redis: RedisServer, redis_pid: int, database: str, stack: AsyncExitStack) -> None:
+    """`tree` is the checkout whose server is measured, with its own virtual environment."""
+
+    def __init__(
+        self, folder: Path, redis: RedisServer, redis_pid: int, database: str, stack: AsyncExitStack, tree: Path
+    ) -> None:
+        self._python = tree / ".venv/bin/python"
+        self._path = f"{tree / 'scripts'}:{tree}"
         self.redis = redis
         self.redis_pid = redis_pid
         self._folder = folder
@@ -122,6 +129,16 @@ class Stand:
         pool = await self.pool(server)
         return await accept(pool, await invites(self.settings(), count))
 
+    def invited(self, count: int) -> list[str]:
+        """Codes for the first devices of so many new accounts, by the command line: that of the version's own."""
+        words = [str(self._python), "-m", "pairing_ws", "invite", "--json"]
+        env = clean_environment() | self._env | {"PYTHONPATH": self._path}
+        found = (
+            subprocess.run([*words, f"person-{each}"], cwd=self._folder, env=env, stdout=subprocess.PIPE, check=True)
+            for each in range(count)
+        )
+        return [json.loads(each.stdout)["code"] for each in found]
+
     def settings(self) -> Settings:
         """Those of the servers, for what an operator does beside them."""
         return load(
@@ -158,12 +175,12 @@ class Stand:
             return sum(each["name"] != "bench" for each in await client.client_list())
 
     def _program(self, command: list[str], path: str, **more: str) -> AbstractContextManager[Program]:
-        env = self._env | {"PYTHONPATH": f"{ROOT / 'scripts'}:{ROOT}"} | more
-        return program(command[0], [sys.executable, "-m", *command], self._folder, path, env)
+        env = self._env | {"PYTHONPATH": self._path} | more
+        return program(command[0], [str(self._python), "-m", *command], self._folder, path, env)
 
 
 @asynccontextmanager
-async def standing(database: str = "sqlite:///pairing.db") -> AsyncIterator[Stand]:
+async def standing(database: str = "sqlite:///pairing.db", tree: Path | None = None) -> AsyncIterator[Stand]:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pairing-bench-")))
         redis = RedisServer(folder)
@@ -173,4 +190,4 @@ async def standing(database: str = "sqlite:///pairing.db") -> AsyncIterator[Stan
         if database.startswith("sqlite"):
             database = f"sqlite:///{folder}/pairing.db"
         servers = await stack.enter_async_context(AsyncExitStack())
-        yield Stand(folder, redis, pid, database, servers)
+        yield Stand(folder, redis, pid, database, servers, tree or ROOT)
