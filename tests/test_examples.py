@@ -18,7 +18,7 @@ from tests.support.client import Api, Phone
 from tests.support.embedded import fresh_phone
 from tests.support.limits import NO_LIMITS
 from tests.support.person import Person
-from tests.support.servers import Server, clean_environment, free_port, running
+from tests.support.servers import Server, clean_environment, eventually, free_port, running
 from tests.support.tokens import parts
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -187,3 +187,28 @@ async def test_a_backend_is_asked_about_each_login_and_lets_in_whom_it_knows(tmp
     assert parts(let_in["authKey"])[1]["plan"] == "gold"
     assert let_in["host"]["token"]
     assert (refused["code"], refused["detail"]) == ("login_refused", "Ask your administrator for a seat first.")
+
+
+async def test_an_application_hears_of_a_login_and_of_a_lock_by_the_command_line(tmp_path: Path) -> None:
+    receiver, server, try_it = blocks("tests/examples/webhooks/README.md", "sh")
+    port, own = free_port(), free_port()
+    async with started(laid_out(tmp_path), PORT=str(port), **NO_LIMITS) as shell:
+        await shell.run(receiver.replace("4001", str(own)))
+        await until_it_listens(f"http://localhost:{own}/")
+        said = await shell.run(server.replace("4001", str(own)))
+        assert said.strip() == "The receiver has taken it: it answered 204."
+        await until_it_listens(f"http://localhost:{port}/")
+        said = await shell.run(try_it)
+        logged_in, end = json.JSONDecoder().raw_decode(said)
+        user = logged_in["user"]["id"]
+        assert said[end:].startswith("ada is locked")
+        mails = tmp_path / "var/mail.log"
+        await eventually(lambda: mails.read_text().count("\n") == 2, "both mails", 30)
+        assert mails.read_text().splitlines() == [
+            f"to {user}: 'Laptop' is logged in to your account. Was that you?",
+            f"to {user}: Your account is closed.",
+        ]
+        # Nobody else can tell it anything.
+        async with httpx2.AsyncClient() as http:
+            forged = await http.post(f"http://localhost:{own}/hooks", json={"type": "user.deleted", "data": {}})
+        assert forged.status_code == 401

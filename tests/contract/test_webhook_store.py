@@ -176,6 +176,7 @@ async def test_refusals_locks_and_the_end_of_an_account_are_told_in_their_order_
     ]
 
 
+@pytest.mark.security(52)
 async def test_what_was_refused_or_rolled_back_is_not_told(here: Process, there: Process) -> None:
     first = await here.silently()
     assert await here.users.lock(first.username, here.now)
@@ -270,6 +271,7 @@ async def test_an_event_that_is_over_is_never_another_one(here: Process) -> None
     assert second.id != first.id
 
 
+@pytest.mark.security(52)
 async def test_so_many_wait_of_an_account_and_those_of_the_operator_beside(
     here: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,6 +119,7 @@ async def test_every_answer_but_success_is_a_failure_and_the_event_comes_again(h
     assert len(here.said("webhook.delivered")) == 1
 
 
+@pytest.mark.security(52)
 async def test_the_next_event_of_an_account_waits_for_the_one_before_and_no_other_account_does(
     here: Process, clock: FakeClock
 ) -> None:
@@ -203,6 +204,7 @@ async def test_no_receiver_is_left_alone_for_longer_than_an_hour(here: Process, 
     assert len(here.told) == 2
 
 
+@pytest.mark.security(52)
 async def test_accounts_whose_answer_is_slow_hold_up_no_others(here: Process) -> None:
     logins = [await here.account(f"person-{number}") for number in range(MOST_AT_ONCE + 10)]
     slow = {each.user_id for each in logins[: MOST_AT_ONCE - 1]}
@@ -235,6 +237,7 @@ async def test_accounts_whose_answer_is_slow_hold_up_no_others(here: Process) ->
     assert most == MOST_AT_ONCE
 
 
+@pytest.mark.security(52)
 async def test_two_processes_send_each_event_once_and_those_of_an_account_in_their_order(
     here: Process, there: Process
 ) -> None:
