@@ -26,7 +26,8 @@ from pairing_ws.core.errors import Refused
 from pairing_ws.web import pages
 from pairing_ws.web.application import Application
 from pairing_ws.web.asyncapi import asyncapi
-from pairing_ws.web.calls import CALLS, Call
+from pairing_ws.web.call import ADMIN, Call
+from pairing_ws.web.calls import CALLS
 from pairing_ws.web.cors import any_origin
 from pairing_ws.web.handlers.operation import Operation, document
 from pairing_ws.web.oauth.endpoints import ENDPOINTS, FORWARD_AUTH
@@ -71,7 +72,7 @@ def create_app(
 
     operation = Operation(ready, components.keys.jwks, REGISTRY)
     described = (
-        *CALLS,
+        *(call for call in CALLS if settings.admin_key or ADMIN not in call.proofs),
         Call("GET", "/healthz", operation.healthz, 200, Health),
         Call("GET", "/readyz", operation.readyz, 200, Health),
         Call("GET", "/metrics", operation.metrics, 200, media_type="text/plain"),

@@ -10,6 +10,7 @@ import pytest
 
 from pairing_ws import cli
 from pairing_ws.adapters.sql.database import migrate
+from tests.support.admin import WITH_ADMIN
 from tests.support.client import Api
 from tests.support.command_line import Done, Run
 from tests.support.limits import NO_LIMITS
@@ -114,15 +115,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Server]:
-    """One process, process memory and SQLite, without rate limits."""
-    with running(folder, **NO_LIMITS) as started:
+    """One process, process memory and SQLite, without rate limits, and with admin calls."""
+    with running(folder, **NO_LIMITS, **WITH_ADMIN) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
 def two_servers(folder: Path, redis_server: RedisServer) -> Iterator[tuple[Server, Server]]:
     """Two processes on one Redis and one SQLite file, under one public address."""
-    shared = {"REDIS_URL": redis_server.url, **NO_LIMITS}
+    shared = {"REDIS_URL": redis_server.url, **NO_LIMITS, **WITH_ADMIN}
     with running(folder, **shared) as one, running(folder, **shared, PAIRING_PUBLIC_URL=one.public_url) as other:
         yield one, other
 

@@ -74,6 +74,7 @@ REQUIREMENTS = {
     "50": "A guarded route lets in nobody without a token that is for it, or without the key that this is bound to",
     "51": "A host application that is asked about logins is asked once, and nobody gets in past it or by its silence",
     "52": "A webhook is signed, goes to its receiver alone, in an account's order, once or more, and holds up nobody",
+    "53": "An admin key opens its own calls alone, nothing else opens those; each is logged, a repeat makes no more",
 }
 
 

@@ -14,6 +14,7 @@ from pairing_ws.config.redis_url import RedisAddress, TlsOptions
 from pairing_ws.config.settings import Settings
 from pairing_ws.config.values import SettingsError
 from pairing_ws.config.warnings import warnings
+from tests.support.admin import ADMIN_KEY, OTHER_KEY
 
 Set = Callable[..., None]
 
@@ -294,6 +295,16 @@ WRONG = [
     ("PAIRING_LIMIT_OAUTH", "x", "120/minute"),
     ("PAIRING_LIMIT_CLIENT", "x", "120/minute"),
     ("PAIRING_LIMIT_CLIENT_FAILURE", "x", "120/minute"),
+    ("PAIRING_LIMIT_ADMIN", "x", "120/minute"),
+    ("PAIRING_LIMIT_ADMIN_FAILURE", "x", "120/minute"),
+    ("PAIRING_ADMIN_KEY", "hunter2", "at least 128 bits"),
+    ("PAIRING_ADMIN_KEY", "x" * 43, "at least 128 bits"),
+    ("PAIRING_ADMIN_KEY", "0123456789abcdef0123456789abcde", "at least 128 bits"),
+    ("PAIRING_ADMIN_KEY", f"{ADMIN_KEY[:21]}", "at least 128 bits"),
+    ("PAIRING_ADMIN_KEY", f"{ADMIN_KEY} {OTHER_KEY}", "at least 128 bits"),
+    ("PAIRING_ADMIN_KEY", f"{ADMIN_KEY}\nshort", "at least 128 bits"),
+    ("PAIRING_ADMIN_KEY", f"{ADMIN_KEY}\n{ADMIN_KEY}", "two different ones"),
+    ("PAIRING_ADMIN_KEY", f"{ADMIN_KEY}\n{OTHER_KEY}\n{OTHER_KEY[::-1]}", "two different ones"),
     ("PAIRING_LIMIT_APPS", "-1", "greater than or equal to 0"),
     ("PAIRING_LIMIT_SOCKETS", "-1", "0"),
     ("PAIRING_LIMIT_CONNECTIONS", "-1", "0"),
@@ -414,6 +425,7 @@ SECRETS = {
     "REDIS_URL": f"rediss://:{PASSWORD}@redis.example.com:6380",
     "DATABASE_URL": f"postgres://pairing:{PASSWORD}@db.example.com/pairing",
     "PAIRING_SIGNING_KEYS": f'{{"keys": [], "pepper": "{PASSWORD}"}}',
+    "PAIRING_ADMIN_KEY": f"{ADMIN_KEY}\n{OTHER_KEY}",
     "PAIRING_VAPID_PRIVATE_KEY": PASSWORD,
     "PAIRING_LOGIN_HOOK_SECRET": "whsec_" + "A" * 43 + "=",
     "PAIRING_WEBHOOK_SECRET": f"whsec_{PASSWORD.replace('-', '/'):A<32}",

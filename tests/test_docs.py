@@ -17,10 +17,12 @@ from pairing_ws.config.settings import Settings
 from pairing_ws.core.audit import EVENTS
 from pairing_ws.core.errors import Code
 from pairing_ws.pairing.machine import FINAL, TRANSITIONS, Status
+from pairing_ws.web.call import ADMIN
 from pairing_ws.web.calls import CALLS
 from pairing_ws.web.close_codes import CloseCode
 from pairing_ws.web.problems import SHAPES
 from pairing_ws.webhooks.events import KINDS
+from tests.support.admin import ADMIN_KEY
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("pairing_ws", "scripts", "static", "tests")
@@ -78,7 +80,10 @@ def test_the_diagram_of_states_has_every_transition_and_no_other() -> None:
 
 def test_the_table_of_calls_has_those_of_the_code() -> None:
     assert [row[0] for row in rows("pairing_ws/web/README.md", "calls")] == [
-        f"`{call.method} {call.path}`" for call in CALLS
+        f"`{call.method} {call.path}`" for call in CALLS if ADMIN not in call.proofs
+    ]
+    assert [row[0] for row in rows("pairing_ws/web/README.md", "admin_calls")] == [
+        f"`{call.method} {call.path}`" for call in CALLS if ADMIN in call.proofs
     ]
 
 
@@ -148,7 +153,11 @@ def test_the_security_policy_stays_readable() -> None:
 async def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("docs")
     settings = load().model_copy(
-        update={"signing_key_file": folder / "keys.json", "database_url": f"sqlite:///{folder / 'pairing.db'}"}
+        update={
+            "signing_key_file": folder / "keys.json",
+            "database_url": f"sqlite:///{folder / 'pairing.db'}",
+            "admin_key": ADMIN_KEY,
+        }
     )
     app = create_app(settings)
     # No lifespan: the descriptions are there before any store is.

@@ -44,11 +44,11 @@ class Announcements:
             self._cache.forget(user_id)
         await self._bus.publish(account_channel(user_id))
 
-    async def ended(self, session: Session, revoked: Revoked, ip: str) -> None:
-        """This has ended in the session's account."""
+    async def ended(self, user_id: str, revoked: Revoked, ip: str) -> None:
+        """This has ended in the account."""
         ended.report(self._audit, revoked.grants, ip)
         # At once: where Redis hangs, each takes seconds to give up.
-        await asyncio.gather(self.changed(session.user.id), self.devices_ended(revoked.devices))
+        await asyncio.gather(self.changed(user_id), self.devices_ended(revoked.devices))
 
     def push(self, event: str, user_id: str, device_id: str, *, exclude: str) -> None:
         """Tell the account's devices outside their sockets, all but the one that came, or that did it."""

@@ -110,7 +110,7 @@ class Devices:
             raise no_such_device()
         if revoked.devices or descendants:
             self._announce.audit(line.event, session, ip, revoked=device_id, sessions_of=len(revoked.devices))
-        await self._announce.ended(session, revoked, ip)
+        await self._announce.ended(session.user.id, revoked, ip)
         if revoked.devices and not own:
             self._announce.push("device.revoked", session.user.id, device_id, exclude=session.device.id)
 
@@ -120,7 +120,7 @@ class Devices:
         line = self._announce.line(session, "device.revoked_others", ip)
         revoked = await self._store.revoke_others(session.user.id, session.device.id, line.at, line)
         self._announce.audit(line.event, session, ip, sessions_of=len(revoked.devices))
-        await self._announce.ended(session, revoked, ip)
+        await self._announce.ended(session.user.id, revoked, ip)
         return len(revoked.devices)
 
     def refuse_quarantined(self, session: Session) -> None:

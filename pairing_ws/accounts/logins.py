@@ -1,4 +1,4 @@
-"""How a session begins: by a pairing that was approved, or by an invite."""
+"""How a session begins: by a pairing that was approved, by an invite, or by the host application's word."""
 
 import msgspec
 
@@ -23,8 +23,8 @@ from pairing_ws.core.ports import Limits, Prove, unproved
 
 
 class Logins:
-    """It is the `pairing.ports.Accounts` of the pairing story. `here` names this process's clock; `questions` is there
-    if the host application wants to be asked."""
+    """It is the `pairing.ports.Accounts` of the pairing story. `here` names this process's clock, `pepper` is the key
+    of what is digested at rest; `questions` is there if the host application wants to be asked."""
 
     def __init__(
         self,
@@ -37,6 +37,7 @@ class Logins:
         clock: Clock,
         random: codes.RandomBytes,
         here: str,
+        pepper: bytes,
         audit: Audit,
         questions: LoginQuestions | None,
     ) -> None:
@@ -49,6 +50,7 @@ class Logins:
         self._clock = clock
         self._random = random
         self._here = here
+        self._pepper = pepper
         self._audit = audit
         self._questions = questions
 
@@ -117,6 +119,22 @@ class Logins:
             return await self._repeat(login, secret, Code.INVITE_USED)
         return await self._begin(login, secret, Code.INVITE_USED, self._policy.quarantine)
 
+    async def enrol(self, user_id: str, device: NewDevice, idempotency_key: str | None) -> LoggedIn:
+        """Log a device in by the word of the host application, which knows who its person is.
+
+        The one session of this idempotency key in this account, which is repeatable like a login; then raises
+        ALREADY_ENROLLED. Raises also what `log_in` does of the account. With `device.key_thumbprint` the session is
+        bound to that key: nothing is proved now, and without a proof its keys open nothing.
+        """
+        # Not the key itself: callers choose it, and may choose a short one.
+        given = f"{user_id} {idempotency_key}"
+        secret = codes.base64url(
+            codes.keyed_digest(self._pepper, "enrolment", given) if idempotency_key else self._random(32)
+        )
+        device_id = keys.device_id(user_id, device.code)
+        login = Login(f"host:{codes.digest(secret)}", user_id, device_id, device, "host", None)
+        return await self._begin(login, secret, Code.ALREADY_ENROLLED, self._policy.quarantine)
+
     async def _begin(self, login: Login, secret: str, spent: Code, quarantine: int) -> LoggedIn:
         """Every session begins here, whatever let its device in."""
         said = Said("")
@@ -148,7 +166,8 @@ class Logins:
                 refresh_hash=key.hash,
                 sealed=keys.seal(key_pair, secret, self._random),
                 sealed_until=now + keys.GRACE_MS,
-                # Who has just been handed an invite was there; a scan shows only that the other device was.
+                # Who has just been handed an invite, or was seen by the host, was there; a scan shows only that the
+                # other device was.
                 verified_at=None if approved_by else now,
                 key_thumbprint=bound_to,
                 claims=claims,
@@ -186,8 +205,11 @@ class Logins:
         now = self._clock()
         before = await self._store.session_of_origin(login.origin)
         # Of the key that this request has proved: a stolen secret alone gets no answer a second time.
-        same_key = before is not None and before.key_thumbprint == (login.device.key_thumbprint or None)
-        if before and same_key and before.alive_at(now) and not before.user.locked_at:
+        same = before is not None and (before.key_thumbprint, before.device.id) == (
+            login.device.key_thumbprint or None,
+            login.device_id,
+        )
+        if before and same and before.alive_at(now) and not before.user.locked_at:
             repeated = keys.unseal(before.sealed, secret, KeyPair)
             if repeated is not None and now < before.created_at + keys.grace(repeated.by, self._here):
                 return LoggedIn(repeated, before.user, before.device, now)

@@ -52,7 +52,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewSession(msgspec.Struct, frozen=True, kw_only=True):
-    """A session about to begin. `origin` (`pairing:…` or `invite:…`) is unique: it makes a login happen once."""
+    """A session about to begin. `origin` (`pairing:…`, `invite:…` or `host:…`) is unique: it makes a login happen
+    once."""
 
     id: str
     user_id: str
@@ -121,8 +122,10 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def amr(self) -> str:
-        """How this session began, as the authKey tells it (RFC 8176): `qr` or `invite`."""
-        return "invite" if self.origin.startswith("invite:") else "qr"
+        """How this session began, as the authKey tells it (RFC 8176): `qr`, `invite` or `host` (the host application
+        has let the device in)."""
+        kind = self.origin.partition(":")[0]
+        return kind if kind in ("invite", "host") else "qr"
 
     @property
     def answered_at(self) -> int:
@@ -206,8 +209,8 @@ class AccountStore(Protocol):
         the device's record only a name stays that a person has given it.
 
         None if a session of that origin exists: then nothing was changed.
-        `approved_by` is the id of the session that approved; without one it is an invite, which is marked as used in
-        the same transaction, and quarantine starts only if the account has other devices. In quarantine it takes its
+        `approved_by` is the id of the session that approved; without one quarantine starts only if the account has
+        other devices, and an invite is marked as used in the same transaction. In quarantine it takes its
         push address from no other device (see `set_push_token`). Raises ACCOUNT_LOCKED,
         DEVICE_LIMIT (`limit` 0: none), and PAIRING_DENIED when the session that approved no longer stands.
         """

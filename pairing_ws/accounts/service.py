@@ -20,11 +20,12 @@ from pairing_ws.core.ports import Bus, Limits, Push
 
 class AccountService:
     """`logins` begin sessions; `sessions` know them again, renew and end them; `devices` is what a logged-in device may
-    do; `operator` is for the command line.
+    do; `operator` is for the command line and the host application's backend.
 
-    `clock` gives milliseconds, `random` so many bytes. `devices_ended` gets the ids of devices whose keys have just
-    been revoked, `audit` every event that the audit log should have. `monitor` looks at the same `store`. `hook`, if
-    there is one, is asked about each login, and what it has said is kept in the store beside it.
+    `clock` gives milliseconds, `random` so many bytes, `pepper` is the key of what is digested at rest.
+    `devices_ended` gets the ids of devices whose keys have just been revoked, `audit` every event that the audit log
+    should have. `monitor` looks at the same `store`. `hook`, if there is one, is asked about each login, and what it
+    has said is kept in the store beside it.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class AccountService:
         random: codes.RandomBytes,
         devices_ended: DevicesEnded,
         monitor: SessionMonitor,
+        pepper: bytes,
         audit: Audit = no_audit,
         hook: tuple[LoginHook, QuestionStore] | None = None,
     ) -> None:
@@ -50,10 +52,10 @@ class AccountService:
         self.announce = Announcements(store, bus, push, cache, devices_ended, clock, audit)
         questions = LoginQuestions(hook[1], bus, hook[0], clock, random, audit) if hook else None
         self.logins = Logins(
-            store, limits, issuer, self.announce, monitor, policy, clock, random, here, audit, questions
+            store, limits, issuer, self.announce, monitor, policy, clock, random, here, pepper, audit, questions
         )
         self.sessions = Sessions(
             store, bus, limits, tokens, issuer, self.announce, cache, monitor, policy, clock, random, here
         )
         self.devices = Devices(store, limits, tokens, self.announce, cache, policy, clock)
-        self.operator = Operator(store, users, self.announce, policy.public_url, clock, random, audit)
+        self.operator = Operator(store, users, self.announce, policy.public_url, clock, random, pepper, audit)

@@ -215,7 +215,7 @@ class Sessions:
     async def _end(self, session: Session, event: str, ip: str, now: int) -> None:
         grants = await self._store.end_session(session.id, now, self._announce.line(session, event, ip))
         self._announce.audit(event, session, ip)
-        await self._announce.ended(session, Revoked([session.device.id], grants), ip)
+        await self._announce.ended(session.user.id, Revoked([session.device.id], grants), ip)
 
     async def look_for_ended_sessions(self) -> None:
         """See `monitor.SessionMonitor.look`."""

@@ -135,7 +135,11 @@ class StepUpService:
     # Passkeys
 
     async def passkeys(self, session: Session) -> Sequence[Passkey]:
-        return await self._store.passkeys(session.user.id)
+        return await self.passkeys_of(session.user.id)
+
+    async def passkeys_of(self, user_id: str) -> Sequence[Passkey]:
+        """For the operator."""
+        return await self._store.passkeys(user_id)
 
     async def new_passkey_options(self, session: Session) -> dict[str, Any]:
         """What to ask the authenticator. Raises DEVICE_QUARANTINED, STEP_UP_REQUIRED and PASSKEY_LIMIT."""

@@ -39,6 +39,8 @@ def rules(settings: Settings) -> dict[str, str]:
         "oauth": settings.limit_oauth,
         "client": settings.limit_client,
         "client_failure": settings.limit_client_failure,
+        "admin": settings.limit_admin,
+        "admin_failure": settings.limit_admin_failure,
         **RATES,
     }
 

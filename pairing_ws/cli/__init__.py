@@ -1,5 +1,5 @@
-"""The command line: `serve`, `invite`, `user`, `client`, `db`, `keys`, `vapid-key`, `webhook`, `doctor`. Each reads
-the settings, acts and reports."""
+"""The command line: `serve`, `invite`, `user`, `client`, `db`, `keys`, `admin-key`, `vapid-key`, `webhook`, `doctor`.
+Each reads the settings, acts and reports."""
 
 import io
 import os
@@ -11,6 +11,7 @@ import click
 from pairing_ws import __version__
 from pairing_ws.adapters.jwt.key_set import KeyFileError
 from pairing_ws.cli.accounts import invite, users
+from pairing_ws.cli.admin_key import admin_key
 from pairing_ws.cli.clients import clients
 from pairing_ws.cli.doctor import doctor
 from pairing_ws.cli.keys import signing_keys, vapid_key
@@ -32,7 +33,7 @@ def cli() -> None:
     """
 
 
-for command in (serve, invite, users, clients, database, signing_keys, vapid_key, webhooks, doctor):
+for command in (serve, invite, users, clients, database, signing_keys, admin_key, vapid_key, webhooks, doctor):
     cli.add_command(command)
 
 

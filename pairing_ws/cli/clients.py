@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 import click
 
-from pairing_ws.adapters.jwt.client_assertions import require_usable
 from pairing_ws.cli.program import with_services
 from pairing_ws.cli.snippets import SNIPPETS, Connection
 from pairing_ws.config.addresses import is_local
@@ -194,12 +193,9 @@ def _keys(file: Path | None) -> Any:
     if file is None:
         return None
     try:
-        keys = json.loads(file.read_bytes())
+        return json.loads(file.read_bytes())
     except (ValueError, RecursionError):
         raise Refused(Code.BAD_REQUEST, f"{file} holds no JSON") from None
-    if isinstance(keys, dict) and isinstance(keys.get("keys"), list) and keys["keys"]:
-        require_usable(keys)
-    return keys
 
 
 def _warn_of_redirect(application: str, client: Client) -> None:

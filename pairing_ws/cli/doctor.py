@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from pairing_ws.adapters.jwt import key_file
-from pairing_ws.adapters.jwt.key_set import KeySet
+from pairing_ws.adapters.jwt.key_set import KeyFileError, KeySet
 from pairing_ws.adapters.sql.database import check_database, is_up_to_date
 from pairing_ws.adapters.sql.shared_keys import HINT
 from pairing_ws.adapters.targets import ForbiddenTarget, Targets
@@ -19,7 +19,7 @@ from pairing_ws.cli.program import command_settings
 from pairing_ws.components import Components, build
 from pairing_ws.components.webhooks import Receiver
 from pairing_ws.config.database_url import DatabaseAddress
-from pairing_ws.config.environment import load
+from pairing_ws.config.environment import file_of, load
 from pairing_ws.config.settings import Settings
 from pairing_ws.config.values import SettingsError
 from pairing_ws.config.warnings import warnings
@@ -43,6 +43,7 @@ def doctor() -> None:
         check_address(settings)
     except SettingsError as error:
         print(f"note     `serve` would be refused just now: {error}; perhaps it runs")
+    _examine_admin_key(settings)
     with tempfile.TemporaryDirectory() as scratch:
         # What is missing is not made now: `doctor` may run as another user than `serve`.
         bad = False
@@ -87,6 +88,20 @@ async def _examine_webhooks(receiver: Receiver, *, backlog: bool) -> None:
         print(f"warning  PAIRING_WEBHOOK_URL: nothing is sent there: {error}")
     if backlog and (found := await receiver.webhooks.backlog()).waiting:
         print(f"warning  webhooks: {found.waiting} wait, the oldest since {iso(found.oldest)}")
+
+
+def _examine_admin_key(settings: Settings) -> None:
+    if not settings.admin_key:
+        return
+    file = file_of("admin_key")
+    try:
+        exposed = key_file.exposure(file) if file else None
+    except KeyFileError as error:
+        exposed = str(error)
+    print(f"warning  {exposed}" if exposed else f"ok       {file or 'PAIRING_ADMIN_KEY'}")
+    if len(settings.admin_key.splitlines()) > 1:
+        print("note     two admin keys are open: take the old one out once your backend has the new one")
+    print("note     /api/v1/admin is open to whoever has the key: let the proxy refuse it from outside")
 
 
 def _warn_without_rsa(keys: KeySet, what: str, remedy: str) -> None:

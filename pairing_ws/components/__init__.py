@@ -17,7 +17,7 @@ from pairing_ws.adapters.sql.grant_store import SqlGrants
 from pairing_ws.adapters.sql.shared_keys import KeySharing, SqlFingerprints
 from pairing_ws.adapters.sql.webhook_store import SqlWebhooks
 from pairing_ws.adapters.subscribers import SubscriberRegistry
-from pairing_ws.components.accounts import account_service, login_hook, step_up_service
+from pairing_ws.components.accounts import account_service, admin_keys, login_hook, step_up_service
 from pairing_ws.components.foundation import lay
 from pairing_ws.components.oauth import applications
 from pairing_ws.components.pairing import pairing_service
@@ -99,6 +99,7 @@ def build(
         apps.oauth,
         apps.clients,
         apps.apps,
+        admin_keys(base),
         DpopProofs(settings.public_url, keys.pepper, clock, counters),
         settings.proxies,
         clock,

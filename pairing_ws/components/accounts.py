@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
 
+from pairing_ws.accounts.admin_keys import AdminKeys
 from pairing_ws.accounts.monitor import SessionMonitor
 from pairing_ws.accounts.passkeys import WebAuthnVerifier
 from pairing_ws.accounts.service import AccountService
@@ -57,9 +58,14 @@ def account_service(
         base.random,
         end_pairings,
         monitor,
+        base.keys.pepper,
         audit,
         (hook, SqlQuestions(base.database)) if hook else None,
     )
+
+
+def admin_keys(base: Foundation) -> AdminKeys:
+    return AdminKeys((base.settings.admin_key or "").splitlines(), base.limits, audit)
 
 
 def step_up_service(base: Foundation, accounts: AccountService) -> StepUpService:

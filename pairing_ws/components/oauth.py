@@ -8,7 +8,7 @@ from pairing_ws.accounts.service import AccountService
 from pairing_ws.accounts.types import LoggedIn
 from pairing_ws.adapters.audit_log import audit
 from pairing_ws.adapters.backchannel import HttpLogouts
-from pairing_ws.adapters.jwt.client_assertions import JwtClientAssertions
+from pairing_ws.adapters.jwt.client_assertions import JwtClientAssertions, require_usable
 from pairing_ws.components.foundation import Foundation
 from pairing_ws.config.forward_auth import groups_by_host
 from pairing_ws.config.settings import Settings
@@ -101,8 +101,8 @@ def applications(
             audit,
         ),
         oauth,
-        Clients(clients, tokens, settings.public_url, clock, random, audit),
-        Apps(grants, clients, accounts.devices, accounts.announce, clock),
+        Clients(clients, tokens, require_usable, settings.public_url, clock, random, audit),
+        Apps(grants, clients, accounts.devices, accounts.announce, clock, audit),
         BackchannelLogout(grants, tokens, http_logouts, settings.public_url, clock, random, audit),
         http_logouts,
     )

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Collection
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -64,6 +65,12 @@ def is_secret(field: str) -> bool:
 def file_variable(field: str) -> str:
     """The variable that names a file with the field's value."""
     return environment_name(field) + secret_files.SUFFIX
+
+
+def file_of(field: str) -> Path | None:
+    """The file that its value comes from, if it does."""
+    file = os.environ.get(file_variable(field))
+    return Path(file) if file else None
 
 
 def _explain(error: Any, from_files: Collection[str]) -> str:

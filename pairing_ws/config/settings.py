@@ -11,6 +11,7 @@ from pairing_ws.config import forward_auth
 from pairing_ws.config.addresses import Network, is_local, is_loopback, origin_of
 from pairing_ws.config.process import descriptors
 from pairing_ws.config.values import (
+    AdminKeys,
     Contact,
     Count,
     DatabaseUrl,
@@ -130,6 +131,10 @@ class Settings(BaseModel):
     signing_keys: str | None = _secret(
         None, "the same keys as a value (`pairing-ws keys make` prints one), in place of the file"
     )
+    admin_key: AdminKeys | None = _secret(
+        None,
+        "opens `/api/v1/admin` to your backend (`pairing-ws admin-key` makes one); while it is exchanged two, in lines",
+    )
     allowed_origins: Origins = Field(
         (),
         description="origins of other pages and apps that may open sockets and use CORS, beside `PAIRING_PUBLIC_URL`'s:"
@@ -196,6 +201,8 @@ class Settings(BaseModel):
     )
     limit_client: Rate = Field("6000/minute", description="such requests per application that authenticates")
     limit_client_failure: Rate = Field("30/minute", description="failed authentications of an application per address")
+    limit_admin: Rate = Field("6000/minute", description="calls of `/api/v1/admin` per admin key")
+    limit_admin_failure: Rate = Field("30/minute", description="such calls without an admin key per address")
     limit_sockets: Count = Field(1000, description="open sockets per address and process")
     limit_all_sockets: Count = Field(50_000, description="open sockets per process, of all addresses together")
     limit_connections: Count = Field(

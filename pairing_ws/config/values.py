@@ -91,6 +91,32 @@ def _database_url(value: str) -> str:
     return value
 
 
+# Of a key that a machine has made: 22 letters of base64url, or 32 of hexadecimal, are 128 bits.
+_KEY = re.compile(r"[A-Za-z0-9_-]{22,256}")
+_HEX = re.compile(r"[0-9A-Fa-f]{22,31}")
+# Of 22 random letters, 19 or so are different; of 32 hexadecimal ones, 14 or so.
+_DIFFERENT_LETTERS = 8
+MAX_ADMIN_KEYS = 2
+
+
+def admin_keys(value: str) -> list[str]:
+    """The keys in that text, each in a line of its own. Raises ValueError, which quotes none."""
+    keys = [line.strip() for line in value.splitlines() if line.strip()]
+    if not 1 <= len(keys) <= MAX_ADMIN_KEYS or len(set(keys)) < len(keys):
+        raise ValueError("should be one key, or while it is exchanged two different ones, each in a line of its own")
+    for each in keys:
+        if not _KEY.fullmatch(each) or _HEX.fullmatch(each) or len(set(each)) < _DIFFERENT_LETTERS:
+            raise ValueError(
+                "should be a random key of at least 128 bits: 22 letters of base64url or 32 of hexadecimal;"
+                " `pairing-ws admin-key` makes one"
+            )
+    return keys
+
+
+def _admin_keys(value: str) -> str:
+    return "\n".join(admin_keys(value))
+
+
 def _readable(value: Path) -> Path:
     if not os.access(value, os.R_OK):
         raise ValueError("should be a file that can be read")
@@ -140,6 +166,7 @@ def _port(value: int) -> int:
 _WEBHOOK_PREFIX = "whsec_"
 _WEBHOOK_KEY_SIZES = range(24, 65)
 
+AdminKeys = Annotated[str, AfterValidator(_admin_keys)]
 # "" where none was given.
 Contact = Annotated[str, AfterValidator(_contact)]
 Count = Annotated[int, Field(ge=0)]

@@ -36,6 +36,8 @@ class Code(StrEnum):
     PAIRING_CONSUMED = "pairing_consumed"
     DEVICE_CHANGED = "device_changed"
     DEVICE_LIMIT = "device_limit"
+    USER_EXISTS = "user_exists"
+    ALREADY_ENROLLED = "already_enrolled"
     PASSKEY_LIMIT = "passkey_limit"
     ALREADY_REFRESHED = "already_refreshed"
     AUTHORIZATION_INVALID = "authorization_invalid"

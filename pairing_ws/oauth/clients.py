@@ -1,8 +1,9 @@
-"""What the operator does with clients, by the command line: add, look up, change, change the secret, remove."""
+"""What the operator does with clients, by the command line or the calls of `/api/v1/admin`: add, look up, change,
+rotate the secret, remove."""
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -52,13 +53,14 @@ class WithSecret(NamedTuple):
 class Clients:
     """A client is looked up by its id, or by its name if no other has the same. Raises NOT_FOUND.
 
-    `issuer` is the public address.
+    `issuer` is the public address. `require_usable` raises BAD_REQUEST unless a client can prove itself by these keys.
     """
 
     def __init__(
         self,
         store: ClientStore,
         tokens: ClientTokens,
+        require_usable: Callable[[Mapping[str, Any]], None],
         issuer: str,
         clock: Clock,
         random: codes.RandomBytes,
@@ -66,6 +68,7 @@ class Clients:
     ) -> None:
         self._store = store
         self._tokens = tokens
+        self._require_usable = require_usable
         self._issuer = issuer
         self._clock = clock
         self._random = random
@@ -87,6 +90,12 @@ class Clients:
     async def all(self) -> Sequence[Client]:
         """Every client, by name."""
         return await self._store.all()
+
+    async def of_id(self, client_id: str) -> Client:
+        client = await self._store.get(client_id)
+        if client is None:
+            raise Refused(Code.NOT_FOUND, "no such client")
+        return client
 
     async def find(self, id_or_name: str) -> Client:
         clients = await self._store.all()
@@ -146,7 +155,7 @@ class Clients:
         described = msgspec.structs.replace(
             client,
             name=registration.name(wanted.name),
-            jwks=registration.jwks(wanted.jwks) if wanted.jwks is not None else None,
+            jwks=self._keys(wanted.jwks) if wanted.jwks is not None else None,
             redirect_uris=registration.redirect_uris(wanted.redirect_uris),
             post_logout_redirect_uris=registration.redirect_uris(
                 wanted.post_logout_redirect_uris, "post-logout redirect URI"
@@ -164,6 +173,11 @@ class Clients:
         if wanted.public:
             _require_use_of_public(wanted)
         return described
+
+    def _keys(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        keys = registration.jwks(given)
+        self._require_usable(keys)
+        return keys
 
     def _algorithm(self, wanted: Algorithm | None) -> Algorithm:
         offered = self._tokens.algorithms()

@@ -1,5 +1,5 @@
 """What may be registered of a client: addresses, origins, scopes, keys (RFC 6749, section 3.1.2; RFC 8252, section 7;
-RFC 9700, section 4.1). Pure. Everything here raises Refused BAD_REQUEST, whose text says which value, and why."""
+RFC 9700, section 4.1). Pure. Everything here raises NotRegistrable, which is BAD_REQUEST."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -25,6 +25,14 @@ _PRIVATE_SCHEME = re.compile(r"[a-z][a-z0-9+-]*(?:\.[a-z0-9+-]+)+")
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
 
+class NotRegistrable(Refused):
+    """BAD_REQUEST. Its text says which value, and why; `unquoted` does not repeat the value."""
+
+    def __init__(self, text: str, unquoted: str | None = None) -> None:
+        super().__init__(Code.BAD_REQUEST, text)
+        self.unquoted = unquoted or text
+
+
 def name(given: str) -> str:
     text = given.strip()
     if not 1 <= len(text) <= MAX_NAME or not text.isprintable():
@@ -40,9 +48,11 @@ def redirect_uris(given: Iterable[str], what: str = "redirect URI") -> tuple[str
     for each in found:
         scheme = _absolute(each, what).scheme
         if scheme not in ("http", "https") and not _PRIVATE_SCHEME.fullmatch(scheme):
-            raise _refused(
-                f"{what} {each!r}: an application's own scheme is a reversed domain name, such as"
-                " com.example.app:/callback (RFC 8252, section 7.1)"
+            raise _unusable(
+                what,
+                each,
+                "an application's own scheme is a reversed domain name, such as com.example.app:/callback (RFC 8252,"
+                " section 7.1)",
             )
         if scheme in ("http", "https"):
             _require_web(each, what)
@@ -59,7 +69,7 @@ def web_address(given: str | None, what: str) -> str | None:
 
 def logo(given: str | None) -> str | None:
     if given and not _absolute(given, "logo").scheme == "https":
-        raise _refused(f"logo {given!r}: it has to begin with https://")
+        raise _unusable("logo", given, "it has to begin with https://")
     return web_address(given, "logo")
 
 
@@ -73,8 +83,8 @@ def origins(given: Iterable[str]) -> tuple[str, ...]:
         _require_web(each, "origin")
         default = parts.port == {"http": 80, "https": 443}[parts.scheme]
         if each != f"{parts.scheme}://{parts.netloc.lower()}" or default:
-            raise _refused(
-                f"origin {each!r}: it is scheme, host and port as browsers write them, such as https://app.example.com"
+            raise _unusable(
+                "origin", each, "it is scheme, host and port as browsers write them, such as https://app.example.com"
             )
     return found
 
@@ -84,14 +94,14 @@ def scopes(given: Iterable[str]) -> tuple[str, ...]:
     found = tuple(dict.fromkeys(given))
     for each in found:
         if each not in KNOWN:
-            raise _refused(f"scope {each!r} is not known here; known are: {', '.join(KNOWN)}")
+            raise _unusable("scope", each, f"it is not known here; known are: {', '.join(KNOWN)}")
     return found
 
 
 def audience(given: str, issuer: str) -> str:
     """Not the issuer: that is the `aud` of authKeys, by which resource servers tell the two apart."""
     if given == issuer:
-        raise _refused(f"the audience {given!r} is this server's own, that of people's devices")
+        raise _unusable("audience", given, "it is this server's own, that of people's devices")
     if len(given) > MAX_URI or not (given.isascii() and given.isprintable()) or " " in given:
         raise _refused(f"an audience is up to {MAX_URI} printable ASCII characters without spaces")
     return given
@@ -113,22 +123,22 @@ def jwks(given: Any) -> Mapping[str, Any]:
 def _absolute(given: str, what: str) -> Any:
     """Its parts. Compared letter by letter, it must have one spelling only."""
     if "#" in given:
-        raise _refused(f"{what} {given!r}: it can't have a fragment")
+        raise _unusable(what, given, "it can't have a fragment")
     if len(given) > MAX_URI or not _URI.fullmatch(given):
-        raise _refused(f"{what} {given!r}: it is no address of up to {MAX_URI} characters; escape what is not ASCII")
+        raise _unusable(what, given, f"it is no address of up to {MAX_URI} characters; escape what is not ASCII")
     try:
         parts = urlsplit(given)
         # Reading it is what finds a port that is none.
         _ = parts.port
     except ValueError:
-        raise _refused(f"{what} {given!r}: it is no address") from None
+        raise _unusable(what, given, "it is no address") from None
     scheme, colon, rest = given.partition(":")
     if not colon or not rest or scheme != parts.scheme:
-        raise _refused(f"{what} {given!r}: it has to begin with a scheme in small letters, such as https:")
+        raise _unusable(what, given, "it has to begin with a scheme in small letters, such as https:")
     if "@" in parts.netloc:
-        raise _refused(f"{what} {given!r}: it can't have a user name before its host")
+        raise _unusable(what, given, "it can't have a user name before its host")
     if any(each in (".", "..") for each in unquote(parts.path).split("/")):
-        raise _refused(f"{what} {given!r}: it can't have . or .. in its path")
+        raise _unusable(what, given, "it can't have . or .. in its path")
     return parts
 
 
@@ -136,11 +146,15 @@ def _require_web(given: str, what: str) -> None:
     parts = urlsplit(given)
     host = parts.hostname or ""
     if not _HOST.fullmatch(parts.netloc.rpartition(":")[0] if parts.port is not None else parts.netloc):
-        raise _refused(f"{what} {given!r}: it has no host")
+        raise _unusable(what, given, "it has no host")
     if parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK | {_LOCALHOST}):
         return
-    raise _refused(f"{what} {given!r}: it has to begin with https://, or with http://127.0.0.1 for this machine")
+    raise _unusable(what, given, "it has to begin with https://, or with http://127.0.0.1 for this machine")
 
 
-def _refused(text: str) -> Refused:
-    return Refused(Code.BAD_REQUEST, text)
+def _refused(text: str) -> NotRegistrable:
+    return NotRegistrable(text)
+
+
+def _unusable(what: str, given: str, why: str) -> NotRegistrable:
+    return NotRegistrable(f"{what} {given!r}: {why}", f"{what}: {why}")

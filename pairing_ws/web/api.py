@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pairing_ws.core.errors import Code, Refused
 from pairing_ws.oauth.errors import OAuthError
 from pairing_ws.web import pages
-from pairing_ws.web.calls import Call
+from pairing_ws.web.call import Call
 from pairing_ws.web.gate import RequestGate, not_found
 from pairing_ws.web.oauth.errors import oauth_error, oauth_refusal
 from pairing_ws.web.paths import OAUTH, path_of
@@ -28,8 +28,8 @@ from pairing_ws.web.services import Services
 
 log = structlog.get_logger()
 
-# Where every path that has an id has it: /api/v1/pairings/{id}/claim.
-ID = 4
+# Where a path has its id: /api/v1/pairings/{id}/claim, /api/v1/admin/users/{id}/lock.
+ID, ADMINS_ID = 4, 5
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 # By the route, not the path: what strangers can choose makes no new counter.
@@ -52,7 +52,7 @@ class Api:
         # Routes whose answers no page of another origin may read.
         self._unreadable = {call.path for call in calls if not call.cors}
         for call in calls:
-            assert "{" not in call.path or call.path.split("/")[ID] == "{id}", call.path
+            assert "{" not in call.path or _place_of_id(parts := call.path.split("/")) == parts.index("{id}"), call.path
             self._paths.setdefault(call.path, {})[call.method] = call
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -97,9 +97,10 @@ class Api:
         """The path as the table has it, and its calls by method; none if it is not there."""
         if path not in self._paths:
             parts = path.split("/")
-            if len(parts) > ID and _ID.fullmatch(parts[ID]):
-                scope["path_params"] = {"id": parts[ID]}
-                parts[ID] = "{id}"
+            place = _place_of_id(parts)
+            if len(parts) > place and _ID.fullmatch(parts[place]):
+                scope["path_params"] = {"id": parts[place]}
+                parts[place] = "{id}"
                 path = "/".join(parts)
         calls = self._paths.get(path)
         return (path, calls) if calls else (NO_ROUTE, {})
@@ -162,6 +163,11 @@ class Api:
         except Exception:
             # Starlette has answered 500, by `pages.failed`, and raises what it was.
             log.exception("page.failed", page=getattr(scope.get("route"), "path", NO_ROUTE))
+
+
+def _place_of_id(parts: Sequence[str]) -> int:
+    """In a path that was split at its slashes."""
+    return ADMINS_ID if parts[3:4] == ["admin"] else ID
 
 
 def _refused(path: str, refused: Refused) -> Response:

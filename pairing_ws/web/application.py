@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
 from pairing_ws.web.api import Api
-from pairing_ws.web.calls import Call
+from pairing_ws.web.call import Call
 from pairing_ws.web.request import request_id
 from pairing_ws.web.request.request_id import RequestId
 from pairing_ws.web.services import Services

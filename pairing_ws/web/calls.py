@@ -1,16 +1,10 @@
 """The one table of calls. Routing, the OpenAPI document and the tests' list of what exists all come from it."""
 
-from collections.abc import Awaitable, Callable, Container
-from dataclasses import dataclass
-
-import msgspec
-from starlette.responses import Response
-
 from pairing_ws.core.errors import Code
+from pairing_ws.web.admin_calls import ADMIN_CALLS
+from pairing_ws.web.call import DEVICE, KEY, PROVED, SECRET, Call
 from pairing_ws.web.handlers import accounts, oauth, pairings, passkeys
 from pairing_ws.web.paths import API
-from pairing_ws.web.request.context import RequestContext
-from pairing_ws.web.services import Services
 from pairing_ws.web.wire.accounts import (
     ActivityLog,
     CeremonyOptions,
@@ -42,44 +36,11 @@ from pairing_ws.web.wire.requests import (
     UserCodeRequest,
 )
 
-Handler = Callable[[RequestContext], Awaitable[Response]]
-Origins = Callable[[Services], Awaitable[Container[str]]]
-
-KEY, SECRET, DEVICE = "authKey", "pairingSecret", "deviceHeaders"
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call.
-
-    `status`, `answer` and `media_type` are of its success; `answer_headers` are those it adds, and `ETag` among them
-    means that `If-None-Match` counts. `proofs` are the ways to be let in (empty: anybody may ask), `refusals` the codes
-    beside those that every call can meet, `query` the names in the query string that count. Pages of `origins` may read
-    the answers beside those of `PAIRING_ALLOWED_ORIGINS`; without `cors` no page of another origin does.
-    """
-
-    method: str
-    path: str
-    handler: Handler
-    status: int
-    answer: type[msgspec.Struct] | None = None
-    body: type[msgspec.Struct] | None = None
-    proofs: tuple[str, ...] = ()
-    refusals: tuple[Code, ...] = ()
-    query: tuple[str, ...] = ()
-    answer_headers: tuple[str, ...] = ()
-    media_type: str = "application/json"
-    cors: bool = True
-    origins: Origins | None = None
-
-
 _ENDED = (Code.INVALID_STATE, Code.PAIRING_CANCELLED, Code.PAIRING_EXPIRED)
 _CLAIM = (
     Code.NOT_FOUND, Code.ALREADY_CLAIMED, Code.WRONG_DIRECTION, Code.SAME_DEVICE, Code.DEVICE_CHANGED,
     Code.NETWORK_REFUSED, *_ENDED,
 )  # fmt: skip
-# Of calls that a key-bound device has to prove its key with, beside all those that take an authKey.
-PROVED = (Code.INVALID_PROOF, Code.USE_DPOP_NONCE)
 _LOGIN = (Code.ACCOUNT_LOCKED, Code.DEVICE_LIMIT, Code.LOGIN_REFUSED, *PROVED)
 
 CALLS: tuple[Call, ...] = (
@@ -207,4 +168,5 @@ CALLS: tuple[Call, ...] = (
         proofs=(KEY,), refusals=(Code.AUTHORIZATION_INVALID, Code.AUTHORIZATION_STALE, Code.ACCOUNT_LOCKED),
         answer_headers=("Set-Cookie",),
     ),
+    *ADMIN_CALLS,
 )  # fmt: skip

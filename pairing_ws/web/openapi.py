@@ -8,8 +8,16 @@ import msgspec
 
 from pairing_ws import __version__
 from pairing_ws.core.errors import Code
-from pairing_ws.web.calls import DEVICE, KEY, PROVED, SECRET, Call
-from pairing_ws.web.parameters import ANSWER_HEADERS, DEVICE_HEADERS, DPOP, IF_NONE_MATCH, PATH_ID, QUERY
+from pairing_ws.web.call import ADMIN, DEVICE, KEY, PROVED, SECRET, Call
+from pairing_ws.web.parameters import (
+    ANSWER_HEADERS,
+    DEVICE_HEADERS,
+    DPOP,
+    IDEMPOTENCY_KEY,
+    IF_NONE_MATCH,
+    PATH_ID,
+    QUERY,
+)
 from pairing_ws.web.paths import API
 from pairing_ws.web.problems import CHALLENGES, PROBLEM_JSON, SHAPES
 from pairing_ws.web.wire.base import Time
@@ -41,6 +49,11 @@ SECURITY: dict[str, Json] = {
         " or from the answer to create or claim",
     },
 }
+SECURITY[ADMIN] = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "an admin key (`PAIRING_ADMIN_KEY`), held by the host application's backend alone",
+}
 OPERATION = "operation"
 WEBHOOKS = "webhooks"
 # Standard Webhooks 1.0.0, "Webhook headers".
@@ -61,6 +74,7 @@ TAGS = {
     "activity": "what happened to an account",
     "authorizations": "applications that a person logs in to (OpenID Connect)",
     "invites": "the first device, and the way back after all are lost",
+    "admin": "what your backend does as the operator; with `PAIRING_ADMIN_KEY` alone",
     WEBHOOKS: "what your application hears of, at `PAIRING_WEBHOOK_URL` (Standard Webhooks)",
     OPERATION: "health, metrics, and the public keys of authKeys",
 }
@@ -70,6 +84,7 @@ def openapi(calls: Sequence[Call], public_url: str) -> Json:
     """The document, for the server at that address."""
     answers = [call.answer for call in calls if call.answer]
     bodies = [call.body for call in calls if call.body]
+    tags, proofs = {_tag(call) for call in calls} | {WEBHOOKS}, {proof for call in calls for proof in call.proofs}
     paths: Json = {}
     for call in calls:
         paths.setdefault(call.path, {})[call.method.lower()] = _operation(call)
@@ -84,12 +99,12 @@ def openapi(calls: Sequence[Call], public_url: str) -> Json:
             f" HTTP with 426 `{Code.UPGRADE_REQUIRED}`.",
         },
         "servers": [{"url": public_url, "description": "this server, as people see it (`PAIRING_PUBLIC_URL`)"}],
-        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items() if name in tags],
         "paths": paths,
         "webhooks": {name: {"post": _webhook(kind)} for name, kind in KINDS.items()},
         "components": {
             "schemas": schemas([*answers, *bodies, Problem, *KINDS.values()]),
-            "securitySchemes": SECURITY,
+            "securitySchemes": {name: scheme for name, scheme in SECURITY.items() if name in proofs},
             "headers": ANSWER_HEADERS,
             "examples": {code.value: _problem_example(code) for code in SHAPES},
         },
@@ -108,15 +123,14 @@ def _operation(call: Call) -> Json:
     if KEY in call.proofs:
         refusals += PROVED
     proved = Code.INVALID_PROOF in refusals
-    tag = call.path.removeprefix(f"{API}/").split("/")[0] if call.path.startswith(API) else OPERATION
     operation: Json = {
         "operationId": call.handler.__name__,
         "summary": (call.handler.__doc__ or "").strip(),
-        "tags": [tag],
+        "tags": [_tag(call)],
         "responses": _success(call, proved) | _refusals(dict.fromkeys(refusals)),
         "security": [{proof: []} for proof in call.proofs if proof in SECURITY],
     }
-    if DEVICE in call.proofs:
+    if DEVICE in call.proofs and ADMIN not in call.proofs:
         # Device headers take the place of a credential for a device that has none.
         operation["security"].append({})
     parameters = [
@@ -129,6 +143,7 @@ def _operation(call: Call) -> Json:
         ),
         *([IF_NONE_MATCH] if "ETag" in call.answer_headers else []),
         *([DPOP] if proved else []),
+        *([IDEMPOTENCY_KEY] if call.idempotent else []),
     ]
     if parameters:
         operation["parameters"] = parameters
@@ -173,6 +188,10 @@ def _webhook(kind: type[Data]) -> Json:
             "429": {"description": "Too much: nothing is sent for as long as `Retry-After` says, an hour at most."},
         },
     }
+
+
+def _tag(call: Call) -> str:
+    return call.path.removeprefix(f"{API}/").split("/")[0] if call.path.startswith(API) else OPERATION
 
 
 def _success(call: Call, proved: bool) -> Json:

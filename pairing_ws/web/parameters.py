@@ -13,7 +13,7 @@ PATH_ID: Json = {
     "in": "path",
     "required": True,
     "schema": {"type": "string"},
-    "description": "the id of the pairing, device or passkey; an unknown one is 404 `not_found`",
+    "description": "the id of the pairing, device, passkey, app, account or client; an unknown one is 404 `not_found`",
 }
 # UTF-8, raw or percent-encoded; the patterns are of what they say then. A logged-in device needs none of them.
 DEVICE_HEADERS: dict[str, Json] = {
@@ -46,6 +46,13 @@ IF_NONE_MATCH: Json = {
     "description": "the last answer's `ETag`; the answer is 304 if nothing has changed since",
     "schema": {"type": "string"},
 }
+IDEMPOTENCY_KEY: Json = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "your own id of this call, for this account: the same call again, after a lost answer, is answered"
+    " the same and makes nothing more",
+    "schema": {"type": "string", "pattern": "^[ -~]{1,255}$"},
+}
 QUERY: dict[str, Json] = {
     "since": {
         "schema": {"type": "integer", "minimum": 0, "maximum": 10**MAX_DIGITS - 1},
@@ -63,6 +70,14 @@ QUERY: dict[str, Json] = {
     "before": {
         "schema": {"type": "string", "pattern": "^[0-9]{1,18}-[0-9]{1,18}$"},
         "description": "the next page: what `next` said",
+    },
+    "after": {
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
+        "description": "what comes behind this: what `next` said",
+    },
+    "username": {
+        "schema": {"type": "string", "minLength": 1, "maxLength": 64},
+        "description": "only the account of this name, whatever its case",
     },
     "only": {
         "schema": {"type": "string", "enum": ["logins", "other"]},

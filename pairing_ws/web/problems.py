@@ -132,6 +132,12 @@ SHAPES: Mapping[Code, Shape] = {
     Code.DEVICE_LIMIT: Shape(
         409, "The account has too many devices", "the account has `PAIRING_LIMIT_DEVICES` devices; log one out first"
     ),
+    Code.USER_EXISTS: Shape(409, "There is such an account", "another account has this id, or this name"),
+    Code.ALREADY_ENROLLED: Shape(
+        409,
+        "That has logged a device in already",
+        "an `Idempotency-Key` came again for another device, or so late that its answer can't be repeated",
+    ),
     Code.PASSKEY_LIMIT: Shape(
         409, "The account has too many passkeys", "the account has as many passkeys as it can have; remove one first"
     ),

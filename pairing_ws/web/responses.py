@@ -1,5 +1,7 @@
 """Answers of calls: a wire type as JSON, and the pair of keys with or without its cookie."""
 
+import asyncio
+from importlib import import_module
 from typing import Any
 
 import msgspec
@@ -31,3 +33,12 @@ def key_pair(given: LoggedIn, services: Services, *, cookie: bool) -> Response:
     if cookie:
         set_refresh_cookie(response, given.key_pair.refresh_key, services.settings)
     return response
+
+
+async def qr_picture(text: str, kind: str) -> dict[str, str]:
+    """The members of `wire.pairings.Qr` for "svg" or "png"; nothing for "none"."""
+    if kind == "none":
+        return {}
+    # Not needed before the first picture: 20 ms of a start.
+    qr = await asyncio.to_thread(import_module, "pairing_ws.web.qr")
+    return {kind: await asyncio.to_thread(qr.draw, text, kind)}

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from pairing_ws.accounts.admin_keys import AdminKeys
 from pairing_ws.accounts.service import AccountService
 from pairing_ws.accounts.step_up import StepUpService
 from pairing_ws.accounts.types import LoggedIn
@@ -38,6 +39,7 @@ class Services:
     oauth: OAuthService
     clients: Clients
     apps: Apps
+    admin_keys: AdminKeys
     proofs: Proofs
     proxies: tuple[Network, ...]
     clock: Clock

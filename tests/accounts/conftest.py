@@ -127,6 +127,7 @@ def world(
         secrets.token_bytes,
         devices_ended,
         monitor,
+        b"pepper",
         audit,
         (hook, SqlQuestions(database)) if hook else None,
     )

@@ -7,7 +7,8 @@ import pytest
 import websockets
 
 from pairing_ws.oauth.ports import Algorithm
-from pairing_ws.web.calls import CALLS, KEY
+from pairing_ws.web.call import KEY
+from pairing_ws.web.calls import CALLS
 from pairing_ws.web.sockets.sockets import PATHS
 from tests.oauth.conftest import NewApplication
 from tests.support.app_server import AppServer

@@ -17,6 +17,7 @@ import pytest
 import websockets
 
 from tests.processes.conftest import refusal, watched
+from tests.support.admin import BEARER, WITH_ADMIN
 from tests.support.client import Api, NewDevice, Phone, device_headers, told, until
 from tests.support.embedded import fresh_phone
 from tests.support.limits import NO_LIMITS
@@ -84,6 +85,7 @@ def site(folder: Path, tmp_path_factory: pytest.TempPathFactory, redis_server: R
             "PAIRING_PUBLIC_URL": f"https://{nginx.host}",
             "PAIRING_TRUSTED_PROXIES": "127.0.0.1/32",
             **NO_LIMITS,
+            **WITH_ADMIN,
         }
         # Like real ones they serve one public name, and are no demo.
         with (
@@ -213,10 +215,11 @@ async def test_other_names_get_no_certificate_and_no_page(site: Site, web: Web) 
         assert (await web.page("/", Host=host)).status_code == 421
 
 
+@pytest.mark.security(53)
 async def test_what_only_operators_read_stays_inside(site: Site, web: Web) -> None:
-    for path in ("/metrics", "/readyz"):
-        assert (await web.page(path)).status_code == 404
-        assert httpx2.get(f"{site.servers[0].url}{path}").status_code == 200
+    for path in ("/metrics", "/readyz", "/api/v1/admin/users"):
+        assert (await web.page(path, **BEARER)).status_code == 404
+        assert httpx2.get(f"{site.servers[0].url}{path}", headers=BEARER).status_code == 200
     assert (await web.page("/healthz")).status_code == 200
 
 

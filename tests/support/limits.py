@@ -4,7 +4,7 @@ from typing import Any
 
 _NAMES = (
     "CREATE", "CLAIM", "USER_CODE", "NUMBER", "REFRESH", "SOCKETS", "DEVICES", "AUTHORIZE", "OAUTH", "CLIENT",
-    "CLIENT_FAILURE",
+    "CLIENT_FAILURE", "ADMIN", "ADMIN_FAILURE",
 )  # fmt: skip
 
 NO_LIMITS: dict[str, Any] = {f"PAIRING_LIMIT_{name}": "0" for name in _NAMES}

@@ -46,9 +46,9 @@ class Stores:
         if by is None:
             fresh = User(id=f"user-{number}", username=username, display_name=username, created_at=self.now)
             invite = Invite(code_hash=f"invite-{number}", user_id=fresh.id, expires_at=self.now + HOUR_MS)
-            user = await self.users.add_invite(invite, fresh)
-            assert user
-            user_id, origin = user.id, f"invite:{invite.code_hash}"
+            added = await self.users.add_invite(invite, fresh)
+            assert added
+            user_id, origin = added.user.id, f"invite:{invite.code_hash}"
         made = Login(user_id, f"session-{number}", device_id or f"device-{number}", by.username if by else username)
         session = NewSession(
             id=made.session_id,

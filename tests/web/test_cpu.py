@@ -19,6 +19,7 @@ import pytest
 
 from pairing_ws.web.calls import CALLS
 from pairing_ws.web.oauth.endpoints import ENDPOINTS
+from tests.support.admin import WITH_ADMIN_INSIDE
 from tests.support.embedded import Embedded, embedded
 from tests.support.limits import NO_LIMITS_INSIDE
 
@@ -110,7 +111,7 @@ TARGETS: dict[str, tuple[str, str, Fields, bytes]] = {
 
 @pytest.fixture(scope="module")
 def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
-    settings: dict[str, Any] = NO_LIMITS_INSIDE | {"public_url": "http://localhost", "demo": True}
+    settings: dict[str, Any] = NO_LIMITS_INSIDE | WITH_ADMIN_INSIDE | {"public_url": "http://localhost", "demo": True}
     settings |= {"forward_auth_hosts": ("wiki.localhost",)}
     folder = tmp_path_factory.mktemp("busy")
     with embedded(folder, trusted_proxies=("127.0.0.1",), **settings) as started:

@@ -15,7 +15,8 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 from joserfc.jws import JWSRegistry
 
-from pairing_ws.web.calls import CALLS, Call
+from pairing_ws.web.call import Call
+from pairing_ws.web.calls import CALLS
 from tests.support.client import Api, Phone, device_headers
 from tests.support.embedded import Embedded
 from tests.support.servers import Server
@@ -44,7 +45,7 @@ def _path(call: Call) -> str:
 async def test_an_invalid_key_is_never_treated_as_none(api: Api, name: str, bad: dict[str, str]) -> None:
     call = FILLED[name]
     # Whatever some call can't do without.
-    body = {"code": "x", "userCode": "x", "name": "x", "credential": CREDENTIAL, "here": True, "query": "x"}
+    body = {"code": "x", "userCode": "x", "name": "x", "credential": CREDENTIAL, "here": True, "query": "x", "id": "x"}
     content = json.dumps(body) if call.method in ("POST", "PATCH") and call.body else None
     kind = {"Content-Type": "application/json"} if content else {}
     answer = await api.http.request(call.method, _path(call), content=content, headers=device_headers() | kind | bad)

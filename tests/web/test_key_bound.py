@@ -18,7 +18,8 @@ from starlette.routing import Mount
 from pairing_ws.adapters.jwt.dpop import NONCE_SECONDS, REMEMBERED_MS
 from pairing_ws.app import create_app
 from pairing_ws.config.settings import Settings
-from pairing_ws.web.calls import CALLS, KEY
+from pairing_ws.web.call import KEY
+from pairing_ws.web.calls import CALLS
 from tests.support.client import Api, Phone, code_of, device_headers, with_api
 from tests.support.embedded import Embedded, embedded, invite_in
 from tests.support.keys import BoundDevice, DeviceKey, payload, spelt

@@ -9,7 +9,7 @@ from joserfc.jwk import ECKey, KeySet, RSAKey
 
 from pairing_ws.adapters.jwt.header import read_claims, read_header
 from pairing_ws.core.clock import SKEW_MS, Clock
-from pairing_ws.core.errors import Code, Refused
+from pairing_ws.oauth.registration import NotRegistrable
 
 # Asymmetric ones alone; FAPI's choice and what stock clients sign with by default.
 ALGORITHMS = ("RS256", "PS256", "ES256")
@@ -20,15 +20,15 @@ MIN_RSA_BITS = 2048
 
 
 def require_usable(jwks: Mapping[str, Any]) -> None:
-    """Raises Refused BAD_REQUEST unless each of the keys can check an assertion."""
+    """Raises NotRegistrable unless each of the keys can check an assertion."""
     try:
         keys = list(KeySet.import_key_set({"keys": list(jwks["keys"])}))
     except (JoseError, ValueError, KeyError, TypeError) as error:
-        raise Refused(Code.BAD_REQUEST, f"the key set can't be read: {error}") from None
+        raise NotRegistrable(f"the key set can't be read: {error}", "the key set can't be read") from None
     for each in keys:
         long_enough = isinstance(each, RSAKey) and each.raw_value.key_size >= MIN_RSA_BITS
         if not long_enough and not (isinstance(each, ECKey) and each.curve_name == "P-256"):
-            raise Refused(Code.BAD_REQUEST, f"a key has to be RSA of {MIN_RSA_BITS} bits or more, or EC P-256")
+            raise NotRegistrable(f"a key has to be RSA of {MIN_RSA_BITS} bits or more, or EC P-256")
 
 
 class JwtClientAssertions:

@@ -26,6 +26,9 @@ from pairing_ws.adapters.sql.tables import users
 _ACCOUNT = sa.select(*columns_of(User, users), *columns_of(Profile, users))
 ACCOUNT = Statement(_ACCOUNT.where(users.c.id == param("account")))
 ACCOUNTS = Statement(_ACCOUNT.order_by(users.c.compared_name, users.c.username))
+ACCOUNTS_AFTER = Statement(
+    _ACCOUNT.where(users.c.id > param("after")).order_by(users.c.id).limit(param("limit", sa.Integer))
+)
 # A line that is repeated is among the newest.
 LINES_COMPARED = 20
 
@@ -76,6 +79,11 @@ def account_of(db: Transaction, user_id: str) -> Account | None:
 def all_accounts(db: Transaction) -> Sequence[Account]:
     """By name."""
     return [_account(row) for row in db.rows(ACCOUNTS)]
+
+
+def accounts_after(db: Transaction, user_id: str, limit: int) -> Sequence[Account]:
+    """By id, from the first one behind this id on."""
+    return [_account(row) for row in db.rows(ACCOUNTS_AFTER, after=user_id, limit=limit)]
 
 
 def _account(row: Sequence[Any]) -> Account:

@@ -47,6 +47,8 @@ ACTIVITY_KEPT_MS = 90 * DAY_MS
 # Before this is everything.
 NEWEST = Position(2**63 - 1, 2**63 - 1)
 NO_ADDRESS = {"push_kind": None, "push_address": None}
+# How the origin of a session begins that an invite has begun.
+INVITE = "invite:"
 
 
 class SqlAccounts(Store):
@@ -98,7 +100,9 @@ class SqlAccounts(Store):
             return None
         if approved_by:
             eligibility.conditions.require_approver()
-        elif not db.change(ask.USE_INVITE, invite=session.origin.removeprefix("invite:"), now=now):
+        elif session.origin.startswith(INVITE) and not db.change(
+            ask.USE_INVITE, invite=session.origin.removeprefix(INVITE), now=now
+        ):
             return None
         eligibility.conditions.require_room(limit)
         if not approved_by and not eligibility.account_has_devices:

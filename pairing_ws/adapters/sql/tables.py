@@ -15,6 +15,11 @@ metadata = sa.MetaData(
 )
 
 
+# Of an account: ours are 22 characters, a backend's own are what it has. SQLite holds no length against a value, and to
+# change a column it would have to copy the table.
+_USER_ID = sa.String(64).with_variant(sa.String(22), "sqlite")
+
+
 def _owner() -> sa.Column[str]:
     return sa.Column(
         "user_id", sa.ForeignKey("users.id", name="fk_owner", ondelete="CASCADE"), nullable=False, index=True
@@ -32,7 +37,7 @@ revisions = sa.Table(
 users = sa.Table(
     "users",
     metadata,
-    sa.Column("id", sa.String(22), primary_key=True),
+    sa.Column("id", _USER_ID, primary_key=True),
     sa.Column("username", sa.String(64), nullable=False, unique=True),
     sa.Column("display_name", sa.String(128), nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
@@ -88,7 +93,7 @@ sessions = sa.Table(
     sa.Column(
         "device_id", sa.ForeignKey("devices.id", name="fk_device", ondelete="CASCADE"), nullable=False, index=True
     ),
-    # `pairing:{id}` or `invite:{digest}`. That it is unique is what makes a login happen exactly once.
+    # `pairing:{id}`, `invite:{digest}` or `host:{digest}`. That it is unique is what makes a login happen exactly once.
     sa.Column("origin", sa.String(80), nullable=False, unique=True),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("idle_until", sa.BigInteger, nullable=False),
@@ -178,8 +183,13 @@ activity = sa.Table(
     # How often, and since when: a line that is repeated is one line.
     sa.Column("count", sa.Integer, nullable=False, server_default="1"),
     sa.Column("first_at", sa.BigInteger),
+    # In the order in which lines were committed, over all accounts; another one with each repetition. Triggers give it.
+    sa.Column("seq", sa.BigInteger, index=True),
     sa.Index("ix_activity_user_id_at", "user_id", "at"),
 )
+
+# The last `seq` that was given, in SQLite: those of deleted lines must not come again. PostgreSQL has a sequence.
+activity_clock = sa.Table("activity_clock", metadata, sa.Column("seq", sa.BigInteger, nullable=False))
 
 # Which signing keys the servers here use: fingerprints, by which those that do not share theirs notice.
 key_rings = sa.Table(
@@ -279,7 +289,7 @@ oauth_logouts = sa.Table(
     sa.Column("client_id", sa.String(64), nullable=False),
     sa.Column("uri", sa.String(2048), nullable=False),
     sa.Column("alg", sa.String(16), nullable=False),
-    sa.Column("user_id", sa.String(22), nullable=False),
+    sa.Column("user_id", _USER_ID, nullable=False),
     sa.Column("grant_id", sa.String(22), nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     # Not before this: it was tried in vain, or a process is trying it.
@@ -295,7 +305,7 @@ webhook_events = sa.Table(
     sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
     # What the receiver knows it by.
     sa.Column("id", sa.String(32), nullable=False, unique=True),
-    sa.Column("user_id", sa.String(22), nullable=False),
+    sa.Column("user_id", _USER_ID, nullable=False),
     sa.Column("type", sa.String(32), nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),

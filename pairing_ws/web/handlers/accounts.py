@@ -190,12 +190,17 @@ async def revoke_others(request: RequestContext) -> Response:
 
 async def activity(request: RequestContext) -> Response:
     """List what happened to this account, newest first, in pages; with `only`, logins alone or all other events."""
-    before, only = request.query("before"), request.query("only")
-    if before is not None and not _POSITION.fullmatch(before):
-        raise Refused(Code.BAD_REQUEST, "before has to be what `next` said on the page before")
+    position, only = position_of(request), request.query("only")
     if only not in (None, "logins", "other"):
         raise Refused(Code.BAD_REQUEST, "only is logins or other")
-    position = Position(*map(int, before.split("-"))) if before else None
     logins = None if only is None else only == "logins"
     lines = await request.services.accounts.devices.activity(await request.session(), position, logins=logins)
     return JsonResponse(views.activity_log(lines, ACTIVITY_LINES))
+
+
+def position_of(request: RequestContext) -> Position | None:
+    """`before`, where a page of activity begins."""
+    before = request.query("before")
+    if before is not None and not _POSITION.fullmatch(before):
+        raise Refused(Code.BAD_REQUEST, "before has to be what `next` said on the page before")
+    return Position(*map(int, before.split("-"))) if before else None

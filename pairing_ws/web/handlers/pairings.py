@@ -1,9 +1,7 @@
 """The pairing calls of the contract. Each reads the request, asks the story once, and spells the answer."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
-from importlib import import_module
 from urllib.parse import urlsplit
 
 from starlette.responses import Response
@@ -18,7 +16,7 @@ from pairing_ws.pairing.watcher import PairingWatcher, Read
 from pairing_ws.web.polling import number, tagged, wait_of, when_changed
 from pairing_ws.web.request.body import read_body
 from pairing_ws.web.request.context import RequestContext
-from pairing_ws.web.responses import JsonResponse, key_pair
+from pairing_ws.web.responses import JsonResponse, key_pair, qr_picture
 from pairing_ws.web.wire import views
 from pairing_ws.web.wire.pairings import OpenPairings, ReservedCode
 from pairing_ws.web.wire.requests import (
@@ -37,17 +35,9 @@ async def create(request: RequestContext) -> Response:
     wanted = await read_body(request, CreateRequest)
     creator, secret = await request.claimant(wanted.device_key)
     made = await request.services.pairings.creation.create(creator, request.ip, secret)
-    picture = await _picture(made.qr_text, wanted.qr)
+    picture = await qr_picture(made.qr_text, wanted.qr)
     location = f"{urlsplit(request.services.settings.public_url).path}/api/v1/pairings/{made.view.pairing.id}"
     return JsonResponse(views.created(made, picture), 201, (b"location", location.encode()))
-
-
-async def _picture(text: str, kind: str) -> dict[str, str]:
-    if kind == "none":
-        return {}
-    # Not needed before the first picture: 20 ms of a start.
-    qr = await asyncio.to_thread(import_module, "pairing_ws.web.qr")
-    return {kind: await asyncio.to_thread(qr.draw, text, kind)}
 
 
 async def list_open(request: RequestContext) -> Response:

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from pairing_ws.oauth.protected_hosts import CALLBACK_PATH, LOGIN_PATH, LOGOUT_PATH
-from pairing_ws.web.calls import Call
+from pairing_ws.web.call import Call
 from pairing_ws.web.oauth.authorize import authorize, authorize_by_form
 from pairing_ws.web.oauth.forward_auth import check, enter, leave, log_in
 from pairing_ws.web.oauth.logout import log_out_by_form, log_out_of_application

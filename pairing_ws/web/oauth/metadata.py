@@ -14,7 +14,7 @@ from pairing_ws.oauth import scopes
 from pairing_ws.oauth.authentication import Method
 from pairing_ws.oauth.authorization import Prompt
 from pairing_ws.oauth.types import Acr
-from pairing_ws.web.calls import Call
+from pairing_ws.web.call import Call
 from pairing_ws.web.cors import any_origin
 from pairing_ws.web.request.context import RequestContext
 from pairing_ws.web.responses import JsonResponse

@@ -191,11 +191,12 @@ class RequestContext:
 
     # The device that sent it
 
-    def device(self, key: DeviceKey | None) -> NewDevice:
-        """The new device by its headers. Raises DEVICE_HEADERS_REQUIRED, and BAD_REQUEST for what can't be kept."""
+    def device(self, key: DeviceKey | None, ip: str | None = None) -> NewDevice:
+        """The new device by its headers, at this address or, without one, at the client's. Raises
+        DEVICE_HEADERS_REQUIRED, and BAD_REQUEST for what can't be kept."""
         plain_http = self.services.settings.allow_private_targets
         thumbprint = self._thumbprint(key) if key else ""
-        return device_headers.new_device(self.headers, self.ip, thumbprint, plain_http=plain_http)
+        return device_headers.new_device(self.headers, self.ip if ip is None else ip, thumbprint, plain_http=plain_http)
 
     def device_code(self) -> str | None:
         return device_headers.device_code(self.headers)

@@ -191,10 +191,10 @@ def passkey(record: Passkey) -> PasskeyView:
 def activity_log(lines: Sequence[accounts.Activity], full: int) -> ActivityLog:
     """A page: `full` is how many lines it has if there may be another one behind it."""
     last = lines[-1] if len(lines) == full else None
-    return ActivityLog(activity=[_activity(each) for each in lines], next=f"{last.at}-{last.id}" if last else None)
+    return ActivityLog(activity=[activity(each) for each in lines], next=f"{last.at}-{last.id}" if last else None)
 
 
-def _activity(line: accounts.Activity) -> ActivityLine:
+def activity(line: accounts.Activity) -> ActivityLine:
     return ActivityLine(
         at=iso(line.at),
         event=line.event,
