@@ -6,10 +6,7 @@ import os
 import re
 import secrets
 import shutil
-import socket
-import sys
 import threading
-import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -24,9 +21,9 @@ import zxingcpp
 from PIL import Image
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
+from tests.support import servers
 from tests.support.embedded import invite_in
 
-ROOT = Path(__file__).resolve().parents[2]
 QUIET = [
     "--disable-quic",
     "--no-first-run",
@@ -43,64 +40,26 @@ PATIENCE = 30
 expect.set_options(timeout=PATIENCE * 1000)
 
 
-class Server:
-    """One `python -m pairing_ws serve --demo` in a folder of its own."""
+class Server(servers.Server):
+    """Under the address by which browsers trust it without TLS."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.url = f"http://localhost:{self.port}"
-        self.folder = folder
-        self.env = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("PAIRING_")},
-            "PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)])),
-            "PAIRING_PUBLIC_URL": self.url,
-            **settings,
-        }
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        super().__init__(folder, **settings)
+        self.url = self.public_url
 
-    def _command(self, *args: str) -> list[str]:
-        return [sys.executable, "-m", "pairing_ws", *args]
-
-    async def __aenter__(self) -> "Server":
-        self._log = (self.folder / "server.log").open("wb")
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command("serve", "--demo", "--port", str(self.port)),
-            cwd=self.folder,
-            env=self.env,
-            stdout=self._log,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        for _ in range(300):
-            if self._process.returncode is not None:
-                break
-            try:
-                await asyncio.to_thread(urllib.request.urlopen, f"{self.url}/readyz", timeout=2)
-                return self
-            except OSError:
-                await asyncio.sleep(0.1)
-        raise RuntimeError(f"the server did not start:\n{self.log()}")
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._process.returncode is None:
-            self._process.terminate()
-            try:
-                await asyncio.wait_for(self._process.wait(), 20)
-            except TimeoutError:
-                self._process.kill()
-        self._log.close()
-
-    def log(self) -> str:
-        return (self.folder / "server.log").read_text(errors="replace")
-
-    async def run(self, *args: str) -> None:
-        """The command line, beside the running server."""
-        process = await asyncio.create_subprocess_exec(*self._command(*args), cwd=self.folder, env=self.env)
-        assert await process.wait() == 0
-
-    async def invite(self, username: str) -> str:
+    async def invitation(self, username: str) -> str:
         """The URL that logs a first device in."""
         return f"{self.url}/join/invite#{await invite_in(self.folder, username)}"
+
+
+@asynccontextmanager
+async def serving(folder: Path, **settings: str) -> AsyncIterator[Server]:
+    """While it starts and ends, what else runs on the loop goes on."""
+    server = await asyncio.to_thread(Server, folder, **settings)
+    try:
+        yield server
+    finally:
+        await asyncio.to_thread(server.stop)
 
 
 class Device:
@@ -125,7 +84,7 @@ class Device:
 
     async def log_in(self, username: str) -> Page:
         """By invitation; ends on the page that says so."""
-        page = await self.open(await self.server.invite(username))
+        page = await self.open(await self.server.invitation(username))
         await page.get_by_role("button", name="Log in this device").click()
         await page.get_by_role("button", name="Continue").click()
         await heading(page, "You are logged in")
@@ -241,7 +200,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
     """One for all tests, which together do more in a minute than a person may."""
     limits = ("CREATE", "CLAIM", "USER_CODE", "NUMBER", "REFRESH", "DEVICES")
     unlimited = {f"PAIRING_LIMIT_{limit}": "0" for limit in limits}
-    async with Server(tmp_path_factory.mktemp("server"), **unlimited) as server:
+    async with serving(tmp_path_factory.mktemp("server"), **unlimited) as server:
         yield server
 
 
@@ -277,13 +236,7 @@ async def phone(new_device: NewDevice) -> Device:
 @pytest.fixture
 def another_server(tmp_path: Path) -> AnotherServer:
     """A server with settings of its own, for one test."""
-
-    @asynccontextmanager
-    async def start(**settings: str) -> AsyncIterator[Server]:
-        async with Server(tmp_path, **settings) as server:
-            yield server
-
-    return start
+    return partial(serving, tmp_path)
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -132,7 +132,7 @@ async def test_a_refusal_of_the_network_is_explained(phone: Device, new_device: 
 async def intruder(server: Server, username: str) -> Any:
     """A device that got into the account, and one that it has let in."""
     async with Api(server.url) as api:
-        code = (await server.invite(username)).split("#")[1]
+        code = (await server.invitation(username)).split("#")[1]
         first = await api.log_in_by_invite(code, name="Intruder")
         device = await api.new_pairing(device_headers(name="Accomplice"))
         await first.claim(device.pairing)

@@ -249,7 +249,7 @@ async def test_a_reload_before_the_answer_asks_again_who_that_is(
 async def plant(device: Any, path: str) -> None:
     """The cookie of Mallory's session, bound to no key, as a neighbour site below the same domain can put it."""
     async with Api(device.server.url) as api:
-        keys = (await api.log_in_by_invite((await device.server.invite("mallory")).split("#")[1])).keys
+        keys = (await api.log_in_by_invite((await device.server.invitation("mallory")).split("#")[1])).keys
     cookie = {"name": "pairing_refresh", "value": keys["refreshKey"], "domain": "localhost", "path": path}
     await device.context.add_cookies([cookie])
 

@@ -15,12 +15,12 @@ from playwright.async_api import expect
 
 from tests.support.servers import Process, free_port, wait_for
 
-from .conftest import ROOT, NewDevice, Server, heading, shown_code, type_code
+from .conftest import NewDevice, Server, heading, serving, shown_code, type_code
 from .steps import allow, shown_number
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.nginx]
 
-EXAMPLE = ROOT / "tests/examples/forward_auth"
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples/forward_auth"
 
 
 @asynccontextmanager
@@ -34,7 +34,7 @@ async def by_the_letter(clone: Path) -> AsyncIterator[tuple[Server, str]]:
     app_port, port = free_port(), free_port()
     settings = re.findall(r"(PAIRING_\w+)=(\S+)", run.replace("8080", str(port)))
     assert len(settings) == 2
-    async with Server(clone / "var", **dict(settings)) as server:
+    async with serving(clone / "var", **dict(settings)) as server:
         ports = {"3000": str(app_port), "8080": str(port), "8000": str(server.port)}
         for file in ("app.py", "nginx.conf"):
             text = (EXAMPLE / file).read_text()

@@ -141,7 +141,7 @@ async def test_a_wrong_clock_logs_in_all_the_same_and_hears_the_news(new_device:
     sockets = []
     page = await laptop.context.new_page()
     page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: sockets.append(json.loads(frame))))
-    await page.goto(await server.invite("jana"))
+    await page.goto(await server.invitation("jana"))
     await page.get_by_role("button", name="Log in this device").click()
     await page.get_by_role("button", name="Continue").click()
     await heading(page, "You are logged in")

@@ -137,7 +137,7 @@ async def test_a_browser_that_is_not_logged_in_says_where_to_go_and_keeps_the_co
     await heading(page, "This browser is not logged in")
     await expect(page.locator(".user-code [aria-hidden]")).to_have_text(made["user_code"])
     await expect(page.get_by_text(made["verification_uri"].removeprefix("http://"))).to_be_visible()
-    await page.goto(await device.server.invite("ada-link"))
+    await page.goto(await device.server.invitation("ada-link"))
     await press(page, "Log in this device")
     await press(page, "Continue")
     await heading(page, "You are logged in")

@@ -108,7 +108,7 @@ async def test_the_name_of_the_account_stands_untranslated_in_its_own_direction_
     new_device: NewDevice,
 ) -> None:
     device, name = await new_device(), f"مریم {secrets.token_hex(4)}"
-    invite = await device.server.invite(name)
+    invite = await device.server.invitation(name)
     page = await device.open(invite)
     await page.get_by_role("button", name="Log in this device").click()
     await heading(page, f"You are now {name}")

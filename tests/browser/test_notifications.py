@@ -17,7 +17,7 @@ from tests.support.embedded import invite_in
 from tests.support.push_service import PushServer, Subscriber, decoded, push_serving
 from tests.support.servers import eventually
 
-from .conftest import PATIENCE, Device, NewDevice, Server
+from .conftest import PATIENCE, Device, NewDevice, Server, serving
 from .steps import sideways
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.browser]
@@ -66,7 +66,7 @@ async def pushing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
         "PAIRING_VAPID_SUBJECT": "mailto:ops@example.com",
         "PAIRING_ALLOW_PRIVATE_TARGETS": "true",
     }
-    async with Server(tmp_path_factory.mktemp("pushing"), **settings) as server:
+    async with serving(tmp_path_factory.mktemp("pushing"), **settings) as server:
         yield server
 
 

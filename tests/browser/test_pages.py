@@ -286,7 +286,7 @@ async def test_a_page_follows_a_server_that_lost_its_last_moments_in_a_failover(
     new_device: NewDevice, another_server: AnotherServer, redis_server: Any
 ) -> None:
     async with another_server(REDIS_URL=redis_server.url) as server, Api(server.url) as api:
-        phone = await api.log_in_by_invite((await server.invite("rosa")).split("#")[1])
+        phone = await api.log_in_by_invite((await server.invitation("rosa")).split("#")[1])
         page = await (await new_device(at=server)).open("/")
         pairing = await page.evaluate(WATCH)
         assert (await phone.claim(pairing)).status_code == 200
@@ -459,7 +459,7 @@ async def test_where_sockets_are_blocked_a_locked_account_ends_the_wait_in_plain
     await type_code(page, await shown_code(showing))
     await page.get_by_role("button", name="Allow").click()
     await expect(page.locator("[data-transport=polling]")).to_be_visible()
-    await server.run("user", "lock", "lotte")
+    assert server.cli("user", "lock", "lotte").returncode == 0
     # A poll that already waits ends by itself; a wake asks at once.
     told = "dispatchEvent(new Event('online')), document.querySelector('h1').textContent"
     await until(page, told, "The account is locked")
@@ -535,7 +535,7 @@ async def test_a_logged_in_browser_never_joins_again(phone: Device, server: Serv
     await page.goto(await shown_link(showing))
     await heading(page, "This code is for a new device")
     await page.goto("about:blank")
-    await page.goto(await server.invite("mallory"))
+    await page.goto(await server.invitation("mallory"))
     await heading(page, "This invitation was not used")
     assert calls == []
 
@@ -543,7 +543,7 @@ async def test_a_logged_in_browser_never_joins_again(phone: Device, server: Serv
 @pytest.mark.security(19)
 async def test_an_invitation_is_used_by_a_press_and_only_once(new_device: NewDevice, server: Server) -> None:
     first, second = await new_device(), await new_device()
-    link = await server.invite("yara")
+    link = await server.invitation("yara")
     page = await first.context.new_page()
     calls = calls_of(page)
     await page.goto(link)
@@ -560,7 +560,7 @@ async def test_an_invitation_is_used_by_a_press_and_only_once(new_device: NewDev
 
 async def test_a_reload_on_the_landing_page_asks_again_who_that_is(new_device: NewDevice, server: Server) -> None:
     device = await new_device()
-    page = await device.open(await server.invite("ria"))
+    page = await device.open(await server.invitation("ria"))
     await page.get_by_role("button", name="Log in this device").click()
     await heading(page, re.compile("You are now ria", re.IGNORECASE))
     await page.reload()
@@ -586,7 +586,7 @@ async def test_a_second_tap_on_what_has_just_been_drawn_does_nothing(
     new_device: NewDevice, server: Server, width: int
 ) -> None:
     device = await new_device(viewport={"width": width, "height": 844})
-    page = await device.open(await server.invite(f"tamara-{width}"))
+    page = await device.open(await server.invitation(f"tamara-{width}"))
     await heading(page, "You have an invitation")
     await page.clock.install()
     await page.clock.pause_at(await page.evaluate("Date.now() / 1000 + 1"))
@@ -625,7 +625,7 @@ async def test_nothing_destructive_takes_the_place_of_what_was_pressed(
 ) -> None:
     first, second = await new_device(viewport={"width": width, "height": 844}), await new_device()
     name = f"tatjana-{width}"
-    link = await server.invite(name)
+    link = await server.invitation(name)
     page = await first.open(link)
     pressed = page.get_by_role("button", name="Log in this device")
     before = await pressed.bounding_box()
@@ -669,7 +669,7 @@ async def test_a_reload_before_the_answer_leads_to_the_page_that_was_asked_for(
     new_device: NewDevice, server: Server
 ) -> None:
     device = await new_device()
-    page = await device.open(await server.invite("petra"))
+    page = await device.open(await server.invitation("petra"))
     await page.get_by_role("button", name="Log in this device").click()
     await heading(page, re.compile("You are now petra", re.IGNORECASE))
     await page.goto(f"{server.url}/devices")
@@ -804,7 +804,7 @@ async def test_a_page_that_asked_too_often_says_how_long_it_waits_and_goes_on_by
     page = await device.context.new_page()
     await page.clock.install()
     await page.route(f"**/api/v1{call}", too_often(30))
-    await page.goto(await server.invite("tom") if call == "/invites/accept" else server.url)
+    await page.goto(await server.invitation("tom") if call == "/invites/accept" else server.url)
     if call == "/invites/accept":
         await page.get_by_role("button", name="Log in this device").click()
     await expect(page.get_by_text(re.compile(r"This goes on by itself in 0:[23]\d"))).to_be_visible()

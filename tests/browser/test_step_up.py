@@ -12,6 +12,7 @@ from .conftest import (
     NewDevice,
     Server,
     heading,
+    serving,
     shown_code,
     type_code,
 )
@@ -26,7 +27,7 @@ ADDED = re.compile("Another device has just added a passkey")
 async def strict_server(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """An approval needs a proof; an invite is one, a scan is none."""
     settings = {"PAIRING_STEP_UP_SECONDS": "3600", "PAIRING_VERIFY": "never", "PAIRING_LIMIT_CREATE": "0"}
-    async with Server(tmp_path_factory.mktemp("strict"), **settings) as server:
+    async with serving(tmp_path_factory.mktemp("strict"), **settings) as server:
         yield server
 
 

@@ -109,7 +109,8 @@ def deployed(
         servers: list[Server] = []
         for redis_url, database_url in zip(redis_urls, database_urls, strict=True):
             one: dict[str, Any] = {"PAIRING_PUBLIC_URL": servers[0].public_url} if servers else {}
-            servers.append(Server(folder, **shared, **one, REDIS_URL=redis_url, DATABASE_URL=database_url))
+            urls = {"REDIS_URL": redis_url, "DATABASE_URL": database_url}
+            servers.append(Server(folder, forked=False, **shared, **one, **urls))
             stack.callback(kill, servers[-1])
         yield Deployment(folder, servers, kind, database_urls[1], postgres, links)
 

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import redis
+
+from tests.support.forked import Forked, Loaded
 
 # A bound for what never comes: three workers took more than 30 s where eight others wanted the same two cores.
 STARTS_WITHIN = 60.0
@@ -29,15 +32,22 @@ def free_port() -> int:
 
 
 class Process:
-    """A child process that ends with its test, whatever happens."""
+    """A child process that ends with its test, whatever happens. With `forked`, it may come from the loaded process."""
 
     def __init__(
-        self, command: list[str], folder: Path, log: str, env: dict[str, str] | None = None, user: str | None = None
+        self,
+        command: list[str],
+        folder: Path,
+        log: str,
+        env: dict[str, str] | None = None,
+        user: str | None = None,
+        forked: bool = False,
     ) -> None:
         self.log = folder / log
         self._file = self.log.open("ab")
         groups: list[str | int] | None = [] if user else None
-        self.popen = subprocess.Popen(
+        child = LOADED.fork(command, folder, env, self._file, self._file) if forked and env is not None else None
+        self.popen: subprocess.Popen[bytes] | Forked = child or subprocess.Popen(
             command,
             cwd=folder,
             env=env,
@@ -100,17 +110,20 @@ class RedisServer:
 class Server:
     """`pairing-ws serve` as a user runs it, on SQLite in `folder` unless `env` says otherwise.
 
-    Servers that share a folder share its database and keys.
+    Servers that share a folder share its database and keys. With `forked=False` it is executed: for tests of the start
+    and of figures.
     """
 
-    def __init__(self, folder: Path, *, demo: bool = True, port: int | None = None, **env: str) -> None:
+    def __init__(
+        self, folder: Path, *, demo: bool = True, port: int | None = None, forked: bool = True, **env: str
+    ) -> None:
         self.folder = folder
         self.port = port or free_port()
         self.env = {"PAIRING_PUBLIC_URL": f"http://localhost:{self.port}", **env}
         self.url = f"http://127.0.0.1:{self.port}"
         self.ws_url = f"ws://127.0.0.1:{self.port}"
         self.public_url = self.env["PAIRING_PUBLIC_URL"]
-        self._demo = demo
+        self._demo, self._forked = demo, forked
         self.start()
 
     def start(self) -> None:
@@ -119,7 +132,7 @@ class Server:
 
     def run(self, command: list[str], env: dict[str, str]) -> None:
         """Start it by that command. Nothing is left of one that does not get ready."""
-        self.process = Process(command, self.folder, f"serve-{self.port}.log", env)
+        self.process = Process(command, self.folder, f"serve-{self.port}.log", env, forked=self._forked)
         try:
             wait_for(self._ready, f"the server ({self.process.log})")
         except BaseException:
@@ -179,15 +192,29 @@ def clean_environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
 
 
+LOADED = Loaded(clean_environment)
+
+
 def run_cli(*arguments: str, folder: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*CLI, *arguments], cwd=folder, env=env or clean_environment(), capture_output=True, text=True, timeout=60
-    )
+    command, env = [*CLI, *arguments], clean_environment() if env is None else env
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        child = LOADED.fork(command, folder, env, out, err) or subprocess.Popen(
+            command, cwd=folder, env=env, stdout=out, stderr=err
+        )
+        try:
+            code = child.wait(60)
+        finally:
+            child.kill()
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(command, code, out.read(), err.read())
 
 
 @contextmanager
-def running(folder: Path, *, demo: bool = True, port: int | None = None, **settings: str) -> Iterator[Server]:
-    server = Server(folder, demo=demo, port=port, **settings)
+def running(
+    folder: Path, *, demo: bool = True, port: int | None = None, forked: bool = True, **settings: str
+) -> Iterator[Server]:
+    server = Server(folder, demo=demo, port=port, forked=forked, **settings)
     try:
         yield server
     finally:
