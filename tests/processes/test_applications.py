@@ -2,16 +2,15 @@
 that fail under them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
 from tests.processes.conftest import ON_EACH_DATABASE, Pair, ready
-from tests.support.app_server import AppServer, app_server
+from tests.support.app_server import AppServer, app_server, assert_come_back, error, insist
 from tests.support.client import Api
 from tests.support.embedded import fresh_phone
 from tests.support.keys import payload
@@ -19,17 +18,11 @@ from tests.support.limits import NO_LIMITS
 from tests.support.postgres import PostgresServer
 from tests.support.servers import RedisServer, Server, running
 
-Call = Callable[[], Awaitable[httpx2.Response]]
-
 
 async def at_both(pair: Pair, **settings: Any) -> tuple[AppServer, AppServer]:
     """A new application, as it asks either process."""
     one = await app_server(pair.servers[0].url, pair.servers[0].folder, pair.database_url, **settings)
     return one, one.at(pair.servers[1].url)
-
-
-def error(answer: httpx2.Response) -> tuple[int, str]:
-    return answer.status_code, answer.json()["error"]
 
 
 @pytest.mark.security(45)
@@ -39,7 +32,7 @@ async def test_a_hundred_redeems_of_one_code_at_once_are_one_set_of_tokens(pair:
     apps = await at_both(pair, public=public)
     phone = await pair.phone()
     code = await apps[0].code(phone)
-    answers = await asyncio.gather(*(apps[number % 2].redeem(code) for number in range(100)))
+    answers = await asyncio.gather(*(insist(partial(apps[number % 2].redeem, code)) for number in range(100)))
     assert {answer.status_code for answer in answers} == {200}
     for name in ("access_token", "refresh_token", "id_token"):
         assert len({answer.json()[name] for answer in answers}) == 1
@@ -54,7 +47,9 @@ async def test_a_hundred_redeems_of_one_code_at_once_are_one_set_of_tokens(pair:
 async def test_fifty_refreshes_at_once_are_one_set_of_tokens(pair: Pair) -> None:
     apps = await at_both(pair)
     first = await apps[0].tokens(await pair.phone())
-    answers = await asyncio.gather(*(apps[number % 2].refresh(first["refresh_token"]) for number in range(50)))
+    answers = await asyncio.gather(
+        *(insist(partial(apps[number % 2].refresh, first["refresh_token"])) for number in range(50))
+    )
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.json()["refresh_token"] for answer in answers}) == 1
     assert (await apps[1].refresh(answers[0].json()["refresh_token"])).status_code == 200
@@ -99,22 +94,6 @@ async def test_a_login_that_is_logged_out_takes_along_what_is_not_offline(pair: 
 
 
 # Stores that fail
-
-
-def assert_come_back(answer: httpx2.Response) -> None:
-    """A store that is away is never a final answer of OAuth's."""
-    assert error(answer) == (503, "temporarily_unavailable"), answer.text
-    assert int(answer.headers["retry-after"]) > 0
-    assert answer.headers["cache-control"] == "no-store"
-
-
-async def insist(call: Call) -> httpx2.Response:
-    """As a client does: again, until it is told something else than to come back."""
-    async with asyncio.timeout(40):
-        while (answer := await call()).status_code >= 500:
-            assert_come_back(answer)
-            await asyncio.sleep(0.05)
-    return answer
 
 
 async def test_without_redis_no_code_is_redeemed_and_none_is_called_invalid(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import httpx2
 import pytest
@@ -12,7 +13,7 @@ from pairing_ws.adapters.sql.database import open_database
 from pairing_ws.adapters.sql.grant_store import SqlGrants
 from pairing_ws.core.clock import system_clock
 from tests.processes.conftest import ON_EACH_DATABASE, Linked, Pair, at, ready
-from tests.support.app_server import AppServer, app_server
+from tests.support.app_server import AppServer, app_server, insist
 from tests.support.client import Phone
 
 
@@ -40,7 +41,8 @@ async def claimed(televisions: list[AppServer], phone: Phone) -> tuple[str, str]
 
 
 async def poll_both(televisions: list[AppServer], device_code: str, count: int) -> list[httpx2.Response]:
-    return await asyncio.gather(*(televisions[index % 2].poll(device_code) for index in range(count)))
+    polls = (partial(televisions[index % 2].poll, device_code) for index in range(count))
+    return await asyncio.gather(*map(insist, polls))
 
 
 async def live_grants(pair: Pair, phone: Phone) -> int:

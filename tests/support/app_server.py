@@ -1,7 +1,9 @@
 """An application's own server, as it asks ours without a browser: its credentials, and the endpoints below `/oauth`."""
 
+import asyncio
 import base64
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -109,3 +111,25 @@ async def app_server(
     secret = None if public else secrets.token_urlsafe(32)
     ours = {"secret_hash": codes.digest(secret) if secret else None, "scopes": SCOPES}
     return AppServer(url, await register(folder, database_url, **ours | settings), secret)
+
+
+def error(answer: httpx2.Response) -> tuple[int, str]:
+    """In OAuth's own words."""
+    return answer.status_code, answer.json()["error"]
+
+
+def assert_come_back(answer: httpx2.Response) -> None:
+    """A store that is away is never a final answer of OAuth's."""
+    assert error(answer) == (503, "temporarily_unavailable"), answer.text
+    assert int(answer.headers["retry-after"]) > 0
+    assert answer.headers["cache-control"] == "no-store"
+
+
+async def insist(call: Callable[[], Awaitable[httpx2.Response]]) -> httpx2.Response:
+    """As a client does: again, until it is told something else than to come back. Of a hundred calls at once some may
+    have to, where the machine is slow."""
+    async with asyncio.timeout(40):
+        while (answer := await call()).status_code >= 500:
+            assert_come_back(answer)
+            await asyncio.sleep(0.05)
+    return answer
