@@ -193,6 +193,14 @@ async def test_what_a_client_says_of_itself_does_not_reach_the_application(
     assert (told(seen, "remote-email"), told(seen, "remote-groups")) == ([], [])
 
 
+async def test_a_person_in_as_many_groups_as_there_can_be_passes(site: Site, browser: Browser, api: Api) -> None:
+    phone = await fresh_phone(api, site.servers[0].folder, "member")
+    groups = tuple(f"{number:064d}" for number in range(100))
+    await describe_in(site.servers[0].folder, "member", groups=groups)
+    await browser.enters(phone, site.wiki)
+    assert told(await browser.at(site.wiki, "/"), "remote-groups") == [",".join(groups)]
+
+
 async def test_scripts_and_images_are_told_that_nobody_is_logged_in(site: Site, browser: Browser) -> None:
     for headers in ({}, {"Sec-Fetch-Mode": "cors"}, {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}):
         answer = await browser.at(site.wiki, "/a.png", **headers)
