@@ -13,7 +13,7 @@ import pytest
 
 from pairing_ws.adapters.redis.connection import (
     CLIENT_NAME,
-    MAX_BATCH_BYTES,
+    MAX_BATCH,
     Login,
     RequestConnections,
     open_connection,
@@ -26,7 +26,7 @@ from pairing_ws.config.redis_url import TlsOptions
 from tests.support.redis_kinds import Kind, make_certificates
 from tests.support.servers import RedisServer
 
-MANY = 30
+MANY = 5 * MAX_BATCH // 2
 LOGIN = Login(connect_timeout=2, reply_timeout=2)
 
 
@@ -34,14 +34,10 @@ class Transport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written: list[int] = []
-        self.most_kept = 0
         self.dead = self.closing = False
 
     def set_protocol(self, _: Any) -> None:
         pass
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        self.most_kept = high or 0
 
     def write(self, data: Any) -> None:
         if self.dead:
@@ -74,19 +70,19 @@ def execute(connection: PipelinedConnection, count: int, *, asking: bool = False
     return made
 
 
-async def test_what_is_asked_at_once_is_kept_for_one_write_up_to_a_bound_and_is_answered_in_order() -> None:
+async def test_what_is_asked_at_once_goes_out_by_the_dozen_and_is_answered_in_order() -> None:
     transport = Transport()
     connection = await connected(transport)
     made = execute(connection, MANY)
-    assert transport.most_kept == MAX_BATCH_BYTES
-    assert transport.written == [1] * MANY
+    await asyncio.sleep(0)
+    assert transport.written == [MAX_BATCH, MAX_BATCH, MANY - 2 * MAX_BATCH]
     connection.data_received(b"".join(hiredis.pack_command((str(each),))[4:] for each in range(MANY)))
     assert [int(await each.answer) for each in made] == list(range(MANY))
 
 
 @pytest.mark.parametrize("before", [0, 1])
 @pytest.mark.parametrize("asking", [False, True])
-@pytest.mark.parametrize("count", [1, MANY])
+@pytest.mark.parametrize("count", [1, MAX_BATCH - 1, MAX_BATCH, MANY])
 async def test_a_connection_that_is_found_dead_fails_all_who_asked_and_leaves_nobody_waiting(
     count: int, asking: bool, before: int
 ) -> None:

@@ -20,10 +20,9 @@ from pairing_ws.config.redis_url import TlsOptions
 
 # How a connection is shown by CLIENT LIST.
 CLIENT_NAME = "pairing_ws"
-# What one tick of the event loop writes goes out together, and sooner once it is more than this: the server then begins
-# with it while this process makes the next commands. With all commands of a tick in one write, each waited for the
-# other (an eighth of all polls, a sixth of all creations).
-MAX_BATCH_BYTES = 2048
+# So many commands go out in one write. The server then begins with them while this process makes the next ones: with
+# all commands of a tick in one write, each waited for the other (an eighth of all polls, a sixth of all creations).
+MAX_BATCH = 12
 # A peer that has vanished without a word is noticed by TCP after 30 s + 3 * 5 s, if nothing notices it sooner.
 _KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
 _INCOMPLETE = object()
@@ -228,15 +227,12 @@ class RespConnection(asyncio.Protocol):
         raise NotImplementedError
 
     def write(self, packed: bytes) -> None:
-        """In the order of the calls. May close it."""
-        if self._transport is None or self.closed:
-            self._unwritten.append(packed)
-            return
-        try:
-            self._transport.write(packed)
-        except RuntimeError as error:
-            # uvloop's word for a connection that was closed a moment ago.
-            self.close(ConnectionLost(str(error)))
+        """In the order of the calls; what one tick of the event loop writes goes out in batches. May close it."""
+        if not self._unwritten and self._transport:
+            self._loop.call_soon(self._flush)
+        self._unwritten.append(packed)
+        if len(self._unwritten) == MAX_BATCH and self._transport:
+            self._flush()
 
     def close(self, error: Exception) -> None:
         """At once, and only the first time. Nothing more is read or written."""
@@ -265,10 +261,17 @@ class RespConnection(asyncio.Protocol):
             return
         self._transport = transport
         transport.set_protocol(self)
-        transport.set_write_buffer_limits(high=MAX_BATCH_BYTES)
+        self._flush()
+
+    def _flush(self) -> None:
+        if self.closed or self._transport is None or not self._unwritten:
+            return
         unwritten, self._unwritten = self._unwritten, []
-        if unwritten:
-            self.write(b"".join(unwritten))
+        try:
+            self._transport.write(b"".join(unwritten))
+        except RuntimeError as error:
+            # uvloop's word for a connection that was closed a moment ago.
+            self.close(ConnectionLost(str(error)))
 
     def data_received(self, data: bytes) -> None:
         try:
