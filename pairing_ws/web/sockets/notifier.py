@@ -18,6 +18,7 @@ from pairing_ws.pairing.watcher import (
     End,
     MessageT,
     Read,
+    Send,
     StateT,
     Watcher,
 )
@@ -118,23 +119,23 @@ class Notifier(Generic[StateT, MessageT]):
 
     async def _results(self, commands: Commands[MessageT]) -> Commands[MessageT]:
         for command in commands:
-            if isinstance(command, Read):
+            if isinstance(command, Send):
+                await self.send(command.message)
+            elif isinstance(command, ArmTimer):
+                if self._timer:
+                    self._timer.cancel()
+                self._timer = timers().call_later(command.seconds, self.wake)
+            elif isinstance(command, Read):
                 try:
                     state = await self.read(command)
                 except Refused as refused:
                     return self.watcher.failed(refused)
                 return self.watcher.loaded(state) or self.watcher.done(loop_time())
-            if isinstance(command, Announce):
+            elif isinstance(command, Announce):
                 await self.announce(command.mark)
-            elif isinstance(command, ArmTimer):
-                if self._timer:
-                    self._timer.cancel()
-                self._timer = timers().call_later(command.seconds, self.wake)
-            elif isinstance(command, Close):
+            else:
                 code = CLOSES[command.cause] if isinstance(command.cause, End) else SHAPES[command.cause].close
                 self.close(code, command.reason)
-            else:
-                await self.send(command.message)
         return self.watcher.done(loop_time())
 
 
