@@ -209,5 +209,5 @@ def test_every_security_event_is_told_somewhere_and_none_that_is_not_listed() ->
     assert EVENTS.keys() <= used
     nouns = {name.partition(".")[0] for name in EVENTS}
     named = {each for each in used if re.fullmatch(r"[a-z]+\.[a-z_]+", each) and each.partition(".")[0] in nouns}
-    # Those of sockets and of the activity, which have names of their own, and a page.
-    assert named - EVENTS.keys() <= {"device.added", "passkey.copied", "logout.html"}
+    # Those of sockets, webhooks and of the activity, which have names of their own, and a page.
+    assert named - EVENTS.keys() <= {"device.added", "passkey.copied", "logout.html", "webhook.test"}

@@ -30,6 +30,9 @@ BUSY = frozenset({429, 502, 503, 504})
 LATE_MS = 300_000
 
 
+_AUDIT_EVENTS = {"delivered": "webhook.delivered", "failed": "webhook.failed", "given_up": "webhook.given_up"}
+
+
 def new_id(random: codes.RandomBytes) -> str:
     """A `webhook-id`: unique, and without a full stop, for it is signed with one behind it."""
     return f"msg_{codes.token(random)}"
@@ -91,7 +94,7 @@ class Webhooks:
         outcome = "delivered" if told else "failed" if again else "given_up"
         OUTCOMES.labels(outcome).inc()
         self._audit(
-            f"webhook.{outcome}",
+            _AUDIT_EVENTS[outcome],
             webhook=event.id,
             type=event.type,
             account=event.user_id,
