@@ -11,7 +11,11 @@ PACKAGE = Path(__file__).resolve().parent.parent / "pairing_ws"
 # The layers from top to bottom, each room with a line that says what it is. An import points downwards.
 LAYERS: tuple[dict[str, str], ...] = (
     {"cli": "the command line", "server": "processes, start and end"},
-    {"transport": "HTTP and WebSocket connections", "app": "the edge mounted, and its tasks run"},
+    {
+        "client": "for programs elsewhere",
+        "transport": "HTTP and WebSocket connections",
+        "app": "the edge mounted, and its tasks run",
+    },
     {"components": "composition root: builds and joins the rest"},
     {"web": "the edge: calls and sockets", "guard": "a host application's own routes"},
     {"adapters": "one outside thing each: Redis, SQL, JWT, …"},

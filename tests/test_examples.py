@@ -212,3 +212,28 @@ async def test_an_application_hears_of_a_login_and_of_a_lock_by_the_command_line
         async with httpx2.AsyncClient() as http:
             forged = await http.post(f"http://localhost:{own}/hooks", json={"type": "user.deleted", "data": {}})
         assert forged.status_code == 401
+
+
+async def test_a_machine_is_logged_in_by_the_commands_of_its_page(clone: Path, phone: Phone, demo: Server) -> None:
+    page = "tests/examples/command_line/README.md"
+    commands = [each.replace(":8000", f":{demo.port}") for each in blocks(page, "sh")]
+    log_in, use, with_headers, log_out, own = commands
+    home = str(clone / "home")
+    async with started(clone, HOME=home, XDG_CONFIG_HOME=home) as shell:
+        await let_in_by(shell, phone, log_in)
+        assert json.loads(await shell.run(use))["user"] == phone.keys["user"]
+        assert "devices" in json.loads(await shell.run(with_headers))
+        await shell.run(log_out)
+        await let_in_by(shell, phone, own)
+        assert (await shell.run(own)).strip() == f"You are {phone.keys['user']['username']}"
+
+
+async def let_in_by(shell: Shell, phone: Phone, commands: str) -> None:
+    """Run them, the last one with a person in front of it."""
+    before, _, login = commands.strip().rpartition("\n")
+    await shell.run(f"{before}\nrm -f typed; mkfifo typed; {login} 2>shown <typed & login=$!\nexec 7>typed")
+    shown = re.search(r"type there: (\S+)", await shell.run("until grep 'type there' shown; do sleep 0.1; done"))
+    assert shown
+    claimed = await phone.post("/pairings/claim", {"userCode": shown[1]})
+    approved = await phone.approve(claimed.json()["id"])
+    await shell.run(f"echo {approved.json()['number']} >&7; wait $login; exec 7>&-")

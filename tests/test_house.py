@@ -33,8 +33,10 @@ MAY_IMPORT = {
     "components": {"core", "config", "pairing", "accounts", "oauth", "webhooks", "adapters", "guard", "web"},
     # It tells no story: what it runs, `components` built.
     "app": {"core", "config", "accounts", "adapters", "web", "components"},
+    # For programs elsewhere: nothing of the server is in it.
+    "client": set(),
     "server": {"core", "config", "web", "transport", "app"},
-    "cli": {"core", "config", "pairing", "accounts", "oauth", "adapters", "web", "components", "server"},
+    "cli": {"core", "config", "pairing", "accounts", "oauth", "adapters", "web", "components", "server", "client"},
     "__main__": {"server"},
     # Each public name, once it is asked for.
     "__init__": {"app", "config", "guard", "server"},
@@ -47,6 +49,8 @@ STORIES_MAY_USE = {
     "webhooks": {"msgspec", "prometheus_client"},
     # Authlib's grants are the protocol's core; they do no I/O of their own.
     "oauth": {"msgspec", "authlib"},
+    # Other programs install what this needs.
+    "client": {"httpx2", "websockets", "joserfc"},
 }
 OURS = "pairing_ws"
 STORIES = [

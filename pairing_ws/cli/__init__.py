@@ -1,5 +1,5 @@
-"""The command line: `serve`, `invite`, `user`, `client`, `db`, `keys`, `admin-key`, `vapid-key`, `webhook`, `doctor`.
-Each reads the settings, acts and reports."""
+"""The command line. `login`, `token` and `logout` are for the users of any server; the others read the settings of one,
+act and report."""
 
 import io
 import os
@@ -15,6 +15,7 @@ from pairing_ws.cli.admin_key import admin_key
 from pairing_ws.cli.clients import clients
 from pairing_ws.cli.doctor import doctor
 from pairing_ws.cli.keys import signing_keys, vapid_key
+from pairing_ws.cli.log_in import log_in, log_out, token
 from pairing_ws.cli.serve import database, serve
 from pairing_ws.cli.webhooks import webhooks
 from pairing_ws.config.values import SettingsError
@@ -34,6 +35,8 @@ def cli() -> None:
 
 
 for command in (serve, invite, users, clients, database, signing_keys, admin_key, vapid_key, webhooks, doctor):
+    cli.add_command(command)
+for command in (log_in, token, log_out):
     cli.add_command(command)
 
 
