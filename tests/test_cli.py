@@ -29,7 +29,7 @@ COMMANDS = [
     ["client"], ["client", "add"], ["client", "set"], ["client", "list"], ["client", "show"], ["client", "rotate"],
     ["client", "remove"],
     ["db"], ["db", "upgrade"], ["keys"], ["keys", "list"], ["keys", "make"], ["keys", "rotate"],
-    ["keys", "remove"], ["vapid-key"], ["doctor"],
+    ["keys", "remove"], ["admin-key"], ["vapid-key"], ["doctor"],
 ]  # fmt: skip
 
 
@@ -342,6 +342,37 @@ def test_a_doctor_is_content_with_the_defaults_and_makes_nothing(run: Run) -> No
     assert "pairing-keys.json will be made" in done.out
     assert "pairing.db will be made" in done.out
     assert os.listdir() == []
+
+
+@pytest.mark.security(31, 53)
+def test_an_admin_key_is_made_exchanged_and_examined(run: Run, tmp_path: Path) -> None:
+    printed = run("admin-key").out.strip()
+    assert run("admin-key").out.strip() != printed
+    assert len(printed) == 43
+    file = tmp_path / "key.txt"
+    made = run("admin-key", "key.txt")
+    assert (made.code, file.stat().st_mode & 0o777) == (0, 0o600)
+    (first,) = file.read_text().split()
+    assert first not in made.out + made.err
+    again = run("admin-key", "key.txt")
+    assert (again.code, "--rotate" in again.err, file.read_text().split()) == (2, True, [first])
+    assert run("admin-key", "--rotate").code == 2
+    assert "ok       key.txt" in run("doctor", PAIRING_ADMIN_KEY_FILE="key.txt").out
+    file.chmod(0o640)
+    for _ in range(2):
+        before = file.read_text().split()
+        assert run("admin-key", "--rotate", "key.txt").code == 0
+        newest, *older = file.read_text().split()
+        assert (older, newest in before, file.stat().st_mode & 0o777) == (before[:1], False, 0o640)
+    file.chmod(0o644)
+    done = run("doctor", PAIRING_ADMIN_KEY_FILE="key.txt")
+    assert "warning  key.txt can be read by other users; run: chmod 600 key.txt" in done.out
+    assert "two admin keys are open" in done.out
+    file.write_text("hunter2\n")
+    for refused in (run("admin-key", "--rotate", "key.txt"), run("doctor", PAIRING_ADMIN_KEY_FILE="key.txt")):
+        assert refused.code != 0
+        assert "at least 128 bits" in refused.err
+        assert "hunter2" not in refused.err
 
 
 def test_a_key_for_web_push_is_made_and_the_doctor_says_what_browsers_subscribe_with(run: Run) -> None:

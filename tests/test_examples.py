@@ -237,3 +237,33 @@ async def let_in_by(shell: Shell, phone: Phone, commands: str) -> None:
     claimed = await phone.post("/pairings/claim", {"userCode": shown[1]})
     approved = await phone.approve(claimed.json()["id"])
     await shell.run(f"echo {approved.json()['number']} >&7; wait $login; exec 7>&-")
+
+
+async def test_a_backend_with_passwords_logs_in_one_device_and_that_one_the_next(clone: Path) -> None:
+    make, run, log_in, show, approve = blocks("tests/examples/backend/README.md", "sh")
+    ports = {"3000": str(free_port()), "8000": str(free_port())}
+
+    def here(commands: str) -> str:
+        return re.sub("localhost:(3000|8000)", lambda found: f"localhost:{ports[found[1]]}", commands)
+
+    # The first makes the clone's environment, and the last runs the server.
+    _, *key, _ = make.splitlines()
+    async with started(clone) as shell, httpx2.AsyncClient(base_url=here("http://localhost:3000")) as app:
+        await shell.run("\n".join(key))
+        with running(clone / "var", port=int(ports["8000"]), **NO_LIMITS, PAIRING_ADMIN_KEY_FILE="admin-key.txt") as at:
+            await shell.run(f"export LOGIN={at.url}\n{run.strip()} {ports['3000']} &\ncd ..")
+            await until_it_listens(here("http://localhost:3000/"))
+            assert "one login" in await shell.run(here(log_in))
+            (link,) = (await shell.run(here(show))).split()
+            async with Api(at.url) as api:
+                phone = Phone(api, json.loads((clone / "var/keys.json").read_text()))
+                joined = await api.join({"id": link.rpartition("/")[2].partition("#")[0], "qr": {"text": link}})
+                await shell.run(here(approve))
+                second = Phone(api, (await joined.log_in()).json())
+                assert second.keys["user"]["id"] == phone.keys["user"]["id"] == "4711"
+                assert len((await phone.get("/devices")).json()["devices"]) == 2
+                wrong = await app.post("/login", json={"username": "ada", "password": "motor"})
+                assert wrong.status_code == 401
+                closed = await app.post("/close-account", json={"username": "ada", "password": "engine"})
+                assert closed.status_code == 204
+                assert [(await each.get("/me")).status_code for each in (phone, second)] == [401, 401]

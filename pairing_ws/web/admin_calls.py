@@ -31,7 +31,9 @@ _call = partial(Call, proofs=(ADMIN,), cors=False)
 
 ADMIN_CALLS: tuple[Call, ...] = (
     _call("GET", _USERS, users.list_users, 200, AdminUsers, refusals=_THERE, query=("after", "username")),
-    _call("POST", _USERS, users.create_user, 201, AdminUser, NewUser, refusals=(Code.USER_EXISTS,)),
+    _call(
+        "POST", _USERS, users.create_user, 201, AdminUser, NewUser, refusals=(Code.USER_EXISTS,), status_again=200,
+    ),
     _call("GET", _USER, users.read_user, 200, AdminUser, refusals=_THERE),
     _call("PATCH", _USER, users.change_user, 200, AdminUser, UserChanges, refusals=_THERE),
     _call("DELETE", _USER, users.delete_user, 204, refusals=_THERE),

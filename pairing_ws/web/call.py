@@ -22,11 +22,11 @@ PROVED = (Code.INVALID_PROOF, Code.USE_DPOP_NONCE)
 class Call:
     """One call.
 
-    `status`, `answer` and `media_type` are of its success; `answer_headers` are those it adds, and `ETag` among them
-    means that `If-None-Match` counts. `proofs` are the ways to be let in (empty: anybody may ask), `refusals` the codes
-    beside those that every call can meet, `query` the names in the query string that count. With `idempotent`, a
-    call with the same `Idempotency-Key` is the same call. Pages of `origins` may read the answers beside those of
-    `PAIRING_ALLOWED_ORIGINS`; without `cors` no page of another origin does.
+    `status`, `answer` and `media_type` are of its success, `status_again` of one that changed nothing; `answer_headers`
+    are those it adds, and `ETag` among them means that `If-None-Match` counts. `proofs` are the ways to be let in
+    (empty: anybody may ask), `refusals` the codes beside those that every call can meet, `query` the names in the query
+    string that count. With `idempotent`, a call with the same `Idempotency-Key` is the same call. Pages of `origins`
+    may read the answers beside those of `PAIRING_ALLOWED_ORIGINS`; without `cors` no page of another origin does.
     """
 
     method: str
@@ -39,6 +39,7 @@ class Call:
     refusals: tuple[Code, ...] = ()
     query: tuple[str, ...] = ()
     idempotent: bool = False
+    status_again: int | None = None
     answer_headers: tuple[str, ...] = ()
     media_type: str = "application/json"
     cors: bool = True

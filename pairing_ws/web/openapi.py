@@ -121,7 +121,7 @@ def _operation(call: Call) -> Json:
     if call.proofs:
         refusals.append(Code.UNAUTHENTICATED)
     if KEY in call.proofs:
-        refusals += PROVED
+        refusals += [*PROVED, Code.ACCOUNT_LOCKED]
     proved = Code.INVALID_PROOF in refusals
     operation: Json = {
         "operationId": call.handler.__name__,
@@ -201,7 +201,7 @@ def _success(call: Call, proved: bool) -> Json:
     elif call.status == 200:
         success["content"] = {call.media_type: {"schema": {"type": "string"}}}
     _add_headers(success, [*call.answer_headers, *(["DPoP-Nonce"] if proved else [])])
-    found = {str(call.status): success}
+    found = {str(status): success for status in (call.status, call.status_again) if status}
     if "ETag" in call.answer_headers:
         found["304"] = {"description": "Nothing has changed since `If-None-Match`."}
         _add_headers(found["304"], ["ETag"])

@@ -9,7 +9,7 @@ import re
 import secrets
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx2
@@ -17,6 +17,7 @@ import pytest
 
 from pairing_ws.web.calls import CALLS
 from tests.fuzz.effort import SEED, TIMES
+from tests.support.admin import ADMIN_KEY, WITH_ADMIN, Backend
 from tests.support.app_server import app_server
 from tests.support.applications import register
 from tests.support.client import Api, NewDevice, code_of, device_headers
@@ -63,15 +64,31 @@ parameters."path.id" = {{ dictionary = "devices", probability = 0.5 }}
 [[operations]]
 include-path-regex = "/apps/"
 parameters."path.id" = {{ dictionary = "apps", probability = 0.5 }}
+[[operations]]
+include-path-regex = "/admin/users/"
+parameters."path.id" = {{ dictionary = "users", probability = 0.8 }}
+[[operations]]
+include-path-regex = "/admin/clients/"
+parameters."path.id" = {{ dictionary = "clients", probability = 0.8 }}
+{scope}
 {credential}
 """
+# Whom each call is tried by: a backend asks nothing else, and of the others one is enough to be turned away.
+ADMINS_ALONE = '[[operations]]\nexclude-path-regex = "/admin/"\nenabled = false'
+ALL_OTHERS = '[[operations]]\ninclude-path-regex = "/admin/"\nenabled = false'
+PARTIES = ("nobody", "phone", "device", "backend")
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    """It asks for the number each time, so that there is one."""
-    with running(tmp_path, **NO_LIMITS, PAIRING_VERIFY="always") as server:
-        yield server
+def servers(tmp_path: Path) -> Iterator[Sequence[Server]]:
+    """They ask for the number each time, so that there is one. A backend locks and deletes everybody: it has the second
+    for itself."""
+    settings = {**NO_LIMITS, **WITH_ADMIN, "PAIRING_VERIFY": "always"}
+    # Where others want the same processors, codes would be stale before they are tried.
+    settings |= {"PAIRING_TTL_SECONDS": "3600", "PAIRING_REDEEM_SECONDS": "3600"}
+    (tmp_path / "backend").mkdir()
+    with running(tmp_path, **settings) as shared, running(tmp_path / "backend", **settings) as backends:
+        yield shared, backends
 
 
 class Stage:
@@ -88,7 +105,8 @@ class Stage:
         # Of another account: the rest may be revoked at any time.
         self.spare = await fresh_phone(api, folder)
         self.words["devices"] = [other.keys["device"]["id"] for other in others]
-        self.words["keys"] = [other.keys["refreshKey"] for other in others]
+        elsewhere = [await fresh_phone(api, folder) for _ in range(4)]
+        self.words["keys"] = [other.keys["refreshKey"] for other in (*others, *elsewhere)]
         # An application's of its own, and one that is refused by a redirect.
         app = await register(folder)
         self.words["queries"] = [app.query(), app.query(prompt="login"), app.query(response_type="token")]
@@ -97,6 +115,13 @@ class Stage:
                 await other.tokens(self.phone)
         self.words["apps"] = [each["id"] for each in (await self.phone.get("/apps")).json()["apps"]]
         self.words["codes"] = [await invite_in(folder, f"{username}-{number}") for number in range(3)]
+        backend = Backend(api)
+        for number in range(40):
+            user = f"{username}-of-backend-{number}"
+            await backend.create(user)
+            self.words["users"].append(user)
+            client = await backend.ask("POST", "/clients", {"name": user})
+            self.words["clients"].append(client.json()["id"])
         for status in ("pending", "pending", "pending", "scanned", "denied", "approved", "approved", "consumed"):
             await self._new_device_shows(api, status)
         for joins in (False, False, False, True):
@@ -143,16 +168,20 @@ async def complaints(server: Server, folder: Path, who: str) -> str:
         "nobody": "",
         "phone": f'[auth.openapi.authKey]\napi_key = "{auth_key}"',
         "device": f'[auth.openapi.pairingSecret]\napi_key = "{stage.secret}"',
+        "backend": f'[auth.openapi.adminKey]\nbearer = "{ADMIN_KEY}"',
     }
+    scope = {"nobody": "", "backend": ADMINS_ALONE}
     config = folder / f"{who}.toml"
     config.write_text(
         CONFIG.format(
             url=server.url,
             seed=SEED,
-            examples=EXAMPLES * TIMES,
+            # It asks as many calls as all others together.
+            examples=(EXAMPLES // 2 if who == "backend" else EXAMPLES) * TIMES,
             makes_up_credentials=json.dumps(who == "nobody"),
             dictionaries="\n".join(f"{name}.values = {json.dumps(found)}" for name, found in stage.words.items()),
             credential=credential[who],
+            scope=scope.get(who, ALL_OTHERS),
         )
     )
     own = {
@@ -170,12 +199,16 @@ async def complaints(server: Server, folder: Path, who: str) -> str:
 
 
 @pytest.mark.security(23, 25)
-async def test_every_call_does_what_its_description_says(server: Server, tmp_path: Path) -> None:
-    for said in await asyncio.gather(*(complaints(server, tmp_path, who) for who in ("nobody", "phone", "device"))):
+async def test_every_call_does_what_its_description_says(servers: Sequence[Server], tmp_path: Path) -> None:
+    shared, backends = servers
+    asked = [(backends if who == "backend" else shared, who) for who in PARTIES]
+    for said in await asyncio.gather(*(complaints(server, tmp_path, who) for server, who in asked)):
         if said:
             pytest.fail(said)
-    assert "Traceback" not in server.log_text()
-    metrics = httpx2.get(f"{server.url}/metrics").text
-    counted = set(re.findall(r'pairing_requests_total{method="(\w+)",route="(\S+)",status="2\d\d"}', metrics))
+    counted: set[tuple[str, str]] = set()
+    for server in servers:
+        assert "Traceback" not in server.log_text()
+        metrics = httpx2.get(f"{server.url}/metrics").text
+        counted |= set(re.findall(r'pairing_requests_total{method="(\w+)",route="(\S+)",status="2\d\d"}', metrics))
     # What was refused each time has hardly been tried.
     assert {(call.method, call.path) for call in CALLS} - counted <= OUT_OF_REACH

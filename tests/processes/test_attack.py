@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tests.attack.attacks import ATTACKS
 from tests.attack.run import HELD, NOT_HELD, run
 from tests.attack.target import Given, target
+from tests.support.admin import ADMIN_KEY, WITH_ADMIN, WITH_ADMIN_INSIDE
 from tests.support.app_server import app_server
 from tests.support.embedded import embedded, invite_in
 from tests.support.servers import RedisServer, clean_environment, free_port, running
@@ -29,7 +30,7 @@ def attack(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_two_processes_on_redis_hold_every_attack(tmp_path: Path, redis_server: RedisServer) -> None:
     """With the limits, the quarantine and all else of the defaults."""
-    shared: dict[str, Any] = {"demo": False, "REDIS_URL": redis_server.url}
+    shared: dict[str, Any] = {"demo": False, "REDIS_URL": redis_server.url, **WITH_ADMIN}
     with (
         running(tmp_path, **shared) as one,
         running(tmp_path, **shared, PAIRING_PUBLIC_URL=one.public_url) as two,
@@ -142,6 +143,16 @@ def tells_no_client_from_another(app: ASGIApp) -> ASGIApp:
     return broken
 
 
+def takes_anybody_for_the_backend(app: ASGIApp) -> ASGIApp:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith("/api/v1/admin/"):
+            key = (b"authorization", f"Bearer {ADMIN_KEY}".encode())
+            scope = {**scope, "headers": [*(each for each in scope["headers"] if each[0] != key[0]), key]}
+        await app(scope, receive, send)
+
+    return broken
+
+
 def as_it_is(app: ASGIApp) -> ASGIApp:
     return app
 
@@ -158,6 +169,7 @@ def as_it_is(app: ASGIApp) -> ASGIApp:
         (lets_its_question_be_framed, {}, 40),
         (passes_over_secrets_in_the_query, {}, 47),
         (tells_no_client_from_another, {}, 45),
+        (takes_anybody_for_the_backend, WITH_ADMIN_INSIDE, 53),
         (as_it_is, {"trusted_proxies": ("127.0.0.1",), "forward_auth_hosts": ("wiki.localhost",)}, 49),
     ],
     ids=lambda each: getattr(each, "__name__", ""),
