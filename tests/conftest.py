@@ -32,17 +32,44 @@ SLOW = (
     "processes/test_slow_link", "processes/test_wakeups", "processes/test_workers", "web/test_letting_go",
 )  # fmt: skip
 
+# A run is as long as what begins last: these take 20 s or more, the longest first.
+LONGEST = (
+    "browser/test_pages", "processes/test_redis_kinds", "browser/test_flows", "processes/test_workers",
+    "browser/test_reading", "processes/test_wakeups", "browser/test_browsers", "web/test_letting_go",
+    "browser/test_consent", "processes/test_starts", "web/test_cpu", "fuzz/test_openapi", "web/test_bad_input",
+    "processes/test_attack", "processes/test_patience", "test_cli", "processes/test_slow_link", "processes/test_clocks",
+    "processes/test_redis_away", "fuzz/test_pairings", "processes/test_postgres", "test_log",
+)  # fmt: skip
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    in_order(items)
     for item in items:
-        fixtures = set(getattr(item, "fixturenames", ()))
-        for marker, names in BY_FIXTURE.items():
-            if fixtures & names or f"{marker}ql" in item.nodeid:
-                item.add_marker(marker)
-        if item.path.is_relative_to(TESTS / "browser"):
-            item.add_marker("browser")
-        if str(item.path.relative_to(TESTS).with_suffix("")) in SLOW:
-            item.add_marker("slow")
+        mark(item)
+
+
+def in_order(items: list[pytest.Item]) -> None:
+    """File by file: the longest first, then those in a browser, which compute, spread among the others, which wait."""
+    files = dict.fromkeys(item.path for item in items)
+    turns: dict[Path, float] = {}
+    for browser in (False, True):
+        kind = [each for each in files if each.is_relative_to(TESTS / "browser") is browser]
+        turns |= {file: number / len(kind) for number, file in enumerate(kind)}
+    for file in files:
+        if (name := str(file.relative_to(TESTS).with_suffix(""))) in LONGEST:
+            turns[file] = LONGEST.index(name) - len(LONGEST)
+    items.sort(key=lambda item: turns[item.path])
+
+
+def mark(item: pytest.Item) -> None:
+    fixtures = set(getattr(item, "fixturenames", ()))
+    for marker, names in BY_FIXTURE.items():
+        if fixtures & names or f"{marker}ql" in item.nodeid:
+            item.add_marker(marker)
+    if item.path.is_relative_to(TESTS / "browser"):
+        item.add_marker("browser")
+    if str(item.path.relative_to(TESTS).with_suffix("")) in SLOW:
+        item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -90,67 +90,82 @@ def rooms(path: Path) -> set[str]:
     return {each.split(".")[1] for each in imports(path) if each.startswith(f"{OURS}.")}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_module_knows_only_the_rooms_it_may_know(path: Path) -> None:
-    room = room_of(path)
-    assert room in MAY_IMPORT, "a new room: say here whom it may know"
+def assert_right(paths: Iterable[Path], wrong: Callable[[Path], object]) -> None:
+    """`wrong` finds nothing in any of these files. One test looks at all of them: a thousand tests took longer to
+    collect than to run."""
+    found = [f"{name_of(path)}: {what}" for path in paths if (what := wrong(path))]
+    assert not found, "\n".join(found)
+
+
+def test_a_module_knows_only_the_rooms_it_may_know() -> None:
+    assert {room_of(path) for path in MODULES} <= set(MAY_IMPORT), "a new room: say here whom it may know"
     # `pairing_ws` itself holds the version.
-    assert rooms(path) - {"__version__"} <= MAY_IMPORT[room] | {room}
+    assert_right(MODULES, lambda path: rooms(path) - {"__version__", room_of(path)} - MAY_IMPORT[room_of(path)])
 
 
-@pytest.mark.parametrize("path", [each for each in MODULES if room_of(each) in STORIES_MAY_USE], ids=name_of)
-def test_a_story_and_what_it_shares_import_no_framework_no_driver_and_no_server(path: Path) -> None:
-    foreign = {each.split(".")[0] for each in imports(path)} - set(sys.stdlib_module_names) - {OURS}
-    assert foreign <= STORIES_MAY_USE[room_of(path)]
+def test_a_story_and_what_it_shares_import_no_framework_no_driver_and_no_server() -> None:
+    def foreign(path: Path) -> set[str]:
+        named = {each.split(".")[0] for each in imports(path)} - set(sys.stdlib_module_names) - {OURS}
+        return named - STORIES_MAY_USE[room_of(path)]
+
+    assert_right((each for each in MODULES if room_of(each) in STORIES_MAY_USE), foreign)
 
 
-@pytest.mark.parametrize("path", STORIES, ids=name_of)
-def test_a_story_reads_no_clock_and_no_randomness_of_its_own(path: Path) -> None:
-    assert not {"time", "datetime", "random", "secrets", "os", "uuid"} & {each.split(".")[0] for each in imports(path)}
+def test_a_story_reads_no_clock_and_no_randomness_of_its_own() -> None:
+    of_the_world = {"time", "datetime", "random", "secrets", "os", "uuid"}
+    assert_right(STORIES, lambda path: of_the_world & {each.split(".")[0] for each in imports(path)})
 
 
 @pytest.mark.security(17)
-@pytest.mark.parametrize("path", STORIES, ids=name_of)
-def test_digests_are_compared_in_constant_time_alone(path: Path) -> None:
+def test_digests_are_compared_in_constant_time_alone() -> None:
     """`codes.matches` does; `==` stops at the first difference."""
-    operands = [
-        ast.unparse(each)
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.Compare) and any(isinstance(each, ast.Eq | ast.NotEq) for each in node.ops)
-        for each in (node.left, *node.comparators)
-    ]
-    assert not [each for each in operands if "hash" in each or "digest" in each or "secret" in each]
+
+    def compared(path: Path) -> list[str]:
+        operands = [
+            ast.unparse(each)
+            for node in ast.walk(tree(path))
+            if isinstance(node, ast.Compare) and any(isinstance(each, ast.Eq | ast.NotEq) for each in node.ops)
+            for each in (node.left, *node.comparators)
+        ]
+        return [each for each in operands if "hash" in each or "digest" in each or "secret" in each]
+
+    assert_right(STORIES, compared)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_the_environment_is_read_in_config_alone(path: Path) -> None:
-    reads = [
-        node
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.Attribute)
-        and node.attr in ("environ", "getenv", "environb")
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "os"
-    ]
-    assert not reads or room_of(path) == "config"
+def test_the_environment_is_read_in_config_alone() -> None:
+    def reads(path: Path) -> list[int]:
+        return [
+            node.lineno
+            for node in ast.walk(tree(path))
+            if isinstance(node, ast.Attribute)
+            and node.attr in ("environ", "getenv", "environb")
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "os"
+        ]
+
+    assert_right((path for path in MODULES if room_of(path) != "config"), reads)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_every_module_says_first_what_it_is(path: Path) -> None:
-    assert ast.get_docstring(tree(path))
+def test_every_module_says_first_what_it_is() -> None:
+    assert_right(MODULES, lambda path: not ast.get_docstring(tree(path)))
 
 
-@pytest.mark.parametrize("path", [each for each in EVERY_FILE if each.name.startswith("test_")], ids=name_of)
-def test_every_test_file_says_first_what_may_live_in_it(path: Path) -> None:
-    assert ast.get_docstring(tree(path))
+def test_every_test_file_says_first_what_may_live_in_it() -> None:
+    tests = (each for each in EVERY_FILE if each.name.startswith("test_"))
+    assert_right(tests, lambda path: not ast.get_docstring(tree(path)))
 
 
-@pytest.mark.parametrize("path", [each for each in EVERY_FILE if TESTS in each.parents], ids=name_of)
-def test_what_tests_share_is_in_no_test_file(path: Path) -> None:
+def test_what_tests_share_is_in_no_test_file() -> None:
     """Whoever edits a test would break another one, and an imported fixture or test is collected twice."""
-    froms = [node for node in ast.walk(tree(path)) if isinstance(node, ast.ImportFrom)]
-    named = [part for node in froms for part in (*(node.module or "").split("."), *(each.name for each in node.names))]
-    assert not [each for each in named if f"{each}.py" in TEST_FILES]
+
+    def named(path: Path) -> list[str]:
+        froms = [node for node in ast.walk(tree(path)) if isinstance(node, ast.ImportFrom)]
+        names = (
+            part for node in froms for part in (*(node.module or "").split("."), *(each.name for each in node.names))
+        )
+        return [each for each in names if f"{each}.py" in TEST_FILES]
+
+    assert_right((each for each in EVERY_FILE if TESTS in each.parents), named)
 
 
 def test_nothing_is_called_utils() -> None:
