@@ -344,6 +344,8 @@ async def test_allow_is_inert_at_first_so_that_a_hasty_press_approves_nothing(
     laptop = await new_device()
     showing = await laptop.open("/")
     reading = await phone.open("/phone")
+    # What the page draws once its clock stands still stays inert.
+    await expect(reading.get_by_role("button", name="Continue")).not_to_have_attribute("aria-disabled", "true")
     await reading.clock.install()
     await reading.clock.pause_at(await reading.evaluate("Date.now() / 1000 + 1"))
     await type_code(reading, await shown_code(showing))

@@ -37,7 +37,7 @@ class StandingStill:
     def __init__(self, inside: Embedded, clock: FakeClock) -> None:
         self.url, self._folder, self._clock = inside.settings.public_url, inside.folder, clock
 
-    async def invite(self, username: str) -> str:
+    async def invitation(self, username: str) -> str:
         return f"{self.url}/join/invite#{await invite_in(self._folder, username, self._clock)}"
 
     async def show(self, device: Device, path: str) -> Page:
