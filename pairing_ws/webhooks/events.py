@@ -49,7 +49,7 @@ class DeviceRevoked(Data):
         str,
         Meta(
             extra_json_schema={"enum": ["revoked", "logged_out", "key_reused"]},
-            description="`revoked`: by a device of the account, in the list of devices; `logged_out`: it logged itself"
+            description="`revoked`: by a device of the account, or the operator; `logged_out`: it logged itself"
             " out; `key_reused`: an old refreshKey came again, as a thief's would",
         ),
     ]
@@ -84,7 +84,9 @@ class PasskeyRemoved(Data):
 
     type = "passkey.removed"
     passkey_id: Annotated[str, Meta(description="id of the passkey, as in `/api/v1/passkeys`")]
-    by_device_id: By
+    by_device_id: Annotated[
+        str | None, Meta(description="id of the logged-in device on which a person did so; null if the operator did")
+    ]
 
 
 class UserLocked(Data):

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 from pairing_ws.accounts.passkeys import Passkey
 from pairing_ws.accounts.ports import Activity
@@ -17,6 +18,7 @@ from pairing_ws.adapters.sql.account_store import SqlAccounts
 from pairing_ws.adapters.sql.database import open_database
 from pairing_ws.adapters.sql.executor import Database
 from pairing_ws.adapters.sql.passkey_store import SqlPasskeys
+from pairing_ws.adapters.sql.tables import webhook_events
 from pairing_ws.adapters.sql.user_store import SqlUsers
 from pairing_ws.adapters.sql.webhook_rows import EventWriter
 from pairing_ws.adapters.sql.webhook_store import SqlWebhooks
@@ -33,6 +35,7 @@ class Process(Stores):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
+        self.database = database
         events = EventWriter(secrets.token_bytes)
         self.accounts = SqlAccounts(database, events)
         self.users = SqlUsers(database, events)
@@ -155,6 +158,22 @@ async def test_passkeys_are_told_as_they_come_and_go_and_with_the_device_that_ha
     ]
 
 
+async def test_what_the_operator_takes_away_is_told_without_a_device_that_did_so(here: Process) -> None:
+    login = await here.silently()
+    passkey = Passkey(
+        id="key", user_id=login.user_id, credential_id=b"key", public_key=b"key", sign_count=0, transports="",
+        name="Key", device_id=login.device_id, created_at=here.now,
+    )  # fmt: skip
+    await here.passkeys.add_passkey(passkey, login.session_id, 10, here.line(login, "passkey.added"), first=True)
+    line = Activity(user_id=login.user_id, at=here.now, event="device.revoked")
+    await here.accounts.revoke(login.user_id, login.device_id, here.now, line, by="", descendants=False, passkeys=True)
+    user = {"userId": login.user_id}
+    assert (await here.told())[1:] == [
+        ("device.revoked", user | {"deviceId": login.device_id, "reason": "revoked"}),
+        ("passkey.removed", user | {"passkeyId": "key", "byDeviceId": None}),
+    ]
+
+
 async def test_refusals_locks_and_the_end_of_an_account_are_told_in_their_order_and_once(here: Process) -> None:
     login = await here.silently()
     await here.deny(login, "first")
@@ -230,6 +249,9 @@ async def test_what_failed_comes_again_when_it_shall_and_the_next_not_before(her
     await here.deny(login, "second")
     [first] = await here.due()
     await here.webhooks.put_off(first, here.now + 5000)
+    # What follows is not looked at again and again meanwhile.
+    due = sa.select(sa.func.count()).where(webhook_events.c.next_at < here.now + 5000)
+    assert await here.database.run(lambda connection: connection.execute(due).scalar_one()) == 0
     for now, expected in ((here.now, []), (here.now + 4999, []), (here.now + 5000, [first.id])):
         there.now = now
         assert [each.id for each in await there.due()] == expected

@@ -75,8 +75,10 @@ class EventWriter:
             self._write(db, data, passkey.created_at)
 
     def passkey_removed(self, db: Transaction, user_id: str, passkey_id: str, by: str, at: int) -> None:
+        """`by` is the device, "" for the operator."""
         if self._random:
-            self._write(db, events.PasskeyRemoved(user_id=user_id, passkey_id=passkey_id, by_device_id=by), at)
+            data = events.PasskeyRemoved(user_id=user_id, passkey_id=passkey_id, by_device_id=by or None)
+            self._write(db, data, at)
 
     def user_locked(self, db: Transaction, user_id: str, at: int) -> None:
         if self._random:
