@@ -4,6 +4,7 @@ logins, behind nginx. Ports are replaced, nothing else."""
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -39,15 +40,19 @@ async def by_the_letter(clone: Path) -> AsyncIterator[tuple[Server, str]]:
         for file in ("app.py", "nginx.conf"):
             text = (EXAMPLE / file).read_text()
             (there / file).write_text(re.sub("3000|8080|8000", lambda found: ports[found[0]], text))
-        # What they put in the background, or there by itself, ends with the shell's group.
-        commands = go.replace("3000", str(app_port)) + "wait"
+        # What they put in the background ends with the shell; nginx goes there by itself.
+        commands = "trap 'kill $(jobs -p); wait; exit' TERM\n" + go.replace("3000", str(app_port)) + "wait"
         shell = Process(["bash", "-euc", commands], clone, "shell.log", dict(os.environ))
         try:
             wait_for(lambda: answers(f"http://127.0.0.1:{port}/"), "nginx and its application")
             yield server, f"http://localhost:{port}/"
         finally:
-            os.kill(int((clone / "var/nginx.pid").read_text()), signal.SIGTERM)
+            pid = clone / "var/nginx.pid"
+            os.kill(int(pid.read_text()), signal.SIGTERM)
+            wait_for(lambda: not pid.exists(), "the end of nginx")
             shell.stop()
+            with socket.socket() as probe:
+                assert probe.connect_ex(("127.0.0.1", app_port)), "the application is left"
 
 
 def answers(url: str) -> bool:
