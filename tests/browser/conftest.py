@@ -62,6 +62,15 @@ async def serving(folder: Path, **settings: str) -> AsyncIterator[Server]:
         await asyncio.to_thread(server.stop)
 
 
+LOG_IN = """async ([root, code]) => {
+    const [{ acceptInvite, newSecret }, { deviceHeaders }, session] = await Promise.all(
+        ['pairing', 'device', 'session'].map((name) => import(`${root}/static/${name}.js`)),
+    );
+    session.markVisited();
+    session.adopt(await acceptInvite(code, { secret: newSecret(), device: deviceHeaders() }));
+}"""
+
+
 class Device:
     """A browser context with one page, which must stay free of errors and of policy violations."""
 
@@ -89,6 +98,14 @@ class Device:
         await page.get_by_role("button", name="Continue").click()
         await heading(page, "You are logged in")
         return page
+
+    async def enter(self, username: str) -> None:
+        """As `log_in`, by the pages' modules without their buttons, and without a page: half the CPU, and none of the
+        time in which buttons are inert."""
+        code = (await self.server.invitation(username)).split("#")[1]
+        page = await self.open("/healthz")
+        await page.evaluate(LOG_IN, [self.server.url, code])
+        await page.close()
 
     async def close(self) -> None:
         """With its pages, and the routes of a test that failed while it held a request."""
@@ -222,8 +239,7 @@ async def new_device(browser: Browser, server: Server) -> AsyncIterator[NewDevic
 
 async def adas(device: Device) -> Device:
     """Logged in to an account of its own, whose name starts with "ada", and without a page."""
-    page = await device.log_in(f"ada-{secrets.token_hex(4)}")
-    await page.close()
+    await device.enter(f"ada-{secrets.token_hex(4)}")
     return device
 
 

@@ -121,7 +121,7 @@ async def test_a_device_that_was_not_me_takes_along_the_apps_that_it_let_in(
     private: Server, shop: Listener, new_device: NewDevice
 ) -> None:
     phone, intruder = await new_device(at=private), await new_device(at=private)
-    await (await phone.log_in("ada")).close()
+    await phone.enter("ada")
     await let_in(phone, intruder)
     own = await register(private.folder, name="My Own", backchannel_logout_uri=shop.uri)
     stolen = await register(private.folder, name="The Shop", backchannel_logout_uri=shop.uri)

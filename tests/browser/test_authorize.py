@@ -126,7 +126,7 @@ async def test_a_phone_that_is_logged_in_needs_one_press_on_one_screen(
     new_device: NewDevice, shop: Application
 ) -> None:
     device = await new_device(viewport={"width": 390, "height": 844})
-    await (await device.log_in(f"ada-{secrets.token_hex(4)}")).close()
+    await device.enter(f"ada-{secrets.token_hex(4)}")
     page = await sent_by(shop, device, scope="openid profile email groups offline_access")
     await heading(page, "Share with The Shop?")
     for answer in ("Deny", "Allow"):
@@ -196,7 +196,7 @@ async def test_somebody_else_can_log_in_at_the_same_browser(
     laptop: Device, phone: Device, new_device: NewDevice, shop: Application
 ) -> None:
     bobs = await new_device()
-    await (await bobs.log_in(f"bob-{secrets.token_hex(4)}")).close()
+    await bobs.enter(f"bob-{secrets.token_hex(4)}")
     page = await sent_by(shop, laptop)
     await let_in(phone, page)
     await heading(page, "Share with The Shop?")

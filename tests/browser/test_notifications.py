@@ -124,7 +124,7 @@ async def test_a_browser_that_was_asked_is_told_of_a_login_while_no_page_listens
     device = await new_device(at=pushing)
     await subscribing(device, subscriber, KEY.public)
     await device.context.grant_permissions(["notifications"], origin=pushing.url)
-    await (await device.log_in("ada")).close()
+    await device.enter("ada")
     page = await device.open("/devices")
     # Nothing is asked for before the press.
     button = page.get_by_role("button", name="Turn notifications on")
@@ -190,7 +190,7 @@ async def test_a_subscription_with_a_key_that_is_no_longer_the_servers_is_offere
     device = await new_device(at=pushing)
     await subscribing(device, service.subscribe(), VapidKey.new().public)
     await device.context.grant_permissions(["notifications"], origin=pushing.url)
-    await (await device.log_in("bea")).close()
+    await device.enter("bea")
     page = await device.open("/devices")
     await page.evaluate("localStorage.setItem('subscribed', 'before')")
     await page.reload()
@@ -201,7 +201,7 @@ async def test_a_browser_that_does_not_allow_it_or_has_no_push_service_says_so(
     pushing: Server, new_device: NewDevice
 ) -> None:
     device = await new_device(at=pushing)
-    await (await device.log_in("cleo")).close()
+    await device.enter("cleo")
     page = await device.open("/devices")
     button = page.get_by_role("button", name="Turn notifications on")
     await button.click()
@@ -228,7 +228,7 @@ async def test_the_offer_fits_a_small_screen_in_both_schemes(
     pushing: Server, new_device: NewDevice, tmp_path: Path
 ) -> None:
     device = await new_device(at=pushing, viewport={"width": 390, "height": 844})
-    await (await device.log_in("dora")).close()
+    await device.enter("dora")
     page = await device.open("/devices")
     await page.get_by_role("heading", name="Notifications").wait_for()
     assert await sideways(page) == []

@@ -724,7 +724,7 @@ async def test_a_tab_whose_socket_gave_way_takes_one_again_when_it_is_looked_at(
 @pytest.mark.security(18)
 async def test_where_sockets_are_blocked_the_list_and_the_alarms_come_by_asking(new_device: NewDevice) -> None:
     phone, laptop = await new_device(), await new_device()
-    await (await phone.log_in("tilda")).close()
+    await phone.enter("tilda")
     page = await phone.context.new_page()
     await page.clock.install()
     await page.route_web_socket(re.compile("/api/v1/socket$"), lambda socket: socket.close(code=1011))
@@ -743,7 +743,7 @@ async def test_where_sockets_are_blocked_the_list_and_the_alarms_come_by_asking(
 @pytest.mark.security(18)
 async def test_a_login_that_the_socket_came_too_late_for_is_told_all_the_same(new_device: NewDevice) -> None:
     phone, laptop = await new_device(), await new_device()
-    await (await phone.log_in("tobias")).close()
+    await phone.enter("tobias")
     page = await phone.context.new_page()
     await page.clock.install()
     # Up, and without a word: what happens meanwhile, happens before the server knows of it.

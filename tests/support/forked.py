@@ -2,8 +2,9 @@
 `python -m MODULE`.
 
 To load the program takes 0.8 s of CPU, all else of a start 0.1 s. A child has arguments, environment, folder, output,
-handlers of signals and an end of its own, as the command has. What the interpreter reads when it starts it can't have:
-where that differs, and where a start itself is the subject, the command is executed.
+handlers of signals and an end of its own, as the command has. What the interpreter reads when it starts, and this
+process's limits and umask, it can't have: where these matter, and where a start itself is the subject, the command is
+executed.
 """
 
 import atexit

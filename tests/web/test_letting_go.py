@@ -174,7 +174,8 @@ def with_descriptors(most: int, folder: Path, **settings: Any) -> Iterator[Serve
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     try:
-        server = Server(folder, **settings)
+        # Executed: the loaded process has limits of its own.
+        server = Server(folder, forked=False, **settings)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     try:
