@@ -6,9 +6,10 @@ import secrets
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
+import msgspec
 import pytest
 
-from pairing_ws.accounts.login_hook import Login, Said
+from pairing_ws.accounts.login_hook import Login, Question, Said
 from pairing_ws.accounts.login_questions import ACCEPTED_MS, LoginQuestions
 from pairing_ws.accounts.ports import Session, User
 from pairing_ws.accounts.refresh_keys import GRACE_MS
@@ -111,11 +112,21 @@ async def test_no_claim_of_the_application_takes_the_place_of_our_own(site: Site
 async def test_an_invite_is_asked_about_as_well(site: Site) -> None:
     process = site.process()
     made = await process.accounts.operator.invite("alice")
-    given = await process.accounts.logins.accept_invite(made.code, device(), SECRET)
+    given = await process.accounts.logins.accept_invite(made.code, device("one"), SECRET)
     assert [(each.how, each.approver) for each, *_ in site.app.asked] == [("invite", None)]
     assert given.key_pair.host == b'{"token":"t"}'
-    again = await process.accounts.logins.accept_invite(made.code, device(given.device.name), SECRET)
+    again = await process.accounts.logins.accept_invite(made.code, device("one"), SECRET)
     assert again.key_pair == given.key_pair
+    assert len(site.app.asked) == 1
+
+
+async def test_what_the_application_enrols_itself_is_asked_about_like_any_other_login(site: Site) -> None:
+    process = site.process()
+    user = (await site.here.by_invite()).user
+    given = await process.accounts.logins.enrol(user.id, device("one"), "key")
+    assert [each.how for each, *_ in site.app.asked] == ["host"]
+    assert given.key_pair.host == b'{"token":"t"}'
+    assert (await process.accounts.logins.enrol(user.id, device("one"), "key")).key_pair == given.key_pair
     assert len(site.app.asked) == 1
 
 
@@ -216,6 +227,17 @@ async def test_without_an_answer_nobody_is_logged_in_and_the_next_try_asks_the_s
     given = await pairing.log_in(processes[0])
     assert len({session_id for _, _, session_id in site.app.asked}) == 1
     assert parts(given.key_pair.auth_key)[1]["sid"] == site.app.asked[0][2]
+
+
+async def test_of_fifty_that_take_the_same_turn_one_gets_it(here: World) -> None:
+    store, user = SqlQuestions(here.database), (await here.by_invite()).user
+    first = Question(origin="pairing:p", user_id=user.id, turn=1, asker="a" * 44, session_id="s" * 22, asked_at=0)
+    for turn in (1, 2, 3):
+        question = msgspec.structs.replace(first, turn=turn)
+        assert (await asyncio.gather(*(store.begin(question) for _ in range(50)))).count(True) == 1
+        found = await store.question(first.origin)
+        assert found
+        assert found.turn == turn
 
 
 async def test_a_caller_that_breaks_off_leaves_the_answer_for_its_next_try(site: Site) -> None:
