@@ -23,7 +23,7 @@ from pairing_ws.core import codes
 from pairing_ws.core.clock import Clock, system_clock
 from pairing_ws.core.deliveries import OWED_MS
 from pairing_ws.core.errors import Refused
-from pairing_ws.web import pages
+from pairing_ws.web import pages, upstream
 from pairing_ws.web.application import Application
 from pairing_ws.web.asyncapi import asyncapi
 from pairing_ws.web.call import ADMIN, Call
@@ -84,6 +84,7 @@ def create_app(
         Call("GET", "/asyncapi.json", document(lambda: asyncapi(settings.public_url)), 200),
         *ENDPOINTS,
         *(FORWARD_AUTH if settings.forward_auth_hosts else ()),
+        *(upstream.ENDPOINTS if services.upstream else ()),
         *metadata_calls(settings.public_url, (*described, *ENDPOINTS), offered),
         *(Call("GET", path, not_upgraded, 426) for path in PATHS),
     )
@@ -127,7 +128,7 @@ def create_app(
         Sockets(services),
         calls,
         services,
-        routes=pages.routes(settings.public_url),
+        routes=pages.routes(settings.public_url, settings.upstream_label),
         exception_handlers={HTTPException: pages.refused_by_framework, Exception: pages.failed},
         lifespan=lifespan,
     )

@@ -19,6 +19,7 @@ LAYERS: tuple[dict[str, str], ...] = (
     {"components": "composition root: builds and joins the rest"},
     {"web": "the edge: calls and sockets", "guard": "a host application's own routes"},
     {"adapters": "one outside thing each: Redis, SQL, JWT, …"},
+    {"upstream": "what another issuer's word is worth"},
     {"oauth": "what applications may get", "webhooks": "what your application hears of"},
     {"pairing": "the story of minutes", "accounts": "the story of years"},
     {"config": "the only reader of the environment", "core": "values that every room may know"},

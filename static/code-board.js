@@ -5,6 +5,7 @@ import { deviceHeaders } from './device.js';
 import { claimAndLogIn, drawProblem, follow, goOn } from './log-in.js';
 import { readCode } from './link.js';
 import { comeBack, forget, heard, stay } from './presence.js';
+import { providerChoice } from './provider.js';
 import {
   address,
   attempt,
@@ -219,6 +220,8 @@ function board() {
     ),
   );
 
+  const beside = roams && providerChoice();
+
   if (small) {
     step(
       {
@@ -234,6 +237,7 @@ function board() {
       typing,
       picture,
       others,
+      beside,
     );
   } else {
     step(
@@ -260,6 +264,7 @@ function board() {
           ),
           typing,
           others,
+          beside,
         ),
       ),
     );

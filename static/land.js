@@ -5,6 +5,7 @@ import { askForConsent, resume } from './consent.js';
 import { claimAndLogIn, drawLoggedIn, enter, goOn, offerInvite } from './log-in.js';
 import { readUrl } from './link.js';
 import { comeBack } from './presence.js';
+import { arriveFromProvider, providerChoice } from './provider.js';
 import * as session from './session.js';
 import { address, button, canWait, h, person, row, step, to } from './ui.js';
 import { explain, wrongDirection } from './words.js';
@@ -19,6 +20,8 @@ const leave = () => location.assign(to(session.user() ? 'phone' : ''));
 
 if (code.kind === 'pair') enter({ loggedIn: () => offerConsent(code), loggedOut: explainLoggedOut });
 else if (code.kind === 'join') enter({ loggedIn: explainLoggedIn, loggedOut: () => offerJoin(code) });
+else if (forJoining && idInPath === 'upstream')
+  enter({ loggedIn: explainSecondLogin, loggedOut: () => arriveFromProvider(leave) });
 else if (code.kind === 'invite') enter({ loggedIn: explainInvite, loggedOut: () => offerInvite(code.code, leave) });
 // A reload comes without the code. In between the person may have joined, even without having said "that is me" yet.
 else
@@ -105,6 +108,7 @@ function offerJoin(shown) {
     },
     row(button('Cancel', leave, { kind: 'secondary' }), button('Log in this device', join)),
     h('p', { class: 'hint' }, 'Continue only if the other device is yours.'),
+    providerChoice(),
   );
 }
 
@@ -163,6 +167,18 @@ function explainInvite() {
   );
 }
 
+function explainSecondLogin() {
+  step(
+    {
+      title: 'You are logged in already',
+      mark: ['calm', 'warning'],
+      lead: ['You are logged in here as ', person(session.user()), '. Nothing was changed.'],
+    },
+    h('p', {}, 'To log in as somebody else here, log out first, then start again.'),
+    row(h('a', { class: 'button primary', href: to('devices') }, h('span', {}, 'Your devices'))),
+  );
+}
+
 function explainBroken() {
   drawRefusal({
     title: 'This link is incomplete',
@@ -178,5 +194,6 @@ function drawRefusal({ title, text }) {
         ? h('a', { class: 'button primary', href: to('phone') }, h('span', {}, 'Let a device in'))
         : h('a', { class: 'button primary', href: root.href }, h('span', {}, 'To the start page')),
     ),
+    !session.user() && forJoining && providerChoice(),
   );
 }

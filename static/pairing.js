@@ -27,6 +27,7 @@ export const {
   listPairings,
   listPasskeys,
   logIn,
+  logInByProvider,
   logOut,
   newSecret,
   passkeyOptions,

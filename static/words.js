@@ -47,6 +47,10 @@ const PROBLEMS = {
     'For your safety a new device cannot let others in or change them at first.',
   ],
   invite_used: ['This invitation is not valid', 'It was used already. Each invitation works once; ask for a new one.'],
+  upstream_login_over: [
+    'That took too long',
+    'This login with the other provider was used already, or is too old. Start again.',
+  ],
   invite_expired: ['This invitation is not valid', 'It is too old. Ask for a new one.'],
   device_gone: [
     'That device is gone',

@@ -75,6 +75,7 @@ REQUIREMENTS = {
     "51": "A host application that is asked about logins is asked once, and nobody gets in past it or by its silence",
     "52": "A webhook is signed, goes to its receiver alone, in an account's order, once or more, and holds up nobody",
     "53": "An admin key opens its own calls alone, nothing else opens those; each is logged, a repeat makes no more",
+    "54": "Another issuer's word logs in its own person alone, once, in the browser or device that it was given to",
 }
 
 

@@ -276,6 +276,9 @@ WRONG = [
     ("PAIRING_VAPID_SUBJECT", "http://example.com", "https://"),
     ("PAIRING_NETWORK_POLICY", "refuse", "'deny'"),
     ("PAIRING_ALLOW_PRIVATE_TARGETS", "sometimes", "valid boolean"),
+    ("PAIRING_UPSTREAM_ISSUER", "id.example.com", "https://id.example.com"),
+    ("PAIRING_UPSTREAM_OPENS_ACCOUNTS", "sometimes", "valid boolean"),
+    ("PAIRING_TRUSTED_ISSUERS", "https://id.example.com", "JSON array"),
     ("PAIRING_GEOIP_FILE", "/nowhere/places.mmdb", "file"),
     ("PAIRING_FORWARD_AUTH_HOSTS", "https://wiki.example.com", "such as wiki.example.com"),
     ("PAIRING_FORWARD_AUTH_HOSTS", "Wiki.example.com", "in small letters"),
@@ -379,6 +382,8 @@ def test_connections_are_bounded_below_the_limit_of_descriptors(
 def test_every_setting_that_can_be_wrong_is_in_the_list_above() -> None:
     # A path for keys, and their value, can be anything; whether it can be used shows when it is.
     free = {"PAIRING_SIGNING_KEY_FILE", "PAIRING_SIGNING_KEYS", "PAIRING_VAPID_PRIVATE_KEY"}
+    # What another server calls this one, and people that one.
+    free |= {f"PAIRING_UPSTREAM_{each}" for each in ("CLIENT_ID", "CLIENT_SECRET", "NAME")}
     settings = {environment_name(name) for name, field in Settings.model_fields.items() if not field.exclude}
     assert {name for name, _, _ in WRONG} == settings - free
 
@@ -424,6 +429,8 @@ def test_a_password_is_not_in_a_settings_own_picture_of_itself(environment: Set)
 SECRETS = {
     "REDIS_URL": f"rediss://:{PASSWORD}@redis.example.com:6380",
     "DATABASE_URL": f"postgres://pairing:{PASSWORD}@db.example.com/pairing",
+    "PAIRING_UPSTREAM_CLIENT_SECRET": PASSWORD,
+    "PAIRING_TRUSTED_ISSUERS": f'[{{"issuer": "https://id.example.com", "audience": "{PASSWORD}"}}]',
     "PAIRING_SIGNING_KEYS": f'{{"keys": [], "pepper": "{PASSWORD}"}}',
     "PAIRING_ADMIN_KEY": f"{ADMIN_KEY}\n{OTHER_KEY}",
     "PAIRING_VAPID_PRIVATE_KEY": PASSWORD,

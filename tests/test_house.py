@@ -25,18 +25,33 @@ MAY_IMPORT = {
     "webhooks": {"core"},
     # On top of both: an application gets what a login of an account consented to, or a pairing approved.
     "oauth": {"core", "pairing", "accounts"},
-    "adapters": {"core", "config", "pairing", "accounts", "oauth", "webhooks"},
-    "web": {"core", "config", "pairing", "accounts", "oauth", "webhooks"},
+    # What it makes of another issuer's word is a login of an account.
+    "upstream": {"core", "accounts", "oauth"},
+    "adapters": {"core", "config", "pairing", "accounts", "oauth", "upstream", "webhooks"},
+    "web": {"core", "config", "pairing", "accounts", "oauth", "upstream", "webhooks"},
     "transport": {"core", "config", "web"},
     # In an application beside this server, or one that mounts it.
     "guard": {"core", "accounts", "oauth", "adapters"},
-    "components": {"core", "config", "pairing", "accounts", "oauth", "webhooks", "adapters", "guard", "web"},
+    "components": {
+        "core",
+        "config",
+        "pairing",
+        "accounts",
+        "oauth",
+        "upstream",
+        "webhooks",
+        "adapters",
+        "guard",
+        "web",
+    },
     # It tells no story: what it runs, `components` built.
     "app": {"core", "config", "accounts", "adapters", "web", "components"},
     # For programs elsewhere: nothing of the server is in it.
     "client": set(),
     "server": {"core", "config", "web", "transport", "app"},
-    "cli": {"core", "config", "pairing", "accounts", "oauth", "adapters", "web", "components", "server", "client"},
+    "cli": {
+        "core", "config", "pairing", "accounts", "oauth", "upstream", "adapters", "web", "components", "server", "client",
+    },  # fmt: skip
     "__main__": {"server"},
     # Each public name, once it is asked for.
     "__init__": {"app", "config", "guard", "server"},
@@ -51,11 +66,10 @@ STORIES_MAY_USE = {
     "oauth": {"msgspec", "authlib"},
     # Other programs install what this needs.
     "client": {"httpx2", "websockets", "joserfc"},
+    "upstream": {"msgspec"},
 }
 OURS = "pairing_ws"
-STORIES = [
-    each for each in MODULES if each.relative_to(PACKAGE).parts[0] in ("pairing", "accounts", "oauth", "webhooks")
-]
+STORIES = [each for each in MODULES if each.relative_to(PACKAGE).parts[0] in {*STORIES_MAY_USE} - {"core"}]
 
 
 def name_of(path: Path) -> str:

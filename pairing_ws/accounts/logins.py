@@ -1,4 +1,5 @@
-"""How a session begins: by a pairing that was approved, by an invite, or by the host application's word."""
+"""How a session begins: by a pairing that was approved, by an invite, or by the word of the host application or another
+issuer."""
 
 import msgspec
 
@@ -9,10 +10,10 @@ from pairing_ws.accounts.key_pairs import KeyPairIssuer
 from pairing_ws.accounts.login_hook import Login, Said
 from pairing_ws.accounts.login_questions import LoginQuestions
 from pairing_ws.accounts.monitor import SessionMonitor
-from pairing_ws.accounts.ports import AccountStore, Activity, NewSession
+from pairing_ws.accounts.ports import AccountStore, Activity, NewSession, amr_of
 from pairing_ws.accounts.refresh_keys import KeyPair
 from pairing_ws.accounts.refusals import unauthenticated
-from pairing_ws.accounts.types import LoggedIn, Policy
+from pairing_ws.accounts.types import LoggedIn, Policy, Vouched
 from pairing_ws.core import codes
 from pairing_ws.core.audit import Audit
 from pairing_ws.core.clock import Clock
@@ -88,7 +89,7 @@ class Logins:
         neither key has been used; then raises PAIRING_CONSUMED. Raises also what `AccountStore.begin_session` does, and
         `LoginQuestions.answer`."""
         login = _by_pairing(pairing_id, approver, device)
-        return await self._begin(login, secret, Code.PAIRING_CONSUMED, self._policy.quarantine)
+        return await self._begin(login, secret, Code.PAIRING_CONSUMED, self._policy.quarantine, None)
 
     async def accept_invite(
         self, code: str, device: NewDevice, secret: str | None, prove: Prove = unproved
@@ -117,7 +118,8 @@ class Logins:
         login = Login(f"invite:{invite.code_hash}", invite.user_id, device_id, device, "invite", None)
         if invite.used_at is not None:
             return await self._repeat(login, secret, Code.INVITE_USED)
-        return await self._begin(login, secret, Code.INVITE_USED, self._policy.quarantine)
+        # Who has just been handed an invite was there; a scan shows only that the other device was.
+        return await self._begin(login, secret, Code.INVITE_USED, self._policy.quarantine, self._clock())
 
     async def enrol(self, user_id: str, device: NewDevice, idempotency_key: str | None) -> LoggedIn:
         """Log a device in by the word of the host application, which knows who its person is.
@@ -133,9 +135,19 @@ class Logins:
         )
         device_id = keys.device_id(user_id, device.code)
         login = Login(f"host:{codes.digest(secret)}", user_id, device_id, device, "host", None)
-        return await self._begin(login, secret, Code.ALREADY_ENROLLED, self._policy.quarantine)
+        # Whom the host has just seen was there.
+        return await self._begin(login, secret, Code.ALREADY_ENROLLED, self._policy.quarantine, self._clock())
 
-    async def _begin(self, login: Login, secret: str, spent: Code, quarantine: int) -> LoggedIn:
+    async def log_in_vouched(self, vouched: Vouched, device: NewDevice, secret: str, spent: Code) -> LoggedIn:
+        """The one session of another issuer's word, as of an invite: no other device is asked. Repeatable with the same
+        secret. Raises `spent` once it was used, NOT_FOUND if the account is gone, and what a login raises."""
+        device_id = keys.device_id(vouched.user_id, device.code)
+        login = Login(vouched.origin, vouched.user_id, device_id, device, amr_of(vouched.origin), None)
+        return await self._begin(login, secret, spent, self._policy.quarantine, vouched.proved_at)
+
+    async def _begin(
+        self, login: Login, secret: str, spent: Code, quarantine: int, verified_at: int | None
+    ) -> LoggedIn:
         """Every session begins here, whatever let its device in."""
         said = Said("")
         if self._questions is not None:
@@ -166,9 +178,7 @@ class Logins:
                 refresh_hash=key.hash,
                 sealed=keys.seal(key_pair, secret, self._random),
                 sealed_until=now + keys.GRACE_MS,
-                # Who has just been handed an invite, or was seen by the host, was there; a scan shows only that the
-                # other device was.
-                verified_at=None if approved_by else now,
+                verified_at=verified_at,
                 key_thumbprint=bound_to,
                 claims=claims,
             ),

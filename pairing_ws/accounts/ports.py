@@ -52,8 +52,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewSession(msgspec.Struct, frozen=True, kw_only=True):
-    """A session about to begin. `origin` (`pairing:…`, `invite:…` or `host:…`) is unique: it makes a login happen
-    once."""
+    """A session about to begin. `origin` is unique: it makes a login happen once. What it begins with says by what:
+    `pairing:…`, `invite:…`, `host:…`, or another issuer's word, `upstream:…` and `exchange:…`."""
 
     id: str
     user_id: str
@@ -122,10 +122,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def amr(self) -> str:
-        """How this session began, as the authKey tells it (RFC 8176): `qr`, `invite` or `host` (the host application
-        has let the device in)."""
-        kind = self.origin.partition(":")[0]
-        return kind if kind in ("invite", "host") else "qr"
+        """See `amr_of`."""
+        return amr_of(self.origin)
 
     @property
     def answered_at(self) -> int:
@@ -134,6 +132,13 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
     def alive_at(self, now: int) -> bool:
         return self.revoked_at is None and now < self.idle_until and now < self.ends_at
+
+
+def amr_of(origin: str) -> str:
+    """How such a session begins, as the authKey tells it (RFC 8176): `qr`, `invite`, `host` (the host application has
+    let the device in), `upstream` (the provider that people may log in with), `exchange` (another issuer's token)."""
+    kind = origin.partition(":")[0]
+    return "qr" if kind == "pairing" else kind
 
 
 class Invite(msgspec.Struct, frozen=True, kw_only=True):

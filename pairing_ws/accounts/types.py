@@ -30,6 +30,15 @@ class LoggedIn(NamedTuple):
     now: int
 
 
+class Vouched(NamedTuple):
+    """Another issuer's word for a person. `origin` (`upstream:…`, `exchange:…`) is unique: it counts once. `proved_at`:
+    when the person proved to be there, if that is known."""
+
+    origin: str
+    user_id: str
+    proved_at: int | None
+
+
 class NewInvite(NamedTuple):
     user: User
     code: str

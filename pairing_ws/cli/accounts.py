@@ -3,14 +3,17 @@
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import click
 
 from pairing_ws.accounts.names import compared
 from pairing_ws.accounts.ports import Account
-from pairing_ws.cli.program import with_accounts
+from pairing_ws.cli.program import with_accounts, with_services
 from pairing_ws.core.clock import iso
+from pairing_ws.upstream.ports import Link
+from pairing_ws.web.services import Services
 
 
 @click.command()
@@ -53,7 +56,7 @@ def invite(username: str, existing: bool, as_json: bool) -> None:
 
 @click.group("user")
 def users() -> None:
-    """List, show, describe, lock, unlock and delete accounts."""
+    """List, show, describe, link, lock, unlock and delete accounts."""
 
 
 @users.command("list")
@@ -83,8 +86,39 @@ def names_alike(found: Iterable[Account]) -> dict[str, list[str]]:
 @click.argument("username")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 def show(username: str, as_json: bool) -> None:
-    """Print an account with what it tells applications, each by a scope that they were granted."""
-    _print_account(with_accounts(lambda accounts: accounts.operator.account(username)), as_json)
+    """Print an account with what it tells applications, each by a scope that they were granted, and its links: who the
+    person is at other issuers."""
+
+    async def find(services: Services) -> tuple[Account, Sequence[Link]]:
+        account = await services.accounts.operator.account(username)
+        return account, await services.people.links_of(account.user)
+
+    account, links = with_services(find)
+    _print_account(account, as_json, links)
+
+
+@users.command()
+@click.argument("username")
+@click.argument("issuer")
+@click.argument("subject")
+def link(username: str, issuer: str, subject: str) -> None:
+    """Let the person whom ISSUER knows as SUBJECT log in to this account with that issuer.
+
+    Both are written as they stand in its tokens, `iss` and `sub`. A login of somebody who is not linked yet names them,
+    on its page and in the log.
+    """
+    user = with_services(lambda services: services.people.link(username, issuer, subject))
+    print(f"{subject} at {issuer} is {user.username}.")
+
+
+@users.command()
+@click.argument("username")
+@click.argument("issuer")
+@click.argument("subject")
+def unlink(username: str, issuer: str, subject: str) -> None:
+    """Take such a link away. Devices that it has logged in stay logged in."""
+    user = with_services(lambda services: services.people.unlink(username, issuer, subject))
+    print(f"{subject} at {issuer} is no longer {user.username}.")
 
 
 @users.command("set")
@@ -119,9 +153,9 @@ def set_profile(
     _print_account(with_accounts(lambda accounts: accounts.operator.change_profile(username, changes)), as_json)
 
 
-def _print_account(account: Account, as_json: bool) -> None:
+def _print_account(account: Account, as_json: bool, links: Sequence[Link] | None = None) -> None:
     user, profile = account
-    told = {
+    told: dict[str, Any] = {
         "username": user.username,
         "id": user.id,
         "locked_since": iso(user.locked_at) if user.locked_at else None,
@@ -130,12 +164,17 @@ def _print_account(account: Account, as_json: bool) -> None:
         "name": profile.name,
         "groups": list(profile.groups),
     }
+    if links is not None:
+        told["links"] = [{"issuer": each.issuer, "subject": each.subject} for each in links]
     if as_json:
         print(json.dumps(told))
         return
+    linked = [f"{each['subject']} at {each['issuer']}" for each in told.pop("links", ())]
     told |= {"email_verified": "yes" if profile.email_verified else "no", "groups": ", ".join(profile.groups)}
     for field, value in told.items():
         print(f"{field}\t{value or '-'}")
+    for each in linked:
+        print(f"link\t{each}")
 
 
 @users.command()

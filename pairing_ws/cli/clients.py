@@ -68,6 +68,11 @@ _REGISTERED = (
         default=None,
         help="Whether it is your own: nobody is asked whether it may log them in.  [at first: no]",
     ),
+    click.option(
+        "--token-exchange/--no-token-exchange",
+        default=None,
+        help="Whether it may exchange tokens of PAIRING_TRUSTED_ISSUERS for sessions of devices.  [at first: no]",
+    ),
 )
 
 
@@ -238,6 +243,7 @@ def _described(issuer: str, client: Client, secret: str | None) -> dict[str, Any
         "origins": list(client.origins),
         "logo_uri": client.logo_uri,
         "trusted": client.trusted,
+        "token_exchange": client.token_exchange,
         "created_at": iso(client.created_at),
     }
     return {name: value for name, value in described.items() if value not in (None, [], "")}

@@ -21,6 +21,7 @@ from pairing_ws.components.accounts import account_service, admin_keys, login_ho
 from pairing_ws.components.foundation import lay
 from pairing_ws.components.oauth import applications
 from pairing_ws.components.pairing import pairing_service
+from pairing_ws.components.upstream import upstream
 from pairing_ws.components.webhooks import Receiver, receiver
 from pairing_ws.config.settings import Settings
 from pairing_ws.core import codes
@@ -87,6 +88,7 @@ def build(
     accounts = account_service(base, hook, end_pairings, end_pairings_of_session)
     pairings = pairing_service(base, accounts)
     apps = applications(base, accounts, pairings, account_changed)
+    others = upstream(base, accounts, apps.oauth)
     keys, counters = base.keys, base.backend.counters
     services = Services(
         settings,
@@ -100,6 +102,8 @@ def build(
         apps.clients,
         apps.apps,
         admin_keys(base),
+        others.people,
+        others.login,
         DpopProofs(settings.public_url, keys.pepper, clock, counters),
         settings.proxies,
         clock,
@@ -118,7 +122,7 @@ def build(
         counters,
         clock,
     )
-    opened: list[AbstractAsyncContextManager[object]] = [base.backend.bus, apps.http_logouts]
+    opened: list[AbstractAsyncContextManager[object]] = [base.backend.bus, apps.http_logouts, others.documents]
     if hook:
         opened.append(hook)
     webhooks = receiver(base)

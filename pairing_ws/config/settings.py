@@ -15,6 +15,7 @@ from pairing_ws.config.values import (
     Contact,
     Count,
     DatabaseUrl,
+    IssuerAddress,
     Items,
     NamedComplaint,
     Networks,
@@ -25,6 +26,7 @@ from pairing_ws.config.values import (
     Receiver,
     RedisUrl,
     RotationSeconds,
+    TrustedIssuers,
     WebAddress,
     WebhookSecrets,
 )
@@ -125,6 +127,22 @@ class Settings(BaseModel):
     host_key_file: ReadableFile | None = Field(
         None, description="your application's public key (PEM or JWKS, P-256), for its step-up assertions"
     )
+    upstream_issuer: IssuerAddress = Field(
+        "",
+        description="an existing OpenID Connect provider, as it stands in `iss`: people may log in with it too, as the"
+        " first device of their account; its redirect URI is `PAIRING_PUBLIC_URL` + `/login/upstream/callback`",
+    )
+    upstream_client_id: str = Field("", description="what this server is called at that provider")
+    upstream_client_secret: str | None = _secret(None, "its secret there; without it: a public client")
+    upstream_name: str = Field("", description="what the button calls that provider; default: its host")
+    upstream_opens_accounts: bool = Field(
+        False, description="`true`: who is unknown here and logs in with that provider gets an account"
+    )
+    trusted_issuers: TrustedIssuers | None = _secret(
+        None,
+        "issuers whose tokens may be exchanged for a session (RFC 8693), a JSON array:"
+        ' `[{"issuer": "https://id.example.com", "audience": "pairing"}]`; without it: no exchange',
+    )
     signing_key_file: Path = Field(
         Path("pairing-keys.json"), description="signing keys, made on first start, shared by all processes"
     )
@@ -179,8 +197,8 @@ class Settings(BaseModel):
     )
     allow_private_targets: bool = Field(
         False,
-        description="`true`: logouts, webhooks, questions about logins and Web Push may go to addresses of private"
-        " networks and of this machine, and by plain http there; never to link-local addresses",
+        description="`true`: logouts, webhooks, Web Push, questions about logins and to other issuers may go to"
+        " addresses of private networks and of this machine, and by plain http there; never to link-local addresses",
     )
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="lines of the log: `json`, `text`, or `auto`: text on a terminal"
@@ -254,6 +272,9 @@ class Settings(BaseModel):
                 raise _wrong(f"PAIRING_{name}_URL", "should be https; PAIRING_ALLOW_PRIVATE_TARGETS allows http nearby")
         if self.signing_keys and "signing_key_file" in self.model_fields_set:
             raise _wrong("PAIRING_SIGNING_KEYS", "and PAIRING_SIGNING_KEY_FILE are both set; unset one of them")
+        if bool(self.upstream_issuer) != bool(self.upstream_client_id):
+            missing = "PAIRING_UPSTREAM_CLIENT_ID" if self.upstream_issuer else "PAIRING_UPSTREAM_ISSUER"
+            raise _wrong(missing, "is needed beside the other settings of the provider that people log in with")
         if not self.public_url:
             object.__setattr__(self, "public_url", f"http://localhost:{self.port}")
             if not is_loopback(self.host):
@@ -327,6 +348,11 @@ class Settings(BaseModel):
         """Browsers keep Secure cookies for https and for this machine only; a demo over plain http needs the rest.
         Cryptography for pages is bound to the same."""
         return urlsplit(self.public_url).scheme == "https" or is_loopback(self.public_host)
+
+    @property
+    def upstream_label(self) -> str:
+        """What people know the provider by that they can log in with; "" if there is none."""
+        return self.upstream_name or urlsplit(self.upstream_issuer).hostname or ""
 
     @property
     def proxies(self) -> tuple[Network, ...]:

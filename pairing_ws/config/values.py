@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import limits
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from pairing_ws.config import addresses
+from pairing_ws.config import addresses, trusted_issuers
 from pairing_ws.config.database_url import DatabaseAddress
 
 
@@ -56,6 +56,18 @@ def _receiver(value: str) -> str:
     plain = value.isascii() and value.isprintable() and not {" ", "#", "\\"} & set(value)
     if value and not (plain and host and has_port and parts.scheme in ("http", "https") and "@" not in parts.netloc):
         raise ValueError("should be an https address without user and fragment, such as https://app.example.com/hooks")
+    return value
+
+
+def _issuer(value: str) -> str:
+    try:
+        return trusted_issuers.issuer_address(value) if value else value
+    except ValueError:
+        raise ValueError("should be an address such as https://id.example.com, as it stands in `iss`") from None
+
+
+def _trusted_issuers(value: str) -> str:
+    trusted_issuers.parse(value)
     return value
 
 
@@ -172,6 +184,7 @@ Contact = Annotated[str, AfterValidator(_contact)]
 Count = Annotated[int, Field(ge=0)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 Items = Annotated[tuple[str, ...], BeforeValidator(_items)]
+IssuerAddress = Annotated[str, AfterValidator(_issuer)]
 Networks = Annotated[tuple[str, ...], BeforeValidator(_items), AfterValidator(_networks)]
 Origins = Annotated[tuple[str, ...], BeforeValidator(_items), AfterValidator(_origins)]
 Port = Annotated[int, AfterValidator(_port)]
@@ -181,6 +194,7 @@ RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 RotationSeconds = Annotated[int, AfterValidator(_rotation)]
 # Where posts are sent to; "" where none was given.
 Receiver = Annotated[str, AfterValidator(_receiver)]
+TrustedIssuers = Annotated[str, AfterValidator(_trusted_issuers)]
 # "" where none was given.
 WebAddress = Annotated[str, AfterValidator(_address)]
 # The first is the newest. Each is given to `adapters.webhook_signature` as it is.

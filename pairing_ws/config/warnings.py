@@ -2,7 +2,8 @@
 
 from urllib.parse import urlsplit
 
-from pairing_ws.config.addresses import is_address, is_loopback
+from pairing_ws.config import trusted_issuers
+from pairing_ws.config.addresses import is_address, is_local, is_loopback
 from pairing_ws.config.environment import unknown_variables
 from pairing_ws.config.settings import Settings
 
@@ -46,5 +47,25 @@ def warnings(settings: Settings) -> list[str]:
             settings.session_seconds < settings.refresh_key_seconds
         ),
     }
+    found |= _of_issuers(settings)
     misspelt = [f"{name} is no setting; is it misspelt?" for name in unknown_variables()]
     return misspelt + [text for text, there in found.items() if there]
+
+
+def _of_issuers(settings: Settings) -> dict[str, bool]:
+    others = trusted_issuers.parse(settings.trusted_issuers or "[]")
+    named = (settings.upstream_issuer, *(each.jwks_uri or each.issuer for each in others if not each.jwks_file))
+    asked = [urlsplit(each) for each in named if each]
+    return {
+        "an issuer of PAIRING_UPSTREAM_ISSUER or PAIRING_TRUSTED_ISSUERS is not https: anybody in between may answer in"
+        " its place, and log in as anybody": any(
+            each.scheme != "https" and not is_loopback(each.hostname or "") for each in asked
+        ),
+        "an issuer of PAIRING_UPSTREAM_ISSUER or PAIRING_TRUSTED_ISSUERS is no public address: it is not asked unless"
+        " PAIRING_ALLOW_PRIVATE_TARGETS is true": (
+            not settings.allow_private_targets and any(is_local(each.hostname or "") for each in asked)
+        ),
+        "PAIRING_UPSTREAM_OPENS_ACCOUNTS is true: whoever has an account at PAIRING_UPSTREAM_ISSUER gets one here": (
+            settings.upstream_opens_accounts and bool(settings.upstream_issuer)
+        ),
+    }

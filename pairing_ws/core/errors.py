@@ -44,6 +44,7 @@ class Code(StrEnum):
     AUTHORIZATION_STALE = "authorization_stale"
     INVITE_USED = "invite_used"
     INVITE_EXPIRED = "invite_expired"
+    UPSTREAM_LOGIN_OVER = "upstream_login_over"
     PAIRING_CANCELLED = "pairing_cancelled"
     PAIRING_EXPIRED = "pairing_expired"
     REQUEST_TIMEOUT = "request_timeout"

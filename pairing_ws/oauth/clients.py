@@ -41,6 +41,7 @@ class Registration(NamedTuple):
     logo_uri: str | None = None
     jwks: Mapping[str, Any] | None = None
     trusted: bool = False
+    token_exchange: bool = False
 
 
 class WithSecret(NamedTuple):
@@ -169,6 +170,7 @@ class Clients:
             origins=registration.origins(wanted.origins),
             logo_uri=registration.logo(wanted.logo_uri),
             trusted=wanted.trusted,
+            token_exchange=wanted.token_exchange,
         )
         if wanted.public:
             _require_use_of_public(wanted)
@@ -200,5 +202,8 @@ class Clients:
 def _require_use_of_public(wanted: Registration) -> None:
     if wanted.jwks is not None:
         raise Refused(Code.BAD_REQUEST, "a client with keys of its own is not public")
-    if not wanted.redirect_uris and wanted.device_grant is DeviceGrant.OFF:
-        raise Refused(Code.BAD_REQUEST, "a public client needs a redirect URI or the device grant: nobody could log in")
+    if not wanted.redirect_uris and wanted.device_grant is DeviceGrant.OFF and not wanted.token_exchange:
+        raise Refused(
+            Code.BAD_REQUEST,
+            "a public client needs a redirect URI, the device grant or token exchange: nobody could log in",
+        )

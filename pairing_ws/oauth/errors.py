@@ -9,12 +9,14 @@ _UNFIT = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]+")
 
 
 class Error(StrEnum):
-    """Values of `error`: RFC 6749 (sections 4.1.2.1 and 5.2), 6750, 7009, 8628, 9449; OpenID Connect Core (3.1.2.6)."""
+    """Values of `error`: RFC 6749 (sections 4.1.2.1 and 5.2), 6750, 7009, 8628, 8693, 9449; OpenID Connect Core
+    (3.1.2.6)."""
 
     INVALID_REQUEST = "invalid_request"
     INVALID_CLIENT = "invalid_client"
     INVALID_GRANT = "invalid_grant"
     INVALID_SCOPE = "invalid_scope"
+    INVALID_TARGET = "invalid_target"
     UNAUTHORIZED_CLIENT = "unauthorized_client"
     UNSUPPORTED_GRANT_TYPE = "unsupported_grant_type"
     INVALID_TOKEN = "invalid_token"  # noqa: S105 - a word of RFC 6750

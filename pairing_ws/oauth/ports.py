@@ -31,7 +31,8 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
 
     Without `secret_hash` and `jwks` it is public (RFC 6749, section 2.1). `jwks`: public keys for `private_key_jwt`.
     `audience` is the `aud` of its access tokens. A `trusted` one is first-party: it may skip the consent. `origins` may
-    read the token endpoint's answers (CORS).
+    read the token endpoint's answers (CORS). With `token_exchange` it may have another issuer's tokens exchanged for
+    sessions of devices (RFC 8693).
     """
 
     id: str
@@ -50,6 +51,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     origins: tuple[str, ...] = ()
     logo_uri: str | None = None
     trusted: bool = False
+    token_exchange: bool = False
 
     @property
     def is_public(self) -> bool:

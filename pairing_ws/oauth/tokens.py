@@ -14,7 +14,11 @@ class TokenEndpoint:
     """`handlers`: by `grant_type`."""
 
     def __init__(self, handlers: Mapping[str, GrantHandler]) -> None:
-        self._handlers = handlers
+        self._handlers = dict(handlers)
+
+    def add(self, grant_type: str, handler: GrantHandler) -> None:
+        """A kind of grant whose rules are another story's."""
+        self._handlers[grant_type] = handler
 
     @property
     def grant_types(self) -> tuple[str, ...]:

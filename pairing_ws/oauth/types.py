@@ -7,12 +7,17 @@ from typing import NamedTuple
 
 import msgspec
 
+from pairing_ws.core.devices import NewDevice
+from pairing_ws.core.errors import Code, Refused
 from pairing_ws.oauth.authentication import Method
 from pairing_ws.oauth.ports import Client
 
 # The thumbprint (RFC 7638) of the key that the request proves by DPoP for this access token (None: for none yet); None
 # if it proves no key. Raises OAuthError INVALID_DPOP_PROOF and USE_DPOP_NONCE, and Unavailable. Call it once.
 ProvenKey = Callable[[str | None], Awaitable[str | None]]
+# The device that the request introduces, by its headers; it has proved the key of that thumbprint ("": none). Raises
+# DEVICE_HEADERS_REQUIRED and BAD_REQUEST.
+Introduced = Callable[[str], NewDevice]
 # Makes the account's devices look again, at every process. Best effort: never raises.
 AccountChanged = Callable[[str], Awaitable[None]]
 
@@ -41,6 +46,11 @@ class Policy:
     app_limit: int = 100
 
 
+def nobody_introduced(key_thumbprint: str) -> NewDevice:
+    """`Introduced` where there are no headers."""
+    raise Refused(Code.DEVICE_HEADERS_REQUIRED, "X-Device-Code and X-Device-Name are needed")
+
+
 class TokenRequest(NamedTuple):
     """A request to an endpoint where clients authenticate: its form without empty fields, and what the edge knows of
     it. `client` has been authenticated by `method`."""
@@ -50,6 +60,7 @@ class TokenRequest(NamedTuple):
     method: Method
     ip: str
     proven_key: ProvenKey
+    device: Introduced = nobody_introduced
 
 
 class DeviceAuthorization(msgspec.Struct, frozen=True):
@@ -65,7 +76,7 @@ class DeviceAuthorization(msgspec.Struct, frozen=True):
 
 class TokenSet(msgspec.Struct, frozen=True):
     """The part of an answer that must come out the same when it is repeated. `expires_at` (ms) is the access token's,
-    `scope` its scopes, and `by` says which process made it."""
+    `scope` its scopes ("": it has none), and `by` says which process made it. `issued_token_type`: RFC 8693, 2.2.1."""
 
     access_token: str
     token_type: str
@@ -74,3 +85,4 @@ class TokenSet(msgspec.Struct, frozen=True):
     refresh_token: str
     id_token: str | None = None
     by: str = ""
+    issued_token_type: str | None = None

@@ -3,7 +3,7 @@
 from pairing_ws.core.errors import Code
 from pairing_ws.web.admin_calls import ADMIN_CALLS
 from pairing_ws.web.call import DEVICE, KEY, PROVED, SECRET, Call
-from pairing_ws.web.handlers import accounts, oauth, pairings, passkeys
+from pairing_ws.web.handlers import accounts, oauth, pairings, passkeys, upstream
 from pairing_ws.web.paths import API
 from pairing_ws.web.wire.accounts import (
     ActivityLog,
@@ -33,6 +33,7 @@ from pairing_ws.web.wire.requests import (
     RefreshRequest,
     ReserveCodeRequest,
     StepUpRequest,
+    UpstreamRequest,
     UserCodeRequest,
 )
 
@@ -156,6 +157,14 @@ CALLS: tuple[Call, ...] = (
         "POST", f"{API}/invites/accept", accounts.accept_invite, 200, Keys, AcceptRequest,
         proofs=(SECRET, DEVICE),
         refusals=(Code.DEVICE_HEADERS_REQUIRED, Code.NOT_FOUND, Code.INVITE_USED, Code.INVITE_EXPIRED, *_LOGIN),
+        answer_headers=("Set-Cookie",),
+    ),
+    Call(
+        "POST", f"{API}/upstream/login", upstream.log_in_by_provider, 200, Keys, UpstreamRequest,
+        proofs=(DEVICE,),
+        refusals=(
+            Code.DEVICE_HEADERS_REQUIRED, Code.NOT_FOUND, Code.UPSTREAM_LOGIN_OVER, Code.FOREIGN_ORIGIN, *_LOGIN
+        ),
         answer_headers=("Set-Cookie",),
     ),
     Call("GET", f"{API}/apps", oauth.apps, 200, Apps, proofs=(KEY,)),

@@ -76,6 +76,7 @@ TAGS = {
     "invites": "the first device, and the way back after all are lost",
     "admin": "what your backend does as the operator; with `PAIRING_ADMIN_KEY` alone",
     WEBHOOKS: "what your application hears of, at `PAIRING_WEBHOOK_URL` (Standard Webhooks)",
+    "upstream": "logging in with another provider",
     OPERATION: "health, metrics, and the public keys of authKeys",
 }
 

@@ -35,6 +35,8 @@ PAGES = {
 }
 # Where an application may ask or is listed, whose logo is wherever its operator has it.
 SHOWS_LOGOS = frozenset({"phone.html", "link.html", "devices.html"})
+# Where a new device logs in: it is told of the provider that people may log in with too.
+LOGS_IN = frozenset({"index.html", "land.html"})
 # Only the page that scans may use the camera.
 CAMERA = {"Permissions-Policy": "camera=(self), microphone=(), geolocation=()"}
 # Also: no part of a file is to be had (see `scope_of_page`).
@@ -71,23 +73,30 @@ class Files(StaticFiles):
         return response
 
 
-def routes(public_url: str) -> list[BaseRoute]:
+def routes(public_url: str, provider: str = "") -> list[BaseRoute]:
+    """`provider`: what the one is called that people may log in with too."""
     return [
-        *(Route(path, _page(file, public_url), methods=["GET"]) for path, file in PAGES.items()),
+        *(Route(path, _page(file, public_url, provider), methods=["GET"]) for path, file in PAGES.items()),
         Mount("/static", Files(directory=STATIC)),
     ]
 
 
-def _page(file: str, public_url: str) -> Callable[[Request], Awaitable[Response]]:
+def _page(file: str, public_url: str, provider: str) -> Callable[[Request], Awaitable[Response]]:
     headers = REVALIDATE | (CAMERA if file == "phone.html" else {})
     if file in SHOWS_LOGOS:
         headers |= {"Content-Security-Policy": content_security_policy(public_url, images="https:")}
     public = urlsplit(public_url)
+    told = None
+    if provider and file in LOGS_IN:
+        text = (STATIC / file).read_text()
+        told = text.replace("<body>", f'<body data-provider="{escape(provider)}">')
 
     async def endpoint(request: Request) -> Response:
         if is_other_name(request.headers.get("host", public.netloc).lower(), public):
             query = f"?{request.url.query}" if request.url.query else ""
             return RedirectResponse(f"{public.scheme}://{public.netloc}{quote(request.url.path)}{query}")
+        if told is not None:
+            return HTMLResponse(told, headers=headers)
         return FileResponse(STATIC / file, headers=headers, media_type="text/html")
 
     return endpoint

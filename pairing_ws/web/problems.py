@@ -158,6 +158,9 @@ SHAPES: Mapping[Code, Shape] = {
     ),
     Code.INVITE_USED: Shape(409, "The invite has been used", "somebody has logged in with the invite"),
     Code.INVITE_EXPIRED: Shape(410, "The invite has expired", "its 15 minutes are over"),
+    Code.UPSTREAM_LOGIN_OVER: Shape(
+        410, "The login with the provider is over", "its two minutes are over, or somebody has logged in with it"
+    ),
     Code.PAIRING_CANCELLED: Shape(410, "The pairing was cancelled", "its creator took it back"),
     Code.PAIRING_EXPIRED: Shape(410, "The pairing has expired", "its time is over"),
     Code.REQUEST_TIMEOUT: Shape(

@@ -18,12 +18,15 @@ from pairing_ws.oauth.forward_auth import ForwardAuth
 from pairing_ws.oauth.logout import Logouts
 from pairing_ws.oauth.service import OAuthService
 from pairing_ws.pairing.service import PairingService
+from pairing_ws.upstream.login import UpstreamLogin
+from pairing_ws.upstream.people import People
 from pairing_ws.web.drain import Drain
 
 
 @dataclass(frozen=True)
 class Services:
-    """The stories, and what the edge itself needs beside them.
+    """The stories, and what the edge itself needs beside them. `upstream` is None where people log in with no other
+    provider.
 
     `proxies` are the networks of `PAIRING_TRUSTED_PROXIES`. `clock` gives milliseconds since 1970; with Redis, pairings
     follow Redis's clock and not this one.
@@ -40,6 +43,8 @@ class Services:
     clients: Clients
     apps: Apps
     admin_keys: AdminKeys
+    people: People
+    upstream: UpstreamLogin | None
     proofs: Proofs
     proxies: tuple[Network, ...]
     clock: Clock

@@ -105,6 +105,14 @@ export const calls = (http, usual) => ({
     http.introduce('invites/accept', by, { code, keys }, { proved: true }),
 
   /**
+   * Once the person has come back from the provider that the server knows: its cookie says so, in place of a secret.
+   * @param {Record<string, string>} device @param {{keys?: Keys, unbound?: boolean}} [options]
+   * @returns {Promise<Login>}
+   */
+  logInByProvider: (device, { keys = usual(), unbound = false } = {}) =>
+    http.introduce('upstream/login', { secret: '', device, unbound }, { keys }, { proved: true }),
+
+  /**
    * The refreshKey is in the cookie, or given.
    * @param {{refreshKey?: string, keys?: Keys}} [options]
    * @returns {Promise<Login>}

@@ -46,6 +46,7 @@ DAY_MS = 86_400_000
 ACTIVITY_KEPT_MS = 90 * DAY_MS
 # Before this is everything.
 NEWEST = Position(2**63 - 1, 2**63 - 1)
+INVITE = "invite:"
 NO_ADDRESS = {"push_kind": None, "push_address": None}
 # How the origin of a session begins that an invite has begun.
 INVITE = "invite:"

@@ -93,7 +93,8 @@ sessions = sa.Table(
     sa.Column(
         "device_id", sa.ForeignKey("devices.id", name="fk_device", ondelete="CASCADE"), nullable=False, index=True
     ),
-    # `pairing:{id}`, `invite:{digest}` or `host:{digest}`. That it is unique is what makes a login happen exactly once.
+    # `pairing:{id}`, or `invite`, `host`, `upstream` or `exchange` with a digest. That it is unique is what makes a
+    # login happen exactly once.
     sa.Column("origin", sa.String(80), nullable=False, unique=True),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("idle_until", sa.BigInteger, nullable=False),
@@ -168,6 +169,16 @@ invites = sa.Table(
     sa.Column("used_at", sa.BigInteger),
 )
 
+# Who an account's person is at other issuers. One of theirs has one account.
+links = sa.Table(
+    "links",
+    metadata,
+    sa.Column("issuer", sa.String(512), primary_key=True),
+    sa.Column("subject", sa.String(255), primary_key=True),
+    _owner(),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+)
+
 activity = sa.Table(
     "activity",
     metadata,
@@ -221,6 +232,7 @@ oauth_clients = sa.Table(
     sa.Column("origins", sa.LargeBinary, nullable=False),
     sa.Column("logo_uri", sa.String(2048)),
     sa.Column("trusted", sa.Boolean, nullable=False),
+    sa.Column("token_exchange", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 

@@ -30,7 +30,7 @@ async def read_form(request: RequestContext) -> Mapping[str, str]:
     raw = await read_raw(request)
     if raw and request.headers.first(b"content-type").partition(";")[0].strip().lower() != FORM:
         raise invalid_request(f"send the body as {FORM}")
-    return _parsed(raw)
+    return parameters(raw)
 
 
 def refuse_secrets_in_query(request: RequestContext) -> None:
@@ -38,11 +38,12 @@ def refuse_secrets_in_query(request: RequestContext) -> None:
     query = request.scope["query_string"]
     if len(query) > MAX_QUERY:
         raise invalid_request(f"a query has at most {MAX_QUERY} characters")
-    if query and not SECRETS.isdisjoint(_parsed(query)):
+    if query and not SECRETS.isdisjoint(parameters(query)):
         raise invalid_request("secrets are sent in the body or in a header, never in the query")
 
 
-def _parsed(raw: bytes) -> Mapping[str, str]:
+def parameters(raw: bytes) -> Mapping[str, str]:
+    """Of a form's body or a query. Raises OAuthError `invalid_request`."""
     try:
         pairs = parse_qsl(
             # Anything but ASCII has to be percent-encoded UTF-8.

@@ -18,7 +18,7 @@ from pairing_ws.web.responses import JsonResponse
 
 
 async def token(request: RequestContext) -> Response:
-    """Exchange a code, a device code or a refresh token for tokens (RFC 6749, section 3.2)."""
+    """Exchange a code, a device code, a refresh token or another issuer's token for tokens (RFC 6749, section 3.2)."""
     services = request.services
     issued = await services.oauth.tokens.exchange(await authenticated(request))
     return _json(_issued(issued, services.clock()))
@@ -57,7 +57,8 @@ async def authenticated(request: RequestContext) -> TokenRequest:
     form = await read_form(request)
     credentials = client_credentials(request.headers, form)
     client = await request.services.oauth.authentication.client(credentials, request.ip)
-    return TokenRequest(form, client, credentials.method, request.ip, proven_key(request))
+    proven = proven_key(request)
+    return TokenRequest(form, client, credentials.method, request.ip, proven, request.introduced_device)
 
 
 async def _access_token(request: RequestContext) -> tuple[str, str]:
@@ -80,15 +81,17 @@ async def _access_token(request: RequestContext) -> tuple[str, str]:
 
 
 def _issued(issued: TokenSet, now: int) -> Mapping[str, Any]:
-    """RFC 6749, section 5.1; OpenID Connect Core, section 3.1.3.3."""
+    """RFC 6749, section 5.1; OpenID Connect Core, section 3.1.3.3; RFC 8693, section 2.2.1."""
     answer: dict[str, Any] = {
         "access_token": issued.access_token,
         "token_type": issued.token_type,
         "expires_in": max(0, (issued.expires_at - now) // 1000),
         "refresh_token": issued.refresh_token,
-        "scope": issued.scope,
+        "scope": issued.scope or None,
+        "id_token": issued.id_token,
+        "issued_token_type": issued.issued_token_type,
     }
-    return answer if issued.id_token is None else answer | {"id_token": issued.id_token}
+    return {name: value for name, value in answer.items() if value is not None}
 
 
 def _json(content: Mapping[str, Any]) -> Response:

@@ -194,9 +194,13 @@ class RequestContext:
     def device(self, key: DeviceKey | None, ip: str | None = None) -> NewDevice:
         """The new device by its headers, at this address or, without one, at the client's. Raises
         DEVICE_HEADERS_REQUIRED, and BAD_REQUEST for what can't be kept."""
+        return self.introduced_device(self._thumbprint(key) if key else "", ip)
+
+    def introduced_device(self, key_thumbprint: str, ip: str | None = None) -> NewDevice:
+        """The same, of a device that has shown that key; "" for none."""
         plain_http = self.services.settings.allow_private_targets
-        thumbprint = self._thumbprint(key) if key else ""
-        return device_headers.new_device(self.headers, self.ip if ip is None else ip, thumbprint, plain_http=plain_http)
+        at = self.ip if ip is None else ip
+        return device_headers.new_device(self.headers, at, key_thumbprint, plain_http=plain_http)
 
     def device_code(self) -> str | None:
         return device_headers.device_code(self.headers)

@@ -21,6 +21,9 @@ FORWARD_COOKIE = "__Host-pairing_forward"
 BEGUN_COOKIE = "__Host-pairing_begun"
 # A person may leave the QR page open for a while; longer than a request lasts there.
 BEGUN_SECONDS = 3600
+# Of a login with another provider that is under way, sealed (`upstream/login.py`).
+UPSTREAM_COOKIE = "pairing_upstream"
+SECURE_UPSTREAM_COOKIE = f"__Host-{UPSTREAM_COOKIE}"
 
 
 def refresh_cookies(headers: RequestHeaders) -> tuple[str, ...]:
@@ -30,6 +33,26 @@ def refresh_cookies(headers: RequestHeaders) -> tuple[str, ...]:
 def login_marks(headers: RequestHeaders, settings: Settings) -> tuple[str, ...]:
     """See `oauth.browser_login.BrowserLogins.mark`."""
     return _values(headers, SECURE_LOGIN_COOKIE if settings.secure_cookies else LOGIN_COOKIE)
+
+
+def upstream_cookie(headers: RequestHeaders, settings: Settings) -> str:
+    """ "" if there is none, or several: then nobody can say which is this server's own."""
+    found = _values(headers, SECURE_UPSTREAM_COOKIE if settings.secure_cookies else UPSTREAM_COOKIE)
+    return found[0] if len(found) == 1 else ""
+
+
+def set_upstream_cookie(response: Response, value: str, settings: Settings, seconds: int) -> None:
+    """It comes back with the navigation by which the provider sends the browser back. "" takes it away."""
+    secure = settings.secure_cookies
+    response.set_cookie(
+        SECURE_UPSTREAM_COOKIE if secure else UPSTREAM_COOKIE,
+        value,
+        max_age=seconds if value else 0,
+        path="/" if secure else urlsplit(settings.public_url).path or "/",
+        secure=secure,
+        httponly=True,
+        samesite="lax",
+    )
 
 
 def _values(headers: RequestHeaders, name: str) -> tuple[str, ...]:

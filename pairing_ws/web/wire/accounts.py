@@ -62,7 +62,10 @@ class SessionView(Json):
     id: Annotated[str, Meta(description="its id: the authKey's `sid`")]
     created_at: Annotated[Time, Meta(description="when it began")]
     expires_at: Annotated[Time, Meta(description="when it ends in any case")]
-    amr: Annotated[list[str], Meta(description="how it began: `qr`, `invite` or `host`", examples=[["qr"]])]
+    amr: Annotated[
+        list[str],
+        Meta(description="how it began: `qr`, `invite`, `host`, `upstream` or `exchange`", examples=[["qr"]]),
+    ]
     jkt: Annotated[
         str | None, Meta(description="thumbprint (RFC 7638) of the key that it is bound to; absent if it is not")
     ] = None

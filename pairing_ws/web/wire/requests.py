@@ -102,6 +102,13 @@ class AcceptRequest(Json):
     device_key: BoundKey = None
 
 
+class UpstreamRequest(Json):
+    """A login with the provider that has come back to this browser."""
+
+    keys: KeysIn = "body"
+    device_key: BoundKey = None
+
+
 class DeviceRequest(Json):
     """What to change about a device; what is absent stays."""
 

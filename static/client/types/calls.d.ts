@@ -90,6 +90,15 @@ export declare const calls: (http: import('./http.js').Http, usual: () => Keys) 
         keys?: Keys;
     }) => Promise<Login>;
     /**
+     * Once the person has come back from the provider that the server knows: its cookie says so, in place of a secret.
+     * @param {Record<string, string>} device @param {{keys?: Keys, unbound?: boolean}} [options]
+     * @returns {Promise<Login>}
+     */
+    logInByProvider: (device: Record<string, string>, { keys, unbound }?: {
+        keys?: Keys;
+        unbound?: boolean;
+    }) => Promise<Login>;
+    /**
      * The refreshKey is in the cookie, or given.
      * @param {{refreshKey?: string, keys?: Keys}} [options]
      * @returns {Promise<Login>}

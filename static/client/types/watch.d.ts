@@ -71,6 +71,10 @@ export declare class PairingWatch {
         acceptInvite: (code: string, by: import("./calls.js").Credential, { keys }?: {
             keys?: import("./calls.js").Keys;
         }) => Promise<import("./calls.js").Login>;
+        logInByProvider: (device: Record<string, string>, { keys, unbound }?: {
+            keys?: import("./calls.js").Keys;
+            unbound?: boolean;
+        }) => Promise<import("./calls.js").Login>;
         refreshKeys: ({ refreshKey, keys }?: {
             refreshKey?: string;
             keys?: import("./calls.js").Keys;
