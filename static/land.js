@@ -108,7 +108,7 @@ function offerJoin(shown) {
     },
     row(button('Cancel', leave, { kind: 'secondary' }), button('Log in this device', join)),
     h('p', { class: 'hint' }, 'Continue only if the other device is yours.'),
-    providerChoice(),
+    providerChoice('Or without the other device'),
   );
 }
 
@@ -194,6 +194,6 @@ function drawRefusal({ title, text }) {
         ? h('a', { class: 'button primary', href: to('phone') }, h('span', {}, 'Let a device in'))
         : h('a', { class: 'button primary', href: root.href }, h('span', {}, 'To the start page')),
     ),
-    !session.user() && forJoining && providerChoice(),
+    !session.user() && forJoining && providerChoice('Or without a code'),
   );
 }

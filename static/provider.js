@@ -10,12 +10,12 @@ import { h, step, to } from './ui.js';
 export const provider = document.body.dataset.provider;
 
 /** The way to it, as a block of its own; false where there is none. */
-export const providerChoice = () =>
+export const providerChoice = (heading = 'No device that is logged in?') =>
   provider !== undefined &&
   h(
     'div',
     { class: 'others' },
-    h('h2', {}, 'No device that is logged in?'),
+    h('h2', {}, heading),
     h(
       'p',
       { class: 'row' },

@@ -20,6 +20,7 @@ from tests.support.limits import NO_LIMITS
 from tests.support.person import Person
 from tests.support.servers import Server, clean_environment, eventually, free_port, running
 from tests.support.tokens import parts
+from tests.upstream.conftest import Browser
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -267,3 +268,26 @@ async def test_a_backend_with_passwords_logs_in_one_device_and_that_one_the_next
                 closed = await app.post("/close-account", json={"username": "ada", "password": "engine"})
                 assert closed.status_code == 204
                 assert [(await each.get("/me")).status_code for each in (phone, second)] == [401, 401]
+
+
+async def test_the_provider_that_people_have_logs_in_their_first_device_and_its_token_another(
+    shell: Shell, phone: Phone, demo: Server
+) -> None:
+    register, serve, link, ask, use = blocks("tests/examples/upstream/README.md", "sh")
+    port = str(free_port())
+    await shell.run(register.replace("9000", port))
+    await shell.run(f"{serve.replace('9000', port).strip()}")
+    ours = f"http://localhost:{port}"
+    await until_it_listens(ours)
+    await shell.run(link)
+    browser = Browser(ours)
+    assert 'data-provider="our provider"' in (await browser.get("/")).text
+    back = await Person(phone).allows(await browser.to_provider())
+    assert (await browser.get(back)).headers["location"] == f"{ours}/join/upstream"
+    assert (await browser.fetch_keys()).json()["user"]["username"] == "alice"
+    await browser.http.aclose()
+    shown = re.search(r"Open (\S+) and type (\S+)", await shell.run(ask))
+    assert shown
+    assert shown[1] == f"{demo.public_url}/link"
+    await Person(phone).lets_in(shown[2])
+    assert '"name":"The van"' in await shell.run(use.replace("9000", port))

@@ -8,6 +8,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from enum import StrEnum
+from shlex import quote
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -139,7 +140,8 @@ class UpstreamLogin:
             user = await self._people.find(identity)
         except UnknownPerson as unknown:
             self._audit("upstream.unknown", issuer=identity.issuer, subject=identity.subject, ip=ip)
-            command = f"pairing-ws user link NAME {identity.issuer} {identity.subject}"
+            # Somebody will copy it into a shell.
+            command = f"pairing-ws user link NAME {quote(identity.issuer)} {quote(identity.subject)}"
             raise LoginFailed(Why.UNKNOWN, command) from unknown
         return self._seal(_Arrived(codes.token(self._random), user.id, identity.auth_time, self._clock()))
 

@@ -153,6 +153,18 @@ def takes_anybody_for_the_backend(app: ASGIApp) -> ASGIApp:
     return broken
 
 
+def believes_any_answer_of_a_provider(app: ASGIApp) -> ASGIApp:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        async def careless(message: Message) -> None:
+            if message["type"] == "http.response.start" and scope["path"] == "/login/upstream/callback":
+                message["status"] = 303
+            await send(message)
+
+        await app(scope, receive, careless)
+
+    return broken
+
+
 def as_it_is(app: ASGIApp) -> ASGIApp:
     return app
 
@@ -170,6 +182,7 @@ def as_it_is(app: ASGIApp) -> ASGIApp:
         (passes_over_secrets_in_the_query, {}, 47),
         (tells_no_client_from_another, {}, 45),
         (takes_anybody_for_the_backend, WITH_ADMIN_INSIDE, 53),
+        (believes_any_answer_of_a_provider, {}, 54),
         (as_it_is, {"trusted_proxies": ("127.0.0.1",), "forward_auth_hosts": ("wiki.localhost",)}, 49),
     ],
     ids=lambda each: getattr(each, "__name__", ""),

@@ -66,7 +66,7 @@ async def test_the_next_device_is_in_quarantine_and_all_others_hear_of_it(
 async def test_who_is_linked_to_no_account_gets_a_page_that_says_so_and_no_account(
     browser: Browser, issuer: Issuer, site: Embedded
 ) -> None:
-    issuer.subject = "nobody <b>here</b>"
+    issuer.subject = "nobody <b>here</b>; $(reboot)"
     # Of somebody who has that name and address here.
     await invite_in(site.folder, "carol")
     issuer.claims = {"email": "carol@example.com", "email_verified": True, "preferred_username": "carol"}
@@ -74,7 +74,8 @@ async def test_who_is_linked_to_no_account_gets_a_page_that_says_so_and_no_accou
     answer = await browser.come_back()
     assert (answer.status_code, "You have no account here" in answer.text) == (403, True)
     assert "Example &amp; Co" in answer.text
-    assert "nobody &lt;b&gt;here" in answer.text
+    # Fit for a page, and for the shell that it is copied into.
+    assert "&#x27;nobody &lt;b&gt;here&lt;/b&gt;; $(reboot)&#x27;" in answer.text
     assert "pairing-ws user link NAME" in answer.text
     assert refusal(await browser.fetch_keys()) == (404, "not_found")
     assert await users(site) == before

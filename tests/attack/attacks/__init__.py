@@ -2,6 +2,6 @@
 if it can."""
 
 from tests.attack.attack import ATTACKS
-from tests.attack.attacks import applications, backend, hosts, keys, numbers, pairings, web
+from tests.attack.attacks import applications, backend, hosts, keys, numbers, pairings, upstream, web
 
-__all__ = ["ATTACKS", "applications", "backend", "hosts", "keys", "numbers", "pairings", "web"]
+__all__ = ["ATTACKS", "applications", "backend", "hosts", "keys", "numbers", "pairings", "upstream", "web"]
