@@ -27,7 +27,7 @@ class Data(msgspec.Struct, kw_only=True, rename="camel"):
 
 
 class DeviceAdded(Data):
-    """A device was logged in, by an approval or an invite. One that was logged in already has a new session now, and
+    """A device was logged in, however that came about. One that was logged in already has a new session now, and
     its `sessionId` before is over."""
 
     type = "device.added"

@@ -150,6 +150,32 @@ async def test_accounts_from_before_there_were_applications_tell_them_nothing(em
         await database.close()
 
 
+async def test_lines_from_before_the_feed_are_in_it_and_so_are_those_that_an_older_server_still_writes(
+    empty: DatabaseMaker,
+) -> None:
+    url = empty("feed")
+    alice = "INSERT INTO users (id, username, display_name, created_at) VALUES ('1', 'alice', 'Alice', 7)"
+    line = sa.text("INSERT INTO activity (user_id, at, event) VALUES ('1', :at, 'noted')")
+
+    def before(connection: sa.Connection) -> None:
+        upgrade(connection, "0012")
+        connection.execute(sa.text(alice))
+        for at in (3, 2, 1):
+            connection.execute(line, {"at": at})
+
+    await run(url, before)
+    await migrate(url)
+    for at in (6, 5):
+        await run(url, lambda connection, at=at: connection.execute(line, {"at": at}))  # type: ignore[misc]
+    database = open_database(url)
+    try:
+        found = await SqlUsers(database).lines_after(0, 100)
+        assert [each.line.at for each in found] == [3, 2, 1, 6, 5]
+        assert [each.line.at for each in await SqlUsers(database).lines_after(found[2].seq, 1)] == [6]
+    finally:
+        await database.close()
+
+
 def test_the_newest_migration_is_known_by_its_files_name() -> None:
     settings = Config()
     settings.set_main_option("script_location", "pairing_ws.adapters.sql:migrations")
