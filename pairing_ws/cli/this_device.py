@@ -6,6 +6,7 @@ import secrets
 import sys
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import click
 
@@ -52,7 +53,20 @@ def _show(shown: pairing.NewPairing) -> None:
 async def _ask_number(attempts_left: int | None) -> str:
     if attempts_left is not None:
         print(f"That is not the number; {attempts_left} attempts are left.", file=sys.stderr)
-    return await asyncio.to_thread(click.prompt, "Number on the other device", err=True)
+    loop = asyncio.get_running_loop()
+    typed: asyncio.Future[str] = loop.create_future()
+
+    def ask() -> None:
+        try:
+            answer = click.prompt("Number on the other device", err=True)
+        except click.Abort as abort:
+            loop.call_soon_threadsafe(typed.set_exception, abort)
+        else:
+            loop.call_soon_threadsafe(typed.set_result, answer)
+
+    # A thread that nobody waits for: Ctrl-C must not wait for a line.
+    Thread(target=ask, daemon=True).start()
+    return await typed
 
 
 async def print_token(url: str, call: tuple[str, str] | None) -> None:

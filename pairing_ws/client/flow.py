@@ -1,11 +1,14 @@
 """A whole login: show a code, wait for a person to allow it, ask for the number if one is needed, and log in."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from pairing_ws.client.client import Client
 from pairing_ws.client.problems import Problem
 from pairing_ws.client.records import Device, Keys, NewPairing, Pairing
+
+GOODBYE_SECONDS = 2.0
 
 Show = Callable[[NewPairing], None]
 Told = Callable[[Pairing], None]
@@ -20,12 +23,19 @@ async def log_in(
     `show` gets each code: a second one when the first has expired unseen. `told` hears of each further state.
     `ask_number` returns what a person types, the three digits that the other device shows; it gets None at first, and
     then how many attempts are left. Raises Problem `pairing_denied`, `pairing_cancelled`, `pairing_expired` (if it had
-    been scanned), `login_refused` and whatever else the calls do.
+    been scanned), `login_refused` and whatever else the calls do. If it is cancelled, it takes the code back.
     """
     while True:
         pairing = await client.create_pairing(device)
         show(pairing)
-        state, scanned = await _decided(client, pairing, told)
+        try:
+            state, scanned = await _decided(client, pairing, told)
+        except asyncio.CancelledError:
+            # Whoever gives up leaves no code behind that others could still allow. Without an answer it expires.
+            with suppress(Problem, TimeoutError):
+                async with asyncio.timeout(GOODBYE_SECONDS):
+                    await client.cancel(pairing)
+            raise
         if state.status == "approved":
             return await _with_number(client, pairing, state, ask_number)
         if state.status != "expired" or scanned:

@@ -2,13 +2,15 @@
 
 import asyncio
 import re
+import signal
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.support.client import Api
+from tests.support.client import Api, Phone
 from tests.support.embedded import fresh_phone, invite_in
 from tests.support.servers import CLI, Server, clean_environment
 from tests.support.tokens import parts
@@ -31,31 +33,75 @@ def command(home: dict[str, str], server: Server) -> Command:
     return run
 
 
+@dataclass
+class Login:
+    """`pairing-ws login` under way, and the letters that it shows. Nothing but a person ends it."""
+
+    process: asyncio.subprocess.Process
+    printed: str = ""
+    user_code: str = ""
+
+    @classmethod
+    async def begun(cls, home: dict[str, str], server: Server, stdin: int = asyncio.subprocess.PIPE) -> "Login":
+        login = cls(
+            await asyncio.create_subprocess_exec(
+                *CLI, "login", "--url", server.public_url, "--name", "Build machine",
+                env=home, stdin=stdin, stderr=asyncio.subprocess.PIPE,
+            )
+        )  # fmt: skip
+        assert login.process.stderr
+        while not (shown := re.search(r"type there: (\S+)", login.printed)):
+            line = await login.process.stderr.readline()
+            assert line, login.printed
+            login.printed += line.decode()
+        login.user_code = shown[1]
+        return login
+
+    async def end(self, typed: str | None = None) -> tuple[int, str]:
+        """Its exit code, and what it has printed since."""
+        _, rest = await self.process.communicate(None if typed is None else f"{typed}\n".encode())
+        assert self.process.returncode is not None
+        return self.process.returncode, rest.decode()
+
+
+async def number_for(phone: Phone, user_code: str) -> str:
+    """The phone lets it in; the number that it shows."""
+    claimed = await phone.post("/pairings/claim", {"userCode": user_code})
+    return str((await phone.approve(claimed.json()["id"])).json()["number"])
+
+
 async def test_a_machine_is_let_in_by_the_letters_below_its_code(
     home: dict[str, str], server: Server, api: Api, command: Command
 ) -> None:
     phone = await fresh_phone(api, server.folder)
-    process = await asyncio.create_subprocess_exec(
-        *CLI, "login", "--url", server.public_url, "--name", "Build machine",
-        env=home, stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdin
-    assert process.stderr
-    printed = ""
-    while not (shown := re.search(r"type there: (\S+)", printed)):
-        line = await process.stderr.readline()
-        assert line, printed
-        printed += line.decode()
-    claimed = await phone.post("/pairings/claim", {"userCode": shown[1]})
-    approved = await phone.approve(claimed.json()["id"])
-    process.stdin.write(f"{approved.json()['number']}\n".encode())
-    rest = (await process.stderr.read()).decode()
-    assert await process.wait() == 0, rest
-    assert f"Logged in as {phone.keys['user']['username']!r}" in rest
-    assert "\u2588" in printed
+    login = await Login.begun(home, server)
+    code, said = await login.end(await number_for(phone, login.user_code))
+    assert code == 0, said
+    assert f"Logged in as {phone.keys['user']['username']!r}" in said
+    assert "\u2588" in login.printed
     token = (await asyncio.to_thread(command, "token")).stdout.strip()
     me = await api.http.get("/me", headers={"Auth-Key": token})
     assert me.json()["device"]["name"] == "Build machine"
+
+
+async def test_who_interrupts_it_takes_the_code_back(home: dict[str, str], server: Server, api: Api) -> None:
+    phone = await fresh_phone(api, server.folder)
+    login = await Login.begun(home, server)
+    login.process.send_signal(signal.SIGINT)
+    code, said = await login.end()
+    assert (code, said.strip()) == (1, "Aborted!")
+    claimed = await phone.post("/pairings/claim", {"userCode": login.user_code})
+    assert claimed.status_code == 404
+
+
+async def test_without_anybody_to_type_the_number_it_ends(home: dict[str, str], server: Server, api: Api) -> None:
+    phone = await fresh_phone(api, server.folder)
+    login = await Login.begun(home, server, stdin=asyncio.subprocess.DEVNULL)
+    await number_for(phone, login.user_code)
+    code, said = await login.end()
+    assert code == 1
+    assert "Aborted!" in said
+    assert "Traceback" not in said
 
 
 async def test_a_bound_login_prints_the_headers_of_one_call(server: Server, api: Api, command: Command) -> None:
