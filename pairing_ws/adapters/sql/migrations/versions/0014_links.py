@@ -13,7 +13,11 @@ def upgrade() -> None:
         sa.Column("issuer", sa.String(512), primary_key=True),
         sa.Column("subject", sa.String(255), primary_key=True),
         sa.Column(
-            "user_id", sa.String(64), sa.ForeignKey("users.id", name="fk_owner", ondelete="CASCADE"), nullable=False
+            "user_id",
+            # As wide as the ids of accounts are.
+            sa.String(64).with_variant(sa.String(22), "sqlite"),
+            sa.ForeignKey("users.id", name="fk_owner", ondelete="CASCADE"),
+            nullable=False,
         ),
         sa.Column("created_at", sa.BigInteger, nullable=False),
     )
