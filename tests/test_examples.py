@@ -1,14 +1,8 @@
 """The pages of `tests/examples/`, to the letter: their commands in a shell, a person in front of a browser."""
 
-import asyncio
 import json
-import os
 import re
-import signal
-import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
@@ -16,49 +10,20 @@ import pytest
 
 from tests.support.client import Api, Phone
 from tests.support.embedded import fresh_phone
+from tests.support.example_pages import Shell, blocks, laid_out, started, until_it_listens
 from tests.support.limits import NO_LIMITS
 from tests.support.person import Person
-from tests.support.servers import Server, clean_environment, eventually, free_port, running
+from tests.support.servers import Server, eventually, free_port, running
 from tests.support.tokens import parts
 from tests.upstream.conftest import Browser
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def blocks(page: str, language: str) -> list[str]:
-    return re.findall(rf"(?ms)^```{language}\n(.*?)^```", (ROOT / page).read_text())
-
-
-@dataclass
-class Shell:
-    process: asyncio.subprocess.Process
-
-    async def run(self, commands: str) -> str:
-        """What they print. The first that fails ends the shell."""
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(f"{commands}\necho; echo that was all\n".encode())
-        printed = b""
-        async with asyncio.timeout(60):
-            while not printed.endswith(b"\nthat was all\n"):
-                line = await self.process.stdout.readline()
-                assert line, f"the shell has ended: {printed.decode()}"
-                printed += line
-        return printed.decode().removesuffix("\nthat was all\n")
-
-
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Laid out like a clone in which `./scripts/run` was called."""
     return laid_out(tmp_path_factory.mktemp("clone"))
-
-
-def laid_out(folder: Path) -> Path:
-    (folder / ".venv").symlink_to(sys.prefix)
-    (folder / "tests").mkdir()
-    (folder / "tests/examples").symlink_to(ROOT / "tests/examples")
-    (folder / "var").mkdir()
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -77,36 +42,6 @@ async def phone(demo: Server) -> AsyncIterator[Phone]:
 async def shell(clone: Path, demo: Server) -> AsyncIterator[Shell]:
     async with started(clone, PORT=str(demo.port)) as opened:
         yield opened
-
-
-@asynccontextmanager
-async def started(folder: Path, **environment: str) -> AsyncIterator[Shell]:
-    process = await asyncio.create_subprocess_exec(
-        "bash", "-euo", "pipefail",
-        cwd=folder,
-        env=clean_environment() | environment,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        # What it starts ends with it.
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        yield Shell(process)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        await process.wait()
-
-
-async def until_it_listens(url: str) -> None:
-    async with asyncio.timeout(30), httpx2.AsyncClient() as http:
-        while True:
-            try:
-                await http.get(url)
-                return
-            except httpx2.ConnectError:
-                await asyncio.sleep(0.05)
 
 
 async def test_the_way_from_nothing_to_a_stock_application_ends_in_a_login(shell: Shell, phone: Phone) -> None:

@@ -290,6 +290,7 @@ async def nobody(_: str) -> None:
     raise AssertionError
 
 
+@pytest.mark.security(26)
 async def test_a_slow_push_service_holds_up_nobody_and_has_few_messages_at_once() -> None:
     held = Held()
     before = {name: counted(name) for name in OUTCOMES}
@@ -310,6 +311,7 @@ async def test_a_slow_push_service_holds_up_nobody_and_has_few_messages_at_once(
     assert held.most == MAX_IN_FLIGHT
 
 
+@pytest.mark.security(26)
 async def test_messages_that_nobody_takes_are_bounded_and_the_rest_is_counted_as_dropped() -> None:
     held = Held()
     before = counted("dropped")

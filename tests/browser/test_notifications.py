@@ -3,21 +3,23 @@ service gives, and shown by the service worker, to which Chromium delivers what 
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import BrowserContext, Page, Worker, expect
+from playwright.async_api import Browser, BrowserContext, Page, Worker, expect
 
 from pairing_ws.adapters.jwt.vapid import VapidKey
 from tests.support.client import Api
 from tests.support.embedded import invite_in
+from tests.support.example_pages import blocks, laid_out, started, until_it_listens
 from tests.support.push_service import PushServer, Subscriber, decoded, push_serving
-from tests.support.servers import eventually
+from tests.support.servers import eventually, free_port
 
-from .conftest import PATIENCE, Device, NewDevice, Server, serving
+from .conftest import PATIENCE, Device, NewDevice, Server, heading, serving
 from .steps import sideways
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.browser]
@@ -76,9 +78,9 @@ async def service() -> AsyncIterator[PushServer]:
         yield found
 
 
-async def subscribing(device: Device, subscriber: Subscriber, key: str) -> None:
+async def subscribing(context: BrowserContext, subscriber: Subscriber, key: str) -> None:
     given = json.dumps([subscriber.json, list(decoded(key))])
-    await device.context.add_init_script(f"({SUBSCRIBES})({given})")
+    await context.add_init_script(f"({SUBSCRIBES})({given})")
 
 
 async def let_in(server: Server, username: str) -> None:
@@ -87,7 +89,7 @@ async def let_in(server: Server, username: str) -> None:
         await api.log_in_by_invite(await invite_in(server.folder, username))
 
 
-async def delivered(context: BrowserContext, page: Page, server: Server, message: object) -> None:
+async def delivered(context: BrowserContext, page: Page, origin: str, message: object, scope: str = "/static/") -> None:
     """As the browser does with what its push service has sent."""
     session = await context.new_cdp_session(page)
     found: dict[str, str] = {}
@@ -96,12 +98,12 @@ async def delivered(context: BrowserContext, page: Page, server: Server, message
         lambda event: found.update({each["scopeURL"]: each["registrationId"] for each in event["registrations"]}),
     )
     await session.send("ServiceWorker.enable")
-    await eventually(lambda: f"{server.url}/static/" in found, "the registration")
+    await eventually(lambda: origin + scope in found, "the registration")
     await session.send(
         "ServiceWorker.deliverPushMessage",
         {
-            "origin": server.url,
-            "registrationId": found[f"{server.url}/static/"],
+            "origin": origin,
+            "registrationId": found[origin + scope],
             "data": message if isinstance(message, str) else json.dumps(message),
         },
     )
@@ -122,7 +124,7 @@ async def test_a_browser_that_was_asked_is_told_of_a_login_while_no_page_listens
 ) -> None:
     subscriber = service.subscribe()
     device = await new_device(at=pushing)
-    await subscribing(device, subscriber, KEY.public)
+    await subscribing(device.context, subscriber, KEY.public)
     await device.context.grant_permissions(["notifications"], origin=pushing.url)
     await device.enter("ada")
     page = await device.open("/devices")
@@ -142,17 +144,17 @@ async def test_a_browser_that_was_asked_is_told_of_a_login_while_no_page_listens
     assert message["type"] == "device.added"
     (worker,) = device.context.service_workers
     await worker.evaluate(TAKES_DOWN)
-    await delivered(device.context, page, pushing, message)
+    await delivered(device.context, page, pushing.url, message)
     (notification,) = await shown(worker, 1)
     assert notification["title"] == "A device was logged in to your account"
     assert notification["data"] == f"{pushing.url}/devices"
     # The same one again is no second one, and a later server's and garbage are shown as well.
-    await delivered(device.context, page, pushing, message)
-    await delivered(device.context, page, pushing, {"type": "something.else", "at": "2026-01-01T00:00:00.000Z"})
-    await delivered(device.context, page, pushing, "no JSON")
+    await delivered(device.context, page, pushing.url, message)
+    await delivered(device.context, page, pushing.url, {"type": "something.else", "at": "2026-01-01T00:00:00.000Z"})
+    await delivered(device.context, page, pushing.url, "no JSON")
     titles = [each["title"] for each in await shown(worker, 3)]
     assert sorted(titles)[1:] == ["Something happened in your account"] * 2
-    await delivered(device.context, page, pushing, {"id": "p", "status": "Approved", "approvedAt": message["at"]})
+    await delivered(device.context, page, pushing.url, {"id": "p", "status": "Approved", "approvedAt": message["at"]})
     assert f"{pushing.url}/" in [each["data"] for each in await shown(worker, 4)]
 
     # A press takes the notification away and leads to the page.
@@ -188,7 +190,7 @@ async def test_a_subscription_with_a_key_that_is_no_longer_the_servers_is_offere
     pushing: Server, new_device: NewDevice, service: PushServer
 ) -> None:
     device = await new_device(at=pushing)
-    await subscribing(device, service.subscribe(), VapidKey.new().public)
+    await subscribing(device.context, service.subscribe(), VapidKey.new().public)
     await device.context.grant_permissions(["notifications"], origin=pushing.url)
     await device.enter("bea")
     page = await device.open("/devices")
@@ -222,6 +224,42 @@ async def test_nothing_is_offered_where_the_server_has_no_key(server: Server, ph
         await page.reload()
     await page.locator(".device").first.wait_for()
     await expect(page.get_by_role("heading", name="Notifications")).to_be_hidden()
+
+
+async def test_the_example_of_an_own_page_is_told_as_its_page_says(
+    browser: Browser, service: PushServer, tmp_path: Path
+) -> None:
+    """`tests/examples/push/`, to the letter."""
+    start, invite = (each.replace("8000", "{port}") for each in blocks("tests/examples/push/README.md", "sh"))
+    port = str(free_port())
+    origin = f"http://localhost:{port}"
+    environment = {"PORT": port, "PAIRING_ALLOW_PRIVATE_TARGETS": "true", "PAIRING_QUARANTINE_SECONDS": "0"}
+    async with (
+        started(laid_out(tmp_path), **environment) as shell,
+        await browser.new_context() as context,
+    ):
+        await shell.run(start.format(port=port))
+        await until_it_listens(origin)
+        link = re.search(r"http\S+", await shell.run(invite))
+        assert link
+        page = await context.new_page()
+        await subscribing(context, service.subscribe(), KEY.public)
+        await page.goto(link[0])
+        await page.get_by_role("button", name="Log in this device").click()
+        await page.get_by_role("button", name="Continue").click()
+        await heading(page, "You are logged in")
+        await page.goto(origin)
+        await page.get_by_role("button", name="Notify me").click()
+        await expect(page.get_by_role("status")).to_have_text("Notifications are on")
+        link = re.search(r"invite#(\S+)", await shell.run(invite))
+        assert link
+        async with Api(f"{origin}/login") as api:
+            await api.log_in_by_invite(link[1])
+        await eventually(lambda: service.messages, "the message")
+        (worker,) = context.service_workers
+        await worker.evaluate(TAKES_DOWN)
+        await delivered(context, page, origin, service.messages[0][1], scope="/")
+        assert [each["title"] for each in await shown(worker, 1)] == ["A device was logged in to your account"]
 
 
 async def test_the_offer_fits_a_small_screen_in_both_schemes(
