@@ -137,7 +137,7 @@ def test_users_are_listed_locked_unlocked_and_deleted(run: Run) -> None:
 def test_what_applications_are_told_of_an_account_is_set_shown_and_kept(run: Run) -> None:
     run("invite", "zoë", "--json")
     bare = json.loads(run("user", "show", "ZOË", "--json").out)
-    assert list(bare) == ["username", "id", "locked_since", "email", "email_verified", "name", "groups"]
+    assert list(bare) == ["username", "id", "locked_since", "email", "email_verified", "name", "groups", "links"]
     assert [bare[name] for name in ("email", "email_verified", "name", "groups")] == [None, False, None, []]
     options = (
         "--email",

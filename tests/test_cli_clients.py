@@ -49,6 +49,7 @@ def test_a_client_as_json_has_what_an_application_needs_by_the_names_of_its_regi
         "audience": made["client_id"],
         "device_grant": "off",
         "trusted": False,
+        "token_exchange": False,
     }
 
 
@@ -98,6 +99,7 @@ def test_what_is_registered_is_changed_and_id_and_secret_and_the_rest_stay(run: 
         "id_token_signed_response_alg": "ES256",
         "device_grant": "on",
         "trusted": True,
+        "token_exchange": False,
     }
     assert json.loads(done.out) == made == json.loads(run("client", "show", "Shop", "--json").out)
     assert codes.digest(secret) in stored()
@@ -116,7 +118,10 @@ def test_what_is_registered_is_changed_and_id_and_secret_and_the_rest_stay(run: 
             ["--redirect-uri", CALLBACK, "--redirect-uri", ""],
             "redirect URI '': it is no address of up to 2048 characters; escape what is not ASCII",
         ),
-        (["--redirect-uri", ""], "a public client needs a redirect URI or the device grant: nobody could log in"),
+        (
+            ["--redirect-uri", ""],
+            "a public client needs a redirect URI, the device grant or token exchange: nobody could log in",
+        ),
         (["--name", " "], "a client's name is 1 to 128 printable characters"),
         (["--jwks-file", "keys.json"], "'Tool' has no keys of its own: add another client, with them"),
     ],
@@ -229,7 +234,7 @@ def test_an_unknown_client_is_one_clear_line(run: Run, command: list[str]) -> No
         (["--redirect-uri", "https://a.example/#x"], "redirect URI 'https://a.example/#x': it can't have a fragment"),
         (["--logo-uri", "http://127.0.0.1/l.png"], "logo 'http://127.0.0.1/l.png': it has to begin with https://"),
         (["--scope", "admin"], f"scope 'admin': it is not known here; known are: {', '.join(KNOWN)}"),
-        (["--public"], "a public client needs a redirect URI or the device grant: nobody could log in"),
+        (["--public"], "a public client needs a redirect URI, the device grant or token exchange: nobody could log in"),
         (
             ["--audience", "http://localhost:8000"],
             "audience 'http://localhost:8000': it is this server's own, that of people's devices",

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import click
@@ -88,13 +88,7 @@ def names_alike(found: Iterable[Account]) -> dict[str, list[str]]:
 def show(username: str, as_json: bool) -> None:
     """Print an account with what it tells applications, each by a scope that they were granted, and its links: who the
     person is at other issuers."""
-
-    async def find(services: Services) -> tuple[Account, Sequence[Link]]:
-        account = await services.accounts.operator.account(username)
-        return account, await services.people.links_of(account.user)
-
-    account, links = with_services(find)
-    _print_account(account, as_json, links)
+    _print_account(lambda services: services.accounts.operator.account(username), as_json)
 
 
 @users.command()
@@ -150,11 +144,17 @@ def set_profile(
         changes["groups"] = ()
     if not changes:
         raise click.UsageError("Name what to change; see --help.")
-    _print_account(with_accounts(lambda accounts: accounts.operator.change_profile(username, changes)), as_json)
+    _print_account(lambda services: services.accounts.operator.change_profile(username, changes), as_json)
 
 
-def _print_account(account: Account, as_json: bool, links: Sequence[Link] | None = None) -> None:
-    user, profile = account
+def _print_account(act: Callable[[Services], Awaitable[Account]], as_json: bool) -> None:
+    """What `act` gives, and who its person is at other issuers."""
+
+    async def found(services: Services) -> tuple[Account, Sequence[Link]]:
+        account = await act(services)
+        return account, await services.people.links_of(account.user)
+
+    (user, profile), links = with_services(found)
     told: dict[str, Any] = {
         "username": user.username,
         "id": user.id,
@@ -163,13 +163,12 @@ def _print_account(account: Account, as_json: bool, links: Sequence[Link] | None
         "email_verified": profile.email_verified,
         "name": profile.name,
         "groups": list(profile.groups),
+        "links": [{"issuer": each.issuer, "subject": each.subject} for each in links],
     }
-    if links is not None:
-        told["links"] = [{"issuer": each.issuer, "subject": each.subject} for each in links]
     if as_json:
         print(json.dumps(told))
         return
-    linked = [f"{each['subject']} at {each['issuer']}" for each in told.pop("links", ())]
+    linked = [f"{each['subject']} at {each['issuer']}" for each in told.pop("links")]
     told |= {"email_verified": "yes" if profile.email_verified else "no", "groups": ", ".join(profile.groups)}
     for field, value in told.items():
         print(f"{field}\t{value or '-'}")
