@@ -37,7 +37,7 @@ LONGEST = (
     "browser/test_pages", "processes/test_redis_kinds", "browser/test_flows", "processes/test_workers",
     "browser/test_reading", "processes/test_wakeups", "browser/test_browsers", "web/test_letting_go",
     "browser/test_consent", "processes/test_starts", "web/test_cpu", "fuzz/test_openapi", "web/test_bad_input",
-    "processes/test_attack", "processes/test_patience", "test_cli", "processes/test_slow_link", "processes/test_clocks",
+    "processes/test_attack", "processes/test_patience", "processes/test_slow_link", "processes/test_clocks",
     "processes/test_redis_away", "fuzz/test_pairings", "processes/test_postgres", "test_log",
 )  # fmt: skip
 

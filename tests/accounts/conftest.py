@@ -147,3 +147,8 @@ async def here(database: str, key_file: Path) -> AsyncIterator[World]:
     opened = open_database(database)
     yield world(opened, AuthKeys(KeyRing(key_file, clock), "http://localhost:8000"), clock, Policy())
     await opened.close()
+
+
+async def logged_in(here: World) -> LoggedIn:
+    """A pair of keys of which neither has been used."""
+    return await here.pair(await here.by_invite(), device())
