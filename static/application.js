@@ -37,7 +37,7 @@ function drawNotShown(again) {
     {
       title: 'Nobody was let in',
       mark: ['calm', 'cross'],
-      lead: 'Nothing has happened. Whoever sent you this link wanted access to your account: do not open it again.',
+      lead: 'Nothing has happened. The sender of this link wanted access to your account: do not open it again.',
     },
     row(button('Done', again)),
   );

@@ -56,7 +56,7 @@ class LoginQuestions:
         Raises LOGIN_REFUSED, ACCOUNT_LOCKED, NOT_FOUND without such an account, and Unavailable if no answer came; then
         the login may be tried again.
         """
-        # Whoever finds another one asking waits for that; twice at the most.
+        # A caller that finds another one asking waits for it; twice at the most.
         for _ in range(3):
             seen = await self._store.question(login.origin)
             if seen is not None and seen.state is State.ASKED:

@@ -101,7 +101,7 @@ def _examine_admin_key(settings: Settings) -> None:
     print(f"warning  {exposed}" if exposed else f"ok       {file or 'PAIRING_ADMIN_KEY'}")
     if len(settings.admin_key.splitlines()) > 1:
         print("note     two admin keys are open: take the old one out once your backend has the new one")
-    print("note     /api/v1/admin is open to whoever has the key: let the proxy refuse it from outside")
+    print("note     /api/v1/admin is open to every holder of the key: let the proxy refuse it from outside")
 
 
 def _warn_without_rsa(keys: KeySet, what: str, remedy: str) -> None:

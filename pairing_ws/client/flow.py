@@ -31,7 +31,7 @@ async def log_in(
         try:
             state, scanned = await _decided(client, pairing, told)
         except asyncio.CancelledError:
-            # Whoever gives up leaves no code behind that others could still allow. Without an answer it expires.
+            # A caller that gives up leaves no code behind that others could still allow. Without an answer it expires.
             with suppress(Problem, TimeoutError):
                 async with asyncio.timeout(GOODBYE_SECONDS):
                     await client.cancel(pairing)

@@ -65,7 +65,7 @@ def _of_issuers(settings: Settings) -> dict[str, bool]:
         " PAIRING_ALLOW_PRIVATE_TARGETS is true": (
             not settings.allow_private_targets and any(is_local(each.hostname or "") for each in asked)
         ),
-        "PAIRING_UPSTREAM_OPENS_ACCOUNTS is true: whoever has an account at PAIRING_UPSTREAM_ISSUER gets one here": (
+        "PAIRING_UPSTREAM_OPENS_ACCOUNTS is true: everybody with an account at PAIRING_UPSTREAM_ISSUER gets one here": (
             settings.upstream_opens_accounts and bool(settings.upstream_issuer)
         ),
     }

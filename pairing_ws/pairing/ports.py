@@ -74,7 +74,7 @@ class Accounts(Protocol[SessionT_co]):
         """What `check_login` would raise. Raises Unavailable."""
 
     async def admit(self, pairing_id: str, approver: Approver, device: NewDevice, secret: str) -> None:
-        """Called before the pairing is used up, and perhaps more than once: whoever else has a say in this login is
+        """Called before the pairing is used up, and perhaps more than once: who else has a say in this login is
         asked now. Raises Refused if they are against it, or do not answer."""
 
     async def log_in(self, pairing_id: str, approver: Approver, device: NewDevice, secret: str) -> SessionT_co:

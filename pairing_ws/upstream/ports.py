@@ -63,7 +63,7 @@ class LinkStore(Protocol):
         """False if the account has no such link."""
 
     async def open_account(self, user: User, link: Link) -> User | None:
-        """Store both; the account that the subject has, whoever was first. None, with nothing stored, if another
+        """Store both; the account that the subject has by then. None, with nothing stored, if another
         account has that name."""
 
 

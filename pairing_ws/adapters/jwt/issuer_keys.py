@@ -27,7 +27,7 @@ log = structlog.get_logger()
 FRESH_MS = 300_000
 # While the issuer is away, its keys are believed for so long.
 KEPT_MS = 3_600_000
-# Whoever sends unknown key ids must not make us ask more often.
+# Unknown key ids must not make us ask more often.
 FLOOR_MS = 10_000
 READ_SECONDS = 5.0
 MAX_BYTES = 65_536

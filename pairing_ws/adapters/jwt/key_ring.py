@@ -19,7 +19,7 @@ RELOAD_MS = 1_000
 
 
 class KeyRing:
-    """By algorithm, the newest key signs and all verify. Whoever signs or verifies calls `reload` first."""
+    """By algorithm, the newest key signs and all verify. Callers that sign or verify call `reload` first."""
 
     def __init__(self, source: Path | KeySet, clock: Clock) -> None:
         self._path = source if isinstance(source, Path) else None

@@ -146,7 +146,7 @@ class FetchedKeys:
     async def _renew(self) -> None:
         asked = self._asked_at
         async with self._asking:
-            # Whoever has waited here has what the one before was answered.
+            # A caller that has waited here has what the one before was answered.
             if self._asked_at != asked or self._within(self._asked_at, ASK_MS):
                 return
             self._asked_at = self._clock()

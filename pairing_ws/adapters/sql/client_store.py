@@ -34,7 +34,7 @@ REPLACE = Statement(
     .where(oauth_clients.c.id == param("client"))
     .values({name: param(f"its_{name}") for name in Client.__struct_fields__ if name != "id"})
 )
-# Whoever begins a grant of it now has to wait, and finds it gone.
+# A caller that begins a grant of it now has to wait, and finds it gone.
 HOLD = Statement(sa.select(oauth_clients.c.id).where(oauth_clients.c.id == param("client")).with_for_update())
 REMOVE = Statement(oauth_clients.delete().where(oauth_clients.c.id == param("client")))
 
