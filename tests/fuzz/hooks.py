@@ -14,6 +14,9 @@ ALLOWED = frozenset({"device_headers_required", "pairing_cancelled", "pairing_ex
 # A bad request is told so by the parser, which the description is made from, or by a rule that JSON Schema can't say.
 BY_PARSER = re.compile(r"Expected |Object |Invalid |the body is not well-formed|.* whole number|.* is at most \d")
 
+# Of sessions that nothing else is asked with, each good for one refresh.
+REFRESH_KEYS = os.environ["FUZZ_REFRESH_KEYS"].split()
+
 
 @schemathesis.hook
 def map_query(context: schemathesis.HookContext, query: dict[str, object]) -> dict[str, object]:
@@ -34,6 +37,9 @@ def before_call(context: schemathesis.HookContext, case: Any, kwargs: dict[str, 
     """Another one is logged out."""
     if case.path.endswith("/sessions/current") and case.headers.get("Auth-Key") == os.environ["FUZZ_KEY"]:
         case.headers["Auth-Key"] = os.environ["FUZZ_SPARE_KEY"]
+    if case.path.endswith("/sessions/refresh") and case.method == "POST" and case.body == {} and REFRESH_KEYS:
+        # The body that is made most often: without a key it would be the cookie's.
+        case.body = {"refreshKey": REFRESH_KEYS.pop()}
 
 
 @schemathesis.hook

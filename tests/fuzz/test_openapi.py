@@ -67,7 +67,7 @@ include-path-regex = "/devices/"
 parameters."path.id" = {{ dictionary = "devices", probability = 0.5 }}
 [[operations]]
 include-path-regex = "/apps/"
-parameters."path.id" = {{ dictionary = "apps", probability = 0.5 }}
+parameters."path.id" = {{ dictionary = "apps", probability = 0.8 }}
 [[operations]]
 include-path-regex = "/admin/users/"
 parameters."path.id" = {{ dictionary = "users", probability = 0.8 }}
@@ -109,8 +109,10 @@ class Stage:
         # Of another account: the rest may be revoked at any time.
         self.spare = await fresh_phone(api, folder)
         self.words["devices"] = [other.keys["device"]["id"] for other in others]
+        # Of accounts that nobody logs out.
         elsewhere = [await fresh_phone(api, folder) for _ in range(4)]
-        self.words["keys"] = [other.keys["refreshKey"] for other in (*others, *elsewhere)]
+        self.words["keys"] = [other.keys["refreshKey"] for other in others]
+        self.refresh_keys = [other.keys["refreshKey"] for other in elsewhere]
         # An application's of its own, and one that is refused by a redirect.
         app = await register(folder)
         self.words["queries"] = [app.query(), app.query(prompt="login"), app.query(response_type="token")]
@@ -192,6 +194,7 @@ async def complaints(server: Server, folder: Path, who: str) -> str:
         "FUZZ_DEVICE": stage.phone.keys["device"]["id"],
         "FUZZ_KEY": auth_key,
         "FUZZ_SPARE_KEY": stage.spare.keys["authKey"],
+        "FUZZ_REFRESH_KEYS": " ".join(stage.refresh_keys),
     }
     program = Path(sys.executable).with_name("schemathesis")
     process = await asyncio.create_subprocess_exec(
