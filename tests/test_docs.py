@@ -3,6 +3,7 @@ descriptions."""
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,44 @@ def test_every_schema_of_a_description_is_a_schema_and_is_used(documents: dict[s
     for schema_name, schema in schemas.items():
         Draft202012Validator.check_schema(schema)
         assert f"#/components/schemas/{schema_name}" in used
+
+
+def patterns(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("pattern"), str):
+            yield node["pattern"]
+        for each in node.values():
+            yield from patterns(each)
+    elif isinstance(node, list):
+        for each in node:
+            yield from patterns(each)
+
+
+def test_every_pattern_of_a_description_is_one_of_ecma_262(documents: dict[str, Any]) -> None:
+    """JSON Schema says so: with the flag `u`, an escape that is Python's alone is a SyntaxError."""
+    found = sorted(set(patterns(documents)))
+    assert found
+    program = "JSON.parse(require('fs').readFileSync(0)).forEach(each => new RegExp(each, 'u'))"
+    tried = subprocess.run(
+        ["node", "-e", program], input=json.dumps(found), text=True, capture_output=True, timeout=60, check=False
+    )
+    assert tried.returncode == 0, tried.stderr
+
+
+def test_what_a_backend_sends_is_described_as_it_is_taken(openapi: dict[str, Any]) -> None:
+    def parameters(method: str, path: str) -> dict[str, dict[str, Any]]:
+        described = openapi["paths"][f"/api/v1/{path}"][method]["parameters"]
+        return {each["name"]: each for each in described}
+
+    assert parameters("get", "admin/activity")["after"]["schema"]["pattern"] == "^[0-9]{1,18}$"
+    assert parameters("get", "admin/users")["after"]["schema"]["pattern"] == "^[A-Za-z0-9_-]{1,64}$"
+    for path in ("admin/users/{id}/devices", "invites/accept"):
+        of_device = parameters("post", path)
+        for name in ("X-Device-Code", "X-Device-Name"):
+            assert of_device[name]["required"] is True
+            assert "authKey" not in of_device[name]["description"]
+        assert "required" not in of_device["X-Os-Device"]
+    assert "required" not in parameters("post", "pairings")["X-Device-Code"]
 
 
 def test_the_openapi_document_is_of_the_version_it_says_and_names_what_it_needs(openapi: dict[str, Any]) -> None:

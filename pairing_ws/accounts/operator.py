@@ -89,7 +89,7 @@ class UserStore(Protocol):
         stored."""
 
     async def lock(self, who: Who, at: int | None) -> ChangedUser | None:
-        """Lock the account at that time, or unlock it (None).
+        """Lock the account at that time, or unlock it (None). One that is locked keeps the time since when it is.
         Its sessions stay: a locked account has none that is taken for alive. What applications were granted ends."""
 
     async def delete_user(self, who: Who, at: int) -> ChangedUser | None:

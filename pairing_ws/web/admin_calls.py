@@ -59,7 +59,7 @@ ADMIN_CALLS: tuple[Call, ...] = (
     ),
     _call("GET", f"{_USER}/apps", users.list_users_apps, 200, Apps, refusals=_THERE),
     _call("DELETE", f"{API}/admin/apps/{{id}}", users.revoke_users_app, 204, refusals=_THERE),
-    _call("GET", f"{API}/admin/activity", users.read_feed, 200, Feed, query=("after",)),
+    _call("GET", f"{API}/admin/activity", users.read_feed, 200, Feed, query=("after_line",)),
     _call("GET", _CLIENTS, clients.list_clients, 200, AdminClients),
     _call("POST", _CLIENTS, clients.add_client, 201, AdminClient, NewClient),
     _call("GET", _CLIENT, clients.read_client, 200, AdminClient, refusals=_THERE),

@@ -17,11 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pairing_ws.core.errors import Code, Refused
 from pairing_ws.oauth.errors import OAuthError
 from pairing_ws.web import pages
-from pairing_ws.web.call import Call
+from pairing_ws.web.call import ADMIN, Call
 from pairing_ws.web.gate import RequestGate, not_found
 from pairing_ws.web.oauth.errors import oauth_error, oauth_refusal
 from pairing_ws.web.paths import OAUTH, path_of
-from pairing_ws.web.problems import problem
+from pairing_ws.web.problems import challenge, problem
 from pairing_ws.web.request.context import RequestContext
 from pairing_ws.web.request.headers import RequestHeaders
 from pairing_ws.web.services import Services
@@ -64,6 +64,7 @@ class Api:
     async def _call(self, path: str, request: RequestContext, send: Send) -> None:
         method, route, cors = request.scope["method"], NO_ROUTE, True
         origins: Container[str] = ()
+        call: Call | None = None
         try:
             if refused := self._gate.refusal(request.scope, path, request.headers):
                 raise refused
@@ -78,6 +79,9 @@ class Api:
                 response = await self._without_call(method, calls, request, origins, readable=cors)
         except Refused as refusal:
             response = _refused(path, refusal)
+            if call and refusal.code is Code.UNAUTHENTICATED:
+                authorization = next(iter(request.headers.all(b"authorization")), "")
+                response.headers["WWW-Authenticate"] = challenge(authorization, bearer_alone=ADMIN in call.proofs)
         except OAuthError as error:
             response = oauth_error(error)
             if request.has_key and error.nonce is None:

@@ -24,9 +24,10 @@ class Call:
 
     `status`, `answer` and `media_type` are of its success, `status_again` of one that changed nothing; `answer_headers`
     are those it adds, and `ETag` among them means that `If-None-Match` counts. `proofs` are the ways to be let in
-    (empty: anybody may ask), `refusals` the codes beside those that every call can meet, `query` the names in the query
-    string that count. With `idempotent`, a call with the same `Idempotency-Key` is the same call. Pages of `origins`
-    may read the answers beside those of `PAIRING_ALLOWED_ORIGINS`; without `cors` no page of another origin does.
+    (empty: anybody may ask), `refusals` the codes beside those that every call can meet, `query` what counts in the
+    query string, as `parameters.QUERY` calls it. With `idempotent`, a call with the same `Idempotency-Key` is the same
+    call. Pages of `origins` may read the answers beside those of `PAIRING_ALLOWED_ORIGINS`; without `cors` no page of
+    another origin does.
     """
 
     method: str

@@ -1,6 +1,6 @@
 """`/openapi.json`: the table of calls, the types of the wire, the parameters and the problem codes as OpenAPI 3.1."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -15,6 +15,7 @@ from pairing_ws.web.parameters import (
     DPOP,
     IDEMPOTENCY_KEY,
     IF_NONE_MATCH,
+    NEEDED_DEVICE_HEADERS,
     PATH_ID,
     QUERY,
 )
@@ -137,11 +138,7 @@ def _operation(call: Call) -> Json:
     parameters = [
         *(PATH_ID for _ in call.path.split("{")[1:]),
         *({"name": name, "in": "query", **QUERY[name]} for name in call.query),
-        *(
-            {"name": name, "in": "header", **described}
-            for name, described in DEVICE_HEADERS.items()
-            if DEVICE in call.proofs
-        ),
+        *(_device_headers(call) if DEVICE in call.proofs else ()),
         *([IF_NONE_MATCH] if "ETag" in call.answer_headers else []),
         *([DPOP] if proved else []),
         *([IDEMPOTENCY_KEY] if call.idempotent else []),
@@ -156,6 +153,17 @@ def _operation(call: Call) -> Json:
             "content": _content("application/json", call.body),
         }
     return operation
+
+
+def _device_headers(call: Call) -> Iterator[Json]:
+    for name, described in DEVICE_HEADERS.items():
+        header = {"name": name, "in": "header", **described}
+        if name in NEEDED_DEVICE_HEADERS:
+            if KEY in call.proofs:
+                header["description"] += "; needed without an authKey"
+            else:
+                header["required"] = True
+        yield header
 
 
 def _webhook(kind: type[Data]) -> Json:

@@ -15,15 +15,15 @@ PATH_ID: Json = {
     "schema": {"type": "string"},
     "description": "the id of the pairing, device, passkey, app, account or client; an unknown one is 404 `not_found`",
 }
-# UTF-8, raw or percent-encoded; the patterns are of what they say then. A logged-in device needs none of them.
+# UTF-8, raw or percent-encoded; the patterns are of what they say then.
 DEVICE_HEADERS: dict[str, Json] = {
     "X-Device-Code": {
         "schema": {"type": "string", "pattern": f"^{DEVICE_CODE.pattern}$"},
-        "description": "stable id of the installation; needed without an authKey",
+        "description": "stable id of the installation",
     },
     "X-Device-Name": {
         "schema": {"type": "string", "minLength": 1},
-        "description": "what people call the device, cut to 128 characters; needed without an authKey",
+        "description": "what people call the device, cut to 128 characters",
     },
     "X-Os-Device": {"schema": {"type": "string"}, "description": "operating system"},
     "X-App-Version-Number": {"schema": {"type": "string"}, "description": "version of the app"},
@@ -33,6 +33,8 @@ DEVICE_HEADERS: dict[str, Json] = {
         " and a Firebase installation id, or the JSON of a Web Push subscription",
     },
 }
+# A new device can't do without them; one that is logged in needs none.
+NEEDED_DEVICE_HEADERS = frozenset({"X-Device-Code", "X-Device-Name"})
 DPOP: Json = {
     "name": "DPoP",
     "in": "header",
@@ -53,6 +55,7 @@ IDEMPOTENCY_KEY: Json = {
     " the same and makes nothing more",
     "schema": {"type": "string", "pattern": "^[ -~]{1,255}$"},
 }
+# By what `Call.query` says. One whose name in the query string has another meaning elsewhere says its `name` itself.
 QUERY: dict[str, Json] = {
     "since": {
         "schema": {"type": "integer", "minimum": 0, "maximum": 10**MAX_DIGITS - 1},
@@ -73,6 +76,11 @@ QUERY: dict[str, Json] = {
     },
     "after": {
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
+        "description": "what comes behind this: what `next` said",
+    },
+    "after_line": {
+        "name": "after",
+        "schema": {"type": "string", "pattern": "^[0-9]{1,18}$"},
         "description": "what comes behind this: what `next` said",
     },
     "username": {

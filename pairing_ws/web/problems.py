@@ -192,12 +192,24 @@ SHAPES: Mapping[Code, Shape] = {
 }
 
 
+_ALGS, _INVALID = 'algs="ES256"', 'error="invalid_token"'
 # RFC 9110, section 11.6.1: a 401 names its schemes. RFC 9449, section 7.1: a bad proof names what is wrong with it.
+# Without what came: `challenge` says it more exactly.
 CHALLENGES: Mapping[Code, str] = {
-    Code.UNAUTHENTICATED: 'Bearer, DPoP algs="ES256"',
-    Code.INVALID_PROOF: 'DPoP error="invalid_dpop_proof", algs="ES256"',
-    Code.USE_DPOP_NONCE: 'DPoP error="use_dpop_nonce", algs="ES256"',
+    Code.UNAUTHENTICATED: f"Bearer, DPoP {_ALGS}",
+    Code.INVALID_PROOF: f'DPoP error="invalid_dpop_proof", {_ALGS}',
+    Code.USE_DPOP_NONCE: f'DPoP error="use_dpop_nonce", {_ALGS}',
 }
+
+
+def challenge(authorization: str, *, bearer_alone: bool) -> str:
+    """What a 401 `unauthenticated` asks for, and that the token which came is none (RFC 6750, section 3.1; RFC 9449,
+    section 7.1). `authorization` is the header as it came, "" without one; `bearer_alone`: no proofs are taken."""
+    scheme, _, token = authorization.partition(" ")
+    came = scheme.lower() if token.strip() else ""
+    bearer = f"Bearer {_INVALID}" if came == "bearer" else "Bearer"
+    dpop = f"DPoP {_INVALID}, {_ALGS}" if came == "dpop" else f"DPoP {_ALGS}"
+    return bearer if bearer_alone else f"{bearer}, {dpop}"
 
 
 class ProblemResponse(Response):

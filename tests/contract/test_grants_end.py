@@ -164,6 +164,19 @@ async def test_an_account_that_is_locked_loses_its_apps_for_good(here: Stores) -
     assert await here.owed() == []
 
 
+async def test_an_account_that_is_locked_again_keeps_the_time_since_when_it_is(here: Stores) -> None:
+    await here.login()
+    for at in (here.now, here.now + 1):
+        locked, account = await here.users.lock("alice", at), await here.users.account("alice")
+        assert locked
+        assert account
+        assert locked.user.locked_at == account.user.locked_at == here.now
+    unlocked, again = await here.users.lock("alice", None), await here.users.lock("alice", here.now + 2)
+    assert unlocked
+    assert again
+    assert (unlocked.user.locked_at, again.user.locked_at) == (None, here.now + 2)
+
+
 async def test_the_applications_of_an_account_that_is_deleted_are_told(here: Stores) -> None:
     login, stranger = await here.login(), await here.login("bob")
     apps, others = await apps_of(here, login), await apps_of(here, stranger)

@@ -55,6 +55,20 @@ async def test_an_invalid_key_is_never_treated_as_none(api: Api, name: str, bad:
     assert answer.headers["www-authenticate"]
 
 
+async def test_a_token_that_is_none_is_named_in_the_challenge_and_a_missing_one_is_not(api: Api) -> None:
+    """RFC 6750, section 3.1; RFC 9449, section 7.1."""
+    for authorization, challenge in (
+        (None, 'Bearer, DPoP algs="ES256"'),
+        ("Bearer", 'Bearer, DPoP algs="ES256"'),
+        ("Basic eDp5", 'Bearer, DPoP algs="ES256"'),
+        ("bearer x", 'Bearer error="invalid_token", DPoP algs="ES256"'),
+        ("DPoP x", 'Bearer, DPoP error="invalid_token", algs="ES256"'),
+    ):
+        answer = await api.http.get("/me", headers={"Authorization": authorization} if authorization else {})
+        assert refusal(answer) == (401, "unauthenticated")
+        assert answer.headers["www-authenticate"] == challenge
+
+
 async def test_bearer_is_accepted_in_place_of_auth_key(api: Api, phone: Phone) -> None:
     key = phone.keys["authKey"]
     for headers in (

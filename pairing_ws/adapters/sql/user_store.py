@@ -169,14 +169,15 @@ class SqlUsers(Store):
         user = self._meant(db, who)
         if user is None:
             return None
-        db.change(LOCK_USER, account=user.id, at=at)
+        # A lock that is repeated changes nothing, least of all since when it is.
+        since = at if at is None or user.locked_at is None else user.locked_at
+        db.change(LOCK_USER, account=user.id, at=since)
         grants: Sequence[EndedGrant] = ()
         if at is not None:
             grants = end_grants(db, grant_rows.OF_ACCOUNT, "locked", at, account=user.id)
-            # A lock that is repeated changes nothing, but when it was.
             if user.locked_at is None:
                 self._events.user_locked(db, user.id, at)
-        return ChangedUser(msgspec.structs.replace(user, locked_at=at), grants)
+        return ChangedUser(msgspec.structs.replace(user, locked_at=since), grants)
 
     @long_write
     def delete_user(self, db: Transaction, who: Who, at: int) -> ChangedUser | None:

@@ -30,7 +30,7 @@ class NewUser(Json):
     id: Annotated[
         str,
         Meta(
-            pattern=r"^[A-Za-z0-9_-]{1,64}\Z",
+            pattern="^[A-Za-z0-9_-]{1,64}$",
             description="your own id of this person: the `sub` of all tokens; it never changes",
             examples=["4711"],
         ),

@@ -6,8 +6,8 @@ from msgspec import Meta
 
 from pairing_ws.web.wire.base import Json, KeysIn, LongText, Text
 
-# 32 bytes.
-Coordinate = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}\Z")]
+# 32 bytes. The length, for Python's `$` also matches before a newline at the end.
+Coordinate = Annotated[str, Meta(min_length=43, max_length=43, pattern="^[A-Za-z0-9_-]{43}$")]
 Code = Annotated[
     Text, Meta(description="the code in the QR code: what follows the `#`; for an invite, in its link likewise")
 ]
