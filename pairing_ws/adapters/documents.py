@@ -2,12 +2,11 @@
 within bounds of time and size, without redirects, where `targets` allows it."""
 
 import asyncio
-import json
 from importlib import import_module
 from typing import Any
 
 from pairing_ws.adapters.targets import ForbiddenTarget, Targets
-from pairing_ws.core.json_depth import is_deep
+from pairing_ws.core.json_reader import read_json
 
 TIMEOUT_SECONDS = 5.0
 MAX_CONNECTIONS = 20
@@ -47,8 +46,8 @@ class Documents:
         if answer.status_code != 200:
             raise NoDocument(f"{url}: it answered {answer.status_code}")
         try:
-            found = None if is_deep(answer.content) else json.loads(answer.content)
-        except (ValueError, RecursionError):
+            found = read_json(answer.content)
+        except ValueError:
             found = None
         if not isinstance(found, dict):
             raise NoDocument(f"{url}: it is no JSON object")

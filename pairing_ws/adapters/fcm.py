@@ -14,6 +14,7 @@ from google.oauth2 import service_account
 from pairing_ws.adapters.outages import cause_of
 from pairing_ws.adapters.push_delivery import Answer, Unreachable, Verdict, retry_after
 from pairing_ws.core.clock import Clock
+from pairing_ws.core.json_reader import read_json
 from pairing_ws.core.push_addresses import FID_PREFIX, Kind, kind_of
 
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
@@ -127,7 +128,7 @@ def _is_unregistered(answer: httpx2.Response) -> bool:
     if answer.status_code != 404:
         return False
     try:
-        details = answer.json()["error"].get("details", [])
+        details = read_json(answer.content)["error"].get("details", [])
         return any(detail.get("errorCode") == "UNREGISTERED" for detail in details)
     except (ValueError, KeyError, AttributeError, TypeError):
         return False

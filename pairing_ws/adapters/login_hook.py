@@ -14,7 +14,7 @@ from pairing_ws.adapters.targets import ForbiddenTarget, Targets
 from pairing_ws.adapters.webhook_signature import WebhookSignatures
 from pairing_ws.core.clock import Clock, iso
 from pairing_ws.core.errors import Unavailable
-from pairing_ws.core.json_depth import MAX_DEPTH, is_deep
+from pairing_ws.core.json_reader import read_json
 from pairing_ws.core.labels import label
 
 if TYPE_CHECKING:
@@ -101,16 +101,10 @@ def _said(status: int, answer: bytes, session_id: str) -> Said:
 
 
 def _parsed(answer: bytes) -> Any:
-    if is_deep(answer):
-        raise _Unusable(f"its answer is more than {MAX_DEPTH} levels deep")
     try:
-        return json.loads(answer, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise _Unusable("its answer is no JSON") from None
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(name)
+        return read_json(answer)
+    except ValueError as error:
+        raise _Unusable(f"its answer is {error}") from None
 
 
 def _reason_in(answer: bytes) -> str:
@@ -143,7 +137,7 @@ def _host(host: Any) -> bytes:
 
 
 def _bounded(name: str, value: Any, most: int) -> bytes:
-    # In ASCII, as the token will have it; half a surrogate pair, too, comes through so.
+    # In ASCII, as the token will have it.
     written = json.dumps(value, separators=(",", ":")).encode()
     if len(written) > most:
         raise _Unusable(f"{name} has more than {most} bytes")

@@ -12,6 +12,7 @@ from pairing_ws.adapters.documents import HEADERS, TIMEOUT_SECONDS, Documents, N
 from pairing_ws.adapters.jwt.trusted_issuers import discovered
 from pairing_ws.adapters.targets import ForbiddenTarget, Targets
 from pairing_ws.core.clock import Clock
+from pairing_ws.core.json_reader import read_json
 from pairing_ws.upstream.ports import Challenge, ProviderFailed
 
 SCOPE = "openid profile"
@@ -106,6 +107,7 @@ class OidcProvider:
                 "token_endpoint_auth_method": self._authentication(metadata),
                 # A client's own: it is closed with each use.
                 "transport": checked.CheckedTransport(self._targets, limits),
+                "event_hooks": {"response": [_require_strict]},
                 "headers": HEADERS,
                 "timeout": TIMEOUT_SECONDS,
                 "follow_redirects": False,
@@ -153,6 +155,12 @@ class OidcProvider:
 
     def _lately(self, span_ms: int) -> bool:
         return self._asked_at is not None and 0 <= self._clock() - self._asked_at < span_ms
+
+
+async def _require_strict(answer: Any) -> None:
+    """Authlib reads any JSON. Raises ValueError; what is a failure by its status says nothing that is read."""
+    if answer.status_code < 500:
+        read_json(await answer.aread())
 
 
 def _word(text: object) -> str:

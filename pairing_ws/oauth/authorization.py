@@ -5,7 +5,6 @@ First comes whom an answer may be sent to (`destination`), then everything else 
 for the person's eyes, one of the second goes to the client.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
@@ -14,7 +13,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from pairing_ws.core.json_depth import is_deep
+from pairing_ws.core.json_reader import read_json
 from pairing_ws.oauth.errors import Error
 from pairing_ws.oauth.ports import Client
 from pairing_ws.oauth.redirects import answer_address, is_registered
@@ -286,8 +285,8 @@ def _claimed_subject(claims: str) -> str | None:
     """`sub` with a value is the one claim that an answer has to obey (OpenID Connect Core, section 5.5.1): the others
     come by scope."""
     try:
-        document: Any = None if is_deep(claims.encode()) else json.loads(claims)
-    except (ValueError, RecursionError):
+        document: Any = read_json(claims.encode())
+    except ValueError:
         document = None
     if not isinstance(document, dict):
         raise _invalid("claims has to be a JSON object")

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import json
 import secrets
 import socket
 import threading
@@ -14,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote_plus, urlencode
 
 import uvicorn
-from joserfc import jwt
+from joserfc import jws
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -77,7 +78,8 @@ class Issuer:
             return f"{spelt({'alg': self.alg, 'typ': 'JWT'})}.{spelt(dict(claims))}."
         key = KEYS[self.alg]
         header = _without_none({"alg": self.alg, "kid": key.kid, "typ": "JWT"} | self.header)
-        return jwt.encode(header, dict(claims), key, algorithms=[self.alg])
+        # In ASCII: what is no Unicode has to get there, too.
+        return jws.serialize_compact(header, json.dumps(dict(claims)), key, algorithms=[self.alg])
 
     async def serve(self, request: Request) -> Response:
         path = request.url.path

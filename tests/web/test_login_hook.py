@@ -109,7 +109,11 @@ async def test_a_refusal_is_said_in_its_words_and_costs_neither_pairing_nor_invi
 
 
 @pytest.mark.security(51)
-@pytest.mark.parametrize("answer", [(500, b""), (200, b"garbage"), (302, b"")], ids=["500", "garbage", "redirect"])
+@pytest.mark.parametrize(
+    "answer",
+    [(500, b""), (200, b"garbage"), (302, b""), (200, b'{"claims": {"x": "\\ud800"}}'), (200, b'{"host": 1e999}')],
+    ids=["500", "garbage", "redirect", "half a pair", "infinite"],
+)
 async def test_without_a_usable_answer_nobody_gets_in_and_the_login_may_be_tried_again(
     site: Embedded, api: Api, hook: Hook, answer: tuple[int, bytes]
 ) -> None:

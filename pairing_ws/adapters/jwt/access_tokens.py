@@ -11,7 +11,7 @@ from joserfc.errors import JoseError
 
 from pairing_ws.accounts.login_hook import RESERVED_CLAIMS
 from pairing_ws.accounts.ports import Claims
-from pairing_ws.adapters.jwt.header import MAX_TOKEN, read_header
+from pairing_ws.adapters.jwt.header import MAX_TOKEN, read_header, signed_claims
 from pairing_ws.adapters.jwt.keys import Keys
 from pairing_ws.core.clock import SKEW_MS
 
@@ -101,7 +101,7 @@ class AuthKeys:
         if key is None:
             return None
         try:
-            claims = jwt.decode(token, key, algorithms=[ALGORITHM]).claims
+            claims = signed_claims(token, key, [ALGORITHM])
             # joserfc's decode checks the signature only.
             jwt.JWTClaimsRegistry(
                 now=now // 1000,

@@ -7,7 +7,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet, RSAKey
 
-from pairing_ws.adapters.jwt.header import read_claims, read_header
+from pairing_ws.adapters.jwt.header import read_claims, read_header, signed_claims
 from pairing_ws.core.clock import SKEW_MS, Clock
 from pairing_ws.oauth.registration import NotRegistrable
 
@@ -49,7 +49,7 @@ class JwtClientAssertions:
             return None
         for key in self._keys(jwks, header.get("kid")):
             try:
-                claims = jwt.decode(assertion, key, algorithms=[header["alg"]]).claims
+                claims = signed_claims(assertion, key, [header["alg"]])
                 # joserfc's decode checks the signature only.
                 jwt.JWTClaimsRegistry(
                     now=self._clock() // 1000, leeway=SKEW_MS // 1000, exp={"essential": True}

@@ -7,7 +7,7 @@ import msgspec
 from joserfc import jwt
 from joserfc.errors import JoseError
 
-from pairing_ws.adapters.jwt.header import MAX_TOKEN, read_header
+from pairing_ws.adapters.jwt.header import MAX_TOKEN, read_header, signed_claims
 from pairing_ws.adapters.jwt.keys import Keys
 from pairing_ws.core.clock import SKEW_MS
 from pairing_ws.oauth.ports import Algorithm
@@ -98,6 +98,6 @@ class JwtClientTokens:
         if key is None:
             return None
         try:
-            return jwt.decode(token, key, algorithms=[alg]).claims
+            return signed_claims(token, key, [alg])
         except (JoseError, ValueError):
             return None

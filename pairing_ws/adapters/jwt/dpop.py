@@ -15,11 +15,10 @@ from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
 
 import msgspec
-from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
-from pairing_ws.adapters.jwt.header import MAX_TOKEN, read_header
+from pairing_ws.adapters.jwt.header import MAX_TOKEN, read_header, signed_claims
 from pairing_ws.adapters.memory import MemoryCounters
 from pairing_ws.core import codes
 from pairing_ws.core.clock import SKEW_MS, Clock
@@ -115,7 +114,7 @@ class DpopProofs:
         try:
             key = _key_of(header["jwk"])
             if key.thumbprint() == key_thumbprint:
-                return msgspec.convert(jwt.decode(proof, key, algorithms=list(ALGORITHMS)).claims, Claims)
+                return msgspec.convert(signed_claims(proof, key, ALGORITHMS), Claims)
         except (JoseError, ValueError, RecursionError, msgspec.ValidationError):
             raise self._invalid("the proof does not hold") from None
         raise self._invalid("the proof is by another key")

@@ -11,7 +11,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 from pairing_ws.accounts.passkeys import HostAssertion
-from pairing_ws.adapters.jwt.header import read_header
+from pairing_ws.adapters.jwt.header import read_header, signed_claims
 from pairing_ws.adapters.jwt.key_ring import RELOAD_MS
 from pairing_ws.config.settings import Settings
 from pairing_ws.config.values import SettingsError
@@ -52,7 +52,7 @@ class HostKeys:
         if key is None:
             return None
         try:
-            claims = jwt.decode(token, key, algorithms=["ES256"]).claims
+            claims = signed_claims(token, key, ["ES256"])
             # joserfc's decode checks the signature only.
             jwt.JWTClaimsRegistry(
                 now=now // 1000,

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from joserfc import jws, jwt
+from joserfc import jws
 from joserfc.errors import JoseError, SecurityWarning
 
 from pairing_ws.adapters.documents import Documents, NoDocument
-from pairing_ws.adapters.jwt.header import read_claims, read_header
+from pairing_ws.adapters.jwt.header import read_claims, read_header, signed_claims
 from pairing_ws.adapters.jwt.published_keys import ALGORITHMS, FetchedKeys, FileKeys, KeySource
 from pairing_ws.config.settings import Settings
 from pairing_ws.config.trusted_issuers import TrustedIssuer, parse
@@ -70,9 +70,9 @@ class IssuerTokens:
         registry = jws.JWSRegistry(algorithms=[alg], strict_check_header=False)
         registry.max_header_length = MAX_HEADER
         try:
-            claims = jwt.decode(token, key, registry=registry).claims
+            claims = signed_claims(token, key, [alg], registry)
         except (JoseError, ValueError, TypeError) as error:
-            raise Untrusted("its signature is wrong") from error
+            raise Untrusted("its signature is wrong, or its claims are no strict JSON") from error
         return self._identity(token, claims)
 
     def _identity(self, token: str, claims: Mapping[str, Any]) -> Identity:

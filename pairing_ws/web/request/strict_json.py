@@ -1,25 +1,25 @@
 """JSON as strictly as it has to be read where two readers could understand it differently (RFC 8259)."""
 
-import json
 import re
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from pairing_ws.core.errors import Code, Refused
-from pairing_ws.core.json_depth import MAX_DEPTH, is_deep
+from pairing_ws.core.json_depth import MAX_DEPTH
+from pairing_ws.core.json_reader import TooDeep, read_json
 
 BodyT = TypeVar("BodyT", bound=msgspec.Struct)
 
 
 def decode(raw: bytes, kind: type[BodyT]) -> BodyT:
     """`raw` as `kind`. Raises BAD_REQUEST, whose detail repeats nothing that the caller sent."""
-    if is_deep(raw):
-        raise Refused(Code.BAD_REQUEST, f"the body is more than {MAX_DEPTH} levels deep")
     try:
         # msgspec takes the last of two equal keys; what is ambiguous must not get past another reader (RFC 8259, 4).
-        _strict.decode(raw.decode())
+        read_json(raw)
         return msgspec.json.decode(raw, type=kind)
+    except TooDeep:
+        raise Refused(Code.BAD_REQUEST, f"the body is more than {MAX_DEPTH} levels deep") from None
     except msgspec.ValidationError as error:
         raise Refused(Code.BAD_REQUEST, _complaint(error)) from None
     except (ValueError, RecursionError):
@@ -36,18 +36,3 @@ def _complaint(error: msgspec.ValidationError) -> str:
     if theirs := _THEIRS.fullmatch(text):
         return f"{theirs[1]} - at `{theirs[2]}`"
     return text if _OURS.fullmatch(text) else "a member of the body is not what it has to be"
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("doubled key")
-    return found
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(name)
-
-
-# `json.loads` would make a decoder for each body.
-_strict = json.JSONDecoder(object_pairs_hook=_without_doubles, parse_constant=_no_constant)
