@@ -1,16 +1,18 @@
-"""What the log says of servers that are away: once when one goes, with the cause, and once when it is back."""
+"""What the log says of servers that are away: once when one goes, with the cause, and once when it is back; and of
+those that refuse: once a minute."""
 
 import os
 import sqlite3
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 MAX_CAUSE = 300
 # Further causes within one outage are most likely the same ones in turn.
 MAX_CAUSES = 5
 # Clients name servers too, of push messages: beyond these, the one that went first is forgotten.
 MAX_SERVERS = 1000
+REPEAT_SECONDS = 60.0
 # Classes of SQLSTATE whose messages quote no values: connections, logins, resources, locks, the operator, the system.
 _QUOTES_NOTHING = ("08", "25", "28", "3D", "40", "53", "55", "57", "58")
 
@@ -43,6 +45,25 @@ class Outages:
         if self._away and server in self._away:
             since, _ = self._away.pop(server)
             self._back(server, round(self._timer() - since, 1))
+
+
+class Repeats:
+    """Warnings that clients can bring about any number of times: each once a minute."""
+
+    def __init__(self, timer: Callable[[], float] = time.monotonic) -> None:
+        self._timer = timer
+        # what → until when nothing is said of it, and how often it came since.
+        self._quiet: dict[Hashable, tuple[float, int]] = {}
+
+    def times(self, *what: Hashable) -> int:
+        """How often it came since it was last said, this time included; 0 if it need not be said now."""
+        now = self._timer()
+        until, unsaid = self._quiet.pop(what, (now, 0))
+        says = now >= until
+        self._quiet[what] = (now + REPEAT_SECONDS, 0) if says else (until, unsaid + 1)
+        if len(self._quiet) > MAX_SERVERS:
+            del self._quiet[next(iter(self._quiet))]
+        return unsaid + 1 if says else 0
 
 
 def cause_of(error: BaseException) -> str:

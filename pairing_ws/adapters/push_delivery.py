@@ -3,6 +3,7 @@ message is tried, and what becomes of an address that is gone. What a service is
 its own adapter's (`fcm`, `web_push`)."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
@@ -12,7 +13,7 @@ from typing import NamedTuple, Protocol
 import structlog
 from prometheus_client import Counter
 
-from pairing_ws.adapters.outages import Outages
+from pairing_ws.adapters.outages import Outages, Repeats
 from pairing_ws.core.clock import Clock
 from pairing_ws.core.codes import RandomBytes
 from pairing_ws.core.push_addresses import Kind, kind_of
@@ -57,13 +58,17 @@ class PushService(Protocol):
 
     async def post(self, address: str, data: Mapping[str, str], seconds: int) -> Answer:
         """Try once; the service may keep the message for so many seconds. Raises TimeoutError if no answer came in
-        time, and Unreachable."""
+        time, Unreachable and Forbidden."""
 
     async def aclose(self) -> None: ...
 
 
 class Unreachable(OSError):
     """The service can't be reached. The text is for the log: it quotes no address of a device."""
+
+
+class Forbidden(Exception):
+    """Nothing is sent there. The text is for the log, as that of `Unreachable`."""
 
 
 class PushDelivery:
@@ -77,6 +82,7 @@ class PushDelivery:
         application_server_key: str = "",
         end_seconds: float = 5.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self.application_server_key = application_server_key
         self._services = services
@@ -90,6 +96,7 @@ class PushDelivery:
         self._tasks: set[asyncio.Task[None]] = set()
         # Of them, those that wait for the next time: nobody waits for them.
         self._pausing: set[asyncio.Task[None]] = set()
+        self._repeats = Repeats(timer)
         self._outages = Outages(
             lost=lambda server, cause: log.warning("push.failed", server=server, cause=cause),
             back=lambda server, seconds: log.warning("push.back", server=server, seconds=seconds),
@@ -164,13 +171,20 @@ class PushDelivery:
                 self._outages.works(server)
                 if answer.verdict in (Verdict.SENT, Verdict.UNREGISTERED):
                     return answer.verdict
-                log.warning("push.refused", server=server, status=answer.status)
+                if times := self._repeats.times("refused", server, answer.status):
+                    log.warning("push.refused", server=server, status=answer.status, since_last=times)
                 if answer.verdict is Verdict.REFUSED:
                     return outcome
                 pause = answer.pause
             except TimeoutError:
                 outcome = "timeout"
-                log.warning("push.timeout", server=server)
+                if times := self._repeats.times("timeout", server):
+                    log.warning("push.timeout", server=server, since_last=times)
+            except Forbidden as error:
+                # Also because a setting forbids it: the operator should know.
+                if times := self._repeats.times("forbidden", server):
+                    log.warning("push.forbidden", server=server, cause=str(error), since_last=times)
+                return outcome
             except Unreachable as error:
                 # Said once, and once when it can be reached again.
                 self._outages.failed(server, str(error))

@@ -10,17 +10,14 @@ from urllib.parse import urlsplit
 
 import http_ece
 import msgspec
-import structlog
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
 from pairing_ws.adapters.jwt.vapid import VapidKey
 from pairing_ws.adapters.posting import Poster, PostFailed, PostTimedOut
-from pairing_ws.adapters.push_delivery import Answer, Unreachable, Verdict, retry_after
+from pairing_ws.adapters.push_delivery import Answer, Forbidden, Unreachable, Verdict, retry_after
 from pairing_ws.adapters.targets import ForbiddenTarget, Targets, system_addresses
 from pairing_ws.core.clock import Clock
 from pairing_ws.core.push_addresses import subscription_of
-
-log = structlog.get_logger()
 
 # Every message is this long before it is encrypted: its length tells the push service nothing. Below 4096 bytes in all,
 # which is what every push service takes (RFC 8030, section 7.2).
@@ -65,9 +62,7 @@ class WebPush:
         try:
             answer = await self._poster.exchange(found.endpoint, body, headers)
         except ForbiddenTarget as error:
-            # Also because a setting forbids it: the operator should know.
-            log.warning("push.forbidden", server=self.server(address), cause=str(error))
-            return Answer(Verdict.REFUSED)
+            raise Forbidden(str(error)) from error
         except PostTimedOut as error:
             raise TimeoutError from error
         except PostFailed as error:

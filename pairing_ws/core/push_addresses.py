@@ -18,7 +18,9 @@ import msgspec
 from pairing_ws.core.json_depth import is_deep
 
 MAX_ADDRESS = 4096
+# As it is kept, and as it may be given: JSON may have white space (RFC 8259, section 2).
 ADDRESS = re.compile(r"[\x21-\x7e]{1,4096}")
+GIVEN = re.compile(r"[\t\n\r ]*\{[\t\n\r\x20-\x7e]*|[\x21-\x7e]+")
 FID_PREFIX = "fid:"
 # They have 22 characters of base64url today.
 _FID = re.compile(r"fid:[A-Za-z0-9_-]{16,64}")
@@ -65,10 +67,15 @@ def kind_of(address: str) -> Kind:
 
 
 def checked(text: str, *, plain_http: bool = False) -> str:
-    """The address as it is kept: of a subscription nothing but what is needed, always written alike. `plain_http`: its
-    endpoint needs no TLS. Raises ValueError, whose text says what is wrong and repeats nothing of the address."""
-    if not ADDRESS.fullmatch(text):
-        raise ValueError(f"a push address has to be at most {MAX_ADDRESS} printable ASCII characters")
+    """The address as it is kept: of a subscription nothing but what is needed, always written alike, without white
+    space. `plain_http`: its endpoint needs no TLS. Raises ValueError, whose text says what is wrong and repeats nothing
+    of the address."""
+    if len(text) > MAX_ADDRESS or not GIVEN.fullmatch(text):
+        raise ValueError(
+            f"a push address has to be at most {MAX_ADDRESS} printable ASCII characters, with spaces in the JSON of a"
+            " Web Push subscription alone"
+        )
+    text = text.lstrip("\t\n\r ")
     kind = kind_of(text)
     if kind is Kind.FCM_FID and not _FID.fullmatch(text):
         raise ValueError("after fid: a Firebase installation id has to follow, 16 to 64 letters of base64url")

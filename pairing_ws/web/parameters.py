@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pairing_ws.core.push_addresses import ADDRESS as PUSH_ADDRESS
+from pairing_ws.core.push_addresses import GIVEN, MAX_ADDRESS
 from pairing_ws.web.polling import MAX_DIGITS, MAX_WAIT_SECONDS
 from pairing_ws.web.request.device_headers import DEVICE_CODE
 
@@ -28,7 +28,7 @@ DEVICE_HEADERS: dict[str, Json] = {
     "X-Os-Device": {"schema": {"type": "string"}, "description": "operating system"},
     "X-App-Version-Number": {"schema": {"type": "string"}, "description": "version of the app"},
     "X-Device-Token": {
-        "schema": {"type": "string", "pattern": f"^({PUSH_ADDRESS.pattern})?$"},
+        "schema": {"type": "string", "maxLength": MAX_ADDRESS, "pattern": f"^({GIVEN.pattern})?$"},
         "description": "push address: gets a message when the pairing is approved. A registration token of FCM, `fid:`"
         " and a Firebase installation id, or the JSON of a Web Push subscription",
     },

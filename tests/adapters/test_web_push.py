@@ -1,13 +1,14 @@
-"""Web Push against a real local push service that verifies the sender's token, opens the body, and can be unkind."""
+"""Web Push against a real local push service that verifies the sender's token, opens the body, and can refuse."""
 
 import asyncio
 import base64
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import formatdate
+from urllib.parse import urlsplit
 
 import http_ece
 import httpx2
@@ -69,7 +70,9 @@ class Pusher:
 
 
 @asynccontextmanager
-async def pushing(timeout: float = 5.0, *, allow_private: bool = True) -> AsyncIterator[Pusher]:
+async def pushing(
+    timeout: float = 5.0, *, allow_private: bool = True, timer: Callable[[], float] = time.monotonic
+) -> AsyncIterator[Pusher]:
     gone: list[str] = []
     pauses: list[float] = []
 
@@ -82,7 +85,7 @@ async def pushing(timeout: float = 5.0, *, allow_private: bool = True) -> AsyncI
     key = VapidKey.new()
     web_push = WebPush(key, "mailto:ops@example.com", system_clock, allow_private=allow_private, timeout=timeout)
     async with PushDelivery(
-        {Kind.WEB_PUSH: web_push}, unregistered, secrets.token_bytes, end_seconds=timeout, sleep=pause
+        {Kind.WEB_PUSH: web_push}, unregistered, secrets.token_bytes, end_seconds=timeout, sleep=pause, timer=timer
     ) as push:
         yield Pusher(push, key, gone, pauses, {name: counted(name) for name in OUTCOMES})
 
@@ -244,8 +247,35 @@ async def test_nothing_is_posted_to_this_machine_or_a_private_network_because_a_
         async with pushing(allow_private=False) as pusher:
             for endpoint in endpoints:
                 await pusher.sends("failed", Subscriber(endpoint).address)
-    assert [each["event"] for each in logs if each["event"] == "push.forbidden"] == ["push.forbidden"] * len(endpoints)
+    # One warning for each message, and for each server one a minute.
+    assert [each["event"] for each in logs] == ["push.forbidden"] * len({urlsplit(each).netloc for each in endpoints})
     assert (service.asked, pusher.pauses) == (0, [])
+
+
+async def test_a_server_that_refuses_is_named_once_a_minute_with_how_often(service: PushServer) -> None:
+    now = 0.0
+    subscriber, forbidden = service.subscribe(), Subscriber("https://10.0.0.1/push/1")
+
+    def said() -> list[tuple[str, int]]:
+        found = [(each["event"], each["since_last"]) for each in logs]
+        logs.clear()
+        return found
+
+    with capture_logs() as logs:
+        async with pushing(0.3, timer=lambda: now) as pusher, pushing(allow_private=False, timer=lambda: now) as strict:
+            for _ in range(3):
+                service.answers = [403]
+                await pusher.sends("failed", subscriber.address)
+                await strict.sends("failed", forbidden.address)
+            assert said() == [("push.refused", 1), ("push.forbidden", 1)]
+            service.answers = [None] * ATTEMPTS
+            await pusher.sends("timeout", subscriber.address)
+            assert said() == [("push.timeout", 1)]
+            now += 60
+            service.answers = [403]
+            await pusher.sends("failed", subscriber.address)
+            await strict.sends("failed", forbidden.address)
+            assert said() == [("push.refused", 3), ("push.forbidden", 3)]
 
 
 async def test_an_address_of_another_service_is_passed_over(service: PushServer) -> None:

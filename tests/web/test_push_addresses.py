@@ -94,6 +94,11 @@ BAD: dict[str, tuple[object, str]] = {
     "short auth": (with_("AAAA", "keys", "auth"), "auth"),
     "long auth": (with_("A" * 30, "keys", "auth"), "auth"),
     "auth no base64url": (with_("*" * 22, "keys", "auth"), "auth"),
+    "a space in a token": ("any token", "printable ASCII characters, with spaces in the JSON"),
+    "a space before a token": (" any:token", "printable ASCII characters, with spaces in the JSON"),
+    "a newline after a fid": (FID + "\n", "printable ASCII characters, with spaces in the JSON"),
+    "a space in an endpoint": (with_("https://push.example.com/a b", "endpoint"), "https"),
+    "letters beyond ASCII": ('{"a":"\u00e4"}', "printable ASCII characters, with spaces in the JSON"),
     "fid without an id": ("fid:", "Firebase installation id"),
     "fid with a space's neighbour": ("fid:abc!abcdefghijklmnop", "Firebase installation id"),
     "a fid too long": ("fid:" + "a" * 65, "Firebase installation id"),
@@ -152,6 +157,29 @@ async def test_each_form_is_kept_by_its_kind_and_a_subscription_without_what_nob
         assert stored(pushing.folder, device_id) == (kind, address)
     assert (await patch(pushing_api, phone, "")).status_code == 200
     assert stored(pushing.folder, device_id) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [json.dumps(SUBSCRIBER.json), json.dumps(SUBSCRIBER.json, indent=1), " \r\n\t" + SUBSCRIBER.address + "\n"],
+    ids=["spaces", "lines", "around"],
+)
+async def test_a_subscription_may_have_white_space_as_any_json(
+    pushing: Embedded, pushing_api: Api, written: str
+) -> None:
+    phone = await fresh_phone(pushing_api, pushing.folder)
+    kept = {"endpoint": SUBSCRIBER.endpoint, "keys": SUBSCRIBER.json["keys"]}
+    assert (await patch(pushing_api, phone, written)).status_code == 200
+    kind, address = stored(pushing.folder, phone.keys["device"]["id"])
+    assert (kind, address) == ("web-push", json.dumps(json.loads(address or ""), separators=(",", ":")))
+    assert json.loads(address or "") == kept
+    device = await pushing_api.new_pairing(device_headers(**{"X-Device-Token": quote(written)}))
+    await phone.claim(device.pairing)
+    await phone.approve(device.id)
+    newcomer = (await device.log_in()).json()
+    # An address is one device's: it is the newcomer's now.
+    assert stored(pushing.folder, newcomer["device"]["id"]) == (kind, address)
+    assert stored(pushing.folder, phone.keys["device"]["id"]) == (None, None)
 
 
 async def test_browsers_learn_the_key_to_subscribe_with_or_that_there_is_none(api: Api, pushing_api: Api) -> None:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from pairing_ws.core.push_addresses import GIVEN, MAX_ADDRESS
 from pairing_ws.web.wire.base import Json, KeysIn, LongText, Text
 
 # 32 bytes. The length, for Python's `$` also matches before a newline at the end.
@@ -114,7 +115,8 @@ class DeviceRequest(Json):
 
     name: Annotated[Text | None, Meta(description="the name that people give it, cut to 128 characters")] = None
     push_token: Annotated[
-        Annotated[str, Meta(max_length=4096, pattern=r"^[\x21-\x7e]*$")] | None,
+        # The pattern is for readers: `push_addresses.checked` says more clearly what is wrong.
+        Annotated[str, Meta(max_length=MAX_ADDRESS, extra_json_schema={"pattern": f"^({GIVEN.pattern})?$"})] | None,
         Meta(
             description="push address, only of the device that asks, as in `X-Device-Token`; empty: none",
         ),
