@@ -193,7 +193,10 @@ def test_a_doctor_says_that_a_database_would_be_refused(run: Run, postgres_serve
 
 
 HTTPS = {"PAIRING_PUBLIC_URL": "https://login.example.com"}
+HOOK_SECRET = "whsec_" + "A" * 43 + "="
+WEBHOOK = {"PAIRING_WEBHOOK_SECRET": HOOK_SECRET}
 DOUBTFUL = [
+    (WEBHOOK | {"PAIRING_WEBHOOK_URL": "https://localhost/hooks"}, "PAIRING_WEBHOOK_URL is no public address: nothing"),
     (HTTPS, "PAIRING_TRUSTED_PROXIES names none, and PAIRING_PUBLIC_URL is https"),
     (HTTPS | {"PAIRING_NETWORK_POLICY": "deny"}, "PAIRING_NETWORK_POLICY is deny"),
     (HTTPS | {"PAIRING_TRUSTED_PROXIES": "0.0.0.0/0"}, "PAIRING_TRUSTED_PROXIES trusts every address"),
@@ -219,13 +222,17 @@ def test_a_server_logs_the_same_warnings_as_a_doctor_prints(tmp_path: Path) -> N
         "PAIRING_TTL": "60",
         "PAIRING_SESSION_SECONDS": "3600",
         "PAIRING_QUARANTINE_SECONDS": "0",
+        "PAIRING_WEBHOOK_URL": "https://localhost/hooks",
+        "PAIRING_WEBHOOK_SECRET": HOOK_SECRET,
+        "PAIRING_LOGIN_HOOK_URL": "https://10.0.0.1/hook",
+        "PAIRING_LOGIN_HOOK_SECRET": HOOK_SECRET,
     }
     printed = run_cli("doctor", folder=tmp_path, env=clean_environment() | environment).stdout
     with running(tmp_path, demo=False, **environment) as server:
         logged = [json.loads(line) for line in server.log_text().splitlines()]
     hints = [each["hint"] for each in logged if each["event"] == "settings.doubtful"]
     assert hints == [line.removeprefix("warning  ") for line in printed.splitlines() if line.startswith("warning")]
-    assert len(hints) == 3
+    assert len(hints) == 5
 
 
 def refused_by_both(run: Run, reason: str, **environment: str) -> None:

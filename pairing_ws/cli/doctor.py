@@ -22,7 +22,7 @@ from pairing_ws.config.database_url import DatabaseAddress
 from pairing_ws.config.environment import file_of, load
 from pairing_ws.config.settings import Settings
 from pairing_ws.config.values import SettingsError
-from pairing_ws.config.warnings import warnings
+from pairing_ws.config.warnings import is_unreachable, warnings
 from pairing_ws.core.clock import iso
 from pairing_ws.core.errors import Refused, Unavailable
 from pairing_ws.server.listening import check_address
@@ -79,13 +79,15 @@ def doctor() -> None:
         raise SystemExit(1)
 
 
-async def _examine_webhooks(receiver: Receiver, *, backlog: bool) -> None:
-    """Looks the receiver's address up, and sends nothing. `backlog`: the database has the table."""
+async def _examine_webhooks(receiver: Receiver, *, is_told: bool, backlog: bool) -> None:
+    """Looks the receiver's address up, and sends nothing. `is_told`: that nothing is sent there was said already, for
+    the address itself says so. `backlog`: the database has the table."""
     try:
         await receiver.http.check()
         print("ok       PAIRING_WEBHOOK_URL may be sent to; `webhook test` tries it")
     except (OSError, ForbiddenTarget) as error:
-        print(f"warning  PAIRING_WEBHOOK_URL: nothing is sent there: {error}")
+        if not is_told:
+            print(f"warning  PAIRING_WEBHOOK_URL: nothing is sent there: {error}")
     if backlog and (found := await receiver.webhooks.backlog()).waiting:
         print(f"warning  webhooks: {found.waiting} wait, the oldest since {iso(found.oldest)}")
 
@@ -169,7 +171,8 @@ async def _examine(components: Components) -> bool:
             for store, seconds in (await components.key_sharing.differing_servers(unmigrated=unmigrated)).items():
                 print(f"warning  {store}: a server was here {seconds} s ago that has other signing keys; {HINT}")
             if components.receiver:
-                await _examine_webhooks(components.receiver, backlog=not unmigrated)
+                is_told = is_unreachable(settings, settings.webhook_url)
+                await _examine_webhooks(components.receiver, is_told=is_told, backlog=not unmigrated)
             if not unmigrated:
                 for names in names_alike(await components.services.accounts.operator.accounts()).values():
                     if len(names) > 1:

@@ -47,9 +47,24 @@ def warnings(settings: Settings) -> list[str]:
             settings.session_seconds < settings.refresh_key_seconds
         ),
     }
-    found |= _of_issuers(settings)
+    found |= _of_hooks(settings) | _of_issuers(settings)
     misspelt = [f"{name} is no setting; is it misspelt?" for name in unknown_variables()]
     return misspelt + [text for text, there in found.items() if there]
+
+
+def _of_hooks(settings: Settings) -> dict[str, bool]:
+    """By the addresses as they are written. `doctor` also looks names up."""
+    return {
+        "PAIRING_LOGIN_HOOK_URL is no public address: it is not asked, and every login is refused, unless"
+        " PAIRING_ALLOW_PRIVATE_TARGETS is true": is_unreachable(settings, settings.login_hook_url),
+        "PAIRING_WEBHOOK_URL is no public address: nothing is sent there unless PAIRING_ALLOW_PRIVATE_TARGETS is"
+        " true": is_unreachable(settings, settings.webhook_url),
+    }
+
+
+def is_unreachable(settings: Settings, url: str) -> bool:
+    """Whether the address, as it is written, is one that nothing is sent to."""
+    return not settings.allow_private_targets and is_local(urlsplit(url).hostname or "")
 
 
 def _of_issuers(settings: Settings) -> dict[str, bool]:
@@ -62,9 +77,7 @@ def _of_issuers(settings: Settings) -> dict[str, bool]:
             each.scheme != "https" and not is_loopback(each.hostname or "") for each in asked
         ),
         "an issuer of PAIRING_UPSTREAM_ISSUER or PAIRING_TRUSTED_ISSUERS is no public address: it is not asked unless"
-        " PAIRING_ALLOW_PRIVATE_TARGETS is true": (
-            not settings.allow_private_targets and any(is_local(each.hostname or "") for each in asked)
-        ),
+        " PAIRING_ALLOW_PRIVATE_TARGETS is true": (any(is_unreachable(settings, each.geturl()) for each in asked)),
         "PAIRING_UPSTREAM_OPENS_ACCOUNTS is true: everybody with an account at PAIRING_UPSTREAM_ISSUER gets one here": (
             settings.upstream_opens_accounts and bool(settings.upstream_issuer)
         ),
