@@ -81,4 +81,12 @@ def _of_issuers(settings: Settings) -> dict[str, bool]:
         "PAIRING_UPSTREAM_OPENS_ACCOUNTS is true: everybody with an account at PAIRING_UPSTREAM_ISSUER gets one here": (
             settings.upstream_opens_accounts and bool(settings.upstream_issuer)
         ),
+        "accounts are opened for whom an issuer knows, and PAIRING_FORWARD_AUTH_HOSTS lets every account in where it"
+        " names no group: strangers at the issuer may open those hosts, as Remote-User of their own": (
+            any("=" not in each for each in settings.forward_auth_hosts)
+            and (
+                (settings.upstream_opens_accounts and bool(settings.upstream_issuer))
+                or any(each.opens_accounts for each in others)
+            )
+        ),
     }

@@ -12,8 +12,10 @@ from pairing_ws.core.clock import Clock
 from pairing_ws.core.errors import Code, Refused
 from pairing_ws.upstream.ports import MAX_ISSUER, MAX_SUBJECT, Identity, Link, LinkStore
 
-# Beside others of that name.
+# Until a name is free.
 _TRIES = 5
+# Between what an issuer calls a person and the letters that nobody chooses.
+_MARK, _LETTERS = "~", 8
 
 
 class UnknownPerson(Exception):
@@ -47,9 +49,10 @@ class People:
 
     async def _open(self, identity: Identity) -> User:
         wanted = _usable(identity.names)
-        for attempt in range(_TRIES):
-            # A name that another account has is never taken over.
-            name = f"{wanted}-{codes.user_code(self._random)[:4].lower()}" if attempt else wanted
+        for _ in range(_TRIES):
+            # At many providers people choose what they are called, and an application behind forward auth believes the
+            # name: nobody may come in as its "admin".
+            name = f"{wanted}{_MARK}{codes.user_code(self._random).replace('-', '').lower()}"
             now = self._clock()
             fresh = User(id=codes.token(self._random), username=name, display_name=name, created_at=now)
             link = Link(issuer=identity.issuer, subject=identity.subject, user_id=fresh.id, created_at=now)
@@ -91,9 +94,9 @@ class People:
 
 
 def _usable(offered: Sequence[str]) -> str:
-    """With room for what tells it from others."""
+    """With room for the letters."""
     for each in offered:
-        name = names.written(each)[: names.MAX_NAME - 5].strip()
+        name = names.written(each)[: names.MAX_NAME - len(_MARK) - _LETTERS].strip()
         if names.usable(name):
             return name
     return "somebody"

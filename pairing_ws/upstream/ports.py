@@ -26,8 +26,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """What an issuer has signed of a person, checked but for `nonce`.
 
     `token_id` names the token, whichever way it is encoded. `auth_time` is when the person proved to be there, if the
-    issuer says so. `names` are what an account of theirs might be called. With `opens_accounts` who is unknown gets
-    one.
+    issuer says so. `names` are what they call themselves there: no account may have such a name as it is. With
+    `opens_accounts` who is unknown gets one.
     """
 
     issuer: str

@@ -88,7 +88,7 @@ async def test_a_person_whom_both_see_first_gets_one_account(two: tuple[Server, 
     built = build(settings_in(two[0].folder, database_url=two[0].env["DATABASE_URL"]))
     names = [each.user.username for each in await built.services.accounts.operator.accounts()]
     await built.database.close()
-    assert [each for each in names if each.startswith(subject)] == [subject]
+    assert len([each for each in names if each.startswith(subject)]) == 1
     for app in apps:
         await app.http.aclose()
 

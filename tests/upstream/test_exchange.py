@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import re
 import secrets
 from collections import Counter
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from pairing_ws.accounts.operator import UserId
 from pairing_ws.components import build
 from tests.support.app_server import AppServer, app_server
 from tests.support.client import Api, Phone, device_headers
@@ -95,15 +97,24 @@ async def test_an_account_is_opened_only_where_the_setting_says_so(app: AppServe
     taken = f"ada-{stranger}"
     tokens = [issuer.token(iss=BY_FILE, sub=f"{stranger}-{n}", preferred_username=taken) for n in range(2)]
     opened = [(await as_phone(api, await exchange(app, each)).get("/me")).json()["user"] for each in tokens]
-    assert opened[0]["username"] == taken
-    # A name that is taken is never shared.
-    assert opened[1]["username"].startswith(f"{taken}-")
-    assert opened[0]["id"] != opened[1]["id"]
+    assert all(re.fullmatch(f"{taken}~[0-9a-z]{{8}}", each["username"]) for each in opened)
+    assert len({each["username"] for each in opened}) == len({each["id"] for each in opened}) == 2
     again = as_phone(api, await exchange(app, issuer.token(iss=BY_FILE, sub=f"{stranger}-0")))
     assert (await again.get("/me")).json()["user"]["id"] == opened[0]["id"]
     for name in ("", " ", "\u202e\0", "x" * 500):
         token = issuer.token(iss=BY_FILE, sub=secrets.token_hex(8), preferred_username=name, name=None)
         assert (await exchange(app, token)).status_code == 200
+
+
+async def test_a_stranger_does_not_choose_the_name_that_their_account_gets(
+    app: AppServer, issuer: Issuer, api: Api
+) -> None:
+    """Applications behind forward auth know a person by it."""
+    for claims in ({"preferred_username": "admin"}, {"name": "admin"}, {"preferred_username": "a" * 500}):
+        token = issuer.token(iss=BY_FILE, sub=secrets.token_hex(8), **claims)
+        user = (await as_phone(api, await exchange(app, token)).get("/me")).json()["user"]
+        assert re.fullmatch("(admin|a{55})~[0-9a-z]{8}", user["username"])
+        assert user["displayName"] == user["username"]
 
 
 async def test_of_fifty_first_logins_of_a_person_at_once_one_opens_the_account(
@@ -116,7 +127,7 @@ async def test_of_fifty_first_logins_of_a_person_at_once_one_opens_the_account(
     answers = await asyncio.gather(*(exchange(app, each, headers) for each in tokens))
     assert {each.status_code for each in answers} == {200}
     phone = as_phone(api, await exchange(app, issuer.token(iss=BY_FILE, sub=subject), headers))
-    assert (await phone.get("/me")).json()["user"]["username"] == subject
+    assert (await phone.get("/me")).json()["user"]["username"].startswith(f"{subject}~")
 
 
 async def test_a_token_counts_once_and_the_same_request_gets_the_same_answer(
@@ -309,11 +320,12 @@ async def test_what_comes_of_it_is_no_applications_token(app: AppServer, issuer:
     assert (await app.user_info(given["access_token"])).status_code == 401
 
 
-async def test_a_locked_account_is_refused(app: AppServer, issuer: Issuer, site: Embedded) -> None:
+async def test_a_locked_account_is_refused(app: AppServer, issuer: Issuer, site: Embedded, api: Api) -> None:
     subject = secrets.token_hex(8)
-    assert (await exchange(app, issuer.token(iss=BY_FILE, sub=subject, name=subject))).status_code == 200
+    phone = as_phone(api, await exchange(app, issuer.token(iss=BY_FILE, sub=subject, name=subject)))
+    user_id = (await phone.get("/me")).json()["user"]["id"]
     built = build(settings_in(site.folder))
-    await built.services.accounts.operator.lock(subject, locked=True)
+    await built.services.accounts.operator.lock(UserId(user_id), locked=True)
     await built.database.close()
     assert word(await exchange(app, issuer.token(iss=BY_FILE, sub=subject))) == (400, "invalid_grant")
 

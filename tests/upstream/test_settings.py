@@ -93,6 +93,23 @@ def test_an_operator_is_warned_of_issuers_that_anybody_may_pass_for(run: Run, ke
     assert "gets one here" in run("doctor", **opening).out
 
 
+def test_an_operator_is_warned_of_strangers_at_hosts_that_every_account_may_open(run: Run, keys: str) -> None:
+    proxied = {
+        "PAIRING_PUBLIC_URL": "https://login.example.com",
+        "PAIRING_TRUSTED_PROXIES": "10.0.0.2",
+        "PAIRING_FORWARD_AUTH_HOSTS": "wiki.example.com,reports.example.com=finance",
+    }
+    opening = UPSTREAM | {"PAIRING_UPSTREAM_OPENS_ACCOUNTS": "true"}
+    exchanging = trusting(ISSUER | {"jwks_file": keys, "opens_accounts": True})
+    warning = "strangers at the issuer may open those hosts"
+    for each in (opening, exchanging):
+        assert warning in run("doctor", **proxied, **each).out
+        assert warning not in run("doctor", **each).out
+    assert warning not in run("doctor", **proxied, **UPSTREAM).out
+    grouped = proxied | {"PAIRING_FORWARD_AUTH_HOSTS": "reports.example.com=finance"}
+    assert warning not in run("doctor", **grouped, **opening).out
+
+
 def test_issuers_and_the_secret_may_be_given_as_files(run: Run, tmp_path: Path) -> None:
     (tmp_path / "issuers.json").write_text(json.dumps([ISSUER]) + "\n")
     (tmp_path / "secret").write_text("s3cret\n")
