@@ -9,12 +9,13 @@ import httpx2
 import pytest
 import websockets
 
+from pairing_ws.components import build
 from pairing_ws.web.call import ADMIN, Call
 from pairing_ws.web.calls import CALLS
 from tests.support.admin import ADMIN_KEY, BEARER, OTHER_KEY, Backend
 from tests.support.app_server import app_server
 from tests.support.client import Api, Phone, account_socket, id_of, let_in
-from tests.support.embedded import Embedded, embedded
+from tests.support.embedded import Embedded, embedded, settings_in
 from tests.support.keys import DeviceKey
 from tests.support.servers import Server, said
 from tests.web.conftest import refusal
@@ -315,7 +316,17 @@ async def test_an_export_has_all_that_is_kept_in_pages(api: Api, server: Server,
     other = await let_in(api, phone)
     async with await app_server(server.url, server.folder) as app:
         await app.tokens(phone)
+    account = (await backend.get("/users/exported"))["username"]
+    built = build(settings_in(server.folder))
+    for subject in ("ada", "lovelace"):
+        await built.services.people.link(account, "https://id.example.com", subject)
+    await built.database.close()
     export = await backend.get("/users/exported/export")
+    assert [(each["issuer"], each["subject"]) for each in export["links"]] == [
+        ("https://id.example.com", "ada"),
+        ("https://id.example.com", "lovelace"),
+    ]
+    assert all(each["createdAt"].endswith("Z") for each in export["links"])
     assert export["user"] == await backend.get("/users/exported")
     assert [each["id"] for each in export["devices"]] == [id_of(phone), id_of(other)]
     assert [each["id"] for each in export["apps"]] == [

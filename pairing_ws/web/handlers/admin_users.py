@@ -96,6 +96,7 @@ async def export_user(request: RequestContext, facts: Facts) -> Response:
             devices=[device(each, None, now) for each in await operator.devices(who)],
             passkeys=[passkey(each) for each in await services.step_ups.passkeys_of(who.id)],
             apps=[app(each) for each in await services.apps.apps_of(who.id)],
+            links=[views.link(each) for each in await services.people.links_of(account.user)],
             activity=activity_log(await operator.activity(who, before, ACTIVITY_LINES), ACTIVITY_LINES),
         )
     )

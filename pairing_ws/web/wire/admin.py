@@ -108,6 +108,14 @@ class AdminDevices(Json):
     devices: Annotated[list[DeviceView], Meta(description="oldest first")]
 
 
+class LinkView(Json):
+    """That another issuer's person is this account's."""
+
+    issuer: Annotated[str, Meta(description="the issuer, as it stands in `iss` of its tokens")]
+    subject: Annotated[str, Meta(description="the person there, as it stands in `sub`")]
+    created_at: Annotated[Time, Meta(description="since when")]
+
+
 class UserExport(Json):
     """All that is kept of an account, but for digests of keys."""
 
@@ -115,6 +123,9 @@ class UserExport(Json):
     devices: Annotated[list[DeviceView], Meta(description="those that are logged in, oldest first")]
     passkeys: Annotated[list[PasskeyView], Meta(description="oldest first")]
     apps: Annotated[list[AppView], Meta(description="those that have access, newest first")]
+    links: Annotated[
+        list[LinkView], Meta(description="by whom of other issuers the account is logged in to, oldest first")
+    ]
     activity: Annotated[
         ActivityLog, Meta(description="a page of what happened; `next`, as `before`, gives the next one")
     ]

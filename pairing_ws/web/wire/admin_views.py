@@ -10,8 +10,9 @@ from pairing_ws.accounts.ports import Account
 from pairing_ws.accounts.types import NewInvite
 from pairing_ws.core.clock import iso
 from pairing_ws.oauth.ports import Client
+from pairing_ws.upstream.ports import Link
 from pairing_ws.web.wire import views
-from pairing_ws.web.wire.admin import AdminUser, AdminUsers, Feed, Invite, NumberedLine
+from pairing_ws.web.wire.admin import AdminUser, AdminUsers, Feed, Invite, LinkView, NumberedLine
 from pairing_ws.web.wire.admin_clients import AdminClient
 from pairing_ws.web.wire.pairings import Qr
 
@@ -43,6 +44,10 @@ def invite(made: NewInvite, picture: dict[str, str]) -> Invite:
         qr=Qr(text=made.url, svg=picture.get("svg"), png=picture.get("png")),
         user=views.user(made.user),
     )
+
+
+def link(record: Link) -> LinkView:
+    return LinkView(issuer=record.issuer, subject=record.subject, created_at=iso(record.created_at))
 
 
 def feed(found: Sequence[NumberedActivity], cursor: int, full: int) -> Feed:
