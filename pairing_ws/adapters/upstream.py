@@ -13,7 +13,7 @@ from pairing_ws.adapters.jwt.trusted_issuers import discovered
 from pairing_ws.adapters.targets import ForbiddenTarget, Targets
 from pairing_ws.core.clock import Clock
 from pairing_ws.core.json_reader import read_json
-from pairing_ws.upstream.ports import Challenge, ProviderFailed
+from pairing_ws.upstream.ports import Challenge, ProviderAway, ProviderFailed
 
 SCOPE = "openid profile"
 # So long a discovery document is taken for the newest, and so long nobody asks again where there was none.
@@ -67,7 +67,7 @@ class OidcProvider:
             raise ProviderFailed("the answer has no code")
         token = await self._redeemed(await self._app(metadata), code, challenge)
         if not isinstance(token, dict) or not isinstance(token.get("id_token"), str):
-            raise ProviderFailed("it gave no id_token")
+            raise ProviderAway("it gave no id_token")
         return str(token["id_token"])
 
     async def _redeemed(self, app: Any, code: str, challenge: Challenge) -> Any:
@@ -79,14 +79,14 @@ class OidcProvider:
                     self._redirect_uri, code=code, code_verifier=challenge.verifier, grant_type="authorization_code"
                 )
         except TimeoutError as error:
-            raise ProviderFailed(f"it did not answer within {TIMEOUT_SECONDS:g} s") from error
+            raise ProviderAway(f"it did not answer within {TIMEOUT_SECONDS:g} s") from error
         except authlib.OAuthError as error:
             raise ProviderFailed(f"it refused the code: {_word(error.error)}") from error
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ForbiddenTarget) as error:
-            raise ProviderFailed(f"it did not answer: {type(error).__name__}") from error
+            raise ProviderAway(f"it did not answer: {type(error).__name__}") from error
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             # Whatever it sent in place of a token's JSON.
-            raise ProviderFailed("it answered what is no token") from error
+            raise ProviderAway("it answered what is no token") from error
 
     async def _app(self, metadata: Mapping[str, Any]) -> Any:
         # Not needed before the first login: 150 ms of a start. In a thread, where they hold up nobody.
@@ -124,14 +124,14 @@ class OidcProvider:
         return "client_secret_post" if post else "client_secret_basic"
 
     async def _metadata(self) -> dict[str, Any]:
-        """Raises ProviderFailed."""
+        """Raises ProviderAway."""
         if self._known is None or not self._lately(FRESH_MS):
             async with self._asking:
                 if not self._lately(FRESH_MS if self._known else ASK_MS):
                     self._asked_at = self._clock()
                     self._known = await self._discovered()
         if self._known is None:
-            raise ProviderFailed("its discovery document is not to be had")
+            raise ProviderAway("its discovery document is not to be had")
         return self._known
 
     async def _discovered(self) -> dict[str, Any]:
@@ -139,10 +139,10 @@ class OidcProvider:
             found = await discovered(self.issuer, self._documents)
         except NoDocument as error:
             self._known = None
-            raise ProviderFailed(str(error)) from error
+            raise ProviderAway(str(error)) from error
         for name in ("authorization_endpoint", "token_endpoint"):
             if not self._is_address(found.get(name)):
-                raise ProviderFailed(f"its discovery document has no {name}")
+                raise ProviderAway(f"its discovery document has no {name}")
         return found
 
     def _is_address(self, given: object) -> bool:

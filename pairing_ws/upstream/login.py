@@ -21,10 +21,11 @@ from pairing_ws.core.audit import Audit
 from pairing_ws.core.clock import SKEW_MS, Clock
 from pairing_ws.core.devices import NewDevice
 from pairing_ws.core.errors import Code, Refused
+from pairing_ws.core.labels import label
 from pairing_ws.core.network import block
 from pairing_ws.core.ports import Limits, Prove, SharedCounters, unproved
 from pairing_ws.upstream.people import People, UnknownPerson
-from pairing_ws.upstream.ports import Challenge, Identity, Provider, ProviderFailed, Tokens, Untrusted
+from pairing_ws.upstream.ports import Challenge, Identity, Provider, ProviderAway, ProviderFailed, Tokens, Untrusted
 
 # How long a person may take at the provider, and a page to fetch its keys afterwards.
 BEGUN_MS = 600_000
@@ -43,7 +44,9 @@ class Why(StrEnum):
     USED = "used"
     # The person or the provider has said no.
     REFUSED = "refused"
-    # The provider does not answer as it has to.
+    # The provider does not answer, or what is no answer at all.
+    AWAY = "away"
+    # Its answer is refused: the provider's, or what the browser brought in place of one.
     FAILED = "failed"
     UNKNOWN = "unknown"
 
@@ -119,7 +122,7 @@ class UpstreamLogin:
         try:
             url = await self._provider.authorization_url(challenge)
         except ProviderFailed as failed:
-            raise self._failed(str(failed), ip) from failed
+            raise self._failed(failed, ip) from failed
         return Begun(url, self._seal(_Begun(*challenge, at=self._clock())))
 
     async def finish(self, cookie: str, answer: Mapping[str, str], ip: str) -> str:
@@ -134,6 +137,8 @@ class UpstreamLogin:
         if not await self._counters.mark(f"upstream:{codes.digest(begun.state)}", BEGUN_MS + 2 * SKEW_MS):
             raise LoginFailed(Why.USED)
         if "error" in answer:
+            told = f"{label(answer['error'])} {label(answer.get('error_description', ''))}".strip()
+            self._audit("upstream.failed", issuer=self._provider.issuer, why=f"it answered {told}", ip=ip)
             raise LoginFailed(Why.REFUSED)
         identity = await self._identity(answer, Challenge(begun.state, begun.nonce, begun.verifier), ip)
         try:
@@ -149,14 +154,14 @@ class UpstreamLogin:
         try:
             identity = await self._tokens.verify(await self._provider.id_token(answer, challenge))
         except (ProviderFailed, Untrusted) as failed:
-            raise self._failed(str(failed), ip) from failed
+            raise self._failed(failed, ip) from failed
         if not codes.matches(identity.nonce, codes.digest(challenge.nonce)):
-            raise self._failed("the id_token is for another login than this", ip)
+            raise self._failed(Untrusted("the id_token is for another login than this"), ip)
         return identity
 
-    def _failed(self, why: str, ip: str) -> LoginFailed:
-        self._audit("upstream.failed", issuer=self._provider.issuer, why=why, ip=ip)
-        return LoginFailed(Why.FAILED, why)
+    def _failed(self, error: ProviderFailed | Untrusted, ip: str) -> LoginFailed:
+        self._audit("upstream.failed", issuer=self._provider.issuer, why=str(error), ip=ip)
+        return LoginFailed(Why.AWAY if isinstance(error, ProviderAway) else Why.FAILED, str(error))
 
     async def log_in(self, cookie: str, device: NewDevice, prove: Prove = unproved) -> LoggedIn:
         """The one session of this login. Repeatable like an invite's. Raises NOT_FOUND for a cookie that is none of

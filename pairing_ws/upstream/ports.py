@@ -45,7 +45,11 @@ class Untrusted(Exception):
 
 
 class ProviderFailed(Exception):
-    """The provider refuses, does not answer, or answers what it must not. The text says why, for people."""
+    """The provider refuses, or its answer must not count. The text says why, for people."""
+
+
+class ProviderAway(ProviderFailed):
+    """The provider does not answer, or answers what is no answer: the same may work later."""
 
 
 class LinkStore(Protocol):
@@ -90,10 +94,11 @@ class Provider(Protocol):
     def issuer(self) -> str: ...
 
     async def authorization_url(self, challenge: Challenge) -> str:
-        """Where the browser is sent. Raises ProviderFailed."""
+        """Where the browser is sent. Raises ProviderAway."""
 
     async def id_token(self, answer: Mapping[str, str], challenge: Challenge) -> str:
         """The id_token, unread, for the answer that the browser brought, whose `state` has been checked.
 
-        Raises ProviderFailed: it is another issuer's answer (RFC 9207), or the provider gives no token for it.
+        Raises ProviderFailed: it is another issuer's answer (RFC 9207), or the provider gives no token for it; and
+        ProviderAway.
         """

@@ -4,17 +4,16 @@ says why not. Then `/join/upstream` fetches the keys, as with an invite."""
 from collections.abc import Mapping
 from html import escape
 from string import Template
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from pairing_ws.core.errors import Refused
-from pairing_ws.oauth.errors import OAuthError
 from pairing_ws.upstream.login import ARRIVED_MS, BEGUN_MS, LoginFailed, UpstreamLogin, Why
 from pairing_ws.web.call import Call
 from pairing_ws.web.gate import not_found
 from pairing_ws.web.oauth.authorize_page import LATER
-from pairing_ws.web.oauth.forms import parameters
+from pairing_ws.web.oauth.forms import MAX_FIELDS
 from pairing_ws.web.oauth.navigation import came_by_other_name
 from pairing_ws.web.pages import STATIC
 from pairing_ws.web.problems import SHAPES
@@ -25,6 +24,8 @@ from pairing_ws.web.request.cookies import set_upstream_cookie, upstream_cookie
 START, CALLBACK, DONE = "/login/upstream", "/login/upstream/callback", "/join/upstream"
 # A code may have 4096 letters, and some providers send a session's state along.
 MAX_QUERY = 8192
+# Of an answer. Those that say why not are for the log, and may have line breaks in them: Entra ID's have.
+EXACT, TOLD = frozenset({"state", "code", "iss"}), frozenset({"error", "error_description"})
 # A heading, a sentence and a status. `{provider}` is what the provider is called.
 WORDS = {
     Why.FOREIGN: (
@@ -34,9 +35,14 @@ WORDS = {
     ),
     Why.USED: ("This login was used already", "Each one works once. Nobody was logged in a second time.", 409),
     Why.REFUSED: ("You were not logged in", "{provider} says that the login was refused or broken off.", 403),
+    Why.AWAY: (
+        "{provider} can't be reached just now",
+        "Nobody was logged in. Try again in a moment; if this comes again, tell the people who run this server.",
+        502,
+    ),
     Why.FAILED: (
         "{provider} gave no answer that counts",
-        "Nobody was logged in. It may help to try again in a moment; if it does not, tell the people who run this"
+        "Nobody was logged in. Begin again from the start page; if this comes again, tell the people who run this"
         " server.",
         403,
     ),
@@ -95,12 +101,23 @@ def _login(request: RequestContext) -> UpstreamLogin:
 
 
 def _answer(request: RequestContext) -> Mapping[str, str]:
-    """Its parameters. Raises LoginFailed for what is no answer, or has one of them twice."""
+    """Its parameters that count; others are passed over, whatever they are (RFC 6749, sections 4.1.2 and 4.1.2.1).
+    Raises LoginFailed for what is no answer, or has one of them twice."""
     query = request.scope["query_string"]
+    if len(query) > MAX_QUERY:
+        return {}
     try:
-        return parameters(query) if len(query) <= MAX_QUERY else {}
-    except OAuthError as error:
+        # What has been replaced fits no state and no code. A text for people may be in any encoding.
+        pairs = parse_qsl(query.decode("ascii", "replace"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    except ValueError as error:
         raise LoginFailed(Why.FOREIGN) from error
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name in EXACT and (name in found or not value.isprintable()):
+            raise LoginFailed(Why.FOREIGN)
+        if name in EXACT | TOLD:
+            found[name] = value
+    return {name: value for name, value in found.items() if value}
 
 
 def _failed(request: RequestContext, failed: LoginFailed) -> Response:
