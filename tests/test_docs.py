@@ -269,6 +269,9 @@ def test_the_openapi_document_is_of_the_version_it_says_and_names_what_it_needs(
     known = {"openapi", "info", "servers", "paths", "webhooks", "components", "tags", "security", "externalDocs"}
     assert set(openapi) <= known
     assert all(path.startswith("/") for path in openapi["paths"])
+    # What is described elsewhere.
+    assert openapi["externalDocs"]["url"] == "http://localhost:8000/.well-known/openid-configuration"
+    assert not [path for path in openapi["paths"] if path.startswith("/oauth/")]
 
 
 def test_the_openapi_document_has_every_call(openapi: dict[str, Any]) -> None:

@@ -198,8 +198,20 @@ async def test_a_backend_with_passwords_logs_in_one_device_and_that_one_the_next
                 second = Phone(api, (await joined.log_in()).json())
                 assert second.keys["user"]["id"] == phone.keys["user"]["id"] == "4711"
                 assert len((await phone.get("/devices")).json()["devices"]) == 2
+                assert second.keys["user"]["username"] == "ada"
                 wrong = await app.post("/login", json={"username": "ada", "password": "motor"})
                 assert wrong.status_code == 401
+                # Where a name is sent as it is, and where text is none.
+                right = {"username": "ada", "password": "engine"}
+                kitchen = [(b"X-Device-Code", b"a-tablet"), (b"X-Device-Name", "Küche".encode())]
+                assert (await app.post("/login", json=right, headers=kitchen)).status_code == 200
+                odd = await app.post("/login", content=r'{"username": "ada", "password": "\ud800"}')
+                assert odd.status_code == 401
+                for body in ("[]", "{", "7", "", b"\xff", "[" * 100_000):
+                    refused = [
+                        (await app.post(path, content=body)).status_code for path in ("/login", "/close-account")
+                    ]
+                    assert refused == [400, 400]
                 closed = await app.post("/close-account", json={"username": "ada", "password": "engine"})
                 assert closed.status_code == 204
                 assert [(await each.get("/me")).status_code for each in (phone, second)] == [401, 401]

@@ -100,6 +100,10 @@ def openapi(calls: Sequence[Call], public_url: str) -> Json:
             f" 405 `{Code.METHOD_NOT_ALLOWED}`. Sockets are described in `/asyncapi.json`; their paths answer plain"
             f" HTTP with 426 `{Code.UPGRADE_REQUIRED}`.",
         },
+        "externalDocs": {
+            "url": f"{public_url}/.well-known/openid-configuration",
+            "description": "OAuth and OpenID Connect, whose endpoints are not in this document (RFC 8414)",
+        },
         "servers": [{"url": public_url, "description": "this server, as people see it (`PAIRING_PUBLIC_URL`)"}],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items() if name in tags],
         "paths": paths,

@@ -1,6 +1,7 @@
 """The page tests/examples/forward_auth/README.md to the letter, and in Chromium: an application that knows nothing of
 logins, behind nginx. Ports are replaced, nothing else."""
 
+import asyncio
 import os
 import re
 import signal
@@ -86,3 +87,10 @@ async def test_an_application_that_knows_nothing_of_logins_is_opened_by_a_qr_cod
         await private.get_by_role("button", name="Log out", exact=True).click()
         # Back there, where nobody is logged in any more.
         await heading(private, "Log in with a device you trust")
+
+
+async def test_nobody_passes_while_the_server_is_away_and_is_told_to_come_back(tmp_path: Path) -> None:
+    async with by_the_letter(tmp_path / "clone") as (server, url):
+        await asyncio.to_thread(server.stop)
+        answer = await asyncio.to_thread(httpx2.get, url.replace("localhost", "127.0.0.1"))
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")

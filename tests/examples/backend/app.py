@@ -14,8 +14,9 @@ from typing import NamedTuple
 import httpx2
 import uvicorn
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 LOGIN = os.environ.get("LOGIN", "http://localhost:8000")
@@ -27,19 +28,20 @@ port = int(sys.argv[2]) if len(sys.argv) > 2 else 3000
 
 class Person(NamedTuple):
     id: str
+    username: str
     name: str
     salt: bytes
     password: bytes
 
 
 def digest(password: str, salt: bytes) -> bytes:
-    return hashlib.scrypt(password.encode(), salt=salt, n=2**14, r=8, p=1)
+    return hashlib.scrypt(password.encode(errors="surrogatepass"), salt=salt, n=2**14, r=8, p=1)
 
 
 SALT = b"one of its own for each"
 PEOPLE = {
-    "ada": Person("4711", "Ada Lovelace", SALT, digest("engine", SALT)),
-    "grace": Person("4712", "Grace Hopper", SALT, digest("compiler", SALT)),
+    "ada": Person("4711", "ada", "Ada Lovelace", SALT, digest("engine", SALT)),
+    "grace": Person("4712", "grace", "Grace Hopper", SALT, digest("compiler", SALT)),
 }
 
 
@@ -47,6 +49,20 @@ def checked(username: str, password: str) -> Person | None:
     person = PEOPLE.get(username)
     known = hmac.compare_digest(digest(password, SALT), person.password if person else bytes(64))
     return person if known else None
+
+
+async def person_of(request: Request) -> Person:
+    """Whose name and password the body has."""
+    try:
+        given = await request.json()
+    except (ValueError, RecursionError):
+        given = None
+    if not isinstance(given, dict):
+        raise HTTPException(400, "send a JSON object with username and password")
+    person = checked(str(given.get("username")), str(given.get("password")))
+    if person is None:
+        raise HTTPException(401, "wrong name or password")
+    return person
 
 
 # What is new: the device of a person whose password was right.
@@ -59,8 +75,8 @@ DEVICE = ("X-Device-Code", "X-Device-Name", "X-Os-Device", "X-App-Version-Number
 
 
 async def enrol(person: Person, request: Request) -> Response:
-    device = {name: request.headers[name] for name in DEVICE if name in request.headers}
-    made = await admin.post("/users", json={"id": person.id, "name": person.name})
+    device = {name.encode(): request.headers[name].encode("latin-1") for name in DEVICE if name in request.headers}
+    made = await admin.post("/users", json={"id": person.id, "username": person.username, "name": person.name})
     if made.is_success:
         made = await admin.post(
             f"/users/{person.id}/devices", json={"ip": request.client and request.client.host}, headers=device
@@ -70,18 +86,13 @@ async def enrol(person: Person, request: Request) -> Response:
 
 async def log_in(request: Request) -> Response:
     """The device sends name and password, and introduces itself by its headers; the answer is its keys."""
-    given = await request.json()
-    person = checked(str(given.get("username")), str(given.get("password")))
-    return await enrol(person, request) if person else JSONResponse({"error": "wrong name or password"}, 401)
+    return await enrol(await person_of(request), request)
 
 
 async def close_account(request: Request) -> Response:
     """They are gone here, and everywhere at once."""
-    given = await request.json()
-    person = checked(str(given.get("username")), str(given.get("password")))
-    if person is None:
-        return JSONResponse({"error": "wrong name or password"}, 401)
-    del PEOPLE[given["username"]]
+    person = await person_of(request)
+    del PEOPLE[person.username]
     await admin.delete(f"/users/{person.id}")
     return Response(status_code=204)
 
