@@ -47,6 +47,9 @@ def filter_failure(
     context: schemathesis.HookContext, failure: Failure, case: Any, response: schemathesis.Response
 ) -> bool:
     """Whether the contract calls it one too."""
+    if case.path.endswith("/upstream/login") and "Got 404 when missing required" in failure.message:
+        # Without a provider the call is closed, whatever came.
+        return False
     if isinstance(failure, RejectedPositiveData):
         problem = json.loads(response.content)
         if problem["code"] == "bad_request":
