@@ -231,7 +231,7 @@ async def _rows(database_url: str) -> bytes:
 
 
 def _dump(server: RedisServer) -> bytes:
-    """Every key with all it holds."""
+    """Every key with all it holds; of one whose time is over meanwhile, its name."""
     parts: list[bytes] = []
     with server.client() as own:
         for key in own.scan_iter():
@@ -240,7 +240,8 @@ def _dump(server: RedisServer) -> bytes:
             content: Any = {
                 "string": own.get, "hash": own.hgetall, "set": own.smembers,
                 "zset": lambda name: own.zrange(name, 0, -1), "list": lambda name: own.lrange(name, 0, -1),
-            }[kind](key)  # fmt: skip
+                "none": lambda _: b"",
+            }[kind](key) or b""  # fmt: skip
             pieces = [each for pair in content.items() for each in pair] if isinstance(content, dict) else content
             parts += [pieces] if isinstance(pieces, bytes) else list(pieces)
     return b"\n".join(parts)

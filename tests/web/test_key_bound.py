@@ -338,6 +338,7 @@ INVALID: dict[str, Callable[[BoundDevice], str]] = {
     "an authKey": lambda b: b.auth_key,
     "nonsense": lambda b: "nonsense",
     "a long one": lambda b: b.proof("GET", "/me", b.auth_key, more="x" * 8000),
+    "a surrogate as nonce": _changed(nonce="\ud800"),
     "two in one": lambda b: ", ".join(b.proof("GET", "/me", b.auth_key) for _ in range(2)),
 }  # fmt: skip
 STALE: dict[str, Callable[[BoundDevice], str]] = {
@@ -345,7 +346,6 @@ STALE: dict[str, Callable[[BoundDevice], str]] = {
     "an empty nonce": _changed(nonce=""),
     "a made-up nonce": _changed(nonce=base64.urlsafe_b64encode(b"x" * 21).decode()),
     "a later nonce under the old seal": lambda b: b.proof("GET", "/me", b.auth_key, nonce=_later(b.nonce)),
-    "a surrogate as nonce": _changed(nonce="\ud800"),
 }
 
 
