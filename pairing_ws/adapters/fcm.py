@@ -12,7 +12,8 @@ from google.auth.transport import Request, Response
 from google.oauth2 import service_account
 
 from pairing_ws.adapters.outages import cause_of
-from pairing_ws.adapters.push_delivery import Answer, Unreachable, Verdict, retry_after
+from pairing_ws.adapters.push_delivery import Answer, Unreachable, Verdict
+from pairing_ws.adapters.retry_after import retry_after
 from pairing_ws.core.clock import Clock
 from pairing_ws.core.json_reader import read_json
 from pairing_ws.core.push_addresses import FID_PREFIX, Kind, kind_of

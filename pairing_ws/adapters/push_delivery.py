@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -14,7 +13,6 @@ import structlog
 from prometheus_client import Counter
 
 from pairing_ws.adapters.outages import Outages, Repeats
-from pairing_ws.core.clock import Clock
 from pairing_ws.core.codes import RandomBytes
 from pairing_ws.core.push_addresses import Kind, kind_of
 
@@ -223,13 +221,3 @@ class PushDelivery:
                 self._turns[server] = (turns, wanted - 1)
             else:
                 del self._turns[server]
-
-
-def retry_after(value: str, clock: Clock) -> float | None:
-    """The seconds of a header `Retry-After`, a number or a date (RFC 9110, section 10.2.3); None if it is neither."""
-    if value.isascii() and value.isdecimal():
-        return float(value[:9])
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - clock() / 1000)
-    except (ValueError, TypeError, OverflowError):
-        return None

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 
 from pairing_ws.adapters.jwt.vapid import VapidKey
 from pairing_ws.adapters.posting import Poster, PostFailed, PostTimedOut
-from pairing_ws.adapters.push_delivery import Answer, Forbidden, Unreachable, Verdict, retry_after
+from pairing_ws.adapters.push_delivery import Answer, Forbidden, Unreachable, Verdict
+from pairing_ws.adapters.retry_after import retry_after
 from pairing_ws.adapters.targets import ForbiddenTarget, Targets, system_addresses
 from pairing_ws.core.clock import Clock
 from pairing_ws.core.push_addresses import subscription_of

@@ -1,8 +1,7 @@
 """Posts webhooks to the operator's receiver."""
 
-from email.utils import parsedate_to_datetime
-
 from pairing_ws.adapters.lazy_poster import LazyPoster
+from pairing_ws.adapters.retry_after import retry_after
 from pairing_ws.adapters.targets import ForbiddenTarget, Targets
 from pairing_ws.adapters.webhook_signature import WebhookSignatures
 from pairing_ws.core.clock import Clock
@@ -32,22 +31,11 @@ class HttpWebhooks:
     async def __call__(self, webhook_id: str, body: bytes) -> Reply:
         headers = HEADERS | self._signatures.headers(webhook_id, self._clock(), body)
         try:
-            status, retry_after, _ = await self._poster.exchange(self._url, body, headers)
+            status, header, _ = await self._poster.exchange(self._url, body, headers)
         except (OSError, ForbiddenTarget) as error:
             return Reply(0, str(error))
-        return Reply(status, retry_after=_milliseconds(retry_after, self._clock()))
+        return Reply(status, retry_after=round((retry_after(header, self._clock) or 0) * 1000))
 
     async def check(self) -> None:
         """Return if something may be sent there. Raises ForbiddenTarget, and OSError if the name can't be resolved."""
         await self._targets.checked(self._url)
-
-
-def _milliseconds(retry_after: str, now: int) -> int:
-    """`Retry-After` (RFC 9110, section 10.2.3): seconds or a date; 0 if it is neither."""
-    if retry_after.isascii() and retry_after.isdigit():
-        # What is longer than a year is longer than anybody waits.
-        return int(retry_after[:8]) * 1000
-    try:
-        return max(0, int(parsedate_to_datetime(retry_after).timestamp() * 1000) - now)
-    except (ValueError, OverflowError):
-        return 0
